@@ -1,0 +1,66 @@
+"""What a machine that netboots is told, decided from what is known of it and nothing else.
+
+The rule (L8): an installer never starts from here. A machine either boots the agent into RAM, which
+writes nothing until it has claimed an approved, single-use intent, or goes on to its own disk.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from lpmos.model.lifecycle import MEANING, Status
+from lpmos.model.machine import Machine
+from lpmos.model.task import Task
+
+
+class UnknownMachines(StrEnum):
+    """What happens to a machine that has no task and never had one."""
+
+    DISCOVER = "discover"
+    LOCAL_DISK = "local-disk"
+
+
+class BootAgent(msgspec.Struct, frozen=True):
+    """Boot the agent into RAM; `task_id` is None where it only discovers."""
+
+    task_id: str | None
+    reason: str
+
+
+class BootLocalDisk(msgspec.Struct, frozen=True):
+    """Go on to the next entry of the firmware's boot order."""
+
+    reason: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Ask again after `retry_after_s` seconds."""
+
+    reason: str
+    retry_after_s: int
+
+
+BootPlan = BootAgent | BootLocalDisk | Wait
+
+PREPARING_RETRY_S = 2
+
+
+def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines) -> BootPlan:
+    """The boot plan of one machine.
+
+    Args:
+        machine: what the store keeps of it, None where it was never seen.
+        task: its present task, finished or not, None where it has none.
+        unknown: the region's policy for machines without either.
+    """
+    if task is not None and not task.finished:
+        if task.status is Status.PENDING:
+            return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
+        return BootAgent(task.task_id, MEANING[task.status])
+    if task is not None:
+        return BootLocalDisk(f"task {task.task_id} is {task.status.value}")
+    if machine is not None and machine.installed is not None:
+        return BootLocalDisk(f"installed by task {machine.installed.task_id}")
+    if unknown is UnknownMachines.DISCOVER:
+        return BootAgent(None, "no task yet: the agent reports its hardware and waits")
+    return BootLocalDisk("no task, and unknown machines boot their own disk here")

@@ -1,0 +1,119 @@
+"""Every error that LPMOS raises on purpose, as one tree with a stable code each.
+
+    LpmosError
+    ├── InvalidInput          a request is malformed or a field of it is wrong
+    ├── Unauthenticated       no valid token
+    ├── Forbidden             a valid token that may not do this
+    ├── NotFound              the named thing does not exist
+    ├── Conflict              the request contradicts what is there
+    │   ├── ImpossibleTransition   the task is not in a state that allows this
+    │   ├── UnfinishedTask         the machine already has a task under way
+    │   └── ForeignClaim           another agent run already took this install
+    ├── NoSuitableDisk        no disk of the machine satisfies the task
+    ├── TooLarge              more bytes than this call takes
+    ├── TooBusy               try again later; nothing was changed
+    ├── ImageError            an image is missing, damaged, or could not be built
+    ├── SettingsError         the configuration is wrong; every problem is listed
+    └── StoreError            (`lpmos.store.api`) the store refused or could not be reached
+
+A transport (HTTP, the command line) maps these in one table of its own; nothing here knows of it.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """What is wrong with one field of the input; `field` is its path, as `root_disk.serial`."""
+
+    field: str
+    message: str
+
+
+class LpmosError(Exception):
+    """The root: `str()` of any of these is a sentence for the person who can act on it."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidInput(LpmosError):
+    """The input was refused and changed nothing; `problems` names every wrong field."""
+
+    code = "invalid-input"
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
+
+
+class Unauthenticated(LpmosError):
+    """The caller showed no valid token."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(LpmosError):
+    """The caller is known but may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(LpmosError):
+    """The named thing does not exist (never raised because the store could not be asked)."""
+
+    code = "not-found"
+
+
+class Conflict(LpmosError):
+    """The request contradicts what is there."""
+
+    code = "conflict"
+
+
+class ImpossibleTransition(Conflict):
+    """The task's lifecycle has no such step from where the task is."""
+
+    code = "impossible-transition"
+
+
+class UnfinishedTask(Conflict):
+    """The machine has a task that is not finished; a second one is refused."""
+
+    code = "unfinished-task"
+
+
+class ForeignClaim(Conflict):
+    """The single-use install intent is spent, or belongs to another agent run."""
+
+    code = "foreign-claim"
+
+
+class NoSuitableDisk(LpmosError):
+    """No disk of the machine can be the target; the text says why for each."""
+
+    code = "no-suitable-disk"
+
+
+class TooLarge(LpmosError):
+    """The body or document has more bytes than this call takes."""
+
+    code = "too-large"
+
+
+class TooBusy(LpmosError):
+    """Nothing was changed; the caller may try again later."""
+
+    code = "too-busy"
+
+
+class ImageError(LpmosError):
+    """An image is missing, damaged, or could not be built."""
+
+    code = "image-error"
+
+
+class SettingsError(LpmosError):
+    """The configuration is wrong; the text lists every problem found."""
+
+    code = "settings-error"

@@ -1,0 +1,31 @@
+"""What is known of an OS image: the manifest that stands beside its file."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+
+class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One image. `family` names the module of `lpmos.install` that knows this OS."""
+
+    name: str
+    family: str
+    os_type: str
+    os_version: str
+    architecture: Literal["x86_64"]
+    format: Literal["tar.zst"]
+    file: str
+    sha256: str
+    size_bytes: int
+    unpacked_bytes: int
+    built_at: datetime
+    packages: int | None = None
+
+
+class OfferedOs(msgspec.Struct, frozen=True, kw_only=True):
+    """An OS that a region can install."""
+
+    os_type: str
+    os_version: str
+    unpacked_bytes: int

@@ -1,0 +1,44 @@
+"""What an agent is told to do once it is approved: exact disk, exact image, exact files.
+
+This is the wire shape of the plan in `GET /agent/approval/{mac}`. The agent decides nothing that a
+person did not see: it checks that the disk is still the one named here, and follows.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from lpmos.model.diskplan import DiskPlan
+
+
+class ImageSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The root archive: `url` is a path on the region, `sha256` of its bytes in lower-case hex."""
+
+    name: str
+    url: str
+    sha256: str
+    size_bytes: int
+    unpacked_bytes: int
+    format: Literal["tar.zst"]
+
+
+class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file written into the new root, after the image and before the boot loader."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+
+class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One installation. `intent_id` must be claimed before the disk is touched."""
+
+    task_id: str
+    intent_id: str
+    hostname: str
+    image: ImageSource
+    disk: DiskPlan
+    files: tuple[PlannedFile, ...]
+    boot_loader: Literal["grub"] = "grub"
+    boot_entry: str
+    kernel_arguments: str

@@ -1,0 +1,138 @@
+"""A machine's hardware as its agent reports it: plain numbers with the unit in the name.
+
+The agent builds the same shape as JSON from the standard library alone; a contract test holds the
+two together. What the hardware does not say is `None`, never a guess. Unknown fields are ignored,
+so that a newer agent can report to an older region.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+DOCUMENT_LIMIT_BYTES = 40_960
+"""The share of a task document (S13: 64 KiB) that an inventory may take."""
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """A system, board or chassis of the DMI tables (SMBIOS types 1 and 2)."""
+
+    vendor: str | None = None
+    name: str | None = None
+    version: str | None = None
+    serial: str | None = None
+    uuid: str | None = None
+
+
+class Bios(msgspec.Struct, frozen=True, kw_only=True):
+    """The firmware (SMBIOS type 0)."""
+
+    vendor: str | None = None
+    version: str | None = None
+    date: str | None = None
+
+
+class Cpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The processors: counts are of the whole machine."""
+
+    model: str | None = None
+    vendor: str | None = None
+    sockets: int = 1
+    cores: int = 1
+    threads: int = 1
+    flags: tuple[str, ...] = ()
+
+
+class Dimm(msgspec.Struct, frozen=True, kw_only=True):
+    """One memory module (SMBIOS type 17); an empty slot has `size_bytes` 0."""
+
+    slot: str | None = None
+    size_bytes: int = 0
+    type: str | None = None
+    speed_mts: int | None = None
+    manufacturer: str | None = None
+    part_number: str | None = None
+    serial: str | None = None
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory: `total_bytes` is what the kernel has, the DIMMs what is plugged in."""
+
+    total_bytes: int
+    dimms: tuple[Dimm, ...] = ()
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """One disk. `contents` names what stands on it now (`gpt`, `ext4`, ...); empty is blank."""
+
+    device: str
+    size_bytes: int
+    kind: Literal["ssd", "hdd", "nvme"]
+    rotational: bool = False
+    removable: bool = False
+    read_only: bool = False
+    model: str | None = None
+    serial: str | None = None
+    wwn: str | None = None
+    bus: str | None = None
+    logical_block_bytes: int = 512
+    physical_block_bytes: int = 512
+    contents: tuple[str, ...] = ()
+
+
+class Nic(msgspec.Struct, frozen=True, kw_only=True):
+    """One network interface; `booted` marks the one that the firmware booted from."""
+
+    interface: str
+    mac: str
+    speed_mbps: int | None = None
+    driver: str | None = None
+    carrier: bool | None = None
+    booted: bool = False
+
+
+class PciDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """One PCI function: address `0000:00:1f.2`, ids and class as four and six hex digits."""
+
+    address: str
+    vendor_id: str
+    device_id: str
+    class_id: str
+    driver: str | None = None
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one agent run found."""
+
+    collected_at: datetime
+    boot_mode: Literal["bios", "uefi"]
+    product: Product = Product()
+    board: Product = Product()
+    bios: Bios = Bios()
+    cpu: Cpu = Cpu()
+    memory: Memory
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    bmc_address: str | None = None
+    tpm_version: str | None = None
+    secure_boot: bool | None = None
+    pci: tuple[PciDevice, ...] = ()
+    agent_version: str | None = None
+
+    def bounded(self) -> "Inventory":
+        """This inventory within `DOCUMENT_LIMIT_BYTES`: PCI devices, then CPU flags, are left out.
+
+        Disks, NICs and DIMMs are always kept: approval depends on them.
+        """
+        smaller = self
+        if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
+            smaller = msgspec.structs.replace(smaller, pci=())
+        if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
+            smaller = msgspec.structs.replace(
+                smaller, cpu=msgspec.structs.replace(smaller.cpu, flags=())
+            )
+        return smaller
+
+    def document_bytes(self) -> int:
+        """How much of a document this inventory takes."""
+        return len(msgspec.json.encode(self))

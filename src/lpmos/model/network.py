@@ -1,0 +1,45 @@
+"""How an installed machine gets its addresses; `"dhcp"` or one static configuration."""
+
+from ipaddress import ip_address, ip_interface
+from typing import Literal
+
+import msgspec
+
+from lpmos.model.errors import FieldProblem
+
+
+class StaticNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fixed addresses on the NIC that booted; `address` carries its prefix: `192.0.2.10/24`."""
+
+    address: str
+    gateway: str | None = None
+    dns: tuple[str, ...] = ()
+
+
+NetworkConfig = Literal["dhcp"] | StaticNetwork
+
+
+def network_problems(network: NetworkConfig, field: str = "network_config") -> list[FieldProblem]:
+    """All that is wrong with the addresses; empty where nothing is."""
+    if network == "dhcp":
+        return []
+    problems = []
+    try:
+        interface = ip_interface(network.address)
+        if "/" not in network.address:
+            problems.append(FieldProblem(f"{field}.address", "the prefix length is missing"))
+    except ValueError:
+        interface = None
+        problems.append(FieldProblem(f"{field}.address", f"{network.address!r} is no address"))
+    try:
+        gateway = ip_address(network.gateway) if network.gateway else None
+        if gateway and interface and gateway not in interface.network:
+            problems.append(FieldProblem(f"{field}.gateway", "is not in the address's network"))
+    except ValueError:
+        problems.append(FieldProblem(f"{field}.gateway", f"{network.gateway!r} is no address"))
+    for number, server in enumerate(network.dns):
+        try:
+            ip_address(server)
+        except ValueError:
+            problems.append(FieldProblem(f"{field}.dns.{number}", f"{server!r} is no address"))
+    return problems

@@ -1,0 +1,236 @@
+"""A task: the one document (S2) that says what shall be installed where, and how far it is.
+
+A task never changes in place; `lpmos.core` makes the next version of it and swaps it in.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, TypeVar
+
+import msgspec
+
+from lpmos.model.diskplan import LAYOUTS, DiskPlan, RootDiskHints
+from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import FINAL, Status
+from lpmos.model.machine import (
+    Mac,
+    hostname_from_sn,
+    parse_hostname,
+    parse_idc,
+    parse_mac,
+    parse_sn,
+    sn_from_mac,
+)
+from lpmos.model.network import NetworkConfig, network_problems
+
+T = TypeVar("T")
+
+LOG_LINES = 100
+LOG_LINE_CHARACTERS = 200
+_SSH_KEY = re.compile(
+    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)"
+    r" [A-Za-z0-9+/=]{16,}( [^\n]*)?"
+)
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /tasks` takes (A1); the older names are accepted beside the present ones."""
+
+    os_type: str
+    os_version: str
+    idc: str | None = None
+    region_id: str | None = None
+    mac: str | None = None
+    target_mac: str | None = None
+    sn: str | None = None
+    hostname: str | None = None
+    disk_layout: str = "auto"
+    root_disk: RootDiskHints = RootDiskHints()
+    network_config: NetworkConfig = "dhcp"
+    ssh_keys: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked `NewTask`: every name normalised, every default filled in."""
+
+    idc: str
+    sn: str
+    mac: Mac
+    os_type: str
+    os_version: str
+    hostname: str
+    disk_layout: str
+    root_disk: RootDiskHints
+    network_config: NetworkConfig
+    ssh_keys: tuple[str, ...]
+    tags: dict[str, str]
+
+
+class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a task's history."""
+
+    status: Status
+    timestamp: datetime
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest word of one step; `percent` is of the whole install."""
+
+    step: str
+    percent: float
+    timestamp: datetime
+    message: str = ""
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    bytes_per_second: float | None = None
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision on a task; either the approved or the rejected fields are set."""
+
+    approved: bool
+    status: Literal["approved", "rejected"]
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    notes: str | None = None
+    rejected_by: str | None = None
+    rejected_at: datetime | None = None
+    reason: str | None = None
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """The single-use right to install, made by an approval and taken by one agent run."""
+
+    intent_id: str
+    claimed_by: str | None = None
+
+
+class TaskError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task failed, for the person who will repair it."""
+
+    reason: str
+    command: str | None = None
+    output: str | None = None
+    hint: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """The task document of REQUIREMENTS section 3."""
+
+    task_id: str
+    idc: str
+    sn: str
+    mac: str
+    os_type: str
+    os_version: str
+    hostname: str
+    disk_layout: str = "auto"
+    root_disk: RootDiskHints = RootDiskHints()
+    network_config: NetworkConfig = "dhcp"
+    ssh_keys: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    status: Status
+    status_history: tuple[StatusChange, ...]
+    progress: tuple[Progress, ...] = ()
+    logs: tuple[str, ...] = ()
+    hardware: Inventory | None = None
+    plan: DiskPlan | None = None
+    approval: Approval | None = None
+    intent: Intent | None = None
+    error: TaskError | None = None
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can happen to this task any more."""
+        return self.status in FINAL
+
+    @property
+    def percent(self) -> float:
+        """How much of the install is done, 0 to 100."""
+        return self.progress[-1].percent if self.progress else 0.0
+
+
+def check_new_task(new: NewTask) -> TaskSpec:
+    """Check every field, and report all that is wrong at once.
+
+    Raises:
+        InvalidInput: names each wrong field.
+    """
+    problems: list[FieldProblem] = []
+
+    def checked(parse: Callable[[str, str], T], text: str | None, field: str) -> T | None:
+        if text is None:
+            problems.append(FieldProblem(field, "is missing"))
+            return None
+        try:
+            return parse(text, field)
+        except InvalidInput as error:
+            problems.extend(error.problems)
+            return None
+
+    idc = checked(parse_idc, *_either(new, "idc", "region_id", problems))
+    mac = checked(parse_mac, *_either(new, "mac", "target_mac", problems))
+    sn = checked(parse_sn, new.sn, "sn") if new.sn is not None else mac and sn_from_mac(mac)
+    hostname = (
+        checked(parse_hostname, new.hostname, "hostname")
+        if new.hostname is not None
+        else sn and hostname_from_sn(sn)
+    )
+    problems += _other_problems(new)
+    if problems or idc is None or mac is None or sn is None or hostname is None:
+        raise InvalidInput(*problems)
+    return TaskSpec(
+        idc=idc,
+        sn=sn,
+        mac=mac,
+        os_type=new.os_type,
+        os_version=new.os_version,
+        hostname=hostname,
+        disk_layout=new.disk_layout,
+        root_disk=new.root_disk,
+        network_config=new.network_config,
+        ssh_keys=new.ssh_keys,
+        tags=new.tags,
+    )
+
+
+def _either(
+    new: NewTask, name: str, older: str, problems: list[FieldProblem]
+) -> tuple[str | None, str]:
+    """The value of a field that has an older name, and the name under which it came."""
+    value, old_value = getattr(new, name), getattr(new, older)
+    if value is not None and old_value is not None and value != old_value:
+        problems.append(FieldProblem(older, f"contradicts {name}"))
+    return (old_value, older) if value is None and old_value is not None else (value, name)
+
+
+def _other_problems(new: NewTask) -> list[FieldProblem]:
+    problems = network_problems(new.network_config)
+    if new.disk_layout not in LAYOUTS:
+        problems.append(
+            FieldProblem(
+                "disk_layout", f"{new.disk_layout!r} is unknown; known: {', '.join(LAYOUTS)}"
+            )
+        )
+    if len(new.ssh_keys) > 20:
+        problems.append(FieldProblem("ssh_keys", "more than 20 keys"))
+    problems += [
+        FieldProblem(f"ssh_keys.{number}", "is not one line of an OpenSSH public key")
+        for number, key in enumerate(new.ssh_keys)
+        if len(key) > 4096 or not _SSH_KEY.fullmatch(key)
+    ]
+    if len(new.tags) > 64:
+        problems.append(FieldProblem("tags", "more than 64 tags"))
+    problems += [
+        FieldProblem(f"tags.{key[:64]}", "keys: up to 63 of A-Z a-z 0-9 . _ / -; values: up to 256")
+        for key, value in new.tags.items()
+        if not _TAG.fullmatch(key) or len(value) > 256
+    ]
+    return problems

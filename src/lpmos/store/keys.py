@@ -1,0 +1,93 @@
+"""Every key of the store (REQUIREMENTS section 2): the only place where one is put together."""
+
+import re
+from datetime import datetime
+from typing import NamedTuple
+
+ROOT = "/os/"
+
+
+def idc_prefix(idc: str) -> str:
+    """All that a region reads and watches (S12)."""
+    return f"/os/{idc}/"
+
+
+def server(idc: str, sn: str) -> str:
+    """S1, the server's entry."""
+    return f"/os/{idc}/servers/{sn}"
+
+
+def task(idc: str, sn: str) -> str:
+    """S2, the machine's present task."""
+    return f"/os/{idc}/machines/{sn}/task"
+
+
+def meta(idc: str, sn: str) -> str:
+    """S3, the machine."""
+    return f"/os/{idc}/machines/{sn}/meta"
+
+
+def agent_lease(idc: str, sn: str) -> str:
+    """S4, the agent's liveness."""
+    return f"/os/{idc}/machines/{sn}/lease"
+
+
+def history(idc: str, sn: str, task_id: str) -> str:
+    """S5, one finished task."""
+    return f"/os/{idc}/machines/{sn}/history/{task_id}"
+
+
+def history_prefix(idc: str, sn: str) -> str:
+    """S5, all finished tasks of one machine."""
+    return f"/os/{idc}/machines/{sn}/history/"
+
+
+def heartbeat(idc: str) -> str:
+    """S6, there while the region is online."""
+    return f"/os/region/{idc}/heartbeat"
+
+
+def capabilities(idc: str) -> str:
+    """S6, what the region can install."""
+    return f"/os/region/{idc}/capabilities"
+
+
+def unmatched(idc: str, received_at: datetime, mac: str) -> str:
+    """S7, one report without a task; the time sorts as text."""
+    return f"/os/unmatched_reports/{idc}/{received_at:%Y%m%dT%H%M%S.%fZ}-{mac.replace(':', '')}"
+
+
+class KeyName(NamedTuple):
+    """What a key names; `idc` and `sn` are empty where the kind has none."""
+
+    kind: str
+    idc: str
+    sn: str = ""
+    rest: str = ""
+
+
+_KINDS = (
+    ("region", re.compile(r"/os/region/([^/]+)/(heartbeat|status|capabilities)")),
+    ("unmatched", re.compile(r"/os/unmatched_reports/([^/]+)/([^/]+)")),
+    ("dlq", re.compile(r"/os/dlq/([^/]+)/([^/]+)")),
+    ("server", re.compile(r"/os/([^/]+)/servers/([^/]+)")),
+    ("history", re.compile(r"/os/([^/]+)/machines/([^/]+)/history/([^/]+)")),
+    ("task", re.compile(r"/os/([^/]+)/machines/([^/]+)/task")),
+    ("meta", re.compile(r"/os/([^/]+)/machines/([^/]+)/meta")),
+    ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
+)
+
+
+def parse(key: str) -> KeyName | None:
+    """What `key` names; None for a key of no known kind.
+
+    For kind `region` the `sn` is empty and `rest` is heartbeat, status or capabilities; for
+    `unmatched` and `dlq` `rest` is the last part.
+    """
+    for kind, pattern in _KINDS:
+        if match := pattern.fullmatch(key):
+            groups = match.groups()
+            if kind in ("region", "unmatched", "dlq"):
+                return KeyName(kind, groups[0], "", groups[1])
+            return KeyName(kind, *groups)
+    return None
