@@ -1,0 +1,337 @@
+"""What a region does on behalf of its machines: boot, report, claim, progress, end.
+
+Every call names the agent run that makes it. Whatever a machine sends is checked against the task
+that is in the store at that moment; a machine never moves a task that is not its own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from lpmos.core.clock import Clock
+from lpmos.core.fleet import Fleet
+from lpmos.core.taskstore import Also, Step, TaskStore, logged, moved
+from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
+from lpmos.model.diskplan import plan_disk
+from lpmos.model.errors import Conflict, ForeignClaim, NoSuitableDisk, NotFound
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.machine import Installed, Machine, UnmatchedReport
+from lpmos.model.task import Progress, Task, TaskError
+from lpmos.store import keys, records
+from lpmos.store.api import Operation, Put, Store, Unavailable
+
+UNMATCHED_REMEMBERED = 10_000
+
+
+class NoTask(NotFound):
+    """The machine has no task; its report is kept where it made one."""
+
+    code = "no-task"
+
+
+class AgentRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls: a normalised MAC, and the run's id (the MAC itself for agents that send none)."""
+
+    mac: str
+    agent_id: str
+
+
+class Agents:
+    """The use cases of one region."""
+
+    def __init__(
+        self, store: Store, fleet: Fleet, clock: Clock, *, idc: str, unknown: UnknownMachines
+    ) -> None:
+        self._store = store
+        self._changes = TaskStore(store)
+        self._fleet = fleet
+        self._clock = clock
+        self._idc = idc
+        self._unknown = unknown
+        self._unmatched: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def discovers(self) -> bool:
+        """Whether an agent without a task shall stay and go on asking."""
+        return self._unknown is UnknownMachines.DISCOVER
+
+    def find_task(self, mac: str, sn: str | None) -> Task | None:
+        """The present task of a machine, by MAC, else by serial number.
+
+        Raises:
+            Unavailable: it is not known here and the store, which may know more, is away.
+        """
+        task = self._fleet.task_by_mac(self._idc, mac)
+        if task is None and sn:
+            task = self._fleet.current_task(self._idc, sn)
+        if task is None and not self._fleet.connected:
+            raise Unavailable("the store is away and this machine is not known here yet")
+        return task
+
+    async def prepared(self, task: Task) -> Task:
+        """The boot files are there: pending → ready. A task beyond that stays as it is."""
+        return await self._changes.change(
+            task.idc,
+            task.sn,
+            lambda now: self._prepared(now) if now.status is Status.PENDING else now,
+        )
+
+    async def fail(self, task: Task, error: TaskError) -> Task:
+        """End the task for a reason of the region's; a finished task stays as it is."""
+
+        def step(now: Task) -> Task:
+            if now.task_id != task.task_id or now.finished:
+                return now
+            return self._failed(now, error)
+
+        return await self._changes.change(task.idc, task.sn, step)
+
+    async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
+        """Decide what a machine boots, and note in its task that it asked."""
+        task = self.find_task(mac, sn)
+        machine = self._fleet.machine_by_mac(self._idc, mac)
+        if machine is None and sn:
+            machine = self._fleet.machine(self._idc, sn)
+        plan = decide(machine, task, self._unknown)
+        if isinstance(plan, BootAgent) and task and task.status is Status.READY:
+            task = await self._changes.change(task.idc, task.sn, self._boot_requested)
+        return plan, task
+
+    async def report(
+        self, run: AgentRun, sn: str | None, inventory: Inventory, required_bytes: int
+    ) -> Task:
+        """Take a hardware report; the task is then waiting for approval, or failed.
+
+        Args:
+            run: the caller.
+            sn: the serial number of the DMI tables.
+            inventory: the hardware.
+            required_bytes: what the task's image needs on the root file system.
+
+        Raises:
+            NoTask: there is none for this machine; the report was kept (S7).
+        """
+        task = self.find_task(run.mac, sn)
+        if task is None:
+            await self._keep_unmatched(run.mac, sn, inventory)
+            raise NoTask(f"no task for {run.mac} in {self._idc}; create one for this MAC")
+
+        def step(now: Task) -> Task:
+            if now.finished:
+                return now
+            if now.status is Status.INSTALLING:
+                return self._reported_while_installing(now, run)
+            return self._reported(now, inventory, required_bytes)
+
+        machine = await self._machine_put(task, inventory)
+        task = await self._changes.change(task.idc, task.sn, step, lambda _: [machine])
+        await self._forget_unmatched(run.mac)
+        return task
+
+    async def claim(self, run: AgentRun, task_id: str, intent_id: str | None) -> Task:
+        """Take the single-use intent for this agent run: approved → installing.
+
+        Raises:
+            NoTask: the machine has no such task.
+            ForeignClaim: another run took it, or `intent_id` is not the approved one.
+            ImpossibleTransition: the task is not approved.
+        """
+
+        def step(task: Task) -> Task:
+            if task.status is Status.INSTALLING and _claimed_by(task) == run.agent_id:
+                return task
+            if task.intent and intent_id not in (None, task.intent.intent_id):
+                raise ForeignClaim("this install intent is not the approved one")
+            return self._claimed(task, run)
+
+        return await self._own_change(run, task_id, step)
+
+    async def progress(
+        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str] = ()
+    ) -> Task:
+        """Note progress; `configuring` at 100 completes the task (L2).
+
+        Raises:
+            NoTask: the machine has no such task.
+            ForeignClaim: another run installs.
+            ImpossibleTransition: the task is not being installed (cancelled, say).
+        """
+
+        def step(task: Task) -> Task:
+            if task.status is Status.COMPLETED and _claimed_by(task) == run.agent_id:
+                return task
+            if task.status is Status.APPROVED and progress.percent > 0:
+                task = self._claimed(task, run)
+            self._check_claim(task, run)
+            return self._progressed(task, progress, lines)
+
+        return await self._own_change(run, task_id, step, self._installed)
+
+    async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
+        """The agent gave up; repeated by the same run it is the same answer.
+
+        Raises:
+            NoTask: the machine has no such task.
+            ForeignClaim: another run installs.
+            ImpossibleTransition: the task is finished otherwise.
+        """
+
+        def step(task: Task) -> Task:
+            if task.status is Status.FAILED:
+                return task
+            if task.status is Status.INSTALLING:
+                self._check_claim(task, run)
+            return self._failed(task, error)
+
+        return await self._own_change(run, task_id, step)
+
+    async def completed(self, run: AgentRun, task_id: str) -> Task:
+        """The agent says that it is done; raises as `progress`."""
+        last = Progress(
+            step="configuring", percent=100.0, timestamp=self._clock(), message="installed"
+        )
+        return await self.progress(run, task_id, last)
+
+    async def _own_change(
+        self, run: AgentRun, task_id: str, step: Step, also: Also | None = None
+    ) -> Task:
+        known = self._fleet.task(task_id)
+        if known is None or known.idc != self._idc:
+            raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
+        if run.mac != known.mac and run.mac not in self._reported_macs(known):
+            raise NoTask(f"task {known.task_id} is not for {run.mac}")
+
+        def guarded(task: Task) -> Task:
+            if task.task_id != task_id:
+                raise Conflict(f"task {task_id[:64]} is over; the machine has a newer one")
+            return step(task)
+
+        return await self._changes.change(known.idc, known.sn, guarded, also)
+
+    def _reported_macs(self, task: Task) -> tuple[str, ...]:
+        machine = self._fleet.machine(task.idc, task.sn)
+        return machine.macs if machine else ()
+
+    def _prepared(self, task: Task) -> Task:
+        now = self._clock()
+        return logged(moved(task, Event.PREPARED, now), now, "[INFO] boot files are ready")
+
+    def _boot_requested(self, task: Task) -> Task:
+        if task.status is not Status.READY:
+            return task
+        now = self._clock()
+        return logged(moved(task, Event.BOOT_REQUESTED, now), now, "[INFO] boot script sent")
+
+    def _reported(self, task: Task, inventory: Inventory, required_bytes: int) -> Task:
+        now = self._clock()
+        if task.status is Status.PENDING:
+            task = self._prepared(task)
+        bounded = inventory.bounded()
+        if task.status is Status.APPROVED:  # what was approved stays what will be done
+            return moved(task, Event.HARDWARE_REPORTED, now, hardware=bounded)
+        try:
+            plan = plan_disk(inventory, task.disk_layout, task.root_disk, required_bytes)
+        except NoSuitableDisk as error:
+            task = msgspec.structs.replace(task, hardware=bounded)
+            hint = "set root_disk in a new task, or give the machine another disk"
+            return self._failed(task, TaskError(reason=str(error), hint=hint))
+        task = moved(task, Event.HARDWARE_REPORTED, now, hardware=bounded, plan=plan)
+        return logged(task, now, f"[INFO] hardware reported; will write {plan.device}")
+
+    def _reported_while_installing(self, task: Task, run: AgentRun) -> Task:
+        if _claimed_by(task) == run.agent_id:
+            return task
+        error = TaskError(
+            reason="the machine was restarted in the middle of its installation",
+            hint="look at its console and power, then create the task again",
+        )
+        return self._failed(task, error)
+
+    def _claimed(self, task: Task, run: AgentRun) -> Task:
+        if task.status is Status.INSTALLING or (task.intent and task.intent.claimed_by):
+            raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
+        now = self._clock()
+        intent = task.intent and msgspec.structs.replace(task.intent, claimed_by=run.agent_id)
+        task = moved(task, Event.INSTALL_STARTED, now, intent=intent)
+        return logged(task, now, "[INFO] installation started")
+
+    def _check_claim(self, task: Task, run: AgentRun) -> None:
+        if task.status is Status.INSTALLING and _claimed_by(task) != run.agent_id:
+            raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
+
+    def _progressed(self, task: Task, progress: Progress, lines: Sequence[str]) -> Task:
+        others = tuple(entry for entry in task.progress if entry.step != progress.step)
+        fields = {"progress": (*others, progress)}
+        task = moved(task, Event.INSTALL_PROGRESSED, progress.timestamp, **fields)
+        task = logged(task, progress.timestamp, *lines)
+        if progress.step == "configuring" and progress.percent >= 100:
+            task = moved(task, Event.INSTALL_FINISHED, progress.timestamp)
+            task = logged(task, progress.timestamp, "[INFO] installed")
+        return task
+
+    def _failed(self, task: Task, error: TaskError) -> Task:
+        now = self._clock()
+        return logged(moved(task, Event.FAIL, now, error=error), now, f"[ERROR] {error.reason}")
+
+    def _installed(self, task: Task) -> list[Operation]:
+        """With a completion goes the machine's installed generation (S3)."""
+        machine = self._fleet.machine(task.idc, task.sn)
+        if task.status is not Status.COMPLETED or machine is None:
+            return []
+        generation = machine.installed.generation + 1 if machine.installed else 1
+        installed = Installed(
+            generation=generation,
+            task_id=task.task_id,
+            os_type=task.os_type,
+            os_version=task.os_version,
+            installed_at=task.updated_at,
+        )
+        after = msgspec.structs.replace(machine, installed=installed, updated_at=task.updated_at)
+        return [Put(keys.meta(task.idc, task.sn), records.encode(after))]
+
+    async def _machine_put(self, task: Task, inventory: Inventory) -> Operation:
+        key = keys.meta(task.idc, task.sn)
+        kv = await self._store.get(key)
+        known = records.decode(kv, Machine) if kv else None
+        now = self._clock()
+        machine = Machine(
+            idc=task.idc,
+            sn=task.sn,
+            macs=tuple(dict.fromkeys((task.mac, *(nic.mac for nic in inventory.nics)))),
+            inventory=inventory.bounded(),
+            bmc_address=inventory.bmc_address,
+            tags=task.tags,
+            tenant=known.tenant if known else None,
+            installed=known.installed if known else None,
+            first_seen_at=known.first_seen_at if known else now,
+            updated_at=now,
+        )
+        return Put(key, records.encode(machine))
+
+    async def _keep_unmatched(self, mac: str, sn: str | None, inventory: Inventory) -> None:
+        """One key for each machine that has no task, however often it reports."""
+        now = self._clock()
+        report = UnmatchedReport(
+            mac_address=mac,
+            region=self._idc,
+            sn=sn,
+            hardware=inventory.bounded(),
+            received_at=now,
+            error="no task for this machine",
+        )
+        key = self._unmatched.get(mac) or keys.unmatched(self._idc, now, mac)
+        await self._store.put(key, records.encode(report))
+        self._unmatched[mac] = key
+        self._unmatched.move_to_end(mac)
+        if len(self._unmatched) > UNMATCHED_REMEMBERED:
+            self._unmatched.popitem(last=False)
+
+    async def _forget_unmatched(self, mac: str) -> None:
+        if key := self._unmatched.pop(mac, None):
+            await self._store.delete(key)
+
+
+def _claimed_by(task: Task) -> str | None:
+    return task.intent.claimed_by if task.intent else None
