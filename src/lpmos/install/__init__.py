@@ -1,0 +1,67 @@
+"""From a task to what is done on its machine: one module per OS family, chosen by the image.
+
+A family is a function from (task, image) to the files and boot settings that make the image that
+machine's own. Adding one means its module and a row in `FAMILIES`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from lpmos.install import debian
+from lpmos.model.errors import Conflict, ImageError
+from lpmos.model.image import ImageManifest
+from lpmos.model.installplan import ImageSource, InstallPlan, PlannedFile
+from lpmos.model.task import Task
+
+
+class Family(NamedTuple):
+    """What a module of this package offers."""
+
+    files: Callable[[Task], tuple[PlannedFile, ...]]
+    kernel_arguments: str
+    boot_entry: str
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {"debian": Family(debian.files, debian.KERNEL_ARGUMENTS, debian.BOOT_ENTRY)}
+)
+
+
+def plan_install(task: Task, manifest: ImageManifest) -> InstallPlan:
+    """The plan that an approved task's agent follows.
+
+    Raises:
+        Conflict: the task has no approved intent or no disk plan.
+        ImageError: no module knows the image's family.
+    """
+    if task.intent is None or task.plan is None:
+        raise Conflict(f"task {task.task_id} is {task.status.value}: it has no approved plan")
+    family = FAMILIES.get(manifest.family)
+    if family is None:
+        raise ImageError(
+            f"image {manifest.name} is of the family {manifest.family!r};"
+            f" known: {', '.join(FAMILIES)}"
+        )
+    return InstallPlan(
+        task_id=task.task_id,
+        intent_id=task.intent.intent_id,
+        hostname=task.hostname,
+        image=ImageSource(
+            name=manifest.name,
+            url=f"/boot/images/{manifest.sha256}",
+            sha256=manifest.sha256,
+            size_bytes=manifest.size_bytes,
+            unpacked_bytes=manifest.unpacked_bytes,
+            format=manifest.format,
+        ),
+        disk=task.plan,
+        files=family.files(task),
+        boot_entry=family.boot_entry,
+        kernel_arguments=family.kernel_arguments,
+    )
+
+
+def required_bytes(manifest: ImageManifest) -> int:
+    """What the root file system must offer for this image: a quarter more, and room to work."""
+    return manifest.unpacked_bytes * 5 // 4 + 512 * 1024 * 1024

@@ -1,0 +1,53 @@
+# The commands of LPMOS. Each does all of its own set-up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv/bin
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+demo: ## install two virtual servers, from netboot to login prompt (APPROVE=manual, DEMO_EXIT=1)
+	@requirements/install demo
+	@$(ROOT) $(VENV)/lpmos lab demo
+
+demo-simulated: ## the same flow with simulated machines: no root, no QEMU
+	@requirements/install simulated
+	@$(VENV)/lpmos lab demo-simulated
+
+test: lint ## everything, real firmware included
+	@$(VENV)/pytest
+
+test-fast: ## unit tests and layers, under a minute
+	@requirements/install test
+	@$(VENV)/lint-imports > /dev/null
+	@$(VENV)/pytest tests/unit
+
+lint: ## style, types, layers
+	@requirements/install test
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check -q .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+bench: ## every benchmark, as ratios against a peer or a limit
+	@requirements/install bench
+	@for bench in bench/*.py; do $(VENV)/python $$bench || exit 1; done
+
+docs: ## write the generated pages anew
+	@requirements/install test
+	@$(VENV)/lpmos reference docs/reference
+
+requirements: ## pin the newest versions of the Python packages
+	@for list in runtime dev; do \
+	  $(VENV)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	    requirements/$$list.in -o requirements/$$list.txt; done
+
+start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
+	@requirements/install etcd
+	@mkdir -p build/etcd && exec etcd --data-dir build/etcd --log-level warn
+
+clean: ## remove what was built
+	rm -rf build .venv
+
+.PHONY: help demo demo-simulated test test-fast lint bench docs requirements start-etcd clean

@@ -1,0 +1,51 @@
+"""How log lines look: structured, one line each, the region's label first where there is one."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def configure(level: str, form: str) -> None:
+    """Set up logging of this process to standard error, libraries included.
+
+    Args:
+        level: debug, info, warning or error.
+        form: text for people, json for programs.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    render: list[Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if form == "json"
+        else [_label, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # One line for each request is the access log of the part itself, where it keeps one.
+    for noisy in ("aiohttp.access", "uvicorn.access", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _label(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """`[dc1] ` before the text of every line of a region."""
+    if idc := event.pop("idc", None):
+        event["event"] = f"[{idc}] {event['event']}"
+    return event

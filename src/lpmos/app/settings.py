@@ -1,0 +1,292 @@
+"""Every setting, in one table: it drives the file, the environment, the flags and the reference.
+
+A value is taken from the first of: flag, environment, file, default. Unknown keys are refused, and
+all that is wrong is reported together. Secrets are never settings; settings name their files.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lpmos.model.bootplan import UnknownMachines
+from lpmos.model.errors import InvalidInput, SettingsError
+from lpmos.model.machine import parse_idc
+
+DEFAULT_FILE = Path("/etc/lpmos/lpmos.toml")
+PARTS = ("up", "control-plane", "region")
+UP, CONTROL, REGION = PARTS
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError("a port is 1 to 65535")
+    return port
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return text
+
+    return parse
+
+
+class Setting(NamedTuple):
+    """One row of the table. `parse` raises ValueError or InvalidInput for a wrong value."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    parts: tuple[str, ...]
+    help: str
+    aliases: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The command-line flags, the present name first."""
+        return tuple("--" + name.replace("_", "-") for name in (self.name, *self.aliases))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables, the first that is set counts."""
+        return (f"LPMOS_{self.name.upper()}", *self.environment)
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        "idc",
+        parse_idc,
+        None,
+        (UP, REGION),
+        "The data center that this region serves (`lpmos up` takes `dc1` where none is given).",
+        ("label", "region_id"),
+        ("REGION_LABEL", "REGION_ID"),
+    ),
+    Setting(
+        "state_dir",
+        Path,
+        Path("/var/lib/lpmos"),
+        PARTS,
+        "Where a part keeps its own files: the embedded store, keys, logs, DHCP leases.",
+    ),
+    Setting(
+        "images_dir",
+        Path,
+        None,
+        (UP, REGION),
+        "OS and agent images; `images` in the state directory where not given.",
+    ),
+    Setting(
+        "etcd_endpoints",
+        _words,
+        (),
+        (CONTROL, REGION),
+        "The store: `https://host:2379`, several separated by commas.",
+    ),
+    Setting("etcd_ca", Path, None, (CONTROL, REGION), "CA certificate of the store's servers."),
+    Setting("etcd_cert", Path, None, (CONTROL, REGION), "Client certificate for the store."),
+    Setting("etcd_key", Path, None, (CONTROL, REGION), "Private key of the client certificate."),
+    Setting("etcd_user", str, None, (CONTROL, REGION), "User name for the store."),
+    Setting(
+        "etcd_password_file",
+        Path,
+        None,
+        (CONTROL, REGION),
+        "File with the password of `etcd_user`.",
+    ),
+    Setting(
+        "listen_addr",
+        _words,
+        ("127.0.0.1:8080",),
+        (UP, CONTROL),
+        "Where the API and dashboard listen: `host:port`, or `fd:3` for an inherited socket;"
+        " several separated by commas.",
+    ),
+    Setting("tls_cert", Path, None, (UP, CONTROL), "Certificate chain of the API (TLS 1.3)."),
+    Setting("tls_key", Path, None, (UP, CONTROL), "Private key of `tls_cert`."),
+    Setting(
+        "auth_key_file",
+        Path,
+        None,
+        (UP, CONTROL),
+        "Key that signs API tokens, the same for all control planes; `auth.key` in the state"
+        " directory where not given, made at the first start.",
+    ),
+    Setting(
+        "region_addr",
+        str,
+        None,
+        (UP, REGION),
+        "The address at which machines reach this region.",
+    ),
+    Setting("api_host", str, "0.0.0.0", (UP, REGION), "Address that the region listens on."),  # noqa: S104
+    Setting(
+        "api_port",
+        _port,
+        8081,
+        (UP, REGION),
+        "Port of HTTP boot and the agent API.",
+        environment=("API_PORT",),
+    ),
+    Setting(
+        "dhcp_mode",
+        _choice("full", "off"),
+        "full",
+        (UP, REGION),
+        "`full` runs DHCP and TFTP on `dhcp_interface`; `off` leaves both to others.",
+    ),
+    Setting("dhcp_interface", str, None, (UP, REGION), "Interface that DHCP and TFTP serve."),
+    Setting(
+        "dhcp_range",
+        _words,
+        (),
+        (UP, REGION),
+        "First and last address for machines: `192.0.2.100,192.0.2.200`.",
+    ),
+    Setting("dhcp_router", str, None, (UP, REGION), "Default gateway given to machines."),
+    Setting("dhcp_dns", _words, (), (UP, REGION), "Name servers given to machines."),
+    Setting(
+        "unknown_machines",
+        UnknownMachines,
+        UnknownMachines.DISCOVER,
+        (UP, REGION),
+        "What a machine without a task boots: `discover` (the agent, which reports and waits)"
+        " or `local-disk`.",
+    ),
+    Setting(
+        "log_level",
+        _choice("debug", "info", "warning", "error"),
+        "info",
+        PARTS,
+        "The least level that is logged.",
+    ),
+    Setting("log_format", _choice("text", "json"), "text", PARTS, "How log lines look."),
+)
+
+BY_NAME = {setting.name: setting for setting in TABLE}
+
+
+class Settings:
+    """The values of one part's settings, each as an attribute by its name in `TABLE`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def for_part(part: str) -> list[Setting]:
+    """The rows that a part takes."""
+    return [setting for setting in TABLE if part in setting.parts]
+
+
+def load(
+    part: str,
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Put the settings of `part` together.
+
+    Args:
+        part: one of `PARTS`.
+        flags: what the command line gave, by name; None where a flag was not given.
+        environment: the process's where None.
+        file: TOML; a file that is named must exist, `DEFAULT_FILE` need not.
+
+    Raises:
+        SettingsError: lists every wrong or unknown value with where it came from.
+    """
+    environment = os.environ if environment is None else environment
+    problems: list[str] = []
+    from_file = _read_file(file, problems)
+    values: dict[str, Any] = {}
+    for setting in for_part(part):
+        source, text = _first(setting, flags, environment, from_file)
+        values[setting.name] = setting.default
+        if text is None:
+            continue
+        try:
+            values[setting.name] = setting.parse(text)
+        except (ValueError, InvalidInput) as error:
+            problems.append(f"{source}: {text!r} is refused: {error}")
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return Settings(values)
+
+
+def _first(
+    setting: Setting,
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    from_file: Mapping[str, str],
+) -> tuple[str, str | None]:
+    """Where the value comes from, and its text."""
+    if (text := flags.get(setting.name)) is not None:
+        return setting.flags[0], text
+    for variable in setting.variables:
+        if variable in environment:
+            return variable, environment[variable]
+    return f"{setting.name} in the file", from_file.get(setting.name)
+
+
+def _read_file(file: Path | None, problems: list[str]) -> dict[str, str]:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
+    problems += [f"{path}: {name!r} is no setting" for name in table if name not in BY_NAME]
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in table.items()
+    }
+
+
+def reference() -> str:
+    """The table as the documentation shows it (`docs/reference/settings.md`)."""
+    lines = [
+        "# Settings",
+        "",
+        "A value is taken from the first of: flag, environment variable, file"
+        f" (`--config`, else `{DEFAULT_FILE}`), default. The file is TOML, one key for each",
+        "setting; unknown keys are refused. This page is generated from the one table in the code.",
+        "",
+        "| key | flags | environment | default | parts | what it is |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_row(setting) for setting in TABLE]
+    return "\n".join(lines) + "\n"
+
+
+def _row(setting: Setting) -> str:
+    def code(names: Sequence[str]) -> str:
+        return ", ".join(f"`{name}`" for name in names)
+
+    default = setting.default
+    text = ",".join(default) if isinstance(default, tuple) else default
+    cells = (
+        f"`{setting.name}`",
+        code(setting.flags),
+        code(setting.variables),
+        f"`{text}`" if text not in (None, "") else "",
+        ", ".join(setting.parts),
+        setting.help,
+    )
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,48 @@
+"""`lpmos reference`: the pages of the documentation that are drawn from tables in the code."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lpmos.app.settings import reference as settings_page
+from lpmos.model.lifecycle import MEANING, diagram
+
+LIFECYCLE = """\
+# The lifecycle of a task
+
+This page is generated from the one table of transitions in the code. A step that is not drawn here
+is refused and changes nothing.
+
+```mermaid
+{diagram}```
+
+| state | what it means |
+|---|---|
+{states}
+"""
+
+
+def pages() -> dict[str, str]:
+    """Every generated page, by file name."""
+    states = "\n".join(f"| `{status.value}` | {text} |" for status, text in MEANING.items())
+    return {
+        "lifecycle.md": LIFECYCLE.format(diagram=diagram(), states=states),
+        "settings.md": settings_page(),
+    }
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `reference`."""
+    command = commands.add_parser(
+        "reference", help="write the generated reference pages", description=__doc__
+    )
+    command.add_argument("folder", type=Path, help="where the pages go")
+    command.set_defaults(run=_run)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (chosen.folder / name).write_text(text)
+        print(chosen.folder / name)
+    return 0

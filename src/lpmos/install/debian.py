@@ -1,0 +1,59 @@
+"""Debian by image: identity, network (systemd-networkd), SSH keys and GRUB's defaults.
+
+Sources: hostname(5), fstab(5), systemd.network(5), sshd(8) for `authorized_keys`, and Debian's
+`/etc/default/grub.d` for what `update-grub` keeps when a kernel is upgraded.
+"""
+
+from lpmos.model.installplan import PlannedFile
+from lpmos.model.network import StaticNetwork
+from lpmos.model.task import Task
+
+KERNEL_ARGUMENTS = "console=tty0 console=ttyS0,115200n8"
+BOOT_ENTRY = "debian"
+
+_FSTAB = """\
+UUID={{ROOT_UUID}} / ext4 defaults,errors=remount-ro 0 1
+UUID={{ESP_UUID}} /boot/efi vfat umask=0077,nofail 0 1
+"""
+
+_GRUB = f"""\
+GRUB_TIMEOUT=1
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_CMDLINE_LINUX="{KERNEL_ARGUMENTS}"
+GRUB_TERMINAL="console serial"
+GRUB_SERIAL_COMMAND="serial --speed=115200"
+GRUB_DISABLE_OS_PROBER=true
+"""
+
+
+def files(task: Task) -> tuple[PlannedFile, ...]:
+    """The files that make the image this task's machine."""
+    short = task.hostname.partition(".")[0]
+    names = task.hostname if short == task.hostname else f"{task.hostname} {short}"
+    hosts = f"127.0.0.1 localhost\n127.0.1.1 {names}\n::1 localhost ip6-localhost ip6-loopback\n"
+    planned = [
+        PlannedFile(path="/etc/hostname", content=f"{short}\n"),
+        PlannedFile(path="/etc/hosts", content=hosts),
+        PlannedFile(path="/etc/fstab", content=_FSTAB),
+        PlannedFile(path="/etc/default/grub.d/lpmos.cfg", content=_GRUB),
+        PlannedFile(path="/etc/systemd/network/10-lpmos.network", content=_network(task)),
+    ]
+    if isinstance(task.network_config, StaticNetwork) and task.network_config.dns:
+        servers = "".join(f"nameserver {server}\n" for server in task.network_config.dns)
+        planned.append(PlannedFile(path="/etc/resolv.conf", content=servers))
+    if task.ssh_keys:
+        keys = "".join(f"{key}\n" for key in task.ssh_keys)
+        planned.append(PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600))
+    return tuple(planned)
+
+
+def _network(task: Task) -> str:
+    lines = ["[Match]", f"MACAddress={task.mac}", "Type=ether", "", "[Network]"]
+    if isinstance(task.network_config, StaticNetwork):
+        lines.append(f"Address={task.network_config.address}")
+        if task.network_config.gateway:
+            lines.append(f"Gateway={task.network_config.gateway}")
+        lines += [f"DNS={server}" for server in task.network_config.dns]
+    else:
+        lines += ["DHCP=yes", "", "[DHCPv4]", "ClientIdentifier=mac"]
+    return "\n".join(lines) + "\n"

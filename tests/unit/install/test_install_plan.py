@@ -1,0 +1,66 @@
+"""From a task to the files that make its machine."""
+
+import pytest
+
+from lpmos.install import plan_install
+from lpmos.model.diskplan import RootDiskHints, plan_disk
+from lpmos.model.errors import Conflict, ImageError
+from lpmos.model.network import StaticNetwork
+from lpmos.model.task import Intent, Task
+from tests.support.builders import make_inventory, make_manifest, make_task
+
+PLAN = plan_disk(make_inventory(), "auto", RootDiskHints(), 1)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1 me@desk"
+
+
+def approved(**fields: object) -> Task:
+    return make_task(intent=Intent(intent_id="i-1"), plan=PLAN, **fields)
+
+
+def contents(task: Task) -> dict[str, str]:
+    return {file.path: file.content for file in plan_install(task, make_manifest()).files}
+
+
+def test_plan_carries_the_approved_disk_intent_and_image() -> None:
+    plan = plan_install(approved(), make_manifest())
+    assert (plan.disk, plan.intent_id, plan.image.sha256) == (PLAN, "i-1", "ab" * 32)
+    assert plan.image.url == "/boot/images/" + "ab" * 32
+
+
+def test_plan_of_a_task_without_approval_is_refused() -> None:
+    with pytest.raises(Conflict):
+        plan_install(make_task(plan=PLAN), make_manifest())
+
+
+def test_plan_of_an_unknown_family_is_refused() -> None:
+    with pytest.raises(ImageError, match="slackware"):
+        plan_install(approved(), make_manifest(family="slackware"))
+
+
+def test_debian_files_with_dhcp_match_the_booting_nic() -> None:
+    network = contents(approved())["/etc/systemd/network/10-lpmos.network"]
+    assert network == (
+        "[Match]\nMACAddress=52:54:00:00:00:01\nType=ether\n\n"
+        "[Network]\nDHCP=yes\n\n[DHCPv4]\nClientIdentifier=mac\n"
+    )
+
+
+def test_debian_files_with_static_network_name_address_gateway_and_dns() -> None:
+    network = StaticNetwork(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",))
+    files = contents(approved(network_config=network))
+    assert files["/etc/systemd/network/10-lpmos.network"].endswith(
+        "[Network]\nAddress=192.0.2.10/24\nGateway=192.0.2.1\nDNS=192.0.2.2\n"
+    )
+    assert files["/etc/resolv.conf"] == "nameserver 192.0.2.2\n"
+
+
+def test_debian_files_give_host_name_with_domain_to_hosts_alone() -> None:
+    files = contents(approved(hostname="web-1.example.org"))
+    assert files["/etc/hostname"] == "web-1\n"
+    assert "127.0.1.1 web-1.example.org web-1\n" in files["/etc/hosts"]
+
+
+def test_debian_files_ssh_keys_are_roots_own_and_private() -> None:
+    plan = plan_install(approved(ssh_keys=(KEY,)), make_manifest())
+    file = next(f for f in plan.files if f.path == "/root/.ssh/authorized_keys")
+    assert (file.content, file.mode) == (KEY + "\n", 0o600)

@@ -1,0 +1,56 @@
+"""What a machine that netboots is told, for every state."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, Wait, decide
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import Installed, Machine
+from tests.support.builders import make_task
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+DISCOVER, LOCAL = UnknownMachines
+MACHINE = Machine(
+    idc="dc1", sn="SN-1", macs=("52:54:00:00:00:01",), first_seen_at=NOW, updated_at=NOW
+)
+INSTALLED = msgspec.structs.replace(
+    MACHINE,
+    installed=Installed(
+        generation=1, task_id="t", os_type="debian", os_version="12", installed_at=NOW
+    ),
+)
+
+EXPECTED = {
+    Status.PENDING: Wait,
+    Status.READY: BootAgent,
+    Status.BOOTING: BootAgent,
+    Status.PENDING_APPROVAL: BootAgent,
+    Status.APPROVED: BootAgent,
+    Status.INSTALLING: BootAgent,
+    Status.COMPLETED: BootLocalDisk,
+    Status.REJECTED: BootLocalDisk,
+    Status.CANCELLED: BootLocalDisk,
+    Status.FAILED: BootLocalDisk,
+}
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("machine", [None, MACHINE, INSTALLED])
+@pytest.mark.parametrize("unknown", UnknownMachines)
+def test_decide_with_a_task_follows_its_state_alone(
+    status: Status, machine: Machine | None, unknown: UnknownMachines
+) -> None:
+    assert isinstance(decide(machine, make_task(status=status), unknown), EXPECTED[status])
+
+
+def test_decide_without_a_task_an_installed_machine_boots_its_disk() -> None:
+    assert isinstance(decide(INSTALLED, None, DISCOVER), BootLocalDisk)
+
+
+def test_decide_without_a_task_an_unknown_machine_follows_the_policy() -> None:
+    assert decide(None, None, DISCOVER) == BootAgent(
+        None, "no task yet: the agent reports its hardware and waits"
+    )
+    assert isinstance(decide(None, None, LOCAL), BootLocalDisk)
