@@ -1,0 +1,190 @@
+"""The one table from errors to HTTP: status, title and problem document (RFC 9457) of each.
+
+It knows no web framework, so that the control plane and the region answer alike. An error that is
+a subclass of a row answers as that row, with its own code; an error of no row is an internal error
+whose text stays in the log.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+
+from lpmos.model import errors
+from lpmos.model.errors import FieldProblem, LpmosError
+from lpmos.store import api, records
+
+T = TypeVar("T")
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+FIELDS_NAMED = 50
+"""How many wrong fields one answer names; a body can hold many more."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """How one error and all that derive from it are answered."""
+
+    status: int
+    title: str
+    retry_after_s: int | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An answer to be sent with `MEDIA_TYPE`; a caller may add members to `document`."""
+
+    status: int
+    headers: dict[str, str]
+    document: dict[str, object]
+
+
+_STORE_AWAY = Row(503, "The store cannot be used now", RETRY_AFTER_S)
+
+TABLE: Mapping[type[LpmosError], Row] = {
+    errors.InvalidInput: Row(422, "The input is invalid"),
+    errors.Unauthenticated: Row(401, "Authentication is needed"),
+    errors.Forbidden: Row(403, "This is not allowed"),
+    errors.NotFound: Row(404, "There is no such thing"),
+    errors.Conflict: Row(409, "This contradicts what is there"),
+    errors.NoSuitableDisk: Row(409, "No disk can be the root disk"),
+    errors.TooLarge: Row(413, "The request is too large"),
+    errors.TooBusy: Row(429, "Too many requests", RETRY_AFTER_S),
+    errors.ImageError: Row(500, "An image cannot be used"),
+    errors.SettingsError: Row(500, "The configuration is wrong"),
+    api.Unavailable: _STORE_AWAY,
+    api.Ambiguous: Row(503, "The store's answer was lost; look before repeating", RETRY_AFTER_S),
+    api.CasConflict: Row(412, "The value has changed meanwhile"),
+    api.LeaseNotFound: _STORE_AWAY,
+    api.WatchLagged: _STORE_AWAY,
+    api.PermissionDenied: _STORE_AWAY,
+    api.AuthFailed: _STORE_AWAY,
+    api.NoSpace: _STORE_AWAY,
+    api.StoreLocked: _STORE_AWAY,
+    api.UnsupportedServer: _STORE_AWAY,
+    api.Compacted: Row(500, "A revision of the store is gone"),
+    api.FutureRevision: Row(500, "A revision of the store is not there yet"),
+    api.InvalidRequest: Row(500, "The store refused a request as wrong"),
+    records.DamagedRecord: Row(500, "A record in the store is damaged"),
+    records.RecordTooLarge: Row(413, "The document is too large to be stored"),
+}
+
+_FIELD_PATH = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_QUOTED_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")
+
+
+def problem_for(error: Exception, *, instance: str = "") -> Problem:
+    """The answer to a call that ended with `error`; `instance` is the request's id.
+
+    msgspec's errors are understood too: text that is not JSON is malformed (400), JSON of another
+    shape is invalid (422) and names its field.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        wrong = errors.InvalidInput(field_problem(error))
+        return problem_for(wrong, instance=instance)
+    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+        return problem(400, "malformed", f"The body is not JSON: {error}", instance=instance)
+    row = _row(error)
+    if row is None or not isinstance(error, LpmosError):
+        return problem(
+            500,
+            "internal",
+            "This should not have happened; the log has the cause under the request's id.",
+            instance=instance,
+        )
+    fields = error.problems if isinstance(error, errors.InvalidInput) else ()
+    headers = {} if row.retry_after_s is None else {"Retry-After": str(row.retry_after_s)}
+    if row.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="lpmos"'
+    return problem(
+        row.status,
+        error.code,
+        str(error),
+        title=row.title,
+        fields=fields,
+        headers=headers,
+        instance=instance,
+    )
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    title: str = "",
+    fields: Sequence[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+    instance: str = "",
+) -> Problem:
+    """A problem that no error of ours stands for, as a path without a handler."""
+    document: dict[str, object] = {
+        "type": f"/problems/{code}",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "errors": [{"field": each.field, "message": each.message} for each in fields],
+    }
+    if instance:
+        document["instance"] = instance
+    return Problem(status, dict(headers or {}), document)
+
+
+def decode_body(body: bytes, kind: type[T]) -> T:
+    """The document in `body`; every field of the wrong type is named, not only the first.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON, or nested beyond measure.
+        InvalidInput: it is JSON of another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        problems = field_problems(msgspec.json.decode(body), kind)
+        raise errors.InvalidInput(*problems[:FIELDS_NAMED]) from None
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise msgspec.DecodeError(str(error)) from None
+
+
+def field_problems(value: object, kind: object, path: str = "") -> list[FieldProblem]:
+    """Everything that keeps `value`, plain JSON, from being a `kind`; empty where nothing does."""
+    if not (
+        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict)
+    ):
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            return [field_problem(error, path)]
+        return []
+    problems: list[FieldProblem] = []
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, field in fields.items():
+        if name in value:
+            problems += field_problems(value[name], field.type, f"{path}{name}.")
+        elif field.required:
+            problems.append(FieldProblem(f"{path}{name}", "is missing"))
+    if kind.__struct_config__.forbid_unknown_fields:
+        unknown = (name for name in value if name not in fields)
+        problems += [FieldProblem(f"{path}{name[:64]}", "is unknown") for name in unknown]
+    return problems
+
+
+def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProblem:
+    """The field that msgspec complains of, as `root_disk.serial`; `body` is the whole of it."""
+    match = _FIELD_PATH.fullmatch(str(error))
+    message, place = (match["message"], match["path"]) if match else (str(error), None)
+    parts = [part for part in re.split(r"[.\[\]]+", (place or "$").removeprefix("$")) if part]
+    if named := _QUOTED_FIELD.match(message):
+        parts.append(named[1])
+        message = "is missing" if "missing" in message else "is unknown"
+    field = f"{path}{'.'.join(parts)}".rstrip(".")
+    return FieldProblem(field[:200] or "body", message)
+
+
+def _row(error: Exception) -> Row | None:
+    for kind in type(error).__mro__:
+        if row := TABLE.get(kind):
+            return row
+    return None

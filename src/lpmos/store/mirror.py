@@ -1,0 +1,215 @@
+"""A part of the store kept in memory: read from here, so that no request ever scans the store.
+
+`run` lists the prefix at one revision and watches from the next. Where history was lost on the way
+(compaction, a watch cut off, a store restored from an older snapshot) it lists again and tells only
+the difference. All changes are made in `run`, without an await between a change and the news of
+it: so what a subscriber sees in the mirror is what it is told.
+"""
+
+import asyncio
+import contextlib
+import heapq
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from lpmos.store.api import (
+    KV,
+    Compacted,
+    Store,
+    Unavailable,
+    WatchBatch,
+    WatchLagged,
+)
+
+SILENCE_S = 5.0
+"""A watch silent for so long is checked on by asking the store."""
+PROBE_TIMEOUT_S = 5.0
+FIRST_RETRY_S = 0.1
+LONGEST_RETRY_S = 5.0
+LIST_PAGE = 500
+
+Subscriber = Callable[[str, KV | None, KV | None], None]
+
+
+class Mirror:
+    """The keys under `prefix`, as of `revision`."""
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._kvs: dict[str, KV] = {}
+        self._order: list[str] = []
+        self._added: set[str] = set()
+        self._revision = 0
+        self._connected = False
+        self._ready = asyncio.Event()
+        self._subscribers: list[Subscriber] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waits = 0
+
+    @property
+    def revision(self) -> int:
+        """Every change up to this revision is in the mirror; 0 before the first listing."""
+        return self._revision
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered last; what the mirror has may be old where not."""
+        return self._connected
+
+    def get(self, key: str) -> KV | None:
+        """The key, or None where it does not exist."""
+        return self._kvs.get(key)
+
+    def items(self, prefix: str) -> Iterator[KV]:
+        """The keys that begin with `prefix`, in order, as they are at this moment."""
+        order = self._sorted()
+        first = bisect_left(order, prefix)
+        last = bisect_right(order, prefix, first, key=lambda key: key[: len(prefix)])
+        return iter([self._kvs[key] for key in order[first:last]])
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Have `subscriber(key, before, after)` called for every change from now on.
+
+        It is called in order of revision, may not wait and should not raise: an error of it ends
+        `run`. Who subscribes before the first listing is told of each key in it.
+        """
+        self._subscribers.append(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Call it no more; no error where it is not subscribed."""
+        with contextlib.suppress(ValueError):
+            self._subscribers.remove(subscriber)
+
+    async def wait_ready(self) -> None:
+        """Wait for the first listing."""
+        await self._ready.wait()
+
+    async def wait_for(self, revision: int) -> None:
+        """Wait until the mirror has `revision`, which changed a key under its prefix."""
+        if self._revision >= revision:
+            return
+        reached = asyncio.get_running_loop().create_future()
+        self._waits += 1
+        heapq.heappush(self._waiting, (revision, self._waits, reached))
+        await reached
+
+    async def run(self) -> None:
+        """Follow the store for ever.
+
+        Raises:
+            PermissionDenied, AuthFailed: the store's user may not read the prefix.
+        """
+        retry_s = FIRST_RETRY_S
+        listed = False
+        try:
+            while True:
+                try:
+                    if not listed:
+                        await self._list()
+                        listed = True
+                    retry_s = FIRST_RETRY_S
+                    await self._follow()
+                except (Compacted, WatchLagged, _WentBack):
+                    listed = False
+                except Unavailable:
+                    self._connected = False
+                    await asyncio.sleep(retry_s)
+                    retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+        finally:
+            self._connected = False
+
+    async def _list(self) -> None:
+        found: dict[str, KV] = {}
+        revision = 0
+        async for page in self._store.list(self._prefix, page=LIST_PAGE):
+            found.update((kv.key, kv) for kv in page.kvs)
+            revision = page.revision
+        self._connected = True
+        self._replace(found)
+        self._reach(revision)
+        self._ready.set()
+
+    async def _follow(self) -> None:
+        """Take in what the watch gives; returns where the watch ends with the store."""
+        watch = self._store.watch(self._prefix, from_revision=self._revision + 1)
+        coming = asyncio.ensure_future(_next(watch))
+        try:
+            while True:
+                done, _ = await asyncio.wait((coming,), timeout=SILENCE_S)
+                if not done:
+                    await self._probe()
+                    continue
+                batch = coming.result()
+                if batch is None:
+                    raise Unavailable("the watch ended")
+                self._take(batch)
+                coming = asyncio.ensure_future(_next(watch))
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+    async def _probe(self) -> None:
+        """Learn whether the store is there, and whether it is still the one that was listed."""
+        expected = self._revision
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                page = await self._store.range(self._prefix, limit=1, keys_only=True)
+        except (Unavailable, TimeoutError):
+            self._connected = False
+            return
+        self._connected = True
+        if page.revision < expected:
+            raise _WentBack
+
+    def _take(self, batch: WatchBatch) -> None:
+        self._connected = True
+        for event in batch.events:
+            self._set(event.kv.key, event.kv if event.type == "put" else None)
+        self._reach(batch.revision)
+
+    def _replace(self, found: dict[str, KV]) -> None:
+        """Go over to a new listing by its difference: what is gone first, then what changed."""
+        for key in [key for key in self._sorted() if key not in found]:
+            self._set(key, None)
+        changed = [kv for kv in found.values() if self._kvs.get(kv.key) != kv]
+        for kv in sorted(changed, key=lambda kv: kv.mod_revision):
+            self._set(kv.key, kv)
+
+    def _set(self, key: str, after: KV | None) -> None:
+        before = self._kvs.get(key)
+        if after is not None:
+            if before is None:
+                self._added.add(key)
+            self._kvs[key] = after
+        elif before is not None:
+            del self._kvs[key]
+            order = self._sorted()
+            del order[bisect_left(order, key)]
+        else:
+            return
+        for subscriber in tuple(self._subscribers):
+            subscriber(key, before, after)
+
+    def _sorted(self) -> list[str]:
+        """All keys in order; what was added since the last call is sorted in now."""
+        if self._added:
+            self._order.extend(self._added)
+            self._order.sort()
+            self._added.clear()
+        return self._order
+
+    def _reach(self, revision: int) -> None:
+        self._revision = revision
+        while self._waiting and self._waiting[0][0] <= revision:
+            _, _, reached = heapq.heappop(self._waiting)
+            if not reached.done():
+                reached.set_result(None)
+
+
+class _WentBack(Exception):
+    """The store is at an older revision than the mirror: it was restored from a snapshot."""
+
+
+async def _next(watch: AsyncIterator[WatchBatch]) -> WatchBatch | None:
+    return await anext(watch, None)

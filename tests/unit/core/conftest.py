@@ -1,0 +1,121 @@
+"""One data center on an embedded store, with all of the core's services over it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.fleet import Fleet
+from lpmos.core.tasks import Tasks
+from lpmos.model.bootplan import UnknownMachines
+from lpmos.model.diskplan import GIB
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import Status
+from lpmos.model.task import Progress, Task, TaskError
+from lpmos.store import keys, records
+from lpmos.store.mirror import Mirror
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import MAC, make_capabilities, make_inventory, make_spec
+from tests.support.faulty_store import FaultyStore
+
+TIMEOUT_S = 5
+
+
+class World:
+    """The services, a clock that moves one second a look, and steps to any state."""
+
+    run = AgentRun(mac=MAC, agent_id="run-1")
+    mirroring: asyncio.Task[None]
+
+    def __init__(self, store: FaultyStore) -> None:
+        self.store = store
+        self.mirror = Mirror(store, keys.ROOT)
+        self.fleet = Fleet(self.mirror)
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.tasks = Tasks(store, self.fleet, self.clock)
+        self.agents = Agents(
+            store, self.fleet, self.clock, idc="dc1", unknown=UnknownMachines.DISCOVER
+        )
+
+    async def cut_mirror(self) -> None:
+        """From now on the services hear nothing from the store."""
+        self.mirroring.cancel()
+        await asyncio.wait([self.mirroring], timeout=TIMEOUT_S)
+
+    def clock(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    async def synced(self) -> None:
+        """Everything written so far is in the fleet."""
+        revision = await self.store.put(keys.idc_prefix("dc1") + "probe", b"")
+        async with asyncio.timeout(TIMEOUT_S):
+            await self.mirror.wait_for(revision)
+
+    async def create(self, **fields: object) -> Task:
+        task = await self.tasks.create(make_spec(**fields), by="admin")
+        await self.synced()
+        return task
+
+    async def report(self, inventory: Inventory | None = None, required: int = GIB) -> Task:
+        task = await self.agents.report(self.run, "SN-1", inventory or make_inventory(), required)
+        await self.synced()
+        return task
+
+    def at(self, step: str, percent: float) -> Progress:
+        return Progress(step=step, percent=percent, timestamp=self.clock())
+
+    async def task_that_is(self, status: Status) -> Task:
+        """A new task, brought to `status` on the way that real ones take."""
+        task = await self.create()
+        if status is not Status.PENDING:
+            task = await self.agents.prepared(task)
+            await self.synced()
+            task = await self._beyond_ready(task, status)
+        assert task.status is status
+        await self.synced()
+        return task
+
+    async def _beyond_ready(self, task: Task, status: Status) -> Task:
+        if status is Status.READY:
+            return task
+        _, booting = await self.agents.boot(MAC, "SN-1")
+        assert booting is not None
+        if status is Status.BOOTING:
+            return booting
+        task = await self.report()
+        if status is Status.PENDING_APPROVAL:
+            return task
+        if status is Status.REJECTED:
+            return await self.tasks.reject(task.task_id, by="boss", reason="no")
+        task = await self.tasks.approve(task.task_id, by="boss", notes=None)
+        if status is Status.APPROVED:
+            return task
+        if status is Status.CANCELLED:
+            return await self.tasks.cancel(task.task_id, by="boss")
+        task = await self.agents.claim(self.run, task.task_id, None)
+        if status is Status.COMPLETED:
+            return await self.agents.progress(self.run, task.task_id, self.at("configuring", 100))
+        return task if status is Status.INSTALLING else await self._failed(task)
+
+    async def _failed(self, task: Task) -> Task:
+        return await self.agents.failed(self.run, task.task_id, TaskError(reason="broken"))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    store = await SqliteStore.open(tmp_path / "store.db")
+    await store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
+    world = World(FaultyStore(store))
+    world.mirroring = asyncio.create_task(world.mirror.run())
+    async with asyncio.timeout(TIMEOUT_S):
+        await world.mirror.wait_ready()
+    yield world
+    world.mirroring.cancel()
+    with suppress(asyncio.CancelledError):
+        await world.mirroring
+    await store.close()
