@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _LIFE = datetime.timedelta(days=2)
@@ -25,7 +25,7 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -34,6 +34,19 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
         )
     )
     path.chmod(0o600)
+
+
+def rsa_key_pair(directory: Path) -> tuple[Path, Path]:
+    """The PEM files of a new RSA key: the public one, the private one."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public, private = directory / "rsa.pub", directory / "rsa.key"
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    _write_key(private, key)
+    return public, private
 
 
 class Authority:

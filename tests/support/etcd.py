@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from tests.support.certificates import Authority, KeyPair
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 60.0
 POLL_S = 0.02
 
 # Below the range that the kernel gives to outgoing connections: a port found free stays so.
@@ -169,6 +170,21 @@ class EtcdServer:
         await self.stop()
         await self.start()
 
+    async def restore(self, snapshot: Path) -> None:
+        """Make this server's data, not yet there, from a snapshot."""
+        await run(
+            [
+                "etcdctl",
+                "snapshot",
+                "restore",
+                str(snapshot),
+                f"--data-dir={self.directory / 'data'}",
+                f"--name={self._name}",
+                f"--initial-cluster={self._initial_cluster}",
+                f"--initial-advertise-peer-urls={self._peer_url}",
+            ]
+        )
+
     def pause(self) -> None:
         """Stop the process (SIGSTOP): connections stay open and nothing answers."""
         assert self._process is not None
@@ -200,7 +216,7 @@ class EtcdServer:
     ) -> None:
         await self.close()
 
-    async def etcdctl(self, *arguments: str, user: str = "", stdin: bytes | None = None) -> str:
+    async def etcdctl(self, *arguments: str, user: str = "") -> str:
         """What `etcdctl` prints, asked of this server; raises AssertionError where it fails."""
         command = ["etcdctl", f"--endpoints={self.endpoint}"]
         if user:
@@ -212,7 +228,7 @@ class EtcdServer:
                 f"--cert={client.cert}",
                 f"--key={client.key}",
             ]
-        return await run([*command, *arguments], stdin=stdin)
+        return await run([*command, *arguments])
 
     async def enable_auth(self, root_password: str) -> None:
         """Ask for user and password from now on; the first user is `root`."""
@@ -232,12 +248,10 @@ class EtcdServer:
         await self.etcdctl("user", "grant-role", name, role, user=root)
 
 
-async def run(
-    command: Sequence[str], *, stdin: bytes | None = None, env: Mapping[str, str] | None = None
-) -> str:
+async def run(command: Sequence[str]) -> str:
     """The standard output of a command that must succeed."""
     done = await asyncio.to_thread(
-        subprocess.run, command, input=stdin, env=env, capture_output=True, timeout=60, check=False
+        subprocess.run, command, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
     )
     if done.returncode:
         raise AssertionError(f"{command}:\n{(done.stdout + done.stderr).decode(errors='replace')}")

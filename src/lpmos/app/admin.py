@@ -11,12 +11,12 @@ from pathlib import Path
 
 import structlog
 
-from lpmos.control.auth import TokenSigner
+from lpmos.control.auth import KEY_BYTES, TokenSigner
+from lpmos.core.clock import utc_now
 from lpmos.model.errors import SettingsError
 
 log = structlog.get_logger()
 
-KEY_BYTES = 32
 FIRST_TOKEN_LIFETIME = timedelta(days=7)
 
 
@@ -33,9 +33,7 @@ def signer_from(key_file: Path) -> TokenSigner:
         raise SettingsError(f"the signing key cannot be read: {error}") from error
     if mode & 0o077:
         raise SettingsError(f"{key_file} can be read by others: chmod 600 {key_file}")
-    if len(key) < KEY_BYTES:
-        raise SettingsError(f"{key_file} has {len(key)} bytes, a key has {KEY_BYTES} or more")
-    return TokenSigner(key)
+    return TokenSigner(key, utc_now)
 
 
 def prepare(state_dir: Path, key_file: Path | None) -> TokenSigner:

@@ -1,16 +1,21 @@
 """Which store a part uses: etcd where endpoints are given, the embedded one under `lpmos up`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from lpmos.app.settings import Settings
 from lpmos.model.errors import SettingsError
-from lpmos.store.api import Store
+from lpmos.store.api import Store, Unavailable
 from lpmos.store.etcd import EtcdStore
 from lpmos.store.sqlite import SqliteStore
 
-CLOSE_TIMEOUT_S = 10
+log = structlog.get_logger()
+
+RETRY_S = 3
 
 
 @asynccontextmanager
@@ -36,18 +41,29 @@ async def etcd_store(settings: Settings) -> AsyncIterator[Store]:
             "--etcd-endpoints is missing: several parts share an etcd cluster"
             " (one machine on its own: `lpmos up`)"
         )
-    store = await EtcdStore.connect(
-        settings.etcd_endpoints,
-        ca=settings.etcd_ca,
-        cert=settings.etcd_cert,
-        key=settings.etcd_key,
-        user=settings.etcd_user,
-        password=_secret(settings.etcd_password_file),
-    )
+    store = await _connect(settings)
     try:
         yield store
     finally:
         await store.close()
+
+
+async def _connect(settings: Settings) -> EtcdStore:
+    """Wait for the cluster: a part that starts before it goes on when it is there."""
+    password = _secret(settings.etcd_password_file)
+    while True:
+        try:
+            return await EtcdStore.connect(
+                settings.etcd_endpoints,
+                ca=settings.etcd_ca,
+                cert=settings.etcd_cert,
+                key=settings.etcd_key,
+                user=settings.etcd_user,
+                password=password,
+            )
+        except Unavailable as error:
+            log.warning("the store is away, trying again", reason=str(error), wait_s=RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
 
 def _secret(file: Path | None) -> str | None:

@@ -187,6 +187,11 @@ class Settings:
         except KeyError:
             raise AttributeError(name) from None
 
+    def with_default(self, name: str, value: object) -> "Settings":
+        """The same settings, with `value` where `name` was not given."""
+        given = self._values.get(name)
+        return Settings({**self._values, name: value if given is None else given})
+
 
 def for_part(part: str) -> list[Setting]:
     """The rows that a part takes."""

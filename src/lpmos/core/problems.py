@@ -62,6 +62,7 @@ TABLE: Mapping[type[LpmosError], Row] = {
     api.AuthFailed: _STORE_AWAY,
     api.NoSpace: _STORE_AWAY,
     api.StoreLocked: _STORE_AWAY,
+    api.Damaged: _STORE_AWAY,
     api.UnsupportedServer: _STORE_AWAY,
     api.Compacted: Row(500, "A revision of the store is gone"),
     api.FutureRevision: Row(500, "A revision of the store is not there yet"),

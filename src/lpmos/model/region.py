@@ -1,6 +1,7 @@
 """A region: what its active client says of itself (S6)."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -24,3 +25,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[str, ...]
     version: str
     updated_at: datetime
+
+
+class RegionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the region said last of itself; the heartbeat says whether it still lives."""
+
+    idc: str
+    status: Literal["online", "offline"]
+    at: datetime

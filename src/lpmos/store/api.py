@@ -17,6 +17,7 @@ delivers every revision once and in order, and a lease that ends takes its keys 
     ├── InvalidRequest     empty key, too large, too many operations, a key twice in one txn
     ├── NoSpace            the store is full (quota, disk)
     ├── StoreLocked        another process serves this embedded store
+    ├── Damaged            the embedded store's file is broken: restore a snapshot
     └── UnsupportedServer  a server version that is known to lose writes
 """
 
@@ -113,6 +114,12 @@ class StoreLocked(StoreError):
     """Another process has this embedded store open."""
 
     code = "store-locked"
+
+
+class Damaged(StoreError):
+    """The embedded store's file is broken or is not a store: restore a snapshot."""
+
+    code = "store-damaged"
 
 
 class UnsupportedServer(StoreError):

@@ -52,6 +52,11 @@ def capabilities(idc: str) -> str:
     return f"/os/region/{idc}/capabilities"
 
 
+def region_status(idc: str) -> str:
+    """S6, what the region said last of itself: online or offline."""
+    return f"/os/region/{idc}/status"
+
+
 def unmatched(idc: str, received_at: datetime, mac: str) -> str:
     """S7, one report without a task; the time sorts as text."""
     return f"/os/unmatched_reports/{idc}/{received_at:%Y%m%dT%H%M%S.%fZ}-{mac.replace(':', '')}"

@@ -47,22 +47,17 @@ def transaction(
 
 
 def key_bytes(key: str) -> bytes:
-    """A key as it is stored.
+    """A key, or the prefix of keys, as it is stored.
 
     Raises:
         InvalidRequest: it does not begin with `/` or is not valid text.
     """
     if not key.startswith("/"):
         raise InvalidRequest(f"a key begins with '/': {key!r}")
-    return prefix_bytes(key)
-
-
-def prefix_bytes(prefix: str) -> bytes:
-    """The bytes that a range of keys begins with; empty for all keys."""
     try:
-        return prefix.encode()
+        return key.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"the key is not valid text: {prefix!r}") from error
+        raise InvalidRequest(f"the key is not valid text: {key!r}") from error
 
 
 def _compare_bytes(one: Compare) -> int:

@@ -66,8 +66,11 @@ def revision_of(row: int) -> int:
 
 
 def prefix_end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix`; UTF-8 has no byte 0xFF."""
-    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b"\xff"
+    """The first key after all that begin with `prefix`, which is not empty.
+
+    UTF-8 has no byte 0xFF, so the last byte always has a successor.
+    """
+    return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -31,7 +31,7 @@ from lpmos.store.sqlite import read
 from lpmos.store.sqlite.files import FileLock, copy_database, create_private, size_bytes
 from lpmos.store.sqlite.leases import Clock, HeldLease, LeaseKeeper
 from lpmos.store.sqlite.readers import Readers
-from lpmos.store.sqlite.requests import key_bytes, prefix_bytes, transaction
+from lpmos.store.sqlite.requests import key_bytes, transaction
 from lpmos.store.sqlite.schema import connect, prepare, store_error
 from lpmos.store.sqlite.watches import Watches
 from lpmos.store.sqlite.writer import Writer
@@ -89,12 +89,12 @@ class SqliteStore:
         self, prefix: str, *, limit: int = 0, revision: int = 0, keys_only: bool = False
     ) -> Page:
         """The keys under a prefix, at one revision; `count` is their number without the limit."""
-        query = read.Query(prefix_bytes(prefix), revision, limit, keys_only)
+        query = read.Query(key_bytes(prefix), revision, limit, keys_only)
         return await self._readers.run(read.page, query)
 
     async def list(self, prefix: str, *, page: int = 500) -> AsyncIterator[Page]:
         """The keys under a prefix in pages, all at the revision of the first."""
-        query = read.Query(prefix_bytes(prefix), limit=page)
+        query = read.Query(key_bytes(prefix), limit=page)
         while True:
             found = await self._readers.run(read.page, query)
             yield found
@@ -132,7 +132,7 @@ class SqliteStore:
 
     async def watch(self, prefix: str, *, from_revision: int) -> AsyncIterator[WatchBatch]:
         """Every change under a prefix from a revision on, until the store is closed."""
-        prefix_bytes(prefix)
+        key_bytes(prefix)
         if from_revision < 0:
             raise InvalidRequest(f"there is no revision {from_revision}")
         watch = self._watches.watch(prefix, from_revision)
@@ -203,7 +203,7 @@ class SqliteStore:
     async def _read_changes(
         self, prefix: str, since: int, before: int, limit: int
     ) -> tuple[WatchBatch | None, int]:
-        return await self._readers.run(read.changes, prefix_bytes(prefix), since, before, limit)
+        return await self._readers.run(read.changes, key_bytes(prefix), since, before, limit)
 
     async def _end_lease(self, id_: int) -> int:
         return await self._writer.submit(lambda ledger: ledger.revoke(id_))

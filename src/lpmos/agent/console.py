@@ -1,0 +1,75 @@
+"""What the agent says: readable lines on the console, the same lines for the region's log.
+
+Lines for the region wait in a bounded queue: when it is full the oldest go, and how many went is
+said in the next batch. A batch is forgotten only after the region acknowledged it.
+"""
+
+import sys
+import threading
+from collections import deque
+from typing import TextIO
+
+STEPS = 4
+QUEUE_LINES = 2000
+BATCH_LINES = 200
+"""The protocol's limit for one progress call."""
+LINE_CHARACTERS = 500
+
+
+class Console:
+    """Prints and remembers; safe to use from several threads."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stdout
+        self._lock = threading.Lock()
+        self._waiting: deque[str] = deque()
+        self._first = 0
+        self._lost = 0
+
+    def step(self, number: int, text: str) -> None:
+        """Begin one of the four steps of a run: `[1/4] Collecting hardware information...`."""
+        self._say("INFO", f"[{number}/{STEPS}] {text}", "")
+
+    def info(self, text: str) -> None:
+        """Say what happens."""
+        self._say("INFO", text, "      ")
+
+    def warn(self, text: str) -> None:
+        """Say what is not as it should be, but does not end the run."""
+        self._say("WARN", text, "      WARNING: ")
+
+    def error(self, text: str) -> None:
+        """Say what ends the run."""
+        self._say("ERROR", text, "      ERROR: ")
+
+    def waiting(self) -> int:
+        """How many lines the region has not acknowledged."""
+        with self._lock:
+            return len(self._waiting)
+
+    def batch(self) -> tuple[int, list[str]]:
+        """The oldest lines not yet acknowledged, at most `BATCH_LINES`, and a mark for them."""
+        with self._lock:
+            lines = [line for _, line in zip(range(BATCH_LINES - 1), self._waiting, strict=False)]
+            mark = self._first + len(lines)
+            if self._lost:
+                lines.insert(0, f"[WARN] {self._lost} older lines were dropped")
+            return mark, lines
+
+    def acknowledge(self, mark: int) -> None:
+        """Forget the lines of the batch that had this mark."""
+        with self._lock:
+            while self._waiting and self._first < mark:
+                self._waiting.popleft()
+                self._first += 1
+            self._lost = 0
+
+    def _say(self, level: str, text: str, indent: str) -> None:
+        with self._lock:
+            for line in text.splitlines() or [""]:
+                print(indent + line, file=self._stream, flush=True)
+                self._waiting.append(f"[{level}] {line[:LINE_CHARACTERS]}")
+                if len(self._waiting) > QUEUE_LINES:
+                    self._waiting.popleft()
+                    self._first += 1
+                    self._lost += 1

@@ -1,0 +1,84 @@
+"""The first `grub.cfg` of an installed system, written without asking the system itself.
+
+`update-grub` would take 10 s; it replaces this file when the system's kernel changes.
+"""
+
+import re
+from pathlib import Path
+
+from lpmos.agent.errors import InstallError
+
+_TIMEOUT_S = 1
+_INITRDS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd.img-{}.img")
+_SERIAL = re.compile(r"console=ttyS(\d+)(?:,(\d+))?")
+
+
+def newest_first(names: list[str]) -> list[str]:
+    """Versions in falling order, their numbers compared as numbers: 6.10 before 6.9."""
+
+    def key(name: str) -> list[tuple[int, int, str]]:
+        parts = re.findall(r"\d+|[^\d]+", name)
+        return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+    return sorted(names, key=key, reverse=True)
+
+
+def kernels(boot: Path) -> list[tuple[str, str | None]]:
+    """The kernels in `boot` with their initrds, newest first, as file names.
+
+    Raises:
+        InstallError: there is none.
+    """
+    versions = [path.name.removeprefix("vmlinuz-") for path in boot.glob("vmlinuz-*")]
+    if not versions:
+        raise InstallError(
+            "the image has no kernel in /boot",
+            hint="Build the image with a kernel package (linux-image-amd64).",
+        )
+    found = []
+    for version in newest_first(versions):
+        initrds = [pattern.format(version) for pattern in _INITRDS]
+        found.append(
+            (f"vmlinuz-{version}", next((name for name in initrds if (boot / name).exists()), None))
+        )
+    return found
+
+
+def grub_config(
+    title: str, root_uuid: str, arguments: str, found: list[tuple[str, str | None]]
+) -> str:
+    """The configuration: the newest kernel by default, the others below it."""
+    lines = [
+        "# Written by LPMOS at installation; update-grub replaces it when the kernel changes.",
+        *_terminal_lines(arguments),
+        "set default=0",
+        f"set timeout={_TIMEOUT_S}",
+        'if [ "$grub_platform" = "efi" ]; then',
+        "  insmod all_video",
+        "  set gfxpayload=keep",
+        "fi",
+        "insmod part_gpt",
+        "insmod ext2",
+        f"search --no-floppy --fs-uuid --set=root {root_uuid}",
+    ]
+    for kernel, initrd in found:
+        version = kernel.removeprefix("vmlinuz-")
+        lines += [
+            f"menuentry '{title.replace(chr(39), '')}, Linux {version}' {{",
+            f"  linux /boot/{kernel} root=UUID={root_uuid} ro {arguments}".rstrip(),
+            *([f"  initrd /boot/{initrd}"] if initrd else []),
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _terminal_lines(arguments: str) -> list[str]:
+    """GRUB on the serial line too, where the kernel's console is there."""
+    serial = _SERIAL.search(arguments)
+    if serial is None:
+        return []
+    return [
+        f"serial --unit={serial[1]} --speed={serial[2] or 9600}",
+        "terminal_input console serial",
+        "terminal_output console serial",
+    ]

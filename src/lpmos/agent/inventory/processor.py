@@ -1,0 +1,39 @@
+"""CPU and memory size from `/proc/cpuinfo` and `/proc/meminfo`."""
+
+import re
+
+from lpmos.agent.inventory.tree import Tree
+
+
+def read_cpu(tree: Tree) -> dict[str, object]:
+    """The processors of the whole machine; without topology each thread counts as a core."""
+    processors = _processors(tree.text("proc/cpuinfo") or "")
+    sockets = {cpu["physical id"] for cpu in processors if "physical id" in cpu}
+    cores = {(cpu.get("physical id"), cpu["core id"]) for cpu in processors if "core id" in cpu}
+    first = processors[0] if processors else {}
+    threads = max(len(processors), 1)
+    return {
+        "model": first.get("model name") or None,
+        "vendor": first.get("vendor_id") or None,
+        "sockets": max(len(sockets), 1),
+        "cores": len(cores) or threads,
+        "threads": threads,
+        "flags": (first.get("flags") or first.get("Features") or "").split(),
+    }
+
+
+def read_memory_bytes(tree: Tree) -> int:
+    """What the kernel has (`MemTotal`); 0 where it does not say."""
+    found = re.search(r"^MemTotal:\s+(\d{1,15}) kB", tree.text("proc/meminfo") or "", re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _processors(cpuinfo: str) -> list[dict[str, str]]:
+    """One mapping for each `processor` block."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        pairs = (line.partition(":") for line in block.splitlines())
+        fields = {key.strip(): value.strip() for key, colon, value in pairs if colon}
+        if "processor" in fields:
+            blocks.append(fields)
+    return blocks

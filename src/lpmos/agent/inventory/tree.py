@@ -1,0 +1,72 @@
+"""Reading the kernel's files below a root directory: the real `/`, or a recorded machine.
+
+Every read answers `None` (or nothing) where the file is missing or the driver refuses: on real
+hardware any attribute can fail at any time (`speed` of a link that is down gives EINVAL).
+"""
+
+from pathlib import Path
+
+READ_LIMIT_BYTES = 1 << 20
+
+
+class Tree:
+    """A file tree shaped as `/proc`, `/sys` and `/dev` are; paths are relative to it."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+
+    def path(self, name: str) -> Path:
+        """Where `name` stands on this machine."""
+        return self._root / name
+
+    def data(self, name: str) -> bytes | None:
+        """The bytes of a file, at most `READ_LIMIT_BYTES`."""
+        try:
+            with (self._root / name).open("rb") as file:
+                return file.read(READ_LIMIT_BYTES)
+        except OSError:
+            return None
+
+    def text(self, name: str) -> str | None:
+        """The text of a file without surrounding space; None where it is empty."""
+        data = self.data(name)
+        if data is None:
+            return None
+        return data.decode(errors="replace").replace("\0", "").strip() or None
+
+    def number(self, name: str) -> int | None:
+        """The decimal number in a file."""
+        text = self.text(name)
+        try:
+            return int(text) if text is not None else None
+        except ValueError:
+            return None
+
+    def flag(self, name: str) -> bool:
+        """Whether a file holds a number other than 0."""
+        return bool(self.number(name))
+
+    def names(self, name: str) -> list[str]:
+        """What a directory holds, sorted."""
+        try:
+            return sorted(entry.name for entry in (self._root / name).iterdir())
+        except OSError:
+            return []
+
+    def exists(self, name: str) -> bool:
+        """Whether something stands there."""
+        return (self._root / name).exists()
+
+    def link_name(self, name: str) -> str | None:
+        """The last part of what a symbolic link points to: the driver's name, for `driver`."""
+        try:
+            return (self._root / name).readlink().name
+        except OSError:
+            return None
+
+    def real(self, name: str) -> str:
+        """The path with every symbolic link followed: which bus a device hangs on."""
+        try:
+            return str((self._root / name).resolve())
+        except (OSError, RuntimeError):
+            return ""

@@ -1,0 +1,49 @@
+"""The machine that the agent runs on: its inventory and its disk."""
+
+import time
+from typing import Protocol
+
+from lpmos.agent.commands import Commands
+from lpmos.agent.console import Console
+from lpmos.agent.installer import Installer, Job
+from lpmos.agent.inventory import Inventory, collect
+from lpmos.agent.inventory.disks import blkid_probe
+from lpmos.agent.inventory.nics import boot_mac
+from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.options import Options, kernel_arguments
+from lpmos.agent.plan import Plan
+from lpmos.agent.stop import Stop
+
+
+class Machine(Protocol):
+    """What a run reports and installs: the real one here, a made-up one in `simulation.py`."""
+
+    def inventory(self) -> Inventory:
+        """What there is."""
+
+    def install(self, plan: Plan, job: Job) -> None:
+        """Install.
+
+        Raises:
+            InstallError: a step failed.
+            Stopped: the region ended the install.
+        """
+
+
+class RealMachine:
+    """This machine."""
+
+    def __init__(self, options: Options, console: Console, stop: Stop) -> None:
+        self._tree = Tree()
+        self._commands = Commands(stop, console.info)
+        self._mac = options.mac
+
+    def inventory(self) -> Inventory:
+        """Read `/proc`, `/sys` and the DMI tables."""
+        arguments = kernel_arguments(self._tree.text("proc/cmdline") or "")
+        probe = blkid_probe(self._commands)
+        return collect(self._tree, probe, self._mac or boot_mac(arguments), time.time())
+
+    def install(self, plan: Plan, job: Job) -> None:
+        """Install on the approved disk."""
+        Installer(self._commands, self._tree, job).run(plan)

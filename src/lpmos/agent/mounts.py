@@ -1,0 +1,60 @@
+"""What an install mounts, undone in reverse order whatever happened in between."""
+
+from pathlib import Path
+from types import TracebackType
+
+from lpmos.agent.commands import Commands
+from lpmos.agent.console import Console
+from lpmos.agent.errors import CommandFailed
+
+UNMOUNT_TIMEOUT_S = 900.0
+"""Unmounting writes what is still in memory: minutes on a slow disk."""
+_QUICK_TIMEOUT_S = 30.0
+
+
+class Mounts:
+    """A context: all that was mounted in it is unmounted at its end."""
+
+    def __init__(self, commands: Commands, console: Console) -> None:
+        self._commands = commands
+        self._console = console
+        self._mounted: list[Path] = []
+
+    def __enter__(self) -> "Mounts":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        while self._mounted:
+            self._release(self._mounted.pop())
+
+    def mount(self, source: str, where: Path, *options: str) -> None:
+        """Mount `source`; the directory is made where it is missing.
+
+        Raises:
+            CommandFailed: it could not be mounted.
+        """
+        where.mkdir(parents=True, exist_ok=True)
+        self._commands.run(["mount", *options, source, str(where)])
+        self._mounted.append(where)
+
+    def unmount_all(self) -> None:
+        """Unmount everything; on return all of it is on the disks.
+
+        Raises:
+            CommandFailed: something is busy or could not be written; the rest stays mounted.
+        """
+        while self._mounted:
+            self._commands.run(["umount", str(self._mounted[-1])], timeout_s=UNMOUNT_TIMEOUT_S)
+            self._mounted.pop()
+
+    def _release(self, where: Path) -> None:
+        result = self._commands.clean_up(["umount", str(where)], timeout_s=UNMOUNT_TIMEOUT_S)
+        if result.code:
+            failed = CommandFailed(["umount", str(where)], result.code, result.text)
+            self._console.warn(f"{failed}; detaching it: {result.text.strip()}")
+            self._commands.clean_up(["umount", "-l", str(where)], timeout_s=_QUICK_TIMEOUT_S)

@@ -1,0 +1,212 @@
+"""The agent's side of the HTTP protocol: one call, one answer, and no patience of its own.
+
+The rule: whatever the network or a proxy does, a call ends in an `Answer` or in `NoAnswer`; it is
+`caller.py` that knows what to do about each.
+"""
+
+import http.client
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from lpmos import __version__
+from lpmos.agent.errors import InstallError, NoAnswer
+
+API = "/api/v1"
+ANSWER_TIMEOUT_S = 30.0
+ANSWER_LIMIT_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20
+RETRY_AFTER_LIMIT_S = 3600.0
+_NOT_NOW = (429, 500, 502, 503, 504)
+
+
+class Answer(NamedTuple):
+    """A region's answer: its status and its JSON document."""
+
+    status: int
+    document: dict[str, object]
+    retry_after_s: float | None
+
+    def text(self) -> str:
+        """What the region says is wrong, with the fields it names."""
+        parts = [str(self.document.get("detail") or self.document.get("title") or "")]
+        errors = self.document.get("errors")
+        parts += [
+            f"{problem.get('field')}: {problem.get('message')}"
+            for problem in (errors if isinstance(errors, list) else [])
+            if isinstance(problem, dict)
+        ]
+        return "; ".join(part for part in parts if part) or f"HTTP status {self.status}"
+
+
+class Download:
+    """The body of an image from some offset on; iterate to read it, close it always."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, skip: int
+    ) -> None:
+        self._connection = connection
+        self._response = response
+        self._skip = skip
+
+    def __enter__(self) -> "Download":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in pieces; ends where the region ended, be it early.
+
+        Raises:
+            NoAnswer: the connection broke.
+        """
+        while True:
+            try:
+                data = self._response.read1(CHUNK_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise NoAnswer(_named(error)) from error
+            if not data:
+                return
+            skipped = data[: self._skip]
+            self._skip -= len(skipped)
+            if len(skipped) < len(data):
+                yield data[len(skipped) :]
+
+
+class Region:
+    """Calls to one region at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._parts = urlsplit(url)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, object] | None = None,
+        *,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Answer:
+        """Make one call of the agent API.
+
+        Raises:
+            NoAnswer: the region cannot be reached, is not ready (429, 5xx), or does not speak JSON.
+        """
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        connection = self._connection(timeout_s)
+        try:
+            response = self._request(connection, method, API + path, data, headers)
+            return _answer(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer(_named(error)) from error
+        finally:
+            connection.close()
+
+    def download(self, path: str, offset: int, size_bytes: int) -> Download:
+        """Open a file of `size_bytes` from `offset` on (RFC 9110, section 14).
+
+        Raises:
+            NoAnswer: the region cannot be reached or is not ready; try again.
+            InstallError: the file is not there, or has another size.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        connection = self._connection(ANSWER_TIMEOUT_S)
+        try:
+            response = self._request(connection, "GET", path, None, headers)
+            skip = _checked_start(response, path, offset, size_bytes)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise NoAnswer(_named(error)) from error
+        except Exception:
+            connection.close()
+            raise
+        return Download(connection, response, skip)
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        host = self._parts.hostname or ""
+        kind = (
+            http.client.HTTPSConnection
+            if self._parts.scheme == "https"
+            else http.client.HTTPConnection
+        )
+        return kind(host, self._parts.port, timeout=timeout_s)
+
+    def _request(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        data: bytes | None,
+        headers: dict[str, str],
+    ) -> http.client.HTTPResponse:
+        identity = {"User-Agent": f"lpmos-agent/{__version__}", "Connection": "close"}
+        connection.request(method, self._parts.path + path, data, identity | headers)
+        return connection.getresponse()
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    body = response.read(ANSWER_LIMIT_BYTES)
+    try:
+        parsed = json.loads(body) if body else {}
+    except ValueError:
+        parsed = None
+    document = parsed if isinstance(parsed, dict) else {}
+    retry_after_s = _retry_after(response, document)
+    if response.status in _NOT_NOW:
+        text = document.get("detail") or document.get("title") or response.reason
+        raise NoAnswer(f"HTTP status {response.status}: {text}", retry_after_s)
+    if parsed is not document:
+        raise NoAnswer(f"HTTP status {response.status} with a body that is no JSON object")
+    return Answer(response.status, document, retry_after_s)
+
+
+def _retry_after(response: http.client.HTTPResponse, document: dict[str, object]) -> float | None:
+    """Seconds from the header or the body; a date or nonsense is ignored."""
+    for value in (response.getheader("Retry-After"), document.get("retry_after")):
+        try:
+            seconds = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            continue
+        if seconds >= 0:
+            return min(seconds, RETRY_AFTER_LIMIT_S)
+    return None
+
+
+def _checked_start(
+    response: http.client.HTTPResponse, path: str, offset: int, size_bytes: int
+) -> int:
+    """How many bytes to skip: a server may ignore `Range` and send all."""
+    if response.status in _NOT_NOW:
+        raise NoAnswer(f"HTTP status {response.status}", _retry_after(response, {}))
+    if response.status == 206:
+        start = response.getheader("Content-Range") or ""
+        expected = f"bytes {offset}-{size_bytes - 1}/{size_bytes}"
+        if start != expected:
+            raise _wrong_image(f"{path}: the region sent {start!r}, expected {expected!r}")
+        return 0
+    if response.status != 200:
+        raise _wrong_image(f"{path}: the region answered with HTTP status {response.status}")
+    length = response.getheader("Content-Length")
+    if length is not None and length != str(size_bytes):
+        raise _wrong_image(f"{path}: the region has {length} bytes, the plan says {size_bytes}")
+    return offset
+
+
+def _wrong_image(message: str) -> InstallError:
+    return InstallError(
+        message, hint="Check the image at the region with `lpmos image verify`, then retry."
+    )
+
+
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,151 @@
+"""Progress to the region from a thread of its own, so that a slow region never slows an install.
+
+The rule: one call at a time, always with what is newest when it is made; what came between two
+calls is skipped, log lines are not. Without news the newest is repeated, which keeps the machine's
+lease alive and brings a cancellation within `REPEAT_S`.
+"""
+
+import threading
+from typing import NamedTuple
+
+from lpmos.agent.caller import Caller
+from lpmos.agent.console import BATCH_LINES, Console
+from lpmos.agent.errors import NoAnswer, Stopped
+from lpmos.agent.pace import Pace
+from lpmos.agent.region import Answer, Region
+from lpmos.agent.stop import Stop
+
+REPEAT_S = 5.0
+LEAST_INTERVAL_S = 0.2
+CLOSE_TIMEOUT_S = 60.0
+
+
+class Progress(NamedTuple):
+    """How far an install is; `percentage` is of the whole."""
+
+    stage: str
+    percentage: float
+    message: str
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    bytes_per_second: float | None = None
+
+
+class Reporter:
+    """Sends the newest progress of one task until closed."""
+
+    def __init__(
+        self,
+        region: Region,
+        identity: dict[str, object],
+        console: Console,
+        stop: Stop,
+        pace: Pace,
+    ) -> None:
+        self._region = region
+        self._identity = identity
+        self._console = console
+        self._stop = stop
+        self._pace = pace
+        self._changed = threading.Condition()
+        self._newest: Progress | None = None
+        self._news = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    @property
+    def percentage(self) -> float:
+        """How far the install came."""
+        return self._newest.percentage if self._newest is not None else 0
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def update(self, progress: Progress) -> None:
+        """Make this the newest progress; never waits."""
+        with self._changed:
+            self._newest = progress
+            self._news = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread after the call that is under way."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def hand_in_log(self, caller: Caller, most_left: int = 0) -> None:
+        """After `close`: send the lines that wait, with the newest progress, up to `most_left`.
+
+        Raises:
+            Stopped: the region ended the install.
+        """
+        while self._newest is not None and self._console.waiting() > most_left:
+            self._send(caller, self._newest)
+
+    def finish(self, caller: Caller, last: Progress) -> None:
+        """After `close`: send all that waits and then `last`, and wait until it is written.
+
+        Raises:
+            Stopped: the region does not take it.
+        """
+        self.hand_in_log(caller, BATCH_LINES)
+        self._send(caller, last)
+
+    def _send(self, caller: Caller, progress: Progress) -> None:
+        mark, body = self._body(progress)
+        answer = caller.call("POST", "/agent/progress", body)
+        if answer.status != 200:
+            raise Stopped(stop_reason(answer))
+        self._console.acknowledge(mark)
+
+    def _body(self, progress: Progress) -> tuple[int, dict[str, object]]:
+        """The call for `progress` with the lines that wait, and their mark for the console."""
+        mark, lines = self._console.batch()
+        return mark, {**self._identity, **progress._asdict(), "log": lines}
+
+    def _run(self) -> None:
+        backoff = self._pace.backoff()
+        while (progress := self._next()) is not None:
+            mark, body = self._body(progress)
+            try:
+                answer = self._region.call("POST", "/agent/progress", body)
+            except NoAnswer as problem:
+                delay_s = next(backoff)
+                if problem.retry_after_s is not None:
+                    delay_s = self._pace.asked(problem.retry_after_s)
+                self._console.warn(f"progress is not heard ({problem}); again in {delay_s:.0f} s")
+                self._pause(delay_s)
+                self._again()
+                continue
+            if answer.status != 200:
+                self._stop.set(stop_reason(answer))
+                return
+            self._console.acknowledge(mark)
+            backoff = self._pace.backoff()
+            self._pause(LEAST_INTERVAL_S)
+
+    def _next(self) -> Progress | None:
+        """Wait for news, or for the time to repeat; None when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._news or self._closed, REPEAT_S)
+            while self._newest is None and not self._closed:
+                self._changed.wait_for(lambda: self._news or self._closed, REPEAT_S)
+            self._news = False
+            return None if self._closed else self._newest
+
+    def _again(self) -> None:
+        with self._changed:
+            self._news = True
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
+
+
+def stop_reason(answer: Answer) -> str:
+    """Why the region ends an install, for the console."""
+    return f"the region ended the install ({answer.status}): {answer.text()}"

@@ -1,0 +1,250 @@
+"""One agent run: collect, report, wait for approval, install.
+
+The rule: the claim comes before anything is written, and from then on exactly one last word goes to
+the region: completed or failed. A run that the region stopped says nothing more.
+"""
+
+import os
+import re
+import traceback
+
+from lpmos.agent.caller import Caller
+from lpmos.agent.console import Console
+from lpmos.agent.errors import (
+    OUTPUT_BYTES,
+    AgentError,
+    BadOptions,
+    InstallError,
+    NoTask,
+    Stopped,
+)
+from lpmos.agent.installer import Job
+from lpmos.agent.inventory import Inventory
+from lpmos.agent.machine import Machine
+from lpmos.agent.options import Options
+from lpmos.agent.pace import Pace
+from lpmos.agent.plan import Plan, parse_plan
+from lpmos.agent.region import ANSWER_TIMEOUT_S, Region
+from lpmos.agent.reporter import Progress, Reporter, stop_reason
+from lpmos.agent.stop import Stop
+from lpmos.agent.summary import summary_lines
+
+EXIT_INSTALLED, EXIT_FAILED, EXIT_BAD_OPTIONS, EXIT_STOPPED, EXIT_NO_TASK = range(5)
+
+REPORT_TRIES = 10
+RETRY_AFTER_S = 10.0
+"""Between reports where the region names no time."""
+DISCOVERY_INTERVAL_S = 60.0
+APPROVAL_WAIT_S = 25
+LEAST_POLL_S = 1.0
+"""Between two approval calls, should a region answer `pending` at once."""
+POLLS_PER_LINE = 4
+_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Session:
+    """One run of one machine; `agent_id` tells it from every other."""
+
+    def __init__(
+        self, options: Options, machine: Machine, console: Console, stop: Stop, pace: Pace
+    ) -> None:
+        self._options = options
+        self._machine = machine
+        self._console = console
+        self._stop = stop
+        self._pace = pace
+        self._region = Region(options.regional_url)
+        self._caller = Caller(self._region, console, stop, pace)
+        self._agent_id = os.urandom(16).hex()
+        self._mac = ""
+
+    def run(self) -> int:
+        """Run to the end; the exit code says which (docs/reference/agent.md)."""
+        try:
+            return self._run()
+        except BadOptions as error:
+            self._console.error(str(error))
+            return EXIT_BAD_OPTIONS
+        except NoTask as error:
+            self._console.error(str(error))
+            return EXIT_NO_TASK
+        except Stopped as error:
+            self._console.error(f"stopped: {error}")
+            return EXIT_STOPPED
+        except AgentError as error:
+            self._console.error(str(error))
+            return EXIT_FAILED
+
+    def _run(self) -> int:
+        self._console.step(1, "Collecting hardware information...")
+        hardware = self._machine.inventory()
+        for line in summary_lines(hardware):
+            self._console.info(line)
+        self._mac = self._options.mac or _booted_mac(hardware)
+        self._console.step(2, f"Reporting to {self._region.url} as {self._mac}...")
+        task_id = self._report(hardware)
+        self._console.step(3, f"Waiting for approval of task {task_id}...")
+        document = self._await_approval(task_id)
+        self._console.step(4, "Installing...")
+        return self._install(task_id, document)
+
+    def _report(self, hardware: Inventory) -> str:
+        body: dict[str, object] = {
+            "mac_address": self._mac,
+            "sn": self._options.sn or _serial(hardware),
+            "agent_id": self._agent_id,
+            "hardware": hardware,
+        }
+        backoff = self._pace.backoff()
+        tries = 0
+        while True:
+            answer = self._caller.call("POST", "/agent/report", body)
+            if answer.status == 409:
+                raise Stopped(answer.text())
+            if answer.status != 404:
+                break
+            tries += 1
+            discovery = answer.document.get("discovery") is True
+            if tries >= REPORT_TRIES and not discovery:
+                raise NoTask(
+                    f"the region has no task for {self._mac} after {tries} reports; create one"
+                    " (`lpmos task create`) and boot the machine again"
+                )
+            asked_s = answer.retry_after_s
+            delay_s = max(
+                self._pace.asked(RETRY_AFTER_S if asked_s is None else asked_s), next(backoff)
+            )
+            if tries >= REPORT_TRIES:
+                delay_s = max(delay_s, self._pace.asked(DISCOVERY_INTERVAL_S))
+            of = "" if discovery else f" of {REPORT_TRIES}"
+            self._console.info(
+                f"no task for this machine yet (try {tries}{of}); again in {delay_s:.0f} s"
+            )
+            self._stop.wait(delay_s)
+        if answer.document.get("next_action") == "stop":
+            raise Stopped(str(answer.document.get("reason") or "the region ended the task"))
+        return str(answer.document.get("task_id"))
+
+    def _await_approval(self, task_id: str) -> object:
+        """The plan's document, once approved."""
+        path = f"/agent/approval/{self._mac}?task_id={task_id}&wait={APPROVAL_WAIT_S}"
+        polls = 0
+        while True:
+            answer = self._caller.call("GET", path, timeout_s=APPROVAL_WAIT_S + ANSWER_TIMEOUT_S)
+            status = answer.document.get("status")
+            if answer.status == 200 and status == "approved":
+                self._console.info("approved")
+                return answer.document.get("plan")
+            if answer.status != 200 or status != "pending":
+                reason = answer.document.get("reason")
+                raise Stopped(f"the task is {status}: {reason}" if reason else answer.text())
+            polls += 1
+            if polls % POLLS_PER_LINE == 0:
+                self._console.info("still waiting for approval")
+            self._stop.wait(self._pace.asked(LEAST_POLL_S))
+
+    def _install(self, task_id: str, document: object) -> int:
+        identity: dict[str, object] = {
+            "mac_address": self._mac,
+            "task_id": task_id,
+            "agent_id": self._agent_id,
+        }
+        try:
+            plan = parse_plan(document)
+        except InstallError as error:
+            return self._failed(identity, error, 0)
+        self._claim(identity, plan)
+        reporter = Reporter(self._region, identity, self._console, self._stop, self._pace)
+        reporter.start()
+        job = Job(self._region, self._console, self._stop, self._pace, reporter.update)
+        try:
+            self._machine.install(plan, job)
+        except InstallError as error:
+            reporter.close()
+            self._stop.check()
+            reporter.hand_in_log(self._caller)
+            return self._failed(identity, error, reporter.percentage)
+        except Stopped:
+            reporter.close()
+            raise
+        except Exception as error:  # noqa: BLE001  # the boundary of the install: always reported
+            reporter.close()
+            self._stop.check()
+            return self._failed(identity, _defect(error), reporter.percentage)
+        reporter.close()
+        self._stop.check()
+        return self._completed(reporter, task_id)
+
+    def _claim(self, identity: dict[str, object], plan: Plan) -> None:
+        answer = self._caller.call(
+            "POST",
+            "/agent/status",
+            {
+                **identity,
+                "status": "installing",
+                "intent_id": plan.intent_id,
+                "progress": 0,
+                "message": f"installing {plan.image.name} on {plan.disk.device}",
+            },
+        )
+        if answer.status != 200:
+            raise Stopped(stop_reason(answer))
+
+    def _completed(self, reporter: Reporter, task_id: str) -> int:
+        last = Progress("configuring", 100, "installed")
+        try:
+            reporter.finish(self._caller, last)
+        except Stopped:
+            # The answer to an earlier try of the same call may have been lost on its way.
+            if not self._is_completed(task_id):
+                raise
+        self._console.info("installed; the machine starts its own disk now")
+        return EXIT_INSTALLED
+
+    def _is_completed(self, task_id: str) -> bool:
+        answer = self._caller.call("GET", f"/agent/approval/{self._mac}?task_id={task_id}&wait=0")
+        return answer.status == 200 and answer.document.get("status") == "completed"
+
+    def _failed(self, identity: dict[str, object], error: InstallError, percentage: float) -> int:
+        self._console.error(str(error))
+        for text in (error.command, error.output, error.hint):
+            if text:
+                self._console.error(text)
+        answer = self._caller.call(
+            "POST",
+            "/agent/status",
+            {
+                **identity,
+                "status": "failed",
+                "progress": percentage,
+                "message": str(error),
+                "error": {"command": error.command, "output": error.output, "hint": error.hint},
+            },
+        )
+        if answer.status != 200:
+            self._console.warn(stop_reason(answer))
+        return EXIT_FAILED
+
+
+def _booted_mac(hardware: Inventory) -> str:
+    nics = hardware["nics"]
+    for nic in nics if isinstance(nics, list) else []:
+        if nic["booted"]:
+            return str(nic["mac"])
+    raise BadOptions("no network interface is known as the one that booted: name it with --mac")
+
+
+def _serial(hardware: Inventory) -> str | None:
+    """The product's serial number, unless it could not be a name (then the MAC alone counts)."""
+    product = hardware["product"]
+    serial = product.get("serial") if isinstance(product, dict) else None
+    return serial if isinstance(serial, str) and _SERIAL.fullmatch(serial) else None
+
+
+def _defect(error: Exception) -> InstallError:
+    trace = "".join(traceback.format_exception(error))
+    return InstallError(
+        f"the agent failed: {type(error).__name__}: {error}",
+        output=trace[-OUTPUT_BYTES:],
+        hint="This is a defect of the agent: report it with this output.",
+    )

@@ -1,0 +1,84 @@
+"""Running a part until a signal ends it: the store outermost, then what uses it."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+import structlog
+
+from lpmos.app import logs
+from lpmos.app.backend import embedded_store, etcd_store
+from lpmos.app.control_plane import run_control_plane
+from lpmos.app.region import run_region
+from lpmos.app.settings import CONTROL, REGION, UP, Settings
+from lpmos.model.errors import LpmosError
+
+log = structlog.get_logger()
+
+ONE_MACHINE_IDC = "dc1"
+"""The data center of `lpmos up` where none is named."""
+
+
+async def _up(settings: Settings) -> None:
+    settings = settings.with_default("idc", ONE_MACHINE_IDC)
+    async with embedded_store(settings.state_dir) as store, asyncio.TaskGroup() as group:
+        group.create_task(run_control_plane(settings, store), name="control plane")
+        group.create_task(run_region(settings, store), name="region")
+
+
+async def _control_plane(settings: Settings) -> None:
+    async with etcd_store(settings) as store:
+        await run_control_plane(settings, store)
+
+
+async def _region(settings: Settings) -> None:
+    async with etcd_store(settings) as store:
+        await run_region(settings, store)
+
+
+PARTS: Mapping[str, Callable[[Settings], Awaitable[None]]] = MappingProxyType(
+    {UP: _up, CONTROL: _control_plane, REGION: _region}
+)
+
+
+def run(part: str, settings: Settings) -> int:
+    """Run a part until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        LpmosError: it could not start or go on; where several things failed, the first of them.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(_until_signalled(part, settings))
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+    return 0
+
+
+async def _until_signalled(part: str, settings: Settings) -> None:
+    running = asyncio.ensure_future(PARTS[part](settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, running, number)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("stopped", part=part)
+
+
+def _stop(running: "asyncio.Future[None]", number: signal.Signals) -> None:
+    log.info("stopping", signal=signal.Signals(number).name)
+    running.cancel()
+
+
+def _first_cause(group: BaseException) -> BaseException:
+    """The error of ours in a group, else the first of any kind."""
+    causes = list(_leaves(group))
+    return next((cause for cause in causes if isinstance(cause, LpmosError)), causes[0])
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]

@@ -1,0 +1,1 @@
+"""`lpmos lab`: the demonstrations."""

@@ -1,0 +1,38 @@
+"""Request bodies: JSON only, bounded, and checked in full before a handler sees them.
+
+The framework converts a body too, but leniently (`"true"` for `true`) and it stops at the first
+wrong field; this check is strict and names them all.
+"""
+
+from typing import Any
+
+from litestar import Request
+
+from lpmos.core.problems import decode_body
+
+BODY_LIMIT_BYTES = 262_144
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class UnsupportedMediaType(Exception):
+    """The body is something other than JSON."""
+
+
+async def check_body(request: AnyRequest) -> None:
+    """Check the body of a handler that takes one, before it is converted.
+
+    Raises:
+        UnsupportedMediaType: it is not declared to be JSON.
+        msgspec.DecodeError: it is not JSON.
+        InvalidInput: it is JSON of another shape.
+    """
+    field = request.route_handler.parsed_data_field
+    if field is None:
+        return
+    media_type = request.content_type[0]
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"send the body as 'Content-Type: application/json', not {media_type or 'nothing'!r}"
+        )
+    decode_body(await request.body(), field.annotation)

@@ -1,0 +1,127 @@
+"""What is seen of every request: an id, metrics, and the headers that bind the browser.
+
+One hook on every message that leaves the application, so that no answer, error or not, is without.
+"""
+
+import time
+import uuid
+from collections import Counter as CountOf
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lpmos.core.fleet import Fleet
+from lpmos.model.lifecycle import Status
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+HSTS = "max-age=31536000"
+
+
+def request_id(scope: Scope) -> str:
+    """The id of this request, made when it is first asked for."""
+    return str(cast(dict[str, Any], scope).setdefault("lpmos.request_id", uuid.uuid4().hex))
+
+
+def timed(app: ASGIApp) -> ASGIApp:
+    """A middleware that notes when a request came."""
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        cast(dict[str, Any], scope)["lpmos.started"] = time.perf_counter()
+        await app(scope, receive, send)
+
+    return note
+
+
+class Observation:
+    """The metrics of one control plane, and the hook that feeds them."""
+
+    def __init__(self, fleet: Fleet, websocket_clients: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_FleetCollector(fleet, websocket_clients))
+        self._requests = Counter(
+            "lpmos_http_requests",
+            "Requests answered",
+            ("method", "path", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "lpmos_http_request_seconds",
+            "Time from a request to its answer's first byte",
+            ("method", "path"),
+            registry=self._registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+        )
+
+    async def before_send(self, message: Message, scope: Scope) -> None:
+        """Complete an answer's headers and count it."""
+        if message["type"] != "http.response.start":
+            return
+        headers = list(message["headers"])
+        present = {name.lower() for name, _ in headers}
+        added = {**HEADERS, "x-request-id": request_id(scope), "cache-control": "no-store"}
+        if scope["scheme"] == "https":
+            added["strict-transport-security"] = HSTS
+        headers += [
+            (name.encode(), value.encode())
+            for name, value in added.items()
+            if name.encode() not in present
+        ]
+        message["headers"] = headers
+        self._count(message["status"], scope)
+
+    def text(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+    def _count(self, status: int, scope: Scope) -> None:
+        method = str(scope.get("method", ""))
+        if method not in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
+            method = "other"
+        path = str(scope.get("path_template", "")) or "unknown"
+        self._requests.labels(method, path, str(status)).inc()
+        started = cast(dict[str, Any], scope).get("lpmos.started")
+        if started is not None:
+            self._seconds.labels(method, path).observe(time.perf_counter() - started)
+
+
+class _FleetCollector(Collector):
+    """Gauges that are read when they are asked for."""
+
+    def __init__(self, fleet: Fleet, websocket_clients: Callable[[], int]) -> None:
+        self._fleet = fleet
+        self._websocket_clients = websocket_clients
+
+    def collect(self) -> Iterable[Metric]:
+        counts = CountOf(task.status for task in self._fleet.current_tasks())
+        tasks = GaugeMetricFamily(
+            "lpmos_tasks", "Machines by their task's status", labels=["status"]
+        )
+        for status in Status:
+            tasks.add_metric([status.value], counts[status])
+        yield tasks
+        regions = GaugeMetricFamily("lpmos_region_online", "1 while it beats", labels=["idc"])
+        for region in self._fleet.regions():
+            regions.add_metric([region.idc], float(region.online))
+        yield regions
+        connected = GaugeMetricFamily("lpmos_store_connected", "1 while the store is heard")
+        connected.add_metric([], float(self._fleet.connected))
+        yield connected
+        clients = GaugeMetricFamily("lpmos_websocket_clients", "Browsers and programs on /ws")
+        clients.add_metric([], self._websocket_clients())
+        yield clients

@@ -1,0 +1,106 @@
+"""The pages: files of our own, read once, each sent with a digest so that a browser asks but once.
+
+Nothing is rendered on the server, so no input ever becomes part of a page here.
+"""
+
+import hashlib
+from importlib import resources
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from lpmos.control.access import Door
+from lpmos.model.errors import NotFound, Unauthenticated
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class StaticFile(msgspec.Struct, frozen=True):
+    """One file as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def load_files() -> dict[str, StaticFile]:
+    """Every file of the folder `static`, by name."""
+    files = {}
+    for entry in resources.files("lpmos.control").joinpath("static").iterdir():
+        ending = entry.name.rpartition(".")[2]
+        if ending in MEDIA_TYPES:
+            content = entry.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            files[entry.name] = StaticFile(content, MEDIA_TYPES[ending], etag)
+    return files
+
+
+class Pages:
+    """Sends the files; a page that shows anything is sent only to who is logged in."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._files = load_files()
+
+    def file(self, request: AnyRequest, name: str) -> Response[bytes]:
+        """One file, or 304 where the browser has it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        file = self._files.get(name)
+        if file is None:
+            raise NotFound(f"there is no file {name[:64]}")
+        headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
+        # A compressing proxy marks the tag as weak (RFC 9110 section 8.8.1).
+        known = request.headers.get("if-none-match", "").removeprefix("W/")
+        if known == file.etag:
+            return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
+        return Response(file.content, headers=headers, media_type=file.media_type)
+
+    def page(self, request: AnyRequest, name: str) -> Response[bytes]:
+        """A page for who is logged in; everybody else is sent to the login page."""
+        try:
+            self._door.principal(request)
+        except Unauthenticated:
+            return Response(b"", status_code=303, headers={"Location": "/login"})
+        return self.file(request, name)
+
+
+@get("/", opt={"public": True}, include_in_schema=False)
+async def dashboard(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
+    """The live table of tasks."""
+    return pages.page(request, "dashboard.html")
+
+
+@get("/tasks/create", opt={"public": True}, include_in_schema=False)
+async def create_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
+    """The form for a new task."""
+    return pages.page(request, "create.html")
+
+
+@get("/login", opt={"public": True}, include_in_schema=False)
+async def login_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
+    """The login form."""
+    return pages.file(request, "login.html")
+
+
+@get("/static/{name:str}", opt={"public": True}, include_in_schema=False)
+async def static_file(
+    name: FromPath[str], request: AnyRequest, pages: NamedDependency[Pages]
+) -> Response[bytes]:
+    """Styles and scripts of the pages; they are the same for everybody."""
+    return pages.file(request, name)
+
+
+PAGES = (dashboard, create_page, login_page, static_file)

@@ -1,0 +1,113 @@
+"""Every error as problem JSON: ours by the table of `lpmos.core.problems`, the framework's here.
+
+Whatever ends as 500 is logged with its traceback under the request's id, which the answer names.
+"""
+
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
+
+from lpmos.control.bodies import UnsupportedMediaType
+from lpmos.control.observation import request_id
+from lpmos.core.problems import MEDIA_TYPE, RETRY_AFTER_S, Problem, problem, problem_for
+from lpmos.model.errors import FieldProblem, InvalidInput
+
+log = structlog.get_logger()
+
+CODES = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    429: "too-busy",
+    503: "unavailable",
+}
+"""The codes of what the framework itself refuses."""
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """Every error's shape (RFC 9457); `instance` is the request's id, as in the log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldProblem]
+    instance: str
+
+
+def _response(description: str) -> ResponseSpec:
+    return ResponseSpec(
+        ProblemDocument, description=description, media_type=MEDIA_TYPE, generate_examples=False
+    )
+
+
+PROBLEMS: dict[int, ResponseSpec] = {
+    400: _response("The body is not JSON."),
+    401: _response("No valid token came with the request."),
+    403: _response("The token does not allow this, or another site's page sent it."),
+    404: _response("There is no such thing."),
+    409: _response("This contradicts what is there."),
+    413: _response("The body is too large."),
+    415: _response("The body is not declared as JSON."),
+    422: _response("A field is wrong; every wrong one is named."),
+    429: _response("Too many requests; see Retry-After."),
+    503: _response("The store is away; see Retry-After."),
+}
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+    """The answer to a request that ended with `error`."""
+    instance = request_id(request.scope)
+    answer = _problem(error, instance)
+    if answer.status >= 500 and answer.status != 503:
+        log.error("request failed", request_id=instance, path=request.url.path, exc_info=error)
+    return Response(
+        answer.document,
+        status_code=answer.status,
+        headers=answer.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _problem(error: Exception, instance: str) -> Problem:
+    if isinstance(error, ValidationException):
+        return problem_for(_invalid_parameters(error), instance=instance)
+    if isinstance(error, UnsupportedMediaType):
+        return problem(415, CODES[415], str(error), instance=instance)
+    if isinstance(error, HTTPException) and error.status_code in CODES:
+        return _framework_problem(error, instance)
+    return problem_for(error, instance=instance)
+
+
+def _invalid_parameters(error: ValidationException) -> InvalidInput:
+    """The query and path parameters that could not be converted."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    problems = [
+        FieldProblem(str(each.get("key", "request")), str(each.get("message", "is wrong")))
+        for each in extra
+    ]
+    return InvalidInput(*(problems or [FieldProblem("request", error.detail)]))
+
+
+def _framework_problem(error: HTTPException, instance: str) -> Problem:
+    headers = {name.title(): value for name, value in (error.headers or {}).items()}
+    if error.status_code in (429, 503):
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    details = {
+        404: "there is nothing under this path",
+        405: f"this path takes only {headers.get('Allow', 'other methods')}",
+        413: "the body has more bytes than this call takes",
+    }
+    detail = details.get(error.status_code, error.detail)
+    return problem(
+        error.status_code, CODES[error.status_code], detail, headers=headers, instance=instance
+    )

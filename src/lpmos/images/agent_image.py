@@ -1,0 +1,155 @@
+"""Builds the boot agent's image: a kernel, and an initramfs put together from unpacked packages.
+
+No root is needed, and nothing of the machine that builds goes in: the same packages, agent and
+compression give the same bytes.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+import msgspec
+
+from lpmos.images.agent_contents import AGENT_ROOT, collect
+from lpmos.images.agent_manifest import AgentFile, AgentImage, AgentManifest
+from lpmos.images.agent_parts import PARTS, SUITE, packages
+from lpmos.images.agent_sizes import compress, part_sizes, payload_bytes
+from lpmos.images.apt_sources import debian_sources
+from lpmos.images.atomic import scratch_directory, sha256_of
+from lpmos.images.catalog import Catalog
+from lpmos.images.commands import require_programs
+from lpmos.images.contents import own_files
+from lpmos.images.debian_packages import fetch_packages, unpacked_root
+from lpmos.images.kernel_modules import Closure, built_in_names, closure, read_modules
+from lpmos.images.progress import Progress, silent, within
+from lpmos.images.target_python import stage_library
+from lpmos.model.errors import ImageError
+
+RELEASE_LEVEL = 19
+"""The zstd level of a release; level 3 is built in a tenth of the time and a quarter larger."""
+LPMOS_PACKAGE = Path(__file__).resolve().parents[1]
+BUILDERS = Path(__file__).resolve().parent
+
+
+class BuiltAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished agent image; `reused` where the one in the catalog was already of this recipe."""
+
+    image: AgentImage
+    manifest: AgentManifest
+    reused: bool
+
+
+def build_agent_image(
+    images_dir: Path,
+    cache_dir: Path,
+    *,
+    progress: Progress = silent,
+    compression_level: int = RELEASE_LEVEL,
+    force: bool = False,
+    mirror: str | None = None,
+    lpmos_package: Path = LPMOS_PACKAGE,
+) -> BuiltAgent:
+    """Build the boot agent's image into the catalog, unless it is there already.
+
+    Args:
+        images_dir: the catalog's directory.
+        cache_dir: keeps downloaded and unpacked packages between builds.
+        progress: told of each step.
+        compression_level: of zstd, 1 to 19.
+        force: build also where the catalog has an image of the same recipe; this is how security
+            updates of the packages come in.
+        mirror: see `debian_sources`.
+        lpmos_package: the directory of the package `lpmos`, for `lpmos.agent` in it.
+
+    Raises:
+        ImageError: says what is missing and what to do; the catalog is as it was.
+    """
+    catalog = Catalog(images_dir)
+    recipe = _recipe(lpmos_package, compression_level)
+    known = catalog.agent_manifest()
+    if known is not None and known.recipe == recipe and not force:
+        return BuiltAgent(image=catalog.agent(), manifest=known, reused=True)
+    require_programs({"zstd": "zstd"})
+    fetched = fetch_packages(
+        packages(), debian_sources(SUITE, mirror=mirror), cache_dir, within(progress, 0.0, 0.3)
+    )
+    root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
+    with scratch_directory(cache_dir) as scratch:
+        manifest = _build(
+            root,
+            fetched,
+            scratch,
+            lpmos_package,
+            recipe,
+            compression_level,
+            within(progress, 0.45, 1.0),
+        )
+        image = catalog.put_agent(manifest, scratch / "vmlinuz", scratch / "initramfs")
+    progress("done", 1.0, f"agent image {manifest.version}")
+    return BuiltAgent(image=image, manifest=manifest, reused=False)
+
+
+def _build(
+    root: Path,
+    fetched: Sequence[Path],
+    scratch: Path,
+    lpmos_package: Path,
+    recipe: str,
+    level: int,
+    progress: Progress,
+) -> AgentManifest:
+    """Leave `vmlinuz` and `initramfs` in `scratch`."""
+    version = f"{distribution_version('lpmos')}+{recipe[:12]}"
+    progress("python", 0.0, "compiling the agent and its library")
+    stage_library(root, lpmos_package, scratch / "stage")
+    progress("modules", 0.15, "choosing kernel modules")
+    kernel_version, modules = _modules(root)
+    contents = collect(root, scratch / "stage", kernel_version, modules, version)
+    progress("compress", 0.3, f"compressing with zstd -{level}")
+    shutil.copyfile(root / "boot" / f"vmlinuz-{kernel_version}", scratch / "vmlinuz")
+    compress(contents.entries(), scratch / "initramfs", level)
+    return AgentManifest(
+        version=version,
+        recipe=recipe,
+        architecture="x86_64",
+        kernel_version=kernel_version,
+        compression=f"zstd -{level}",
+        built_at=datetime.now(UTC),
+        kernel=_describe(scratch / "vmlinuz"),
+        initramfs=_describe(scratch / "initramfs"),
+        payload_bytes=payload_bytes(contents, scratch, level),
+        parts=part_sizes(contents, scratch, level, within(progress, 0.7, 1.0)),
+        modules=len(modules.modules),
+        unknown_modules=modules.unknown,
+        modules_wanting_firmware=tuple(m.name for m in modules.modules if m.firmware),
+        packages=tuple(path.stem for path in fetched),
+    )
+
+
+def _recipe(lpmos_package: Path, level: int) -> str:
+    """A digest of all that decides the image, but for the versions of the packages."""
+    agent = lpmos_package / "agent"
+    if not (agent / "__main__.py").is_file():
+        raise ImageError(f"{agent} is not the agent's package: it has no __main__.py")
+    digest = hashlib.sha256(msgspec.json.encode((PARTS, level)))
+    sources = [*own_files(AGENT_ROOT), *own_files(agent), *BUILDERS.glob("*.py")]
+    for path in sorted(sources):
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _modules(root: Path) -> tuple[str, Closure]:
+    """The version of the one kernel among the packages, and the modules that go in."""
+    versions = sorted(path.name for path in (root / "usr/lib/modules").iterdir())
+    if len(versions) != 1:
+        raise ImageError(f"expected the modules of one kernel, found {', '.join(versions)}")
+    directory = root / "usr/lib/modules" / versions[0]
+    wanted = [name for part in PARTS for name in part.modules]
+    return versions[0], closure(wanted, read_modules(directory), built_in_names(directory))
+
+
+def _describe(path: Path) -> AgentFile:
+    return AgentFile(sha256=sha256_of(path), size_bytes=path.stat().st_size)

@@ -1,0 +1,152 @@
+"""The control plane's REST API as the lab's drivers use it: five calls and what they need to see.
+
+A client like any other: it knows the documented paths and shapes, and nothing of the server's code
+but the model that both share.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from lpmos.lab.errors import ApiRefused
+from lpmos.model.image import OfferedOs
+from lpmos.model.lifecycle import Status
+from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
+
+API: Final = "/api/v1"
+CALL_TIMEOUT_S: Final = 10.0
+
+T = TypeVar("T")
+
+
+class CreatedTask(msgspec.Struct, frozen=True):
+    """What the answer to a new task names (A1)."""
+
+    task_id: str
+    status: Status
+
+
+class TaskState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver looks at in a task (A2)."""
+
+    task_id: str
+    hostname: str
+    status: Status
+    status_history: tuple[StatusChange, ...]
+    progress: tuple[Progress, ...] = ()
+    error: TaskError | None = None
+    logs: tuple[str, ...] = ()
+
+    @property
+    def newest(self) -> Progress | None:
+        """The newest word of the install."""
+        return self.progress[-1] if self.progress else None
+
+
+class RegionState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver looks at in a region (A7)."""
+
+    idc: str
+    online: bool
+    services: dict[str, str] = {}
+    offered: tuple[OfferedOs, ...] = ()
+
+
+class _Regions(msgspec.Struct, frozen=True):
+    regions: tuple[RegionState, ...]
+
+
+class _Health(msgspec.Struct, frozen=True):
+    ready: bool
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457)."""
+
+    title: str = ""
+    detail: str = ""
+
+
+class ApiClient:
+    """An async context; every call raises `ApiRefused` for an error's answer.
+
+    A server that cannot be reached or does not answer in `CALL_TIMEOUT_S` is status 0.
+    """
+
+    def __init__(self, base_url: str, token: str = "") -> None:
+        self._base_url = base_url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "ApiClient":
+        self._session = aiohttp.ClientSession(
+            self._base_url,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ready(self) -> bool:
+        """Whether the control plane is of use: it answers, and so does its store."""
+        try:
+            return (await self._call("GET", "/health", _Health)).ready
+        except ApiRefused:
+            return False
+
+    async def regions(self) -> tuple[RegionState, ...]:
+        """Every region."""
+        return (await self._call("GET", f"{API}/regions", _Regions)).regions
+
+    async def create_task(self, new: NewTask) -> CreatedTask:
+        """Create a task."""
+        body = msgspec.to_builtins(new)
+        given = {name: value for name, value in body.items() if value is not None}
+        return await self._call("POST", f"{API}/tasks", CreatedTask, given)
+
+    async def task(self, task_id: str) -> TaskState:
+        """One task."""
+        return await self._call("GET", f"{API}/tasks/{task_id}", TaskState)
+
+    async def approve(self, task_id: str, notes: str) -> None:
+        """Allow the install."""
+        body = {"approved": True, "notes": notes}
+        await self._call("PUT", f"{API}/tasks/{task_id}/approve", dict[str, Any], body)
+
+    async def _call(
+        self, method: str, path: str, shape: type[T], body: Mapping[str, Any] | None = None
+    ) -> T:
+        if self._session is None:
+            raise ApiRefused(0, "the client is not open")
+        try:
+            async with self._session.request(method, path, json=body) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            raise ApiRefused(0, f"{method} {path}: no answer ({error!r})") from error
+        if answer.status >= 400:
+            raise ApiRefused(answer.status, f"{method} {path}: {_said(answer.status, content)}")
+        try:
+            return msgspec.json.decode(content, type=shape)
+        except msgspec.MsgspecError as error:
+            raise ApiRefused(answer.status, f"{method} {path}: strange answer: {error}") from error
+
+
+def _said(status: int, content: bytes) -> str:
+    """An error's answer as a sentence."""
+    try:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except msgspec.MsgspecError:
+        return f"{status}: {content[:200].decode(errors='replace')}"
+    return f"{status} {problem.title}: {problem.detail}"

@@ -1,0 +1,132 @@
+"""What stands on a machine's disk, read from outside: no mount, no guest, nothing taken on trust.
+
+The partition table is read by `sfdisk`, files of an ext4 file system by `debugfs`, both straight
+from the disk's file; so the machine should be off, or the file will lag behind its caches.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lpmos.lab.errors import EvidenceMissing
+
+READ_TIMEOUT_S: Final = 30.0
+
+PARTITION_ROLES: Final = {
+    "21686148-6449-6E6F-744E-656564454649": "bios_boot",
+    "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "esp",
+    "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": "root",
+    "0FC63DAF-8483-4772-8E79-3D69D8477DE4": "linux",
+}
+"""GPT partition types (UEFI 2.10 section 5.3.3; the Discoverable Partitions Specification)."""
+
+
+class DiskPartition(msgspec.Struct, frozen=True):
+    """One partition; `role` is its type by name, or the type's UUID where that has none."""
+
+    number: int
+    role: str
+    start_bytes: int
+    size_bytes: int
+
+
+class _Row(msgspec.Struct, frozen=True):
+    node: str
+    start: int
+    size: int
+    type: str
+
+
+class _Table(msgspec.Struct, frozen=True):
+    label: str
+    sectorsize: int
+    partitions: tuple[_Row, ...] = ()
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    partitiontable: _Table
+
+
+def parse_sfdisk(listing: bytes) -> tuple[DiskPartition, ...]:
+    """The partitions of `sfdisk --json` for a GPT (sfdisk(8) of util-linux 2.38).
+
+    Raises:
+        EvidenceMissing: it is no such listing, or no GPT.
+    """
+    try:
+        table = msgspec.json.decode(listing, type=_Listing).partitiontable
+    except msgspec.MsgspecError as error:
+        raise EvidenceMissing(f"sfdisk printed no partition table: {error}") from error
+    if table.label != "gpt":
+        raise EvidenceMissing(f"the partition table is {table.label}, not gpt")
+    return tuple(
+        DiskPartition(
+            number=number,
+            role=PARTITION_ROLES.get(row.type, row.type),
+            start_bytes=row.start * table.sectorsize,
+            size_bytes=row.size * table.sectorsize,
+        )
+        for number, row in enumerate(table.partitions, start=1)
+    )
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The assignments of an os-release file, unquoted (os-release(5))."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line[1:])
+    return {name: value.strip().strip("\"'") for name, value in pairs if name[0] != "#"}
+
+
+async def partitions(disk: Path) -> tuple[DiskPartition, ...]:
+    """The partition table of a disk's file.
+
+    Raises:
+        EvidenceMissing: the disk has none that sfdisk can read.
+    """
+    return parse_sfdisk(await _output("sfdisk", "--json", str(disk)))
+
+
+async def read_file(disk: Path, path: str) -> str:
+    """A file of the root file system of a disk.
+
+    Raises:
+        EvidenceMissing: no root partition, or no such file in it.
+    """
+    roots = [part for part in await partitions(disk) if part.role == "root"]
+    if not roots:
+        raise EvidenceMissing(f"{disk} has no root partition")
+    device = f"{disk}?offset={roots[0].start_bytes}"
+    listing = await _output("debugfs", "-R", f"stat {path}", device)
+    if b"Inode:" not in listing:
+        raise EvidenceMissing(f"{path} is not in the root file system of {disk}")
+    return (await _output("debugfs", "-R", f"cat {path}", device)).decode(errors="replace")
+
+
+async def os_release(disk: Path) -> dict[str, str]:
+    """The identity of the installed system; where `/etc/os-release` is a link, it is followed."""
+    return parse_os_release(await read_file(disk, "/usr/lib/os-release"))
+
+
+async def is_blank(disk: Path) -> bool:
+    """Whether nothing was ever written: the sparse file has no data (lseek(2), SEEK_DATA)."""
+    return await asyncio.to_thread(lambda: disk.stat().st_blocks == 0)
+
+
+async def _output(*argv: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            output, complaint = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise EvidenceMissing(f"{argv[0]} did not end in {READ_TIMEOUT_S:.0f} s") from None
+    if process.returncode != 0:
+        raise EvidenceMissing(f"{' '.join(argv)}: {complaint.decode(errors='replace').strip()}")
+    return output

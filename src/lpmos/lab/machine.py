@@ -1,0 +1,244 @@
+"""A virtual server: real firmware, disks, a NIC on the rack's switch, a serial console.
+
+The machine keeps what a server keeps over its power cycles: its disks, and on UEFI its NVRAM. The
+boot order is the firmware's business: a BIOS gets it from us (network, then disks), as an operator
+would set it; on UEFI nothing is said, so that the order in the NVRAM counts, as on a real server.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from lpmos.lab.acceleration import Acceleration
+from lpmos.lab.console import Console, ConsolePipe
+from lpmos.lab.errors import MachinePowerError, WaitTimedOut
+from lpmos.lab.qmp import Qmp
+from lpmos.lab.processes import LabProcess
+from lpmos.lab.rack import Rack
+
+OVMF_CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+OVMF_VARS: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+POWER_OFF_TIMEOUT_S: Final = 10.0
+GIB: Final = 1024**3
+
+Firmware = Literal["bios", "uefi"]
+DiskBus = Literal["virtio", "sata", "nvme", "scsi"]
+NicModel = Literal["virtio-net-pci", "e1000", "e1000e", "vmxnet3"]
+
+_DISK_DEVICES: Final[Mapping[DiskBus, str]] = {
+    "virtio": "virtio-blk-pci,drive={drive},serial={serial}",
+    "sata": "ide-hd,drive={drive},serial={serial},bus=ide.{number}",  # q35 has six AHCI ports
+    "nvme": "nvme,drive={drive},serial={serial}",
+    "scsi": "scsi-hd,drive={drive},serial={serial},bus=scsi.0",
+}
+
+
+class BlankDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk as it comes from its maker: all zero."""
+
+    serial: str
+    size_bytes: int = 8 * GIB
+    bus: DiskBus = "virtio"
+
+
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a virtual server is made of; `name` stands in file names and messages."""
+
+    name: str
+    sn: str
+    mac: str
+    firmware: Firmware
+    disks: tuple[BlankDisk, ...] = ()
+    nic: NicModel = "virtio-net-pci"
+    memory_mib: int = 1024
+    cpus: int = 2
+
+
+def disk_path(directory: Path, spec: MachineSpec, number: int) -> Path:
+    """The file behind one of a machine's disks, counted from 0."""
+    return directory / f"{spec.name}-disk{number}.raw"
+
+
+def nvram_path(directory: Path, spec: MachineSpec) -> Path:
+    """The file behind a UEFI machine's variables."""
+    return directory / f"{spec.name}-nvram.fd"
+
+
+def qemu_command(
+    spec: MachineSpec, *, directory: Path, tap: str, acceleration: Acceleration, control_fd: int
+) -> list[str]:
+    """QEMU's command line for a machine: console on standard output, QMP on an open socket."""
+    bios = spec.firmware == "bios"
+    command = [
+        *("qemu-system-x86_64", "-name", spec.name, "-nodefaults", *acceleration.arguments),
+        # Without graphics SeaBIOS and its iPXE write to the serial port.
+        *("-machine", "q35,graphics=off", "-display", "none", "-serial", "stdio"),
+        *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
+        *("-smbios", f"type=1,manufacturer=LPMOS,product=Virtual rack server,serial={spec.sn}"),
+        *("-chardev", f"socket,id=control,fd={control_fd}", "-mon", "control,mode=control"),
+        *("-device", "virtio-rng-pci"),
+        *("-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no"),
+        *("-device", _nic_device(spec)),
+    ]
+    if not bios:
+        nvram = nvram_path(directory, spec)
+        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
+        command += ["-drive", f"if=pflash,format=raw,file={nvram}"]
+    if any(disk.bus == "scsi" for disk in spec.disks):
+        command += ["-device", "virtio-scsi-pci,id=scsi"]
+    for number, disk in enumerate(spec.disks):
+        file = disk_path(directory, spec, number)
+        # The disk need not outlive a crash of the host: cache=unsafe spares every flush.
+        options = "format=raw,discard=unmap,detect-zeroes=unmap,cache=unsafe"
+        device = _DISK_DEVICES[disk.bus].format(
+            drive=f"disk{number}", serial=disk.serial, number=number
+        )
+        boot_order = f",bootindex={number + 2}" if bios else ""
+        command += ["-drive", f"if=none,id=disk{number},{options},file={file}"]
+        command += ["-device", device + boot_order]
+    return command
+
+
+def _nic_device(spec: MachineSpec) -> str:
+    device = f"{spec.nic},netdev=net0,mac={spec.mac}"
+    if spec.firmware == "bios":
+        return device + ",bootindex=1"
+    # OVMF has a driver of its own for virtio; without QEMU's iPXE ROM that driver is used, and the
+    # boot goes by DHCP and TFTP as on a real server. The other models need the ROM's driver.
+    return device + (",romfile=" if spec.nic == "virtio-net-pci" else "")
+
+
+class VirtualMachine:
+    """A machine in a rack; off until `power_on`, and again when its rack is left."""
+
+    def __init__(
+        self, spec: MachineSpec, *, rack: Rack, tap: str, directory: Path, accel: Acceleration
+    ) -> None:
+        self.spec = spec
+        self.console = Console(directory / f"{spec.name}-console.log")
+        self._rack = rack
+        self._tap = tap
+        self._directory = directory
+        self._acceleration = accel
+        self._process: LabProcess | None = None
+        self._control: Qmp | None = None
+        self._pipe: ConsolePipe | None = None
+
+    @classmethod
+    async def create(
+        cls, rack: Rack, spec: MachineSpec, *, directory: Path, accel: Acceleration
+    ) -> "VirtualMachine":
+        """Build the machine with blank disks and factory-fresh NVRAM, and plug it in."""
+        for number, disk in enumerate(spec.disks):
+            with disk_path(directory, spec, number).open("wb") as file:
+                file.truncate(disk.size_bytes)
+        if spec.firmware == "uefi":
+            shutil.copyfile(OVMF_VARS, nvram_path(directory, spec))
+        tap = await rack.add_tap()
+        machine = cls(spec, rack=rack, tap=tap, directory=directory, accel=accel)
+        rack.at_exit(machine.power_off)
+        return machine
+
+    @property
+    def powered(self) -> bool:
+        """Whether the machine is on."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def qemu_log(self) -> Path:
+        """What QEMU itself complained of."""
+        return self._directory / f"{self.spec.name}-qemu.log"
+
+    def disk(self, number: int = 0) -> Path:
+        """The file behind a disk; read it only while the machine is off or done writing."""
+        return disk_path(self._directory, self.spec, number)
+
+    async def power_on(self) -> None:
+        """Press the power button of a machine that is off.
+
+        Raises:
+            MachinePowerError: it is on.
+            ProcessFailed: QEMU did not start; its log says why.
+        """
+        if self.powered:
+            raise MachinePowerError(f"{self.spec.name} is on already")
+        ours, theirs = socket.socketpair()
+        command = qemu_command(
+            self.spec,
+            directory=self._directory,
+            tap=self._tap,
+            acceleration=self._acceleration,
+            control_fd=theirs.fileno(),
+        )
+        self.console.open()
+        output = await self._open_pipe()
+        try:
+            self._process = await self._rack.spawn(
+                command,
+                log=self.qemu_log,
+                name=f"machine {self.spec.name}",
+                pass_fds=(theirs.fileno(),),
+                stdout=output,
+            )
+        finally:
+            os.close(output)
+            theirs.close()
+        self._control = await Qmp.connect(ours)
+
+    async def reset(self) -> None:
+        """Push the reset button: the firmware starts again, disks and NVRAM stay."""
+        await self._powered_control().execute("system_reset")
+
+    async def press_power_button(self) -> None:
+        """Ask the operating system to shut down, by ACPI; `wait_off` waits for it."""
+        await self._powered_control().execute("system_powerdown")
+
+    async def wait_off(self, timeout_s: float) -> None:
+        """Wait until the machine switched itself off.
+
+        Raises:
+            WaitTimedOut: it is still on after `timeout_s`.
+        """
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
+        except TimeoutError:
+            raise WaitTimedOut(f"{self.spec.name} is still on after {timeout_s:.0f} s") from None
+        await self._settle()
+
+    async def power_off(self) -> None:
+        """Cut the power; nothing happens where it is off."""
+        if self._process is not None:
+            await self._process.stop(POWER_OFF_TIMEOUT_S)
+            await self._settle()
+
+    def _powered_control(self) -> Qmp:
+        if self._control is None or not self.powered:
+            raise MachinePowerError(f"{self.spec.name} is off")
+        return self._control
+
+    async def _open_pipe(self) -> int:
+        """A pipe whose reading end feeds the console; answers its writing end."""
+        reading, writing = os.pipe()
+        pipe = self._pipe = ConsolePipe(self.console, self.spec.name)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: pipe, os.fdopen(reading, "rb"))
+        return writing
+
+    async def _settle(self) -> None:
+        """Let the last words of a machine that is off reach its console."""
+        if self._control is not None:
+            await self._control.close()
+            self._control = None
+        if self._pipe is not None:
+            async with asyncio.timeout(POWER_OFF_TIMEOUT_S):
+                await self._pipe.closed.wait()
+            self._pipe = None

@@ -1,0 +1,75 @@
+"""Answers of the region's HTTP: JSON, and every error as one problem document (RFC 9457)."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from lpmos.core.problems import MEDIA_TYPE, Problem, problem, problem_for
+from lpmos.region.metrics import Metrics
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_CODES = {404: "no-such-path", 405: "method-not-allowed", 413: "too-large"}
+
+
+def json_answer(
+    body: object,
+    *,
+    status: int = 200,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """A body as JSON; nothing on the way may keep it."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type=content_type,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def error_middleware(metrics: Metrics, *, idc: str) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Turns whatever a handler raises into its problem document, and counts each answer."""
+    log = structlog.get_logger().bind(idc=idc)
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = _problem_answer(_of_framework(error))
+        except Exception as error:
+            instance = uuid.uuid4().hex
+            found = problem_for(error, instance=instance)
+            if found.status >= 500:
+                log.warning("request failed", path=request.path, error=str(error), id=instance)
+            if found.document["code"] == "internal":
+                log.exception("unforeseen error", path=request.path, id=instance)
+            response = _problem_answer(found)
+        _count(metrics, request, response)
+        return response
+
+    return answer
+
+
+def _problem_answer(found: Problem) -> web.Response:
+    return json_answer(
+        found.document, status=found.status, content_type=MEDIA_TYPE, headers=found.headers
+    )
+
+
+def _of_framework(error: web.HTTPException) -> Problem:
+    code = _CODES.get(error.status, "http-error")
+    allow = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return problem(error.status, code, error.reason, headers=allow)
+
+
+def _count(metrics: Metrics, request: web.Request, response: web.StreamResponse) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "none"
+    metrics.requests.labels(route, response.status).inc()
+    if response.content_length:
+        metrics.bytes_sent.labels(route).inc(response.content_length)

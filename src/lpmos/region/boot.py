@@ -1,0 +1,166 @@
+"""HTTP boot (B7): the scripts of machines and the files that they load.
+
+The rule: a machine always gets a script that it can run, also with an error's status: the text
+behind a 503 waits and asks again. Files are looked up by name in a table or by digest in the
+catalog; no part of a request is ever a part of a path.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from lpmos.core.agents import Agents
+from lpmos.core.problems import problem_for
+from lpmos.images.catalog import Catalog
+from lpmos.model.bootplan import BootAgent, BootLocalDisk, BootPlan
+from lpmos.model.errors import FieldProblem, ImageError, InvalidInput, LpmosError, NotFound
+from lpmos.model.machine import parse_mac
+from lpmos.region import scripts
+from lpmos.region.dnsmasq import LOADER_FILES
+from lpmos.region.serials import usable_sn
+
+IMAGE_RETRY_S = 30
+"""How long a machine waits where the region lacks the agent's image."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+class BootRequest(msgspec.Struct, frozen=True):
+    """Who asks for a script; `sn` is None where the firmware has none that names the machine."""
+
+    mac: str
+    sn: str | None
+    uuid: str | None
+    architecture: str | None
+    platform: str | None
+
+
+def parse_boot_request(query: Mapping[str, str]) -> BootRequest:
+    """The query of `GET /boot/ipxe`.
+
+    Raises:
+        InvalidInput: `mac` is missing or not a MAC address.
+    """
+    if not (mac := query.get("mac")):
+        raise InvalidInput(FieldProblem("mac", "is missing"))
+    return BootRequest(
+        mac=parse_mac(mac),
+        sn=usable_sn(query.get("sn")),
+        uuid=_word(query.get("uuid")),
+        architecture=_word(query.get("arch")),
+        platform=_word(query.get("platform")),
+    )
+
+
+class Boot:
+    """The handlers below `/boot/`."""
+
+    def __init__(
+        self, agents: Agents, catalog: Catalog, *, base_url: str, loader_dir: Path, idc: str
+    ) -> None:
+        self._agents = agents
+        self._catalog = catalog
+        self._base_url = base_url
+        self._loader_dir = loader_dir
+        self._log = structlog.get_logger().bind(idc=idc)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The table of this part."""
+        return [
+            web.get("/boot/boot.ipxe", self.entry),
+            web.get("/boot/ipxe", self.script),
+            web.get("/boot/loader/{name}", self.loader),
+            web.get("/boot/agent/{sha256}/{name}", self.agent),
+            web.get("/boot/images/{sha256}", self.image),
+        ]
+
+    async def entry(self, _: web.Request) -> web.Response:
+        """The script that every machine begins with."""
+        return _script(200, scripts.entry_script(self._base_url))
+
+    async def script(self, request: web.Request) -> web.Response:
+        """The script of one machine."""
+        try:
+            asked = parse_boot_request(request.query)
+            plan, _ = await self._agents.boot(asked.mac, asked.sn)
+            text = self._render(plan)
+        except LpmosError as error:
+            return self._refused(request, error)
+        self._log.info(
+            "boot script",
+            plan=type(plan).__name__,
+            reason=plan.reason,
+            **{name: value for name, value in msgspec.structs.asdict(asked).items() if value},
+        )
+        return _script(200, text)
+
+    async def loader(self, request: web.Request) -> web.FileResponse:
+        """A boot loader, for firmware that boots by HTTP."""
+        name = request.match_info["name"]
+        if name not in LOADER_FILES or not (self._loader_dir / name).is_file():
+            raise NotFound(f"there is no boot loader {name[:64]!r}")
+        return _file(self._loader_dir / name)
+
+    async def agent(self, request: web.Request) -> web.FileResponse:
+        """The agent's kernel or initramfs, by digest."""
+        sha256, name = request.match_info["sha256"], request.match_info["name"]
+        image = self._catalog.agent()
+        files = {
+            ("vmlinuz", image.kernel_sha256): image.kernel,
+            ("initramfs", image.initramfs_sha256): image.initramfs,
+        }
+        if (path := files.get((name, sha256))) is None:
+            raise NotFound("there is no such agent file; a newer one may have replaced it")
+        return _file(path)
+
+    async def image(self, request: web.Request) -> web.FileResponse:
+        """An OS image's archive, by digest."""
+        sha256 = request.match_info["sha256"]
+        found = self._catalog.by_digest(sha256) if _SHA256.fullmatch(sha256) else None
+        if found is None:
+            raise NotFound(f"there is no image with the digest {sha256[:64]!r}")
+        return _file(found[1])
+
+    def _render(self, plan: BootPlan) -> str:
+        if isinstance(plan, BootLocalDisk):
+            return scripts.local_disk_script(plan.reason)
+        if not isinstance(plan, BootAgent):
+            return scripts.wait_script(self._base_url, plan.reason, plan.retry_after_s)
+        try:
+            image = self._catalog.agent()
+        except ImageError as error:
+            self._log.error("a machine cannot boot the agent", error=str(error))
+            return scripts.wait_script(self._base_url, str(error), IMAGE_RETRY_S)
+        files = scripts.AgentFiles(
+            kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
+            initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
+        )
+        return scripts.agent_script(self._base_url, files, plan.reason)
+
+    def _refused(self, request: web.Request, error: LpmosError) -> web.Response:
+        problem = problem_for(error)
+        self._log.warning(
+            "no boot script", status=problem.status, error=str(error), ip=request.remote
+        )
+        text = scripts.wait_script(self._base_url, str(error), scripts.RETRY_S)
+        return _script(problem.status, text, problem.headers)
+
+
+def _script(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    sent = {"Cache-Control": "no-store", **(headers or {})}
+    return web.Response(status=status, text=text, content_type="text/plain", headers=sent)
+
+
+def _file(path: Path) -> web.FileResponse:
+    """A file by `sendfile`, with ranges; its name is its digest, so it may be kept for ever."""
+    return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
+
+
+def _word(text: str | None) -> str | None:
+    """A short word for the log; None for anything else."""
+    return text if text and _WORD.fullmatch(text) else None

@@ -1,0 +1,86 @@
+"""Whether the region's services answer: each is asked, not assumed (B6).
+
+A state is `ok`, `off` (the settings leave it to others) or `failed: …`. Answers are kept for
+`FRESH_S`, and one round of questions serves all who ask meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from lpmos.region.dnsmasq import PROBE_FILE
+from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_http, probe_tftp
+
+FRESH_S = 1.0
+OK, OFF = "ok", "off"
+
+Probe = Callable[[], Awaitable[None]]
+
+
+class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /health`; `last_heartbeat` is None before the first one."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    region_id: str
+    services: dict[str, str]
+    etcd_connected: bool
+    last_heartbeat: datetime | None
+
+
+class OlderHealthDocument(HealthDocument, frozen=True, kw_only=True):
+    """`GET /api/health` (B5)."""
+
+    region_label: str
+
+
+class Health:
+    """Asks the services in `probes`; one that is None is off."""
+
+    def __init__(self, probes: dict[str, Probe | None]) -> None:
+        self._probes = probes
+        self._known: dict[str, str] = {}
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def services(self) -> dict[str, str]:
+        """The state of each service by its name."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at > FRESH_S:
+                states = await asyncio.gather(*map(_state, self._probes.values()))
+                self._known = dict(zip(self._probes, states, strict=True))
+                self._asked_at = time.monotonic()
+            return dict(self._known)
+
+
+def probes_for(
+    address: str, http_host: str, http_port: int, *, dhcp: bool
+) -> dict[str, Probe | None]:
+    """The questions of a region whose dnsmasq, where it runs one, serves `address`."""
+    return {
+        "dhcp": (lambda: probe_dhcp(address)) if dhcp else None,
+        "tftp": (lambda: probe_tftp(address, PROBE_FILE)) if dhcp else None,
+        "http": lambda: probe_http(http_host, http_port, "/boot/boot.ipxe"),
+    }
+
+
+def overall(
+    services: dict[str, str], store_connected: bool
+) -> Literal["healthy", "degraded", "unhealthy"]:
+    """`unhealthy` where a service does not answer, `degraded` where only the store is away."""
+    if any(state not in (OK, OFF) for state in services.values()):
+        return "unhealthy"
+    return "healthy" if store_connected else "degraded"
+
+
+async def _state(probe: Probe | None) -> str:
+    if probe is None:
+        return OFF
+    try:
+        await probe()
+    except ProbeFailed as error:
+        return f"failed: {error}"
+    return OK

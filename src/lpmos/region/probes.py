@@ -1,0 +1,114 @@
+"""Real questions to the region's own services, each answered or not.
+
+Every probe goes the way a machine goes: a TFTP read request (RFC 1350), a DHCPINFORM (RFC 2131
+section 4.4.3, which gives out no lease), an HTTP GET.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lpmos.region.dhcp_events import PROBE_TRANSACTION
+
+PROBE_TIMEOUT_S = 2.0
+_OPCODE_READ, _OPCODE_DATA, _OPCODE_ACK = 1, 3, 4
+_MAGIC_COOKIE = b"\x63\x82\x53\x63"
+_INFORM, _ACK = 8, 5
+_PROBE_MAC = bytes.fromhex("02006c706d6f")
+
+
+class ProbeFailed(Exception):
+    """The service did not answer as it should; the text says how."""
+
+
+async def probe_tftp(address: str, file: str, port: int = 69) -> None:
+    """Read the first block of a small file.
+
+    Raises:
+        ProbeFailed: no answer, or an error.
+    """
+    request = struct.pack("!H", _OPCODE_READ) + file.encode() + b"\0octet\0"
+    loop = asyncio.get_running_loop()
+    with _socket() as sock, _answered("TFTP"):
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await loop.sock_sendto(sock, request, (address, port))
+            answer, sender = await loop.sock_recvfrom(sock, 1024)
+            if answer[:4] != struct.pack("!HH", _OPCODE_DATA, 1):
+                raise ProbeFailed(f"TFTP refused {file}: {answer[4:100]!r}")
+            await loop.sock_sendto(sock, struct.pack("!HH", _OPCODE_ACK, 1), sender)
+
+
+async def probe_dhcp(address: str, port: int = 67) -> None:
+    """Ask for the options of our own address.
+
+    Raises:
+        ProbeFailed: no answer, or another one than DHCPACK.
+    """
+    loop = asyncio.get_running_loop()
+    with _socket() as sock, _answered("DHCP"):
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await loop.sock_sendto(sock, inform(address), (address, port))
+            answer, _ = await loop.sock_recvfrom(sock, 2048)
+    if answer[4:8] != struct.pack("!I", PROBE_TRANSACTION) or _message_type(answer) != _ACK:
+        raise ProbeFailed("DHCP answered a DHCPINFORM with something else than DHCPACK")
+
+
+def inform(address: str) -> bytes:
+    """A DHCPINFORM of the host that has `address`, padded to BOOTP's least size (RFC 951)."""
+    head = struct.pack(
+        "!BBBBIHH4s12x16s192x",
+        *(1, 1, 6, 0, PROBE_TRANSACTION, 0, 0),
+        *(socket.inet_aton(address), _PROBE_MAC),
+    )
+    return (head + _MAGIC_COOKIE + bytes((53, 1, _INFORM, 255))).ljust(300, b"\0")
+
+
+async def probe_http(host: str, port: int, path: str) -> None:
+    """Fetch a path that answers 200.
+
+    Raises:
+        ProbeFailed: no connection, no answer in time, or another status.
+    """
+    with _answered("HTTP"):
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                status = await reader.readline()
+            finally:
+                writer.close()
+    if b" 200 " not in status:
+        raise ProbeFailed(f"HTTP answered {status[:100]!r}")
+
+
+@contextmanager
+def _socket() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+@contextmanager
+def _answered(service: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ProbeFailed(f"{service} did not answer in {PROBE_TIMEOUT_S:.0f} s") from None
+    except OSError as error:
+        raise ProbeFailed(f"{service} cannot be reached: {error}") from error
+
+
+def _message_type(packet: bytes) -> int | None:
+    """DHCP option 53 (RFC 2132 section 9.6) of a packet; None where it has none."""
+    options = packet[240:]
+    at = 0
+    while at + 1 < len(options) and options[at] != 255:
+        if options[at] == 0:
+            at += 1
+            continue
+        if options[at] == 53 and at + 2 < len(options):
+            return options[at + 2]
+        at += 2 + options[at + 1]
+    return None

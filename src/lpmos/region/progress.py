@@ -1,0 +1,178 @@
+"""Progress on its way to the store (B10): merged, at most one write a second for a machine.
+
+The rule: a call is answered when what it said is in the store, in its own words or in newer ones
+of the same step. The end of a step is written at once, so no step is ever seen unfinished because
+the next one came too soon.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import structlog
+
+from lpmos.core.agents import AgentRun
+from lpmos.model.errors import LpmosError, TooBusy
+from lpmos.model.task import Progress, Task
+from lpmos.region.wire import STAGE_END_PERCENT
+from lpmos.store.api import Unavailable
+
+INTERVAL_S = 1.0
+LINES_HELD = 1000
+"""Lines that wait for a write; beyond that the oldest are left out."""
+LANES_LIMIT = 10_000
+CALLS_LIMIT = 16
+"""Unanswered calls of one machine; an agent makes one at a time."""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """What waits to be written: the newest word of each step, in order, and the log lines."""
+
+    steps: tuple[Progress, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def merge(update: Update, progress: Progress, lines: Sequence[str] = ()) -> Update:
+    """`update` and what came after it; the newest word of a step replaces its earlier ones."""
+    others = tuple(step for step in update.steps if step.step != progress.step)
+    return Update((*others, progress), (*update.lines, *lines)[-LINES_HELD:])
+
+
+def cannot_wait(update: Update) -> bool:
+    """Whether a step has ended in it: it reached its end, or the next one has begun."""
+    return len(update.steps) > 1 or any(
+        step.percent >= STAGE_END_PERCENT.get(step.step, 100.0) for step in update.steps
+    )
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """One agent run's progress on one task: what never mixes with another's."""
+
+    run: AgentRun
+    task_id: str
+
+
+_STOPPING = Unavailable("the region is stopping; repeat the call")
+
+Write = Callable[[AgentRun, str, Progress, Sequence[str]], Awaitable[Task]]
+
+
+class _Waiting:
+    """What one lane has to write, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.update = Update()
+        self.calls: list[asyncio.Future[Task]] = []
+        self.writing: list[asyncio.Future[Task]] = []
+        self.arrived = asyncio.Event()
+        self.urgent = asyncio.Event()
+
+    def add(self, progress: Progress, lines: Sequence[str]) -> asyncio.Future[Task]:
+        if len(self.calls) >= CALLS_LIMIT:
+            raise TooBusy(f"more than {CALLS_LIMIT} progress calls of this machine are unanswered")
+        self.update = merge(self.update, progress, lines)
+        call: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+        self.calls.append(call)
+        self.arrived.set()
+        if cannot_wait(self.update):
+            self.urgent.set()
+        return call
+
+    def take(self) -> Update:
+        taken = self.update
+        self.update, self.writing, self.calls = Update(), self.calls, []
+        self.arrived.clear()
+        self.urgent.clear()
+        return taken
+
+
+class ProgressWriter:
+    """Takes the calls of all machines; `run` does the writing."""
+
+    def __init__(self, write: Write, *, interval_s: float = INTERVAL_S) -> None:
+        self._write = write
+        self._interval_s = interval_s
+        self._lanes: dict[Lane, _Waiting] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Write until cancelled; who waits then is told to try again."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+
+    async def submit(
+        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str] = ()
+    ) -> Task:
+        """Hand over progress; the task as it is after this was written.
+
+        Raises:
+            TooBusy: too many machines or calls at once; nothing was taken.
+            Unavailable: not written; the caller repeats.
+            LpmosError: what the write raised, for every call that was merged into it.
+        """
+        if self._group is None:
+            raise Unavailable("the region is starting or stopping")
+        lane = Lane(run, task_id)
+        waiting = self._lanes.get(lane)
+        if waiting is None:
+            if len(self._lanes) >= LANES_LIMIT:
+                raise TooBusy(f"{LANES_LIMIT} machines report progress already")
+            waiting = self._lanes[lane] = _Waiting()
+            self._group.create_task(self._serve(lane, waiting))
+        return await waiting.add(progress, lines)
+
+    async def flush(self, run: AgentRun, task_id: str) -> None:
+        """Wait until nothing of this agent run waits to be written; it is written at once."""
+        waiting = self._lanes.get(Lane(run, task_id))
+        if waiting and (unanswered := [*waiting.writing, *waiting.calls]):
+            waiting.urgent.set()
+            await asyncio.wait(unanswered)
+
+    async def _serve(self, lane: Lane, waiting: _Waiting) -> None:
+        """Write what comes, then pause; end when a whole pause brought nothing."""
+        try:
+            while await _happens(waiting.arrived, self._interval_s):
+                await self._write_once(lane, waiting)
+                await _happens(waiting.urgent, self._interval_s)
+        finally:
+            del self._lanes[lane]
+            _answer(waiting.calls, _STOPPING)
+
+    async def _write_once(self, lane: Lane, waiting: _Waiting) -> None:
+        update = waiting.take()
+        result: Task | Exception = _STOPPING
+        try:
+            for step in update.steps[:-1]:
+                await self._write(lane.run, lane.task_id, step, ())
+            result = await self._write(lane.run, lane.task_id, update.steps[-1], update.lines)
+        except LpmosError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001 - the lane's boundary: its callers get it
+            structlog.get_logger().exception("progress not written", task_id=lane.task_id)
+            result = error
+        finally:
+            _answer(waiting.writing, result)
+            waiting.writing = []
+
+
+async def _happens(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()  # it may have come in the same moment
+    return True
+
+
+def _answer(calls: list[asyncio.Future[Task]], result: Task | Exception) -> None:
+    for call in calls:
+        if call.done():  # its caller has gone
+            continue
+        if isinstance(result, Exception):
+            call.set_exception(result)
+        else:
+            call.set_result(result)

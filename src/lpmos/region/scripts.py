@@ -1,0 +1,87 @@
+"""iPXE scripts: what a machine is sent, as pure text.
+
+The rule: whatever a script meets, it ends in asking the region again or in the machine's own disk,
+never in a dead prompt. All text that did not come from this file passes `plain`, so that nothing a
+machine or a person wrote can become a command or a `${setting}`.
+
+Commands: ipxe.org/cmd. `chain --replace` makes the called script take the caller's place, so that
+its exit status is the firmware's and a caller's `||` sees only a failed download.
+"""
+
+import re
+
+import msgspec
+
+RETRY_S = 5
+"""How long a machine waits where the region did not answer or a download broke."""
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:_/@=()-]+")
+TEXT_CHARACTERS = 200
+
+
+class AgentFiles(msgspec.Struct, frozen=True):
+    """Where the agent is to be had: paths on the region."""
+
+    kernel: str
+    initramfs: str
+
+
+def plain(text: str) -> str:
+    """Text that iPXE prints as it stands: one line, no `$`, quotes or operators, bounded."""
+    words = " ".join(_NOT_PLAIN.sub("?", " ".join(text.split()))[:TEXT_CHARACTERS].split())
+    return " ".join("?" if word in ("--", "-") else word for word in words.split(" "))
+
+
+def entry_script(base_url: str) -> str:
+    """The script that DHCP names, the same for every machine: it asks what this machine shall do.
+
+    `netX` is the card that iPXE booted from. A 503, a refused connection or an answer that is no
+    script brings the machine back here.
+    """
+    return f"""#!ipxe
+:ask
+echo LPMOS: asking {base_url}
+chain --replace --autofree {base_url}/boot/ipxe?mac=${{netX/mac:hexhyp}}&sn=${{serial:uristring}}\
+&uuid=${{uuid}}&arch=${{buildarch}}&platform=${{platform}} ||
+echo LPMOS: the region cannot answer now, asking again in {RETRY_S} s
+sleep {RETRY_S} ||
+goto ask
+"""
+
+
+def agent_script(base_url: str, files: AgentFiles, reason: str) -> str:
+    """Load the agent into RAM and start it.
+
+    `initrd=initrd` is how a UEFI kernel finds the initramfs; BOOTIF names the card to the agent.
+    """
+    return f"""#!ipxe
+echo LPMOS: {plain(reason)}
+imgfree ||
+kernel {base_url}{files.kernel} initrd=initrd lpmos_client={base_url} \
+BOOTIF=01-${{netX/mac:hexhyp}} console=tty0 console=ttyS0,115200n8 || goto again
+initrd --name initrd {base_url}{files.initramfs} || goto again
+boot ||
+:again
+echo LPMOS: the agent could not be loaded, asking again in {RETRY_S} s
+imgfree ||
+{_ask_again(base_url, RETRY_S)}"""
+
+
+def local_disk_script(reason: str) -> str:
+    """Go on to the firmware's next boot entry: a plain `exit` would open the menu on UEFI."""
+    return f"#!ipxe\necho LPMOS: booting the local disk: {plain(reason)}\nexit 1\n"
+
+
+def wait_script(base_url: str, reason: str, retry_after_s: int) -> str:
+    """Say why, wait, and ask again."""
+    return f"""#!ipxe
+echo LPMOS: {plain(reason)}
+{_ask_again(base_url, retry_after_s)}"""
+
+
+def _ask_again(base_url: str, pause_s: int) -> str:
+    return f""":wait
+sleep {pause_s} ||
+chain --replace --autofree {base_url}/boot/boot.ipxe ||
+goto wait
+"""

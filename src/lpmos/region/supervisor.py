@@ -1,0 +1,104 @@
+"""dnsmasq as a child of the region: started, read, restarted, ended; never left behind.
+
+An orphan would go on answering DHCP for a region that is gone. So the kernel kills the child when
+the region dies (prctl(2), PR_SET_PDEATHSIG), which holds only while the child keeps its user: it
+stays root, but without root's capabilities and without a way to get them back.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import structlog
+
+from lpmos.region.dhcp_events import parse_line
+from lpmos.region.tftp import program
+
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 30.0
+STEADY_S = 60.0
+"""A child that lived so long is restarted at once; the pauses begin anew."""
+STOP_GRACE_S = 5.0
+LINE_LIMIT_BYTES = 8192
+CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service"
+
+
+class Dnsmasq:
+    """One supervised dnsmasq with a configuration file of its own."""
+
+    def __init__(self, config_file: Path, *, idc: str) -> None:
+        self._argv = (
+            program("setpriv", "util-linux"),
+            *("--pdeathsig", "KILL", "--no-new-privs", "--bounding-set", CAPABILITIES, "--"),
+            program("dnsmasq", "dnsmasq-base"),
+            *("--keep-in-foreground", f"--conf-file={config_file}"),
+        )
+        self._log = structlog.get_logger().bind(idc=idc)
+        self._process: asyncio.subprocess.Process | None = None
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running dnsmasq; None while there is none."""
+        process = self._process
+        return process.pid if process and process.returncode is None else None
+
+    async def run(self) -> None:
+        """Keep it running until cancelled."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            began = time.monotonic()
+            status = await self._run_once()
+            if time.monotonic() - began > STEADY_S:
+                retry_s = FIRST_RETRY_S
+            self._log.error(
+                "dnsmasq ended; DHCP and TFTP are away until it is back",
+                status=status,
+                restart_in_s=retry_s,
+                hint="its own words are in the lines above",
+            )
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            self.restarts += 1
+
+    async def _run_once(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *self._argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT_BYTES,
+            start_new_session=True,
+        )
+        self._process = process
+        self._log.info("dnsmasq started", pid=process.pid)
+        try:
+            assert process.stderr is not None  # noqa: S101 - a pipe was asked for
+            await self._read(process.stderr)
+            return await process.wait()
+        finally:
+            await _end(process)
+
+    async def _read(self, lines: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await lines.readline()
+            except ValueError:  # longer than the limit: its rest comes as the next line
+                continue
+            if not line:
+                return
+            if event := parse_line(line.decode(errors="replace")):
+                getattr(self._log, event.level)(event.event, **event.fields)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL after the grace time; nothing where it has ended."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

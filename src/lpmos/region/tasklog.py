@@ -1,0 +1,66 @@
+"""The full log of each task, as a file of the region (S13): the store keeps its newest lines only.
+
+A file takes `FILE_LIMIT_BYTES`; what comes after that is left out, and its last line says so. The
+directory keeps the `FILES_KEPT` files that were written to last.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from lpmos.model.errors import FieldProblem, InvalidInput
+
+FILE_LIMIT_BYTES = 16 * 1024 * 1024
+FILES_KEPT = 2000
+FULL = b"[WARN] this log is full; what came later was left out\n"
+
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class TaskLogs:
+    """The directory of the logs."""
+
+    def __init__(self, directory: Path, *, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
+        self._directory = directory
+        self._limit_bytes = limit_bytes
+
+    def path(self, task_id: str) -> Path:
+        """Where the log of a task is, whether there is one or not.
+
+        Raises:
+            InvalidInput: not a task's id.
+        """
+        if not _TASK_ID.fullmatch(task_id):
+            raise InvalidInput(FieldProblem("task_id", f"{task_id[:64]!r} is not a task's id"))
+        return self._directory / f"{task_id}.log"
+
+    async def append(self, task_id: str, now: datetime, lines: Sequence[str]) -> None:
+        """Add lines, each with a level in brackets. A full disk is logged; it stops no install."""
+        if not lines:
+            return
+        stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        text = "".join(f"{stamp} {line}\n" for line in lines).encode()
+        try:
+            await asyncio.to_thread(self._write, self.path(task_id), text)
+        except OSError as error:
+            structlog.get_logger().error("task log not written", task_id=task_id, error=str(error))
+
+    def _write(self, path: Path, text: bytes) -> None:
+        if not path.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._forget_oldest()
+        with path.open("ab") as file:
+            size_bytes = file.tell()
+            if size_bytes + len(text) <= self._limit_bytes:
+                file.write(text)
+            elif size_bytes <= self._limit_bytes:
+                file.write(FULL.rjust(self._limit_bytes - size_bytes + 1, b"\n"))
+
+    def _forget_oldest(self) -> None:
+        files = sorted(self._directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        for path in files[: max(0, len(files) - FILES_KEPT + 1)]:
+            path.unlink(missing_ok=True)

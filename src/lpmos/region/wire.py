@@ -1,0 +1,161 @@
+"""What agents send: the bodies of docs/reference/agent-protocol.md, parsed and checked whole.
+
+Unknown fields are ignored, so that a newer agent can talk to an older region. What is left after
+`parse` is normalised: no handler sees a MAC as it was typed.
+"""
+
+import re
+import unicodedata
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from lpmos.core.agents import AgentRun
+from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.inventory import Inventory
+from lpmos.model.machine import parse_mac
+from lpmos.model.task import TaskError
+
+REPORT_LIMIT_BYTES = 1024 * 1024
+BODY_LIMIT_BYTES = 64 * 1024
+LINES_LIMIT = 200
+LINE_CHARACTERS = 4096
+OUTPUT_CHARACTERS = 2000
+"""The end of a failed command's output, as it goes into the task (S13)."""
+REASON_CHARACTERS = 500
+
+_LEVEL = re.compile(r"\[(INFO|WARN|ERROR)\] ")
+
+AgentId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Stage = Literal["partitioning", "downloading", "installing", "configuring"]
+
+STAGE_END_PERCENT: dict[str, float] = {
+    "partitioning": 20.0,
+    "downloading": 60.0,
+    "installing": 90.0,
+    "configuring": 100.0,
+}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """B1."""
+
+    mac_address: str
+    hardware: Inventory
+    sn: str | None = None
+    agent_id: AgentId | None = None
+
+
+class FailedCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong in an agent."""
+
+    command: str | None = None
+    output: str | None = None
+    hint: str | None = None
+
+
+class StatusCall(msgspec.Struct, frozen=True, kw_only=True):
+    """B2: the claim, or the end of an install."""
+
+    mac_address: str
+    task_id: str
+    status: Literal["installing", "failed", "completed"]
+    agent_id: AgentId | None = None
+    intent_id: str | None = None
+    progress: Percent = 0.0
+    message: str = ""
+    error: FailedCommand | None = None
+
+    def text(self) -> str:
+        """The message as one line."""
+        return _clean(self.message, REASON_CHARACTERS)
+
+    def output_lines(self) -> list[str]:
+        """The failed command and the end of its output, for the task's full log."""
+        error = self.error or FailedCommand()
+        lines = [f"command: {error.command}"] if error.command else []
+        output = (error.output or "")[-BODY_LIMIT_BYTES:]
+        return [log_line(f"[ERROR] {line}") for line in [*lines, *output.splitlines()]]
+
+    def task_error(self) -> TaskError:
+        """The error as it stands in the task, each part bounded."""
+        error = self.error or FailedCommand()
+        return TaskError(
+            reason=self.text() or "the agent gave no reason",
+            command=error.command and _clean(error.command, REASON_CHARACTERS),
+            output=error.output and _printable(error.output)[-OUTPUT_CHARACTERS:],
+            hint=error.hint and _clean(error.hint, REASON_CHARACTERS),
+        )
+
+
+class ProgressCall(msgspec.Struct, frozen=True, kw_only=True):
+    """B3."""
+
+    mac_address: str
+    task_id: str
+    stage: Stage
+    percentage: Percent
+    agent_id: AgentId | None = None
+    message: str = ""
+    bytes_done: Bytes | None = None
+    bytes_total: Bytes | None = None
+    bytes_per_second: Annotated[float, Meta(ge=0)] | None = None
+    log: Annotated[list[str], Meta(max_length=LINES_LIMIT)] = []
+
+    def lines(self) -> list[str]:
+        """The log lines, each one line with a level."""
+        return [log_line(line) for line in self.log]
+
+    def text(self) -> str:
+        """The message as one line."""
+        return _clean(self.message, REASON_CHARACTERS)
+
+
+Call = TypeVar("Call", Report, StatusCall, ProgressCall)
+
+
+def parse(body: bytes, call: type[Call]) -> tuple[AgentRun, Call]:
+    """The caller and what it says.
+
+    Raises:
+        msgspec.DecodeError: the body is not JSON, or (ValidationError) a field of it is wrong.
+        InvalidInput: `mac_address` is not a MAC address.
+    """
+    parsed = msgspec.json.decode(body, type=call)
+    mac = parse_mac(parsed.mac_address, "mac_address")
+    return AgentRun(mac=mac, agent_id=parsed.agent_id or mac), parsed
+
+
+def parse_wait_s(text: str | None, longest_s: int) -> int:
+    """The `wait` of a long poll: whole seconds; none is 0.
+
+    Raises:
+        InvalidInput: not a number between 0 and `longest_s`.
+    """
+    if text is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > longest_s:
+        raise InvalidInput(
+            FieldProblem("wait", f"is not a number of seconds from 0 to {longest_s}")
+        )
+    return int(text)
+
+
+def log_line(text: str) -> str:
+    """One printable line that begins with a level."""
+    line = _clean(text, LINE_CHARACTERS)
+    return line if _LEVEL.match(line) else f"[INFO] {line}"
+
+
+def _clean(text: str, limit: int) -> str:
+    return " ".join(_printable(text).split())[:limit]
+
+
+def _printable(text: str) -> str:
+    """Without control characters but line ends: a terminal may show this."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char)[0] != "C" else " " for char in text
+    )

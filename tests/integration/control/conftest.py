@@ -1,0 +1,31 @@
+"""A control plane over the embedded store, and clients with and without its token."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.control_plane import RunningControlPlane, running_with_debian
+
+
+@pytest.fixture
+async def control_plane(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
+    """A control plane that knows region dc1, which offers Debian 12."""
+    async with running_with_debian(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def api(control_plane: RunningControlPlane) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the admin's token."""
+    headers = {"Authorization": f"Bearer {control_plane.token}"}
+    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+async def anyone(control_plane: RunningControlPlane) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    async with httpx.AsyncClient(base_url=control_plane.url) as client:
+        yield client

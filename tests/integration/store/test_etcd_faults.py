@@ -1,0 +1,494 @@
+"""One etcd, and everything that can happen to it and to the way there."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lpmos.store.api import (
+    Ambiguous,
+    Compacted,
+    InvalidRequest,
+    NoSpace,
+    Put,
+    StoreError,
+    Unavailable,
+)
+from lpmos.store.etcd import EtcdStore
+from tests.support.etcd import EtcdServer
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.watch_recorder import WatchRecorder
+
+DEAD_PEER_S = 15.0  # within which a silent peer is noticed
+LOAD_S = 60.0
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EtcdServer]:
+    async with EtcdServer() as started:
+        yield started
+
+
+@pytest.fixture
+async def store(server: EtcdServer) -> AsyncIterator[EtcdStore]:
+    connected = await EtcdStore.connect([server.endpoint])
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def proxy(server: EtcdServer) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(server.port) as started:
+        yield started
+
+
+@pytest.fixture
+async def far_store(proxy: TcpProxy) -> AsyncIterator[EtcdStore]:
+    """A client whose only way leads through the proxy."""
+    connected = await EtcdStore.connect([proxy.endpoint])
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def two_way_store(proxy: TcpProxy, server: EtcdServer) -> AsyncIterator[EtcdStore]:
+    """A client that goes through the proxy first and has a direct way too."""
+    connected = await EtcdStore.connect([proxy.endpoint, server.endpoint])
+    yield connected
+    await connected.close()
+
+
+class Load:
+    """Writers of keys that are each written once; what was acknowledged, refused and unknown."""
+
+    def __init__(self, store: EtcdStore, writers: int = 6) -> None:
+        self._store = store
+        self._writers = writers
+        self._stop = asyncio.Event()
+        self.acknowledged: dict[str, int] = {}
+        self.unavailable: set[str] = set()
+        self.ambiguous: set[str] = set()
+
+    async def _write(self, writer: int) -> None:
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
+            key = f"/load/{writer}/{number:06}"
+            try:
+                self.acknowledged[key] = await self._store.put(key, key.encode())
+            except Unavailable:
+                self.unavailable.add(key)
+            except Ambiguous:
+                self.ambiguous.add(key)
+
+    async def run(self) -> None:
+        async with asyncio.timeout(LOAD_S), asyncio.TaskGroup() as group:
+            for writer in range(self._writers):
+                group.create_task(self._write(writer))
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def until_writing(self) -> None:
+        """Wait until writes are acknowledged again."""
+        before = len(self.acknowledged)
+        async with asyncio.timeout(LOAD_S):
+            while len(self.acknowledged) < before + 50:
+                await asyncio.sleep(0.01)
+
+
+async def _all_keys(store: EtcdStore, prefix: str) -> dict[str, int]:
+    return {kv.key: kv.mod_revision async for page in store.list(prefix) for kv in page.kvs}
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_server_that_ends_under_load_loses_no_write_and_no_event(
+    server: EtcdServer, store: EtcdStore, how: str
+) -> None:
+    dice = random.Random(how)
+    load = Load(store)
+    async with WatchRecorder(store, "/load/") as seen, asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        for _ in range(6 if how == "kill" else 3):
+            await load.until_writing()
+            await asyncio.sleep(dice.random() * 0.3)
+            await (server.kill() if how == "kill" else server.stop())
+            await server.start()
+        await load.until_writing()
+        load.stop()
+        await asyncio.sleep(0)
+        stored = await _stored_after(load, store)
+        await seen.until(lambda: len(seen.revisions()) >= len(stored))
+        seen.assert_ordered_and_whole()
+    assert load.acknowledged.items() <= stored.items()
+    assert not load.unavailable & stored.keys()
+    assert stored.keys() <= load.acknowledged.keys() | load.ambiguous
+    assert seen.error is None
+    assert seen.key_counts() == dict.fromkeys(stored, 1)
+
+
+async def _stored_after(load: Load, store: EtcdStore) -> dict[str, int]:
+    """The keys there are once the last writer has stopped."""
+    async with asyncio.timeout(LOAD_S):
+        while True:
+            known = len(load.acknowledged) + len(load.ambiguous) + len(load.unavailable)
+            stored = await _all_keys(store, "/load/")
+            after = len(load.acknowledged) + len(load.ambiguous) + len(load.unavailable)
+            if known == after:
+                return stored
+
+
+@pytest.mark.slow
+async def test_outage_over_25_s_is_survived_by_watch_and_lease(
+    server: EtcdServer, store: EtcdStore
+) -> None:
+    held = await store.grant(90)
+    await store.put("/a/leased", b"", lease=held.id)
+    async with WatchRecorder(store, "/a/") as seen:
+        await seen.until_key("/a/leased")
+        await server.kill()
+        with pytest.raises(Unavailable):
+            await store.put("/a/during", b"")
+        await asyncio.sleep(26)
+        with pytest.raises(Unavailable):
+            await store.get("/a/leased")
+        await server.start()
+        await _until_writable(store, "/a/after")
+        await seen.until_key("/a/after", timeout_s=5)
+        seen.assert_ordered_and_whole()
+        assert set(seen.key_counts()) == {"/a/leased", "/a/after"}
+    assert not held.lost.is_set()
+    await held.revoke()
+    assert await store.get("/a/leased") is None
+
+
+async def _until_writable(store: EtcdStore, key: str, timeout_s: float = 15.0) -> None:
+    """Write `key`, as soon as that works."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                await store.put(key, b"")
+            except (Unavailable, Ambiguous):
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def test_compaction_while_cut_off_ends_the_watch_as_compacted(
+    proxy: TcpProxy, far_store: EtcdStore, store: EtcdStore
+) -> None:
+    async with WatchRecorder(far_store, "/a/") as seen:
+        await store.put("/a/1", b"")
+        await seen.until_key("/a/1")
+        await proxy.cut()
+        await store.put("/a/2", b"")
+        last = await store.put("/a/3", b"")
+        await store.compact(last)
+        await proxy.heal()
+        await seen.until(lambda: seen.error is not None, timeout_s=10)
+    assert isinstance(seen.error, Compacted)
+    assert seen.error.compact_revision == last
+    assert set(seen.key_counts()) == {"/a/1"}
+
+
+async def test_link_cut_and_healed_loses_no_event(
+    proxy: TcpProxy, far_store: EtcdStore, store: EtcdStore
+) -> None:
+    async with WatchRecorder(far_store, "/a/") as seen:
+        for number in range(5):
+            await store.put(f"/a/before-{number}", b"")
+            await seen.until_key(f"/a/before-{number}")
+            await proxy.cut()
+            await store.put(f"/a/during-{number}", b"")
+            await proxy.heal()
+            await seen.until_key(f"/a/during-{number}", timeout_s=5)
+        seen.assert_ordered_and_whole()
+        assert set(seen.key_counts().values()) == {1}
+
+
+async def test_link_cut_is_unavailable_and_comes_back(
+    proxy: TcpProxy, far_store: EtcdStore
+) -> None:
+    await proxy.cut()
+    with pytest.raises(Unavailable):
+        await far_store.get("/a")
+    with pytest.raises(Unavailable):
+        await far_store.put("/a", b"")
+    await proxy.heal()
+    await _until_writable(far_store, "/a", timeout_s=5)
+
+
+async def test_black_hole_is_seen_by_a_watch_and_gone_round(
+    proxy: TcpProxy, two_way_store: EtcdStore, store: EtcdStore
+) -> None:
+    async with WatchRecorder(two_way_store, "/a/") as seen:
+        await store.put("/a/before", b"")
+        await seen.until_key("/a/before")
+        proxy.black_hole()
+        await store.put("/a/during", b"")
+        await seen.until_key("/a/during", timeout_s=DEAD_PEER_S + 3)
+        seen.assert_ordered_and_whole()
+
+
+async def test_black_hole_is_gone_round_by_a_read(
+    proxy: TcpProxy, two_way_store: EtcdStore
+) -> None:
+    await two_way_store.put("/a", b"1")
+    proxy.black_hole()
+    async with asyncio.timeout(DEAD_PEER_S):
+        found = await two_way_store.get("/a")
+    assert found is not None
+
+
+async def test_black_hole_makes_a_write_ambiguous_and_a_read_unavailable(
+    proxy: TcpProxy, far_store: EtcdStore
+) -> None:
+    await far_store.put("/a", b"1")
+    proxy.black_hole()
+    async with asyncio.timeout(DEAD_PEER_S):
+        with pytest.raises(Ambiguous):
+            await far_store.put("/a", b"2")
+    async with asyncio.timeout(DEAD_PEER_S):
+        with pytest.raises(Unavailable):
+            await far_store.get("/a")
+
+
+async def test_server_that_never_answered_leaves_no_write_ambiguous(
+    proxy: TcpProxy, far_store: EtcdStore
+) -> None:
+    await proxy.cut()
+    proxy.black_hole()
+    with pytest.raises(Unavailable):
+        await far_store.put("/a", b"")
+
+
+async def test_reply_dropped_after_commit_is_ambiguous_and_applied(
+    proxy: TcpProxy, far_store: EtcdStore, store: EtcdStore
+) -> None:
+    await far_store.put("/warm", b"")
+    proxy.swallow_replies()
+    write = asyncio.create_task(far_store.cas("/a", 0, b"1"))
+    async with WatchRecorder(store, "/a") as seen:
+        await seen.until_key("/a")
+    async with asyncio.timeout(5):
+        await proxy.swallowed.wait()
+    await proxy.cut()
+    with pytest.raises(Ambiguous):
+        await write
+    await proxy.heal()
+    found = await store.get("/a")
+    assert found is not None
+    assert found.version == 1
+
+
+async def test_lease_cut_off_is_lost_here_before_the_server_ends_it(
+    proxy: TcpProxy, far_store: EtcdStore, store: EtcdStore
+) -> None:
+    held = await far_store.grant(3)
+    await far_store.put("/a", b"", lease=held.id)
+    proxy.black_hole()
+    async with asyncio.timeout(5):
+        await held.lost.wait()
+    assert await store.get("/a") is not None
+    assert time.monotonic() >= held.deadline
+    async with asyncio.timeout(10):
+        while await store.get("/a") is not None:
+            await asyncio.sleep(0.05)
+
+
+async def test_lease_is_kept_alive_over_the_next_endpoint(
+    proxy: TcpProxy, two_way_store: EtcdStore
+) -> None:
+    held = await two_way_store.grant(4)
+    proxy.black_hole()
+    begin = time.monotonic()
+    while time.monotonic() < begin + 6:
+        assert not held.lost.is_set()
+        await asyncio.sleep(0.1)
+    assert held.deadline > time.monotonic()
+
+
+_LEASE_HOLDER = """
+import asyncio, sys
+from lpmos.store.etcd import EtcdStore
+
+async def main():
+    store = await EtcdStore.connect([sys.argv[1]])
+    lease = await store.grant(2)
+    await store.put("/held", b"", lease=lease.id)
+    print("held", flush=True)
+    while not sys.stdin.read(1):
+        pass
+    print("lost" if lease.lost.is_set() else "alive", flush=True)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_process_stopped_beyond_its_ttl_finds_its_lease_lost_at_once(
+    server: EtcdServer, store: EtcdStore
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _LEASE_HOLDER,
+        server.endpoint,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"held\n"
+            os.kill(process.pid, signal.SIGSTOP)
+            while await store.get("/held") is not None:
+                await asyncio.sleep(0.05)
+            # What it does first, before its timers can run, is to look at the lease.
+            process.stdin.write(b"x")
+            await process.stdin.drain()
+            os.kill(process.pid, signal.SIGCONT)
+            assert await process.stdout.readline() == b"lost\n"
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_leader_cut_off_loses_its_leadership_and_cannot_write_fenced(
+    proxy: TcpProxy, far_store: EtcdStore, store: EtcdStore
+) -> None:
+    async with asyncio.timeout(30):
+        old = await far_store.elect("region", "old", 2)
+        assert (await far_store.txn(old.fence, [Put("/a", b"old")])).succeeded
+        waiting = asyncio.create_task(store.elect("region", "new", 2))
+        proxy.black_hole()
+        await old.lost.wait()
+        new = await waiting
+        await proxy.heal()
+        await _until_writable(far_store, "/b")
+        assert not (await far_store.txn(old.fence, [Put("/a", b"old again")])).succeeded
+        assert (await store.txn(new.fence, [Put("/a", b"new")])).succeeded
+        await new.resign()
+
+
+async def test_candidate_that_is_cancelled_leaves_no_key(store: EtcdStore) -> None:
+    leader = await store.elect("region", "leader", 5)
+    waiting = asyncio.create_task(store.elect("region", "waiting", 5))
+    async with WatchRecorder(store, "/os-election/") as seen:
+        await seen.until(lambda: len(seen.revisions()) == 2)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert [kv.value for kv in (await store.range("/os-election/region/")).kvs] == [b"leader"]
+    await leader.resign()
+
+
+async def test_full_quota_is_no_space_until_space_is_made() -> None:
+    quota_bytes = 4 * 2**20
+    async with EtcdServer(flags=[f"--quota-backend-bytes={quota_bytes}"]) as server:
+        store = await EtcdStore.connect([server.endpoint])
+        with pytest.raises(NoSpace, match="compact"):
+            for _ in range(200):
+                await store.put("/a", bytes(2**16))
+        assert await store.get("/a") is not None
+        status = await store.status()
+        assert not status.healthy
+        assert any("NOSPACE" in alarm for alarm in status.alarms)
+        await store.compact(status.revision)
+        await server.etcdctl("defrag")
+        await server.etcdctl("alarm", "disarm")
+        await store.put("/a", b"")
+        assert (await store.status()).healthy
+        await store.close()
+
+
+async def test_snapshot_taken_under_load_is_restored_by_etcdctl(
+    store: EtcdStore, tmp_path: Path
+) -> None:
+    load = Load(store)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        await load.until_writing()
+        before = dict(load.acknowledged)
+        await store.snapshot(tmp_path / "store.db")
+        await load.until_writing()
+        load.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
+    restored = EtcdServer()
+    try:
+        await restored.restore(tmp_path / "store.db")
+        await restored.start()
+        copy = await EtcdStore.connect([restored.endpoint])
+        copied = await _all_keys(copy, "/load/")
+        assert before.items() <= copied.items()
+        assert copied.items() <= (await _all_keys(store, "/load/")).items()
+        await copy.put("/load/new", b"")
+        await copy.close()
+    finally:
+        await restored.close()
+
+
+async def test_snapshot_does_not_overwrite_a_file(store: EtcdStore, tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"precious")
+    with pytest.raises(InvalidRequest, match="name a new file"):
+        await store.snapshot(tmp_path / "store.db")
+    assert (tmp_path / "store.db").read_bytes() == b"precious"
+
+
+async def test_watch_of_a_long_history_in_fragments_never_splits_a_revision(
+    store: EtcdStore,
+) -> None:
+    # Each revision is near the server's limit, so that catching up needs fragments.
+    for revision in range(6):
+        await store.txn([], [Put(f"/a/{revision}-{n}", bytes(11_000)) for n in range(120)])
+    async with WatchRecorder(store, "/a/") as seen:
+        await seen.until(lambda: len(seen.revisions()) == 6 * 120)
+        seen.assert_ordered_and_whole()
+    assert seen.error is None
+
+
+async def test_server_silent_at_start_is_unavailable() -> None:
+    async with EtcdServer() as server, TcpProxy(server.port) as proxy:
+        proxy.black_hole()
+        async with asyncio.timeout(DEAD_PEER_S):
+            with pytest.raises(Unavailable):
+                await EtcdStore.connect([proxy.endpoint])
+
+
+async def test_server_paused_makes_calls_fail_in_time_and_come_back(
+    server: EtcdServer, store: EtcdStore
+) -> None:
+    await store.put("/a", b"")
+    server.pause()
+    try:
+        async with asyncio.timeout(DEAD_PEER_S):
+            with pytest.raises(Ambiguous):
+                await store.put("/a", b"")
+    finally:
+        server.resume()
+    await _until_writable(store, "/b")
+
+
+async def test_store_that_is_closed_refuses_every_call(server: EtcdServer) -> None:
+    store = await EtcdStore.connect([server.endpoint])
+    held = await store.grant(30)
+    async with WatchRecorder(store, "/") as seen:
+        await store.put("/a", b"")
+        await seen.until_key("/a")
+        await store.close()
+        await seen.until(lambda: seen.error is not None, timeout_s=5)
+    assert isinstance(seen.error, Unavailable)
+    assert held.lost.is_set()
+    with pytest.raises(StoreError):
+        await store.get("/a")
+    with pytest.raises(Unavailable):
+        await store.grant(5)

@@ -1,0 +1,101 @@
+"""A whole control plane on a free port of this machine, over the embedded store, for tests."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from lpmos.control.app import create_app
+from lpmos.control.auth import TokenSigner
+from lpmos.control.server import TlsFiles, listen, serve
+from lpmos.core.clock import utc_now
+from lpmos.core.fleet import Fleet
+from lpmos.core.tasks import Tasks
+from lpmos.core.taskstore import Step, TaskStore
+from lpmos.model.task import Task
+from lpmos.store import keys, records
+from lpmos.store.api import Store
+from lpmos.store.mirror import Mirror
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import make_capabilities
+
+KEY = b"0123456789abcdef0123456789abcdef"
+START_TIMEOUT_S = 20.0
+
+
+class RunningControlPlane:
+    """What a test may ask of it, and a region's and an agent's part done directly."""
+
+    def __init__(self, store: Store, fleet: Fleet, port: int, scheme: str) -> None:
+        self.store = store
+        self.fleet = fleet
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+        self.url = f"{scheme}://{self.host}"
+        self.signer = TokenSigner(KEY, utc_now)
+        self.token = self.signer.issue("admin", "admin", timedelta(hours=1))
+
+    async def change(self, task_id: str, step: Step) -> Task:
+        """Change a task as a region would."""
+        task = self.fleet.task(task_id)
+        assert task is not None
+        return await TaskStore(self.store).change(task.idc, task.sn, step)
+
+    async def offer_debian(self, idc: str = "dc1") -> None:
+        """Make a region known that offers Debian 12."""
+        await self.store.put(keys.capabilities(idc), records.encode(make_capabilities(idc)))
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while self.fleet.region(idc).capabilities is None:
+                await asyncio.sleep(0.01)
+
+    async def put_task(self, task: Task) -> None:
+        """Put a task into the store as it is, and wait until it is seen."""
+        await self.store.put(keys.task(task.idc, task.sn), records.encode(task))
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while self.fleet.task(task.task_id) != task:
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(
+    store: Store, *, port: int = 0, tls: TlsFiles | None = None
+) -> AsyncIterator[RunningControlPlane]:
+    """A control plane over `store` until the block ends."""
+    mirror = Mirror(store, keys.ROOT)
+    fleet = Fleet(mirror)
+    app = create_app(
+        store=store,
+        fleet=fleet,
+        tasks=Tasks(store, fleet, utc_now),
+        signer=TokenSigner(KEY, utc_now),
+        clock=utc_now,
+    )
+    (listener,) = listen(f"127.0.0.1:{port}")
+    bound: socket.socket = listener
+    number = bound.getsockname()[1]
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as services:
+        tasks = [
+            services.create_task(mirror.run()),
+            services.create_task(serve(app, addresses=[listener], tls=tls, ready=ready)),
+        ]
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await ready.wait()
+            await mirror.wait_ready()
+        yield RunningControlPlane(store, fleet, number, "https" if tls else "http")
+        for task in tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def running_with_debian(directory: Path) -> AsyncIterator[RunningControlPlane]:
+    """A control plane over a new embedded store, with region dc1 that offers Debian 12."""
+    store = await SqliteStore.open(directory / "store.db")
+    try:
+        async with running(store) as control_plane:
+            await control_plane.offer_debian()
+            yield control_plane
+    finally:
+        await store.close()

@@ -1,0 +1,68 @@
+"""QEMU's command line for each kind of machine."""
+
+from pathlib import Path
+
+import pytest
+
+from lpmos.lab.acceleration import translator
+from lpmos.lab.machine import BlankDisk, DiskBus, Firmware, MachineSpec, NicModel, qemu_command
+
+DIRECTORY = Path("/lab")
+
+
+def command(
+    firmware: Firmware = "bios", nic: NicModel = "virtio-net-pci", disks: tuple[BlankDisk, ...] = ()
+) -> list[str]:
+    spec = MachineSpec(
+        name="web", sn="SN-1", mac="52:54:00:78:00:01", firmware=firmware, nic=nic, disks=disks
+    )
+    return qemu_command(
+        spec, directory=DIRECTORY, tap="tap3", acceleration=translator("test"), control_fd=7
+    )
+
+
+def test_bios_machine_boots_the_network_first_then_its_disks() -> None:
+    line = command(disks=(BlankDisk(serial="A"), BlankDisk(serial="B")))
+    assert "virtio-net-pci,netdev=net0,mac=52:54:00:78:00:01,bootindex=1" in line
+    assert "virtio-blk-pci,drive=disk0,serial=A,bootindex=2" in line
+    assert "virtio-blk-pci,drive=disk1,serial=B,bootindex=3" in line
+
+
+def test_uefi_machine_leaves_the_boot_order_to_its_nvram() -> None:
+    line = command("uefi", disks=(BlankDisk(serial="A"),))
+    assert "bootindex" not in " ".join(line)
+    assert "if=pflash,format=raw,file=/lab/web-nvram.fd" in line
+
+
+@pytest.mark.parametrize(
+    ("nic", "device"),
+    [
+        ("virtio-net-pci", "virtio-net-pci,netdev=net0,mac=52:54:00:78:00:01,romfile="),
+        ("e1000e", "e1000e,netdev=net0,mac=52:54:00:78:00:01"),
+    ],
+)
+def test_uefi_machine_has_an_option_rom_only_where_firmware_has_no_driver(
+    nic: NicModel, device: str
+) -> None:
+    assert device in command("uefi", nic)
+
+
+@pytest.mark.parametrize(
+    ("bus", "device"),
+    [
+        ("sata", "ide-hd,drive=disk0,serial=A,bus=ide.0,bootindex=2"),
+        ("nvme", "nvme,drive=disk0,serial=A,bootindex=2"),
+        ("scsi", "scsi-hd,drive=disk0,serial=A,bus=scsi.0,bootindex=2"),
+    ],
+)
+def test_disk_of_each_bus_has_its_serial_number(bus: DiskBus, device: str) -> None:
+    line = command(disks=(BlankDisk(serial="A", bus=bus),))
+    assert device in line
+    assert ("virtio-scsi-pci,id=scsi" in line) == (bus == "scsi")
+
+
+def test_machine_has_its_serial_number_tap_and_control_channel() -> None:
+    line = command()
+    assert any(word.startswith("type=1,") and word.endswith(",serial=SN-1") for word in line)
+    assert "tap,id=net0,ifname=tap3,script=no,downscript=no" in line
+    assert "socket,id=control,fd=7" in line
