@@ -13,7 +13,7 @@ demo: ## install two virtual servers, from netboot to login prompt (APPROVE=manu
 
 demo-simulated: ## the same flow with simulated machines: no root, no QEMU
 	@requirements/install simulated
-	@$(VENV)/lpmos lab demo-simulated
+	@$(VENV)/lpmos lab demo --simulated
 
 test: lint ## everything, real firmware included
 	@$(VENV)/pytest

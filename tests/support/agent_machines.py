@@ -42,7 +42,10 @@ def recorded_machine(name: str, root: Path) -> RecordedMachine:
     lay_out(root, profile["files"], profile["links"])
     if profile["smbios"] is not None:
         table = smbios_table(
-            [(row["type"], bytes.fromhex(row["formatted"]), row["strings"]) for row in profile["smbios"]]
+            [
+                (row["type"], bytes.fromhex(row["formatted"]), row["strings"])
+                for row in profile["smbios"]
+            ]
         )
         cut = profile.get("truncate_smbios_bytes", 0)
         lay_out(root, {"sys/firmware/dmi/tables/DMI": {"hex": table[: len(table) - cut].hex()}}, {})

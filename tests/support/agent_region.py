@@ -79,6 +79,13 @@ def plan_for(image: bytes, **changes: Any) -> InstallPlan:
     return msgspec.structs.replace(plan, **changes)
 
 
+def plan_document(plan: InstallPlan) -> dict[str, Any]:
+    """The plan as an agent gets it."""
+    document = json.loads(msgspec.json.encode(plan))
+    assert isinstance(document, dict)
+    return document
+
+
 class AgentRegion:
     """One region with one task."""
 
@@ -180,7 +187,7 @@ class AgentRegion:
         if self.status == "pending_approval":
             return 200, {"status": "pending"}, {}
         if self.status == "approved":
-            return 200, {"status": "approved", "plan": msgspec.to_builtins(self.plan)}, {}
+            return 200, {"status": "approved", "plan": plan_document(self.plan)}, {}
         return 200, {"status": self.status, "reason": self.reason}, {}
 
     def _status(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -255,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._answer(self.server.region, body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Quiet: the calls are kept in the region."""
 
     def _answer(self, region: AgentRegion, body: dict[str, Any]) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
 from lpmos.agent.disk import Formatted
-from lpmos.agent.efiboot import FirmwareBoot
+from lpmos.agent.efiboot import EFIVARS, FirmwareBoot
 from lpmos.agent.errors import InstallError
 from lpmos.agent.grubcfg import grub_config, kernels
+from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
 from lpmos.agent.plan import File, Plan
 from lpmos.agent.rootfiles import RootFiles
@@ -20,7 +21,7 @@ ESP_DIRECTORY = "/boot/efi"
 
 
 class BootLoader:
-    """Installs GRUB into the root that is mounted at `root`; `by_uuid` is udev's directory."""
+    """Installs GRUB into the root that is mounted at `root`; `tree` is the running kernel's."""
 
     def __init__(
         self,
@@ -30,20 +31,20 @@ class BootLoader:
         root: Path,
         disk: Formatted,
         *,
-        by_uuid: Path,
+        tree: Tree,
     ) -> None:
         self._commands = commands
         self._console = console
         self._mounts = mounts
         self._root = root
         self._disk = disk
-        self._by_uuid = by_uuid
+        self._tree = tree
 
     def prepare(self) -> None:
         """Give programs in the new root the kernel's file systems and the disks' names.
 
         Raises:
-            CommandFailed: a mount failed.
+            InstallError: a mount failed.
         """
         for name in ("dev", "sys", "run"):
             self._mounts.mount(f"/{name}", self._root / name, "--bind")
@@ -54,7 +55,7 @@ class BootLoader:
             (self._disk.esp_uuid, self._disk.esp),
         ):
             if uuid is not None and node is not None:
-                _link(self._by_uuid / uuid, node)
+                _link(self._tree.path(f"dev/disk/by-uuid/{uuid}"), node)
 
     def install_bios(self) -> None:
         """Put GRUB into the BIOS boot partition.
@@ -94,7 +95,7 @@ class BootLoader:
         loaders = [name for name in ("shimx64.efi", "grubx64.efi") if (directory / name).exists()]
         if not loaders or self._disk.esp_number is None:
             raise InstallError(f"grub-install left no loader in /EFI/{entry}")
-        FirmwareBoot(self._commands, self._console).set_entry(
+        FirmwareBoot(self._commands, self._console, self._tree.path(EFIVARS)).set_entry(
             self._mounts,
             entry,
             self._disk.device,

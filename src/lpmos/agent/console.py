@@ -25,6 +25,7 @@ class Console:
         self._waiting: deque[str] = deque()
         self._first = 0
         self._lost = 0
+        self._lost_said = 0
 
     def step(self, number: int, text: str) -> None:
         """Begin one of the four steps of a run: `[1/4] Collecting hardware information...`."""
@@ -52,6 +53,7 @@ class Console:
         with self._lock:
             lines = [line for _, line in zip(range(BATCH_LINES - 1), self._waiting, strict=False)]
             mark = self._first + len(lines)
+            self._lost_said = self._lost
             if self._lost:
                 lines.insert(0, f"[WARN] {self._lost} older lines were dropped")
             return mark, lines
@@ -62,7 +64,8 @@ class Console:
             while self._waiting and self._first < mark:
                 self._waiting.popleft()
                 self._first += 1
-            self._lost = 0
+            self._lost -= self._lost_said
+            self._lost_said = 0
 
     def _say(self, level: str, text: str, indent: str) -> None:
         with self._lock:

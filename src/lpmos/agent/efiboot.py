@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
-from lpmos.agent.errors import CommandFailed
+from lpmos.agent.errors import CommandFailed, InstallError
 from lpmos.agent.mounts import Mounts
 
-EFIVARS = Path("/sys/firmware/efi/efivars")
+EFIVARS = "sys/firmware/efi/efivars"
 _ENTRY = re.compile(r"Boot([0-9A-Fa-f]{4})\*? (.*)")
 
 
@@ -52,9 +52,10 @@ def wanted_order(entries: BootEntries, installed: str) -> tuple[str, ...]:
 class FirmwareBoot:
     """Sets the boot entry of an installed system."""
 
-    def __init__(self, commands: Commands, console: Console) -> None:
+    def __init__(self, commands: Commands, console: Console, efivars: Path) -> None:
         self._commands = commands
         self._console = console
+        self._efivars = efivars
 
     def set_entry(self, mounts: Mounts, label: str, device: str, part: int, loader: str) -> None:
         """Replace the entries named `label` by one for `loader` and set the order.
@@ -65,10 +66,10 @@ class FirmwareBoot:
             Stopped: the run was told to end.
         """
         try:
-            if not any(EFIVARS.glob("BootOrder-*")):
-                mounts.mount("efivarfs", EFIVARS, "-t", "efivarfs")
+            if not any(self._efivars.glob("BootOrder-*")):
+                mounts.mount("efivarfs", self._efivars, "-t", "efivarfs")
             self._replace(label, device, part, loader)
-        except CommandFailed as failed:
+        except InstallError as failed:
             self._console.warn(
                 f"the boot entry could not be set ({failed}): {failed.output.strip()[-300:]};"
                 " the machine starts the disk through its fallback path. " + failed.hint

@@ -137,7 +137,7 @@ class Installer:
             mounts,
             self._target,
             disk,
-            by_uuid=self._tree.path("dev/disk/by-uuid"),
+            tree=self._tree,
         )
         job.at("installing", 75, "boot loader for BIOS")
         loader.prepare()

@@ -5,7 +5,8 @@ from types import TracebackType
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
-from lpmos.agent.errors import CommandFailed
+from lpmos.agent.errors import CommandFailed, InstallError
+from lpmos.agent.hints import hint_for
 
 UNMOUNT_TIMEOUT_S = 900.0
 """Unmounting writes what is still in memory: minutes on a slow disk."""
@@ -36,9 +37,15 @@ class Mounts:
         """Mount `source`; the directory is made where it is missing.
 
         Raises:
-            CommandFailed: it could not be mounted.
+            InstallError: it could not be mounted.
         """
-        where.mkdir(parents=True, exist_ok=True)
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InstallError(
+                f"cannot make {where} to mount {source}: {error.strerror}",
+                hint=hint_for("mkdir", str(error)),
+            ) from error
         self._commands.run(["mount", *options, source, str(where)])
         self._mounted.append(where)
 

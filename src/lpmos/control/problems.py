@@ -13,23 +13,31 @@ from litestar.openapi import ResponseSpec
 
 from lpmos.control.bodies import UnsupportedMediaType
 from lpmos.control.observation import request_id
-from lpmos.core.problems import MEDIA_TYPE, RETRY_AFTER_S, Problem, problem, problem_for
-from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.core.problems import MEDIA_TYPE, Problem, problem, problem_for
+from lpmos.model.errors import (
+    FieldProblem,
+    Forbidden,
+    InvalidInput,
+    LpmosError,
+    NotFound,
+    TooBusy,
+    TooLarge,
+    Unauthenticated,
+)
 
 log = structlog.get_logger()
 
-CODES = {
-    400: "malformed",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not-found",
-    405: "method-not-allowed",
-    413: "too-large",
-    415: "unsupported-media-type",
-    429: "too-busy",
-    503: "unavailable",
+OURS: dict[int, tuple[type[LpmosError], str]] = {
+    401: (Unauthenticated, "send a token: 'Authorization: Bearer …'"),
+    403: (Forbidden, "this is not allowed"),
+    404: (NotFound, "there is nothing under this path"),
+    413: (TooLarge, "the body has more bytes than this call takes"),
+    429: (TooBusy, "too many requests; try again later"),
 }
-"""The codes of what the framework itself refuses."""
+"""What the framework refuses by itself and we have an error for, with what there is to say."""
+
+OTHERS = {400: "malformed", 405: "method-not-allowed", 415: "unsupported-media-type"}
+"""The codes of what the framework refuses and no error of ours stands for."""
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
@@ -82,8 +90,11 @@ def _problem(error: Exception, instance: str) -> Problem:
     if isinstance(error, ValidationException):
         return problem_for(_invalid_parameters(error), instance=instance)
     if isinstance(error, UnsupportedMediaType):
-        return problem(415, CODES[415], str(error), instance=instance)
-    if isinstance(error, HTTPException) and error.status_code in CODES:
+        return problem(415, OTHERS[415], str(error), instance=instance)
+    if isinstance(error, HTTPException) and error.status_code in OURS:
+        kind, detail = OURS[error.status_code]
+        return problem_for(kind(detail), instance=instance)
+    if isinstance(error, HTTPException) and error.status_code in OTHERS:
         return _framework_problem(error, instance)
     return problem_for(error, instance=instance)
 
@@ -100,14 +111,7 @@ def _invalid_parameters(error: ValidationException) -> InvalidInput:
 
 def _framework_problem(error: HTTPException, instance: str) -> Problem:
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
-    if error.status_code in (429, 503):
-        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
-    details = {
-        404: "there is nothing under this path",
-        405: f"this path takes only {headers.get('Allow', 'other methods')}",
-        413: "the body has more bytes than this call takes",
-    }
-    detail = details.get(error.status_code, error.detail)
-    return problem(
-        error.status_code, CODES[error.status_code], detail, headers=headers, instance=instance
-    )
+    allowed = headers.get("Allow")
+    detail = f"this path takes only {allowed}" if allowed else error.detail
+    code = OTHERS[error.status_code]
+    return problem(error.status_code, code, detail, headers=headers, instance=instance)

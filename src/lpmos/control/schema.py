@@ -42,6 +42,8 @@ def openapi_config() -> OpenAPIConfig:
         version=lpmos.__version__,
         description="Bare-metal provisioning: create a task, approve it, watch it install.",
         path="/schema",
+        use_handler_docstrings=True,
+        operation_id_creator=lambda handler, method, path: handler.handler_name,
         render_plugins=[SchemaPage(), JsonRenderPlugin()],
         openapi_router=Router(
             "/schema",

@@ -1,4 +1,4 @@
-"""Puts the boot agent's files together: the parts of the table, and what busybox and `modprobe` need.
+"""Puts the boot agent's files together: the table's parts, and what busybox and `modprobe` need.
 
 Everything comes from the unpacked packages, the staged Python library and `agent_root`.
 """

@@ -34,6 +34,18 @@ LPMOS_PACKAGE = Path(__file__).resolve().parents[1]
 BUILDERS = Path(__file__).resolve().parent
 
 
+class _Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What is built: `digest` is of all that decides it, but for the packages' versions."""
+
+    lpmos_package: Path
+    compression_level: int
+    digest: str
+
+    @property
+    def version(self) -> str:
+        return f"{distribution_version('lpmos')}+{self.digest[:12]}"
+
+
 class BuiltAgent(msgspec.Struct, frozen=True, kw_only=True):
     """A finished agent image; `reused` where the one in the catalog was already of this recipe."""
 
@@ -68,9 +80,13 @@ def build_agent_image(
         ImageError: says what is missing and what to do; the catalog is as it was.
     """
     catalog = Catalog(images_dir)
-    recipe = _recipe(lpmos_package, compression_level)
+    recipe = _Recipe(
+        lpmos_package=lpmos_package,
+        compression_level=compression_level,
+        digest=_digest(lpmos_package, compression_level),
+    )
     known = catalog.agent_manifest()
-    if known is not None and known.recipe == recipe and not force:
+    if known is not None and known.recipe == recipe.digest and not force:
         return BuiltAgent(image=catalog.agent(), manifest=known, reused=True)
     require_programs({"zstd": "zstd"})
     fetched = fetch_packages(
@@ -78,42 +94,28 @@ def build_agent_image(
     )
     root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
     with scratch_directory(cache_dir) as scratch:
-        manifest = _build(
-            root,
-            fetched,
-            scratch,
-            lpmos_package,
-            recipe,
-            compression_level,
-            within(progress, 0.45, 1.0),
-        )
+        manifest = _build(root, fetched, scratch, recipe, within(progress, 0.45, 1.0))
         image = catalog.put_agent(manifest, scratch / "vmlinuz", scratch / "initramfs")
     progress("done", 1.0, f"agent image {manifest.version}")
     return BuiltAgent(image=image, manifest=manifest, reused=False)
 
 
 def _build(
-    root: Path,
-    fetched: Sequence[Path],
-    scratch: Path,
-    lpmos_package: Path,
-    recipe: str,
-    level: int,
-    progress: Progress,
+    root: Path, fetched: Sequence[Path], scratch: Path, recipe: _Recipe, progress: Progress
 ) -> AgentManifest:
     """Leave `vmlinuz` and `initramfs` in `scratch`."""
-    version = f"{distribution_version('lpmos')}+{recipe[:12]}"
+    level = recipe.compression_level
     progress("python", 0.0, "compiling the agent and its library")
-    stage_library(root, lpmos_package, scratch / "stage")
+    stage_library(root, recipe.lpmos_package, scratch / "stage")
     progress("modules", 0.15, "choosing kernel modules")
     kernel_version, modules = _modules(root)
-    contents = collect(root, scratch / "stage", kernel_version, modules, version)
+    contents = collect(root, scratch / "stage", kernel_version, modules, recipe.version)
     progress("compress", 0.3, f"compressing with zstd -{level}")
     shutil.copyfile(root / "boot" / f"vmlinuz-{kernel_version}", scratch / "vmlinuz")
     compress(contents.entries(), scratch / "initramfs", level)
     return AgentManifest(
-        version=version,
-        recipe=recipe,
+        version=recipe.version,
+        recipe=recipe.digest,
         architecture="x86_64",
         kernel_version=kernel_version,
         compression=f"zstd -{level}",
@@ -129,8 +131,7 @@ def _build(
     )
 
 
-def _recipe(lpmos_package: Path, level: int) -> str:
-    """A digest of all that decides the image, but for the versions of the packages."""
+def _digest(lpmos_package: Path, level: int) -> str:
     agent = lpmos_package / "agent"
     if not (agent / "__main__.py").is_file():
         raise ImageError(f"{agent} is not the agent's package: it has no __main__.py")

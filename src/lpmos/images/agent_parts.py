@@ -34,7 +34,10 @@ PARTS = (
         name="libc",
         why="the C library and its loader, which every program here needs",
         packages=_words("libc6"),
-        files=_words("/usr/lib64/ld-linux-x86-64.so.2"),
+        files=_words(
+            "/usr/lib64/ld-linux-x86-64.so.2"
+            " /usr/lib/x86_64-linux-gnu/libc.so.6 /usr/lib/x86_64-linux-gnu/libm.so.6"
+        ),
     ),
     Part(
         name="python",

@@ -1,4 +1,4 @@
-"""How large the boot agent's image is, part by part: measured for its manifest, shown as a table."""
+"""How large the boot agent's image is, part by part: measured for its manifest, and as a table."""
 
 import stat
 from collections.abc import Mapping

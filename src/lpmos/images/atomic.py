@@ -14,7 +14,7 @@ UNFINISHED = ".unfinished-"
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`; a reader sees the old file or the new one, also after a power cut."""
+    """Put `content` at `path`; a reader sees the old or the new one, also after a power cut."""
     descriptor, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

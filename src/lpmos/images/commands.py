@@ -1,6 +1,6 @@
-"""External programs of the builders: each has a time limit, and a failure can be pasted into a shell.
+"""External programs of the builders: each has a time limit; a failure can be pasted into a shell.
 
-A program runs in a process group of its own that is ended, and waited for, however its caller leaves.
+A program runs in a process group of its own, which is ended however its caller leaves.
 """
 
 import os

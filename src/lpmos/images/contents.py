@@ -1,6 +1,6 @@
 """The files of a boot image while it is put together, each with the part that asked for it.
 
-A path is claimed once: whoever asks first owns it, a later request for the same path changes nothing.
+A path is claimed once: whoever asks first owns it, a later request changes nothing.
 Directories on the way are made by themselves. Paths have no leading slash; `/bin`, `/sbin`, `/lib`
 and `/lib64` are links into `/usr`.
 """

@@ -44,6 +44,7 @@ _MADE_FOR_EACH_MACHINE = (
     "var/lib/systemd/random-seed",
 )
 _OF_THE_BUILD = (
+    "vmlinuz*",
     "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "var/log/*.log",

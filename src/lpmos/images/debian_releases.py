@@ -1,4 +1,4 @@
-"""The Debian releases that LPMOS builds images of, and what is in such an image, with the reasons."""
+"""The Debian releases that LPMOS builds images of, and what is in such an image and why."""
 
 import msgspec
 

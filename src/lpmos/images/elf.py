@@ -1,4 +1,4 @@
-"""What the builders read from ELF files: the libraries a program needs, the notes in a kernel module.
+"""What the builders read from ELF files: the libraries of a program, the notes in a kernel module.
 
 Sources: System V ABI, chapters 4 and 5 (object files, dynamic linking), for 64-bit little-endian
 files only; `include/linux/moduleinfo.h` of the kernel for `.modinfo`.

@@ -27,7 +27,7 @@ class KernelModule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Closure(msgspec.Struct, frozen=True, kw_only=True):
-    """Modules that stand on their own; `unknown` are wanted names that this kernel does not have."""
+    """Modules that stand on their own; `unknown` are wanted names that this kernel lacks."""
 
     modules: tuple[KernelModule, ...]
     unknown: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Reads how far mmdebstrap is from what it prints with `--verbose`.
 
-It has two rounds of apt and dpkg: the essential packages, then the rest. In each round apt announces
-how many packages come, fetches them, and dpkg unpacks and sets up each. The initrd is made last.
+It has two rounds of apt and dpkg: the essential packages, then the rest. In each, apt announces how
+many packages come and fetches them, and dpkg unpacks and sets up each. The initrd is made last.
 """
 
 import re
@@ -19,7 +19,8 @@ class _Stretch(NamedTuple):
 _PHASES = {
     "running apt-get update": _Stretch(0.0, 0.02, "reading the package lists"),
     "downloading packages with apt": _Stretch(0.02, 0.06, "fetching the essential packages"),
-    "installing essential packages": _Stretch(0.06, 0.25, "installing the essential packages"),
+    "extracting archives": _Stretch(0.06, 0.1, "unpacking the essential packages"),
+    "installing essential packages": _Stretch(0.1, 0.25, "installing the essential packages"),
     "installing remaining packages inside the chroot": _Stretch(0.25, 0.65, "installing packages"),
     "cleaning package lists and apt cache": _Stretch(0.98, 1.0, "removing package lists"),
 }

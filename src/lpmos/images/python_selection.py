@@ -9,29 +9,38 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_LEFT_OUT_PACKAGES = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LEFT_OUT_PACKAGES = _names(
     # tests, development, documentation
     "test idlelib lib2to3 ensurepip distutils pydoc_data unittest venv __phello__ turtledemo"
-    # screens, databases, other protocols
-    " tkinter curses dbm sqlite3 wsgiref xml xmlrpc multiprocessing msilib asyncio".split()
+    # screens, databases, other protocols and ways to run
+    " tkinter curses dbm sqlite3 wsgiref xml xmlrpc multiprocessing msilib asyncio"
 )
-_LEFT_OUT_MODULES = frozenset(
+_LEFT_OUT_MODULES = _names(
     # development, documentation, toys
     "turtle pydoc doctest pdb bdb cmd code codeop trace tracemalloc profile cProfile pstats"
     " symtable tabnanny pyclbr modulefinder pickletools antigravity this rlcompleter zipapp"
     # protocols and formats of another time
     " cgi cgitb mailbox mailcap imaplib nntplib telnetlib smtplib smtpd poplib ftplib chunk aifc"
-    " wave sndhdr imghdr sunau xdrlib uu colorsys plistlib webbrowser crypt"
-    " statistics decimal _pydecimal fractions optparse _pyio netrc"
+    " wave sndhdr imghdr sunau xdrlib uu colorsys plistlib webbrowser crypt netrc optparse"
+    # numbers beyond int and float, and Python's own stand-ins for what is built in
+    " statistics decimal _pydecimal fractions _pyio"
     # other systems
-    " ntpath nturl2path msilib".split()
+    " ntpath nturl2path msilib"
 )
-_KEPT_ENCODINGS = frozenset(
-    "__init__ aliases ascii cp437 idna latin_1 punycode utf_16 utf_8 utf_8_sig".split()
+_KEPT_ENCODINGS = _names(
+    "__init__ aliases ascii cp437 idna latin_1 punycode utf_16 utf_8 utf_8_sig"
 )
-_LEFT_OUT_EXTENSIONS = ("_dbm", "_sqlite3", "_tkinter", "_curses", "readline", "nis", "ossaudiodev")
-_LEFT_OUT_EXTENSIONS += ("audioop", "_codecs_", "_test", "_xx", "xx", "_elementtree", "_decimal")
-_LEFT_OUT_EXTENSIONS += ("_asyncio", "_crypt", "_ctypes_test", "_lsprof", "_multi", "_posixshmem")
+_LEFT_OUT_EXTENSIONS = (
+    *("_dbm", "_sqlite3", "_tkinter", "_curses", "readline", "nis", "ossaudiodev", "audioop"),
+    *("_asyncio", "_codecs_", "_crypt", "_ctypes_test", "_decimal", "_elementtree", "_lsprof"),
+    *("_multi", "_posixshmem", "_test", "_xx", "xx"),
+)
+"""Beginnings of names in `lib-dynload`."""
 
 
 def is_selected(relative: Path) -> bool:

@@ -4,7 +4,6 @@ A client like any other: it knows the documented paths and shapes, and nothing o
 but the model that both share.
 """
 
-import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -133,7 +132,7 @@ class ApiClient:
         try:
             async with self._session.request(method, path, json=body) as answer:
                 content = await answer.read()
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise ApiRefused(0, f"{method} {path}: no answer ({error!r})") from error
         if answer.status >= 400:
             raise ApiRefused(answer.status, f"{method} {path}: {_said(answer.status, content)}")

@@ -112,7 +112,7 @@ class Journey:
         self._mark("power on")
         await self._server.power_on()
         self._tell(stage="powered on", message="firmware looks for a network to boot from")
-        task = await self._follow(created.task_id, Status.PENDING_APPROVAL)
+        await self._follow(created.task_id, Status.PENDING_APPROVAL)
         if self._approve:
             await self._api.approve(created.task_id, "approved by the lab")
         else:
@@ -125,7 +125,7 @@ class Journey:
         await self._server.wait_up(task.hostname, LOGIN_TIMEOUT_S)
         self._mark("up")
         self.progress.up = True
-        self._tell(stage="up", message=f"{task.hostname} asks for a login")
+        self._tell(stage="up", message=f"{task.hostname} came up from its own disk")
 
     async def _follow(self, task_id: str, goal: Status) -> TaskState:
         """Watch the task until it reaches `goal` or a later status.
@@ -163,7 +163,8 @@ class Journey:
                 bytes_per_second=newest.bytes_per_second,
             )
         elif "power on" in self.progress.times and task.status is not Status.READY:
-            self._tell(stage=task.status.value.replace("_", " "), message=MEANING[task.status])
+            stage = task.status.value.replace("_", " ")
+            self._tell(stage=stage, message=MEANING[task.status], bytes_per_second=None)
 
     def _times_of(self, task: TaskState) -> None:
         for change in task.status_history:

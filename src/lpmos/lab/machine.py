@@ -7,6 +7,7 @@ would set it; on UEFI nothing is said, so that the order in the NVRAM counts, as
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ import msgspec
 
 from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.console import Console, ConsolePipe
-from lpmos.lab.errors import MachinePowerError, WaitTimedOut
-from lpmos.lab.qmp import Qmp
+from lpmos.lab.errors import MachinePowerError, ProcessFailed, WaitTimedOut
 from lpmos.lab.processes import LabProcess
+from lpmos.lab.qmp import Qmp
 from lpmos.lab.rack import Rack
 
 OVMF_CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
@@ -146,6 +147,16 @@ class VirtualMachine:
         return machine
 
     @property
+    def name(self) -> str:
+        """How people call it."""
+        return self.spec.name
+
+    @property
+    def kind(self) -> str:
+        """Its firmware."""
+        return self.spec.firmware.upper()
+
+    @property
     def powered(self) -> bool:
         """Whether the machine is on."""
         return self._process is not None and self._process.returncode is None
@@ -213,6 +224,29 @@ class VirtualMachine:
         except TimeoutError:
             raise WaitTimedOut(f"{self.spec.name} is still on after {timeout_s:.0f} s") from None
         await self._settle()
+
+    async def wait_up(self, hostname: str, timeout_s: float) -> None:
+        """Wait until the installed system asks for a login on the serial console.
+
+        Raises:
+            WaitTimedOut: it did not within `timeout_s`.
+            ProcessFailed: the machine went off before.
+        """
+        await self.console.wait_for(rf"{re.escape(hostname)} login:", timeout_s)
+
+    def check(self) -> None:
+        """Make sure that a machine which was powered on still is.
+
+        Raises:
+            ProcessFailed: it went off.
+        """
+        if self._process is not None and not self.powered:
+            raise ProcessFailed(f"{self.name} went off; QEMU's words are in {self.qemu_log}")
+
+    def last_words(self) -> str:
+        """The end of its console."""
+        newest = "\n  ".join(self.console.tail())
+        return f"the console ({self.console.log}) ends with:\n  {newest}"
 
     async def power_off(self) -> None:
         """Cut the power; nothing happens where it is off."""

@@ -137,6 +137,16 @@ class Site:
             status = self._process.returncode
             raise ProcessFailed(f"lpmos up ended with status {status}; {self.report()}")
 
+    async def wait_ended(self) -> None:
+        """Wait for the program's end, which nobody asked for.
+
+        Raises:
+            ProcessFailed: it came; the text has its last words.
+        """
+        if self._process is not None:
+            await self._process.wait()
+        self.check()
+
     def report(self) -> str:
         """Where its log is, and how that ends."""
         return f"its log ({self.log}) ends with:\n{tail(self.log)}"
@@ -162,7 +172,7 @@ class Site:
 
     async def _wait_ready(self) -> None:
         token_file = self.state_dir / "admin.token"
-        while not token_file.exists():  # noqa: ASYNC110 - a file of another process has no event
+        while not token_file.exists():
             self.check()
             await asyncio.sleep(POLL_S)
         self.token = token_file.read_text().strip()

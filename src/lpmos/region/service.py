@@ -26,7 +26,7 @@ from lpmos.region.metrics import Metrics
 from lpmos.region.operations import Operations
 from lpmos.region.preparation import Preparation
 from lpmos.region.presence import Presence
-from lpmos.region.settings import DhcpSettings, RegionSettings, check
+from lpmos.region.settings import DhcpSettings, RegionSettings, check, check_interface
 from lpmos.region.supervisor import Dnsmasq
 from lpmos.region.tasklog import TaskLogs
 from lpmos.region.tftp import prepare_root
@@ -133,6 +133,7 @@ class Region:
 
     def _dnsmasq(self, dhcp: DhcpSettings) -> Dnsmasq:
         settings = self._settings
+        check_interface(dhcp.interface)
         prepare_root(settings.tftp_root)
         place = Place(self.base_url, settings.tftp_root, settings.lease_file)
         config = settings.state_dir / "dnsmasq.conf"

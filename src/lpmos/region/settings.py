@@ -5,6 +5,7 @@ quoting: an address is an address and an interface a plain name.
 """
 
 import re
+import socket
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def check(settings: RegionSettings) -> None:
         problems += _dhcp_problems(settings.dhcp)
     if problems:
         raise SettingsError("; ".join(problems))
+
+
+def check_interface(name: str) -> None:
+    """Make sure that this machine has the interface.
+
+    Raises:
+        SettingsError: it does not; the text names those that are there.
+    """
+    there = [each for _, each in socket.if_nameindex()]
+    if name not in there:
+        raise SettingsError(f"dhcp_interface: there is no {name}; there are {', '.join(there)}")
 
 
 def _dhcp_problems(dhcp: DhcpSettings) -> list[str]:

@@ -11,32 +11,43 @@ import contextlib
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Protocol
 
-from lpmos.store.api import (
-    KV,
-    Compacted,
-    Store,
-    Unavailable,
-    WatchBatch,
-    WatchLagged,
-)
+from lpmos.store.api import KV, Compacted, Page, Unavailable, WatchBatch, WatchLagged
 
 SILENCE_S = 5.0
-"""A watch silent for so long is checked on by asking the store."""
-PROBE_TIMEOUT_S = 5.0
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
+PROBE_TIMEOUT_S = 5.0
 LIST_PAGE = 500
 
 Subscriber = Callable[[str, KV | None, KV | None], None]
 
 
+class Followed(Protocol):
+    """What a mirror needs of a store; see `lpmos.store.api.Store`."""
+
+    async def range(self, prefix: str, *, limit: int = 0, keys_only: bool = False) -> Page: ...
+    def list(self, prefix: str, *, page: int = 500) -> AsyncIterator[Page]: ...
+    def watch(self, prefix: str, *, from_revision: int) -> AsyncIterator[WatchBatch]: ...
+
+
 class Mirror:
     """The keys under `prefix`, as of `revision`."""
 
-    def __init__(self, store: Store, prefix: str) -> None:
+    def __init__(
+        self,
+        store: Followed,
+        prefix: str,
+        *,
+        silence_s: float = SILENCE_S,
+        retry_s: float = FIRST_RETRY_S,
+    ) -> None:
+        """Check on a watch that is silent for `silence_s`; first retry after `retry_s`."""
         self._store = store
         self._prefix = prefix
+        self._silence_s = silence_s
+        self._retry_s = retry_s
         self._kvs: dict[str, KV] = {}
         self._order: list[str] = []
         self._added: set[str] = set()
@@ -100,7 +111,7 @@ class Mirror:
         Raises:
             PermissionDenied, AuthFailed: the store's user may not read the prefix.
         """
-        retry_s = FIRST_RETRY_S
+        retry_s = self._retry_s
         listed = False
         try:
             while True:
@@ -108,11 +119,12 @@ class Mirror:
                     if not listed:
                         await self._list()
                         listed = True
-                    retry_s = FIRST_RETRY_S
                     await self._follow()
                 except (Compacted, WatchLagged, _WentBack):
                     listed = False
                 except Unavailable:
+                    if self._connected:
+                        retry_s = self._retry_s
                     self._connected = False
                     await asyncio.sleep(retry_s)
                     retry_s = min(2 * retry_s, LONGEST_RETRY_S)
@@ -136,7 +148,7 @@ class Mirror:
         coming = asyncio.ensure_future(_next(watch))
         try:
             while True:
-                done, _ = await asyncio.wait((coming,), timeout=SILENCE_S)
+                done, _ = await asyncio.wait((coming,), timeout=self._silence_s)
                 if not done:
                     await self._probe()
                     continue

@@ -155,14 +155,15 @@ async def test_death_of_the_lab_leaves_no_process_and_no_namespace(
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert lab.stdout is not None
-    async with asyncio.timeout(WAIT_S):
-        holder = int(await lab.stdout.readline())
-    network = namespace(holder)
-    assert log.read_text().strip() == network
-    assert len(list(processes_in(network))) >= 3
-
-    lab.send_signal(number)
-    await lab.wait()
+    try:
+        async with asyncio.timeout(WAIT_S):
+            holder = int(await lab.stdout.readline())
+        network = namespace(holder)
+        assert log.read_text().strip() == network
+        assert len(list(processes_in(network))) >= 3
+    finally:
+        lab.send_signal(number)
+        await lab.wait()
     await until(lambda: not list(processes_in(network)))
 
 

@@ -23,11 +23,14 @@ from lpmos.store.api import (
 )
 from lpmos.store.etcd import EtcdStore
 from tests.support.etcd import EtcdServer
+from tests.support.polling import until
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.watch_recorder import WatchRecorder
 
 DEAD_PEER_S = 15.0  # within which a silent peer is noticed
-LOAD_S = 60.0
+LOAD_END_S = 20.0
+
+_DICE = random.SystemRandom()
 
 
 @pytest.fixture
@@ -70,8 +73,8 @@ class Load:
 
     def __init__(self, store: EtcdStore, writers: int = 6) -> None:
         self._store = store
-        self._writers = writers
         self._stop = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._write(writer)) for writer in range(writers)]
         self.acknowledged: dict[str, int] = {}
         self.unavailable: set[str] = set()
         self.ambiguous: set[str] = set()
@@ -88,20 +91,20 @@ class Load:
             except Ambiguous:
                 self.ambiguous.add(key)
 
-    async def run(self) -> None:
-        async with asyncio.timeout(LOAD_S), asyncio.TaskGroup() as group:
-            for writer in range(self._writers):
-                group.create_task(self._write(writer))
-
-    def stop(self) -> None:
-        self._stop.set()
-
     async def until_writing(self) -> None:
         """Wait until writes are acknowledged again."""
-        before = len(self.acknowledged)
-        async with asyncio.timeout(LOAD_S):
-            while len(self.acknowledged) < before + 50:
-                await asyncio.sleep(0.01)
+        enough = len(self.acknowledged) + 50
+
+        async def acknowledged() -> bool:
+            return len(self.acknowledged) >= enough
+
+        await until(acknowledged)
+
+    async def end(self) -> None:
+        """Let every writer finish the write it is at."""
+        self._stop.set()
+        async with asyncio.timeout(LOAD_END_S):
+            await asyncio.gather(*self._tasks)
 
 
 async def _all_keys(store: EtcdStore, prefix: str) -> dict[str, int]:
@@ -112,19 +115,16 @@ async def _all_keys(store: EtcdStore, prefix: str) -> dict[str, int]:
 async def test_server_that_ends_under_load_loses_no_write_and_no_event(
     server: EtcdServer, store: EtcdStore, how: str
 ) -> None:
-    dice = random.Random(how)
     load = Load(store)
-    async with WatchRecorder(store, "/load/") as seen, asyncio.TaskGroup() as group:
-        group.create_task(load.run())
+    async with WatchRecorder(store, "/load/") as seen:
         for _ in range(6 if how == "kill" else 3):
             await load.until_writing()
-            await asyncio.sleep(dice.random() * 0.3)
+            await asyncio.sleep(_DICE.random() * 0.3)  # at any moment of the load
             await (server.kill() if how == "kill" else server.stop())
             await server.start()
         await load.until_writing()
-        load.stop()
-        await asyncio.sleep(0)
-        stored = await _stored_after(load, store)
+        await load.end()
+        stored = await _all_keys(store, "/load/")
         await seen.until(lambda: len(seen.revisions()) >= len(stored))
         seen.assert_ordered_and_whole()
     assert load.acknowledged.items() <= stored.items()
@@ -132,17 +132,6 @@ async def test_server_that_ends_under_load_loses_no_write_and_no_event(
     assert stored.keys() <= load.acknowledged.keys() | load.ambiguous
     assert seen.error is None
     assert seen.key_counts() == dict.fromkeys(stored, 1)
-
-
-async def _stored_after(load: Load, store: EtcdStore) -> dict[str, int]:
-    """The keys there are once the last writer has stopped."""
-    async with asyncio.timeout(LOAD_S):
-        while True:
-            known = len(load.acknowledged) + len(load.ambiguous) + len(load.unavailable)
-            stored = await _all_keys(store, "/load/")
-            after = len(load.acknowledged) + len(load.ambiguous) + len(load.unavailable)
-            if known == after:
-                return stored
 
 
 @pytest.mark.slow
@@ -171,14 +160,22 @@ async def test_outage_over_25_s_is_survived_by_watch_and_lease(
 
 async def _until_writable(store: EtcdStore, key: str, timeout_s: float = 15.0) -> None:
     """Write `key`, as soon as that works."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                await store.put(key, b"")
-            except (Unavailable, Ambiguous):
-                await asyncio.sleep(0.1)
-            else:
-                return
+
+    async def written() -> bool:
+        try:
+            await store.put(key, b"")
+        except (Unavailable, Ambiguous):
+            return False
+        return True
+
+    await until(written, timeout_s)
+
+
+async def _until_gone(store: EtcdStore, key: str) -> None:
+    async def gone() -> bool:
+        return await store.get(key) is None
+
+    await until(gone)
 
 
 async def test_compaction_while_cut_off_ends_the_watch_as_compacted(
@@ -298,9 +295,7 @@ async def test_lease_cut_off_is_lost_here_before_the_server_ends_it(
         await held.lost.wait()
     assert await store.get("/a") is not None
     assert time.monotonic() >= held.deadline
-    async with asyncio.timeout(10):
-        while await store.get("/a") is not None:
-            await asyncio.sleep(0.05)
+    await _until_gone(store, "/a")
 
 
 async def test_lease_is_kept_alive_over_the_next_endpoint(
@@ -350,8 +345,7 @@ async def test_process_stopped_beyond_its_ttl_finds_its_lease_lost_at_once(
         async with asyncio.timeout(30):
             assert await process.stdout.readline() == b"held\n"
             os.kill(process.pid, signal.SIGSTOP)
-            while await store.get("/held") is not None:
-                await asyncio.sleep(0.05)
+            await _until_gone(store, "/held")
             # What it does first, before its timers can run, is to look at the lease.
             process.stdin.write(b"x")
             await process.stdin.drain()
@@ -415,14 +409,12 @@ async def test_snapshot_taken_under_load_is_restored_by_etcdctl(
     store: EtcdStore, tmp_path: Path
 ) -> None:
     load = Load(store)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(load.run())
-        await load.until_writing()
-        before = dict(load.acknowledged)
-        await store.snapshot(tmp_path / "store.db")
-        await load.until_writing()
-        load.stop()
-    assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
+    await load.until_writing()
+    before = dict(load.acknowledged)
+    await store.snapshot(tmp_path / "store.db")
+    await load.until_writing()
+    await load.end()
+    assert os.listdir(tmp_path) == ["store.db"]
     restored = EtcdServer()
     try:
         await restored.restore(tmp_path / "store.db")

@@ -1,13 +1,14 @@
 """The rules of the store on the writer's connection: compares, changes, leases, revisions.
 
-A ledger lives in one thread and always inside a transaction that its owner begins, commits or
-rolls back. Every change goes through `_Change`, which writes `history` and `live` together; after
-a rollback `reload` forgets what was not committed.
+A ledger is used by one thread, and inside its `transaction` only. Every change goes through
+`_Change`, which writes `history` and `live` together; a transaction that fails leaves the ledger
+as it was, in the database and here.
 """
 
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lpmos.store.api import (
@@ -46,22 +47,57 @@ class Ledger:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.reload()
+        self.revision = self.committed_revision = self.compact_revision = 0
+        self.leases: dict[int, int] = {}
+        self._settled = False
+        self._settle()
 
-    def reload(self) -> None:
-        """Take the state from the database, dropping whatever was not committed."""
+    def close(self) -> None:
+        """Let go of the database."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done inside, durably, or undo all of it and raise.
+
+        Raises:
+            sqlite3.Error: the database could not do it.
+        """
+        self._settle()
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        self._settled = False
+        try:
+            yield
+            if self.revision != self.committed_revision:
+                execute("UPDATE standing SET revision = ?", (self.revision,))
+            execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # tried again before the next transaction
+                self._roll_back()
+            raise
+        self.committed_revision = self.revision
+        self._settled = True
+
+    def _settle(self) -> None:
+        """After a transaction that failed: be what the database says."""
+        if self._settled:
+            return
+        self._roll_back()
         standing = read_standing(self._connection)
-        self._stored_revision = self.revision = standing.revision
+        self.committed_revision = self.revision = standing.revision
         self.compact_revision = standing.compact_revision
         self._swept_id = standing.swept_id
         self.leases = dict(self._connection.execute("SELECT id, ttl_s FROM lease").fetchall())
         self._batches: list[WatchBatch] = []
+        self._settled = True
 
-    def seal(self) -> list[WatchBatch]:
-        """Write the revision reached, to be committed with the changes; what they were."""
-        if self.revision != self._stored_revision:
-            self._connection.execute("UPDATE standing SET revision = ?", (self.revision,))
-            self._stored_revision = self.revision
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def take_batches(self) -> Sequence[WatchBatch]:
+        """The changes committed since the last call."""
         batches, self._batches = self._batches, []
         return batches
 
@@ -130,23 +166,22 @@ class Ledger:
 
         A tombstone of the compact revision itself stays, as a watch may begin there.
         """
-        last = self._connection.execute(
-            "SELECT max(id) FROM (SELECT id FROM history WHERE id >= ? AND id < ? LIMIT ?)",
+        end = row_id(self.compact_revision)
+        count, last = self._connection.execute(
+            "SELECT count(*), max(id) FROM"
+            " (SELECT id FROM history WHERE id >= ? AND id < ? LIMIT ?)",
             (self._swept_id, row_id(self.compact_revision + 1), SWEEP_ROWS),
-        ).fetchone()[0]
-        bound = row_id(self.compact_revision) if last is None else last
+        ).fetchone()
         self._connection.execute(
             "DELETE FROM history WHERE id IN (SELECT old.id FROM history new JOIN history old"
             " ON old.key = new.key AND old.id < new.id WHERE new.id BETWEEN ? AND ?)",
-            (self._swept_id, bound),
+            (self._swept_id, last),
         )
         self._connection.execute(
             "DELETE FROM history WHERE id BETWEEN ? AND ? AND id < ? AND version = 0",
-            (self._swept_id, bound, row_id(self.compact_revision)),
+            (self._swept_id, last, end),
         )
-        self._swept_id = min(bound + 1, row_id(self.compact_revision))
-        if last is None or bound >= row_id(self.compact_revision):
-            self._swept_id = row_id(self.compact_revision)
+        self._swept_id = end if count < SWEEP_ROWS else min(last + 1, end)
         self._connection.execute("UPDATE standing SET swept_id = ?", (self._swept_id,))
 
     def _keep(self, change: "_Change") -> None:

@@ -5,10 +5,10 @@ thread with group commit; reads use connections of their own and never wait for 
 """
 
 import asyncio
-import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,7 @@ from lpmos.store.election import LeaseLeadership, elect
 from lpmos.store.sqlite import read
 from lpmos.store.sqlite.files import FileLock, copy_database, create_private, size_bytes
 from lpmos.store.sqlite.leases import Clock, HeldLease, LeaseKeeper
+from lpmos.store.sqlite.ledger import Ledger
 from lpmos.store.sqlite.readers import Readers
 from lpmos.store.sqlite.requests import key_bytes, transaction
 from lpmos.store.sqlite.schema import connect, prepare, store_error
@@ -42,18 +43,17 @@ MAX_TTL_S = 9_000_000_000
 class SqliteStore:
     """The store of one process in one file; see `lpmos.store.api.Store` for the methods."""
 
-    def __init__(self, path: Path, lock: FileLock, writing: sqlite3.Connection, clock: Clock):
-        """Used by `open`."""
+    def __init__(
+        self, path: Path, ledger: Ledger, readers: Readers, files: ExitStack, clock: Clock
+    ) -> None:
+        """Used by `open`; `files` lets go of all files when it is closed."""
         self._path = path
-        self._lock = lock
-        self._writing = writing
+        self._readers = readers
+        self._files = files
         self._clock = clock
-        self._readers = Readers(path)
-        self._writer = Writer(writing, self._publish)
-        ledger = self._writer.ledger
         self._watches = Watches(ledger.revision, self._read_changes)
         self._keeper = LeaseKeeper(ledger.leases, clock, self._end_lease)
-        self._writer.start()
+        self._writer = Writer(ledger, self._watches.publish)
         self._keeping = asyncio.create_task(self._keeper.run(), name="store-leases")
 
     @classmethod
@@ -67,17 +67,13 @@ class SqliteStore:
             Damaged: the file is broken or is not a store.
             Unavailable, NoSpace: the file or its directory cannot be used.
         """
-        lock = FileLock(path)
-        try:
-            writing = await asyncio.to_thread(_open_for_writing, path)
-            try:
-                return cls(path, lock, writing, clock)
-            except sqlite3.Error as error:
-                writing.close()
-                raise store_error(error) from error
-        except BaseException:
-            lock.release()
-            raise
+        with ExitStack() as files:
+            files.callback(FileLock(path).release)
+            ledger = await asyncio.to_thread(_open_ledger, path)
+            files.callback(ledger.close)
+            readers = await asyncio.to_thread(Readers, path)
+            files.callback(readers.close)
+            return cls(path, ledger, readers, files.pop_all(), clock)
 
     async def get(self, key: str, *, revision: int = 0) -> KV | None:
         """The key now or at a revision."""
@@ -136,7 +132,7 @@ class SqliteStore:
         if from_revision < 0:
             raise InvalidRequest(f"there is no revision {from_revision}")
         watch = self._watches.watch(prefix, from_revision)
-        async with contextlib.aclosing(watch):
+        async with aclosing(watch):
             async for batch in watch:
                 yield batch
 
@@ -190,15 +186,7 @@ class SqliteStore:
         await asyncio.gather(self._keeping, return_exceptions=True)
         self._watches.end()
         await self._writer.close()
-        await asyncio.to_thread(self._release)
-
-    def _release(self) -> None:
-        self._readers.close()
-        self._writing.close()
-        self._lock.release()
-
-    def _publish(self, revision: int, batches: Sequence[WatchBatch]) -> None:
-        self._watches.publish(revision, batches)
+        await asyncio.to_thread(self._files.close)
 
     async def _read_changes(
         self, prefix: str, since: int, before: int, limit: int
@@ -209,15 +197,15 @@ class SqliteStore:
         return await self._writer.submit(lambda ledger: ledger.revoke(id_))
 
 
-def _open_for_writing(path: Path) -> sqlite3.Connection:
+def _open_ledger(path: Path) -> Ledger:
     create_private(path)
     try:
         connection = connect(path)
         try:
             prepare(connection)
+            return Ledger(connection)
         except BaseException:
             connection.close()
             raise
     except sqlite3.Error as error:
         raise store_error(error) from error
-    return connection

@@ -8,6 +8,7 @@ turn in `submit`.
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -20,6 +21,8 @@ from lpmos.store.sqlite.schema import store_error
 
 MAX_WAITING = 4096
 MAX_GROUP = 512
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Publish = Callable[[int, Sequence[WatchBatch]], None]
@@ -58,9 +61,9 @@ class _Request(Generic[T]):
 class Writer:
     """Runs actions on the ledger in order; `publish` gets what each commit changed."""
 
-    def __init__(self, connection: sqlite3.Connection, publish: Publish) -> None:
-        self._connection = connection
-        self._ledger = Ledger(connection)
+    def __init__(self, ledger: Ledger, publish: Publish) -> None:
+        """The ledger belongs to the writer's thread from now on."""
+        self._ledger = ledger
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._requests: queue.SimpleQueue[_Request[object] | None] = queue.SimpleQueue()
@@ -68,14 +71,6 @@ class Writer:
         self._closing = False
         self.last_error: StoreError | None = None
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
-
-    @property
-    def ledger(self) -> Ledger:
-        """The state at the start; once `start` was called it belongs to the thread."""
-        return self._ledger
-
-    def start(self) -> None:
-        """Begin to take requests."""
         self._thread.start()
 
     async def submit(self, action: Callable[[Ledger], T]) -> T:
@@ -105,52 +100,48 @@ class Writer:
             group, going_on = self._gather()
             if group:
                 self._commit(group)
-            if self._ledger.unswept:
+            if self._may_sweep:
                 self._commit_sweep()
+
+    @property
+    def _may_sweep(self) -> bool:
+        """Sweeping that failed waits for a commit that succeeds."""
+        return self._ledger.unswept and self.last_error is None
 
     def _gather(self) -> tuple[list[_Request[object]], bool]:
         """What waits now, or the next to come; no waiting while there is sweeping to do."""
         group: list[_Request[object]] = []
         with contextlib.suppress(queue.Empty):
             while len(group) < MAX_GROUP:
-                idle = not group and not self._ledger.unswept
-                request = self._requests.get(block=idle)
+                request = self._requests.get(block=not group and not self._may_sweep)
                 if request is None:
                     return group, False
                 group.append(request)
         return group, True
 
     def _commit(self, group: list[_Request[object]]) -> None:
-        batches: list[WatchBatch] = []
+        batches: Sequence[WatchBatch] = ()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for request in group:
-                request.perform(self._ledger)
-            batches = self._ledger.seal()
-            self._connection.execute("COMMIT")
+            with self._ledger.transaction():
+                for request in group:
+                    request.perform(self._ledger)
+            batches = self._ledger.take_batches()
             self.last_error = None
-        except sqlite3.Error as error:
-            self._undo(error)
+        except Exception as error:  # noqa: BLE001 - the thread's task boundary
+            self.last_error = _meaning(error)
             for request in group:
-                request.fail(store_error(error))
+                request.fail(self.last_error)
         self._tell(group, batches)
 
     def _commit_sweep(self) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._ledger.sweep()
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._undo(error)
-
-    def _undo(self, error: sqlite3.Error) -> None:
-        self.last_error = store_error(error)
-        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-            self._connection.execute("ROLLBACK")
-        self._ledger.reload()
+            with self._ledger.transaction():
+                self._ledger.sweep()
+        except Exception as error:  # noqa: BLE001 - the thread's task boundary
+            self.last_error = _meaning(error)
 
     def _tell(self, group: list[_Request[object]], batches: Sequence[WatchBatch]) -> None:
-        revision = self._ledger.revision
+        revision = self._ledger.committed_revision
 
         def tell() -> None:
             self._publish(revision, batches)
@@ -159,3 +150,12 @@ class Writer:
 
         with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits
             self._loop.call_soon_threadsafe(tell)
+
+
+def _meaning(error: Exception) -> StoreError:
+    if isinstance(error, sqlite3.Error):
+        meaning = store_error(error)
+        _log.warning("a commit failed: %s", meaning)
+        return meaning
+    _log.error("a commit failed for a reason that should not exist", exc_info=error)
+    return Unavailable(f"the store could not do this ({error!r}); nothing was changed")

@@ -1,0 +1,150 @@
+"""Real programs under the agent's runner: output, failure, hanging, being stopped."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lpmos.agent.commands import Commands
+from lpmos.agent.errors import CommandFailed, Stopped
+from lpmos.agent.stop import Stop
+
+SOON_S = 10.0
+
+
+def _commands(stop: Stop | None = None) -> tuple[Commands, list[str]]:
+    said: list[str] = []
+    return Commands(stop or Stop(), said.append), said
+
+
+def _alive(marker: Path) -> bool:
+    pid = int(marker.read_text())
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except FileNotFoundError:
+        return False
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)
+
+
+def test_run_returns_output_and_says_each_line() -> None:
+    commands, said = _commands()
+    assert commands.run(["sh", "-c", "cat; echo more >&2"], stdin="given\n") == "given\nmore\n"
+    assert said == ["$ sh -c cat; echo more >&2", "  given", "  more"]
+
+
+def test_run_that_fails_carries_command_code_and_output() -> None:
+    commands, _ = _commands()
+    with pytest.raises(CommandFailed) as failure:
+        commands.run(["sh", "-c", "echo Input/output error >&2; exit 7"])
+    assert failure.value.code == 7
+    assert failure.value.command.endswith("(exit code 7)")
+    assert failure.value.output == "Input/output error\n"
+    assert "reports errors" in failure.value.hint
+
+
+def test_run_of_a_missing_program_says_so() -> None:
+    commands, _ = _commands()
+    with pytest.raises(CommandFailed) as failure:
+        commands.run(["no-such-program"])
+    assert failure.value.code == 127
+    assert "build-agent" in failure.value.hint
+
+
+def test_run_that_hangs_is_killed_with_its_children() -> None:
+    commands, _ = _commands()
+    with pytest.raises(CommandFailed) as failure:
+        commands.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_s=0.3)
+    assert "killed after 0 s" in failure.value.output
+    assert "hung" in failure.value.hint
+
+
+def test_run_under_way_is_killed_by_a_stop(tmp_path: Path) -> None:
+    stop = Stop()
+    commands, _ = _commands(stop)
+    marker = tmp_path / "pid"
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            commands.run(["sh", "-c", f"sh -c 'echo $$ > {marker}; sleep 60'"])
+        except Stopped as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    _until(lambda: marker.exists() and marker.read_text() != "")
+    stop.set("cancelled")
+    thread.join(SOON_S)
+    assert [str(error) for error in ended] == ["cancelled"]
+    _until(lambda: not _alive(marker))
+
+
+def test_run_after_a_stop_starts_nothing_but_cleans_up(tmp_path: Path) -> None:
+    stop = Stop()
+    commands, _ = _commands(stop)
+    stop.set("cancelled")
+    for start in (commands.run, commands.ask, commands.pipeline):
+        with pytest.raises(Stopped):
+            start(["touch", str(tmp_path / "made")])
+    assert not (tmp_path / "made").exists()
+    assert commands.clean_up(["echo", "undone"]).text == "undone\n"
+
+
+def test_pipeline_feeds_its_programs(tmp_path: Path) -> None:
+    commands, said = _commands()
+    pipeline = commands.pipeline(["cat"], ["sh", "-c", f"cat > {tmp_path}/out"])
+    pipeline.write(b"one ")
+    pipeline.write(b"two")
+    pipeline.finish()
+    assert (tmp_path / "out").read_text() == "one two"
+    assert said[0].startswith("$ cat | sh -c")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_pipeline_whose_program_fails_names_it(failing: int) -> None:
+    commands, _ = _commands()
+    argvs = [["cat"], ["sh", "-c", "cat > /dev/null"]]
+    argvs[failing] = ["sh", "-c", "head -c 1 > /dev/null; echo tar: broken >&2; exit 2"]
+    pipeline = commands.pipeline(*argvs)
+    with pytest.raises(CommandFailed) as failure:
+        for _ in range(100):
+            pipeline.write(b"x" * 1_000_000)
+        pipeline.finish()
+    pipeline.abort()
+    assert failure.value.code == 2
+    assert "tar: broken" in failure.value.output
+
+
+def test_pipeline_that_blocks_is_ended_by_a_stop() -> None:
+    stop = Stop()
+    commands, _ = _commands(stop)
+    pipeline = commands.pipeline(["cat"], ["sleep", "60"])
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                pipeline.write(b"x" * 1_000_000)
+        except Stopped as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    stop.set("cancelled")
+    thread.join(SOON_S)
+    pipeline.abort()
+    assert len(ended) == 1
+
+
+def test_pipeline_of_a_missing_program_leaves_none_running() -> None:
+    commands, _ = _commands()
+    with pytest.raises(CommandFailed, match="no-such-program"):
+        commands.pipeline(["cat"], ["no-such-program"])

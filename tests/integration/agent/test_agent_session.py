@@ -1,0 +1,387 @@
+"""Whole agent runs against a region over real HTTP, in good and bad weather."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lpmos.agent.console import Console
+from lpmos.agent.errors import InstallError
+from lpmos.agent.installer import Job
+from lpmos.agent.inventory import Inventory
+from lpmos.agent.options import Options
+from lpmos.agent.pace import Pace
+from lpmos.agent.plan import Plan
+from lpmos.agent.reporter import Progress
+from lpmos.agent.run import run_agent
+from lpmos.agent.session import (
+    EXIT_BAD_OPTIONS,
+    EXIT_FAILED,
+    EXIT_INSTALLED,
+    EXIT_NO_TASK,
+    EXIT_STOPPED,
+    Session,
+)
+from lpmos.agent.simulation import SimulatedMachine
+from lpmos.agent.stop import Stop
+from tests.support.agent_region import AgentRegion, Fault, agent_region
+
+MAC = "52:54:00:00:00:01"
+IMAGE = hashlib.shake_256(b"image").digest(3_000_000)
+REPORT, APPROVAL = "/api/v1/agent/report", "/api/v1/agent/approval"
+STATUS, PROGRESS = "/api/v1/agent/status", "/api/v1/agent/progress"
+SOON_S = 20.0
+
+
+class Run:
+    """One agent in a thread."""
+
+    def __init__(self, region: AgentRegion, machine: Any = None, **options: Any) -> None:
+        self.stream = io.StringIO()
+        self.stop = Stop()
+        self.exit_code: int | None = None
+        self._options = Options(region.url, "SIM-1", MAC, simulate=True, **options)
+        self._machine = machine
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self) -> None:
+        console, pace = Console(self.stream), Pace(first_s=0.01, most_s=0.05, scale=0.01)
+        if self._machine is None:
+            self.exit_code = run_agent(self._options, console, self.stop, pace)
+        else:
+            session = Session(self._options, self._machine, console, self.stop, pace)
+            self.exit_code = session.run()
+
+    def end(self) -> int | None:
+        """Wait for the end."""
+        self._thread.join(SOON_S)
+        assert not self._thread.is_alive(), self.stream.getvalue()
+        return self.exit_code
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+
+class ScriptedMachine(SimulatedMachine):
+    """A simulated machine whose install is the test's."""
+
+    def __init__(self, install: Any) -> None:
+        super().__init__(Options("http://region", "SIM-1", MAC, simulate=True))
+        self._install = install
+
+    def install(self, plan: Plan, job: Job) -> None:
+        self._install(plan, job)
+
+
+def test_run_is_reported_approved_installed_and_completed() -> None:
+    with agent_region(IMAGE) as region:
+        run = Run(region)
+        region.wait_for(lambda: bool(region.heard(APPROVAL)))
+        region.set("approved")
+        assert run.end() == EXIT_INSTALLED
+        assert region.status == "completed"
+        (report,) = region.heard(REPORT)
+        assert (report["mac_address"], report["sn"]) == (MAC, "SIM-1")
+        (claim,) = region.heard(STATUS)
+        assert claim["intent_id"] == "intent-1"
+        assert claim["agent_id"] == report["agent_id"]
+        last = region.heard(PROGRESS)[-1]
+        assert (last["stage"], last["percentage"]) == ("configuring", 100)
+        for line in ("[1/4] Collecting", "[2/4] Reporting", "[3/4] Waiting", "[4/4] Installing"):
+            assert line in run.text
+
+
+def test_run_hands_in_every_console_line_once() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        run = Run(region)
+        assert run.end() == EXIT_INSTALLED
+        lines = [line for body in region.heard(PROGRESS) for line in body["log"]]
+        printed = [line.strip() for line in run.text.splitlines()][:-1]
+        assert [line.partition("] ")[2] for line in lines] == printed
+
+
+def test_run_without_a_task_ends_after_ten_reports() -> None:
+    with agent_region(has_task=False, retry_after=0.5) as region:
+        run = Run(region)
+        assert run.end() == EXIT_NO_TASK
+        assert len(region.heard(REPORT)) == 10
+        assert "lpmos task create" in run.text
+        assert len({body["agent_id"] for body in region.heard(REPORT)}) == 1
+
+
+def test_run_in_discovery_stays_until_there_is_a_task() -> None:
+    with agent_region(IMAGE, has_task=False, discovery=True, retry_after=0.1) as region:
+        run = Run(region)
+        region.wait_for(lambda: len(region.heard(REPORT)) > 10)
+        region.has_task = True
+        region.set("approved")
+        assert run.end() == EXIT_INSTALLED
+
+
+def test_report_answered_with_503_is_repeated_when_asked() -> None:
+    with agent_region() as region:
+        region.faults = [
+            Fault(REPORT, 503, {"Retry-After": "20"}, {"detail": "the store is away"})
+        ] * 3
+        region.report_action, region.reason = "stop", "no suitable disk"
+        run = Run(region)
+        assert run.end() == EXIT_STOPPED
+        times = [call.at_s for call in region.calls]
+        assert len(times) == 4
+        assert all(later - earlier >= 0.2 for earlier, later in zip(times, times[1:], strict=False))
+        assert "the store is away" in run.text
+        assert "no suitable disk" in run.text
+
+
+def test_report_without_an_answer_is_repeated() -> None:
+    with agent_region() as region:
+        region.faults = [Fault(REPORT, 0), Fault(REPORT, 500), Fault(REPORT, 429)]
+        region.report_action = "stop"
+        assert Run(region).end() == EXIT_STOPPED
+        assert len(region.heard(REPORT)) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 413, 422])
+def test_report_that_is_refused_ends_with_the_regions_text(status: int) -> None:
+    problem = {"detail": "bad", "errors": [{"field": "hardware.cpu", "message": "is missing"}]}
+    with agent_region() as region:
+        region.faults = [Fault(REPORT, status, {}, problem)]
+        run = Run(region)
+        assert run.end() == EXIT_FAILED
+        assert "hardware.cpu: is missing" in run.text
+
+
+@pytest.mark.parametrize("status", ["rejected", "cancelled", "failed", "completed"])
+def test_run_whose_task_ends_before_approval_stops(status: str) -> None:
+    with agent_region() as region:
+        run = Run(region)
+        region.wait_for(lambda: bool(region.heard(APPROVAL)))
+        region.set(status, "the wrong rack")
+        assert run.end() == EXIT_STOPPED
+        assert "the wrong rack" in run.text
+        assert region.heard(STATUS) == []
+
+
+def test_run_whose_task_is_gone_stops() -> None:
+    with agent_region() as region:
+        region.faults = [Fault(APPROVAL, 404, {}, {"detail": "no such task"})]
+        run = Run(region)
+        assert run.end() == EXIT_STOPPED
+        assert "no such task" in run.text
+
+
+def test_run_whose_install_another_agent_took_writes_nothing() -> None:
+    with agent_region(IMAGE, claimed_by="f" * 32) as region:
+        region.set("approved")
+        installs: list[Plan] = []
+        run = Run(region, ScriptedMachine(lambda plan, job: installs.append(plan)))
+        assert run.end() == EXIT_STOPPED
+        assert installs == []
+        assert region.heard(PROGRESS) == []
+
+
+def test_run_with_a_plan_it_does_not_know_reports_the_failure() -> None:
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault(APPROVAL, 200, {}, {"status": "approved", "plan": {"newer": 1}})]
+        run = Run(region)
+        assert run.end() == EXIT_FAILED
+        (failed,) = region.heard(STATUS)
+        assert failed["status"] == "failed"
+        assert "build-agent" in failed["error"]["hint"]
+
+
+def test_download_that_breaks_is_resumed_by_range() -> None:
+    with agent_region(IMAGE, break_after=[1_000_000, 0, 500_000]) as region:
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+        ranges = [call.range for call in region.calls if call.path.startswith("/boot")]
+        assert ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_download_from_a_server_without_ranges_skips_what_it_has() -> None:
+    with agent_region(IMAGE, break_after=[1_000_000], ignore_range=True) as region:
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+
+
+def test_download_answered_with_503_waits() -> None:
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault("/boot/images", 503, {"Retry-After": "1"})] * 2
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+
+
+@pytest.mark.parametrize(
+    ("served", "reason"),
+    [
+        (IMAGE[:-1] + b"x", "sha256"),
+        (IMAGE[:-1], "the plan says"),
+        (IMAGE + b"x", "the plan says"),
+    ],
+)
+def test_download_of_another_image_fails_and_never_completes(served: bytes, reason: str) -> None:
+    with agent_region(IMAGE) as region:
+        region.image = served
+        region.set("approved")
+        assert Run(region).end() == EXIT_FAILED
+        assert region.status == "failed"
+        failed = region.heard(STATUS)[-1]
+        assert reason in failed["message"]
+        assert "image verify" in failed["error"]["hint"]
+        assert 20 <= failed["progress"] <= 60
+        assert all(body["percentage"] < 100 for body in region.heard(PROGRESS))
+
+
+def test_download_of_a_missing_image_fails() -> None:
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault("/boot/images", 404)]
+        region.set("approved")
+        assert Run(region).end() == EXIT_FAILED
+        assert "404" in region.heard(STATUS)[-1]["message"]
+
+
+def test_cancel_in_the_middle_ends_the_install_and_nothing_more_is_said() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        run = Run(region, speed_mbit=8)  # the download alone would take 3 s
+        region.wait_for(lambda: any(b["percentage"] > 20 for b in region.heard(PROGRESS)))
+        region.set("cancelled")
+        assert run.end() == EXIT_STOPPED
+        assert "cancelled" in run.text
+        assert region.status == "cancelled"
+        assert [body["status"] for body in region.heard(STATUS)] == ["installing"]
+
+
+def test_install_that_fails_is_reported_with_command_output_and_log() -> None:
+    def fail(plan: Plan, job: Job) -> None:
+        job.at("partitioning", 10, "making file systems")
+        raise InstallError("mkfs failed", command="mkfs x", output="I/O error", hint="replace it")
+
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        run = Run(region, ScriptedMachine(fail))
+        assert run.end() == EXIT_FAILED
+        failed = region.heard(STATUS)[-1]
+        assert failed["error"] == {"command": "mkfs x", "output": "I/O error", "hint": "replace it"}
+        assert failed["progress"] == 10
+        lines = [line for body in region.heard(PROGRESS) for line in body["log"]]
+        assert any("making file systems" in line for line in lines)
+
+
+def test_install_that_meets_a_defect_is_reported_with_its_trace() -> None:
+    def fail(plan: Plan, job: Job) -> None:
+        raise ZeroDivisionError("by me")
+
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        assert Run(region, ScriptedMachine(fail)).end() == EXIT_FAILED
+        failed = region.heard(STATUS)[-1]
+        assert "ZeroDivisionError: by me" in failed["message"]
+        assert "Traceback" in failed["error"]["output"]
+
+
+def test_region_that_restarts_during_the_install_hears_the_end() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        run = Run(region, speed_mbit=24)
+        region.wait_for(lambda: any(b["percentage"] > 20 for b in region.heard(PROGRESS)))
+        region.stop()
+        assert threading.Event().wait(0.2) is False
+        region.start()
+        assert run.end() == EXIT_INSTALLED
+        assert region.status == "completed"
+
+
+def test_last_progress_whose_answer_was_lost_counts_when_it_was_written() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+
+        def lose(body: dict[str, Any]) -> None:
+            if body["percentage"] == 100 and region.status == "installing":
+                region.status = "completed"
+                region.faults.append(Fault(PROGRESS, 0))
+
+        region.on_progress = lose
+        run = Run(region)
+        assert run.end() == EXIT_INSTALLED
+
+
+def test_progress_of_a_slow_region_never_slows_the_install() -> None:
+    release = threading.Event()
+
+    def install(plan: Plan, job: Job) -> None:
+        for number in range(1000):
+            job.report(Progress("downloading", 20 + number / 100, str(number)))
+        release.set()
+
+    with agent_region(IMAGE) as region:
+        region.on_progress = lambda _: release.wait(SOON_S) and None
+        region.set("approved")
+        assert Run(region, ScriptedMachine(install)).end() == EXIT_INSTALLED
+        assert len(region.heard(PROGRESS)) < 10
+
+
+def test_several_simulated_agents_run_in_one_process() -> None:
+    with agent_region(IMAGE) as one, agent_region(IMAGE) as two:
+        one.set("approved")
+        two.set("approved")
+        runs = [Run(one), Run(two)]
+        assert [run.end() for run in runs] == [EXIT_INSTALLED] * 2
+
+
+def test_simulated_machine_is_the_same_for_the_same_serial() -> None:
+    def made(sn: str) -> Inventory:
+        return SimulatedMachine(Options("http://r", sn, MAC, simulate=True)).inventory()
+
+    ours = made("SIM-1") | {"collected_at": ""}
+    assert ours == made("SIM-1") | {"collected_at": ""}
+    assert ours != made("SIM-2") | {"collected_at": ""}
+
+
+def _agent(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lpmos.agent", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_agent_as_a_program_installs_and_exits_0() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        ended = _agent(
+            "--simulate", "--sn", "SIM-9", environment={"REGIONAL_CLIENT_URL": region.url}
+        )
+        assert ended.returncode == EXIT_INSTALLED, ended.stdout + ended.stderr
+        assert "[4/4] Installing..." in ended.stdout
+        assert ended.stderr == ""
+
+
+def test_agent_as_a_program_without_a_region_says_how_to_name_one() -> None:
+    ended = _agent("--simulate")
+    assert ended.returncode == EXIT_BAD_OPTIONS
+    assert "--regional-url" in ended.stdout
+
+
+def test_agent_package_needs_only_the_standard_library(tmp_path: Path) -> None:
+    source = Path(__file__).parents[3] / "src/lpmos"
+    target = tmp_path / "lpmos"
+    target.mkdir()
+    (target / "__init__.py").symlink_to(source / "__init__.py")
+    (target / "agent").symlink_to(source / "agent")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import lpmos.agent.__main__"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], check=True, timeout=60)

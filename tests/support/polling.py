@@ -1,0 +1,15 @@
+"""Waiting for a condition that nothing announces, with a bound."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+POLL_S = 0.02
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
+    """Ask again and again until `condition` holds; raises TimeoutError after `timeout_s`."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(POLL_S)

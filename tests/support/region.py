@@ -1,0 +1,269 @@
+"""A whole region on a free port of this machine, over the embedded store, for tests."""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from lpmos.core.agents import Agents
+from lpmos.core.clock import utc_now
+from lpmos.core.fleet import Fleet
+from lpmos.core.tasks import Tasks
+from lpmos.images.agent_manifest import AgentFile, AgentManifest
+from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.model.bootplan import UnknownMachines
+from lpmos.model.diskplan import GIB
+from lpmos.model.image import ImageManifest
+from lpmos.model.task import Task
+from lpmos.region.health import FRESH_S
+from lpmos.region.service import Region
+from lpmos.region.settings import DhcpSettings, RegionSettings
+from lpmos.store import keys, records
+from lpmos.store.mirror import Mirror
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import MAC, NOW, make_inventory, make_spec
+from tests.support.faulty_store import FaultyStore
+
+START_TIMEOUT_S = 20.0
+AGENT_ID = "a" * 32
+OTHER_AGENT_ID = "b" * 32
+
+
+class RunningRegion:
+    """A region, its parts, and an agent's and an operator's calls."""
+
+    def __init__(
+        self,
+        region: Region,
+        store: FaultyStore,
+        fleet: Fleet,
+        catalog: Catalog,
+        http: aiohttp.ClientSession,
+        state_dir: Path,
+    ) -> None:
+        self.region = region
+        self.store = store
+        self.fleet = fleet
+        self.catalog = catalog
+        self.http = http
+        self.state_dir = state_dir
+        self.tasks = Tasks(store, fleet, utc_now)
+        self.url = region.base_url
+
+    async def create_task(self, **fields: Any) -> Task:
+        """A task that the region has prepared."""
+        task = await self.tasks.create(make_spec(**fields), by="admin")
+        return await self.task_in(task.task_id, "ready")
+
+    async def approved_task(self) -> Task:
+        """A task that was reported and approved, and whose approval the region knows."""
+        task = await self.create_task()
+        status, _ = await self.report()
+        assert status == 200
+        await self.task_in(task.task_id, "pending_approval")
+        await self.tasks.approve(task.task_id, by="admin", notes=None)
+        return await self.task_in(task.task_id, "approved")
+
+    async def installing_task(self) -> Task:
+        """A task that the agent run `AGENT_ID` installs."""
+        task = await self.approved_task()
+        status, body = await self.claim(task)
+        assert status == 200, body
+        return await self.task_in(task.task_id, "installing")
+
+    async def task_in(self, task_id: str, status: str) -> Task:
+        """The task, once the region knows it in this state."""
+        found: list[Task] = []
+
+        def there() -> bool:
+            task = self.fleet.task(task_id)
+            found[:] = [task] if task else []
+            return task is not None and task.status.value == status
+
+        await until(there, f"task {task_id} to be {status}")
+        return found[0]
+
+    async def stored_task(self, task: Task) -> Task:
+        """The task as it is in the store now."""
+        kv = await self.store.get(keys.task(task.idc, task.sn))
+        assert kv is not None
+        return records.decode(kv, Task)
+
+    async def report(self, **fields: Any) -> tuple[int, dict[str, Any]]:
+        """B1 of the machine with one blank disk."""
+        hardware = json.loads(msgspec.json.encode(make_inventory()))
+        body = {"mac_address": MAC, "sn": "SN-1", "agent_id": AGENT_ID, "hardware": hardware}
+        return await self.post("/api/v1/agent/report", {**body, **fields})
+
+    async def claim(self, task: Task, agent_id: str = AGENT_ID) -> tuple[int, dict[str, Any]]:
+        """B2 before the disk is touched."""
+        intent = task.intent or (await self.stored_task(task)).intent
+        return await self.post(
+            "/api/v1/agent/status",
+            {
+                "mac_address": MAC,
+                "task_id": task.task_id,
+                "agent_id": agent_id,
+                "status": "installing",
+                "intent_id": intent and intent.intent_id,
+                "progress": 0,
+                "message": "starting",
+            },
+        )
+
+    async def progress(
+        self, task: Task, stage: str, percentage: float, **fields: Any
+    ) -> tuple[int, dict[str, Any]]:
+        """B3."""
+        body = {
+            "mac_address": MAC,
+            "task_id": task.task_id,
+            "agent_id": AGENT_ID,
+            "stage": stage,
+            "percentage": percentage,
+        }
+        return await self.post("/api/v1/agent/progress", {**body, **fields})
+
+    async def post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a POST; bytes go as they are."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.http.post(self.url + path, data=io.BytesIO(data)) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a GET."""
+        async with self.http.get(self.url + path) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def fresh_health(self) -> tuple[int, dict[str, Any]]:
+        """`GET /health` when the answers of before are no longer good."""
+        await asyncio.sleep(FRESH_S)
+        return await self.get("/health")
+
+    async def text(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET."""
+        async with self.http.get(self.url + path) as answer:
+            return answer.status, await answer.text()
+
+
+@asynccontextmanager
+async def running(
+    directory: Path,
+    *,
+    dhcp: DhcpSettings | None = None,
+    address: str = "127.0.0.1",
+    unknown: UnknownMachines = UnknownMachines.DISCOVER,
+    images: bool = True,
+) -> AsyncIterator[RunningRegion]:
+    """Region dc1 with the images of `fill`, until the block ends."""
+    directory.mkdir(exist_ok=True)
+    state_dir = directory / "state"
+    catalog = Catalog(directory / "images")
+    if images:
+        fill(catalog, directory)
+    embedded = await SqliteStore.open(directory / "store.db")
+    store = FaultyStore(embedded)
+    mirrors = [Mirror(store, keys.idc_prefix("dc1")), Mirror(store, "/os/region/dc1/")]
+    fleet = Fleet(*mirrors)
+    settings = RegionSettings(
+        idc="dc1",
+        address=address,
+        state_dir=state_dir,
+        identity="test",
+        version="0.1.0",
+        api_host=address,
+        api_port=0,
+        dhcp=dhcp,
+    )
+    region = Region(
+        settings,
+        store=store,
+        fleet=fleet,
+        agents=Agents(store, fleet, utc_now, idc="dc1", unknown=unknown),
+        catalog=catalog,
+        clock=utc_now,
+    )
+    try:
+        async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
+            tasks = [services.create_task(mirror.run()) for mirror in mirrors]
+            tasks.append(services.create_task(region.run()))
+            await until(region.ready.is_set, "the region to be ready", START_TIMEOUT_S)
+            if images:
+                await until(lambda: bool(fleet.region("dc1").capabilities), "capabilities")
+            yield RunningRegion(region, store, fleet, catalog, http, state_dir)
+            for task in tasks:
+                task.cancel()
+    finally:
+        await store.close()
+
+
+def fill(catalog: Catalog, directory: Path) -> ImageManifest:
+    """An image of Debian 12 of some 300 kB, and an agent of two small files."""
+    archive = directory / "root.tar.zst"
+    archive.write_bytes(b"".join(number.to_bytes(3, "big") for number in range(100_000)))
+    manifest = catalog.add(
+        ImageFields(
+            name="debian-12",
+            family="debian",
+            os_type="debian",
+            os_version="12",
+            unpacked_bytes=GIB,
+        ),
+        archive,
+    )
+    put_agent(catalog, directory)
+    return manifest
+
+
+def put_agent(catalog: Catalog, directory: Path) -> None:
+    """A boot agent whose files are text."""
+    kernel, initramfs = directory / "vmlinuz", directory / "initramfs"
+    kernel.write_bytes(b"a kernel\n" * 100)
+    initramfs.write_bytes(b"an initramfs\n" * 1000)
+    catalog.put_agent(
+        AgentManifest(
+            version="0.1.0",
+            recipe="0" * 64,
+            architecture="x86_64",
+            kernel_version="6.1",
+            compression="zstd",
+            built_at=NOW,
+            kernel=_file(kernel),
+            initramfs=_file(initramfs),
+            payload_bytes=1,
+            parts=(),
+            modules=0,
+            unknown_modules=(),
+            modules_wanting_firmware=(),
+            packages=(),
+        ),
+        kernel,
+        initramfs,
+    )
+
+
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 15.0
+) -> None:
+    """Wait until `condition` holds; an AssertionError says what did not come."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                held = condition()
+                if held if isinstance(held, bool) else await held:
+                    return
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"waited {timeout_s} s in vain for {what}") from None
+
+
+def _file(path: Path) -> AgentFile:
+    content = path.read_bytes()
+    return AgentFile(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))

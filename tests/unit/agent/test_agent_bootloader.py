@@ -1,0 +1,203 @@
+"""GRUB's configuration, the firmware's boot order, and the commands that install both."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpmos.agent.bootloader import BootLoader
+from lpmos.agent.commands import Output
+from lpmos.agent.console import Console
+from lpmos.agent.disk import Formatted
+from lpmos.agent.efiboot import BootEntries, FirmwareBoot, parse_entries, wanted_order
+from lpmos.agent.errors import InstallError
+from lpmos.agent.grubcfg import grub_config, kernels, newest_first
+from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.mounts import Mounts
+from tests.support.agent_commands import RecordingCommands
+
+LISTING = (
+    "BootCurrent: 0003\nTimeout: 0 seconds\nBootOrder: 0000,0003,0004\n"
+    "Boot0000* UiApp\tFvVol(7cb8bdc9)/FvFile(462caa21)\n"
+    "Boot0003* UEFI PXEv4 (MAC:525400780000)\tPciRoot(0x0)\n"
+    "Boot0004  UEFI Misc Device\n"
+)
+DISK = Formatted("/dev/vda", "/dev/vda3", "r-uuid", "/dev/vda2", "ABCD-1234", 2)
+
+
+def test_newest_first_compares_numbers_as_numbers() -> None:
+    assert newest_first(["6.9.0-1", "6.10.0-1", "6.1.0-21", "6.1.0-9"]) == [
+        "6.10.0-1", "6.9.0-1", "6.1.0-21", "6.1.0-9",
+    ]  # fmt: skip
+
+
+@given(st.lists(st.text(max_size=12), max_size=6))
+def test_newest_first_of_any_names_keeps_them_all(names: list[str]) -> None:
+    assert sorted(newest_first(names)) == sorted(names)
+
+
+def test_kernels_find_the_initrd_in_every_distributions_naming(tmp_path: Path) -> None:
+    for name in (
+        "vmlinuz-6.1.0-21-amd64", "initrd.img-6.1.0-21-amd64",
+        "vmlinuz-5.14.0-427.el9", "initramfs-5.14.0-427.el9.img",
+        "vmlinuz-4.0-lonely",
+    ):  # fmt: skip
+        (tmp_path / name).touch()
+    assert kernels(tmp_path) == [
+        ("vmlinuz-6.1.0-21-amd64", "initrd.img-6.1.0-21-amd64"),
+        ("vmlinuz-5.14.0-427.el9", "initramfs-5.14.0-427.el9.img"),
+        ("vmlinuz-4.0-lonely", None),
+    ]
+
+
+def test_kernels_of_an_image_without_one_says_what_to_build(tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as failure:
+        kernels(tmp_path)
+    assert "kernel package" in failure.value.hint
+
+
+def test_grub_config_boots_the_newest_kernel_with_a_serial_console() -> None:
+    assert grub_config(
+        "debian-12's",
+        "r-uuid",
+        "console=tty0 console=ttyS1,115200n8",
+        [("vmlinuz-6.1", "initrd.img-6.1")],
+    ) == (
+        "# Written by LPMOS at installation; update-grub replaces it when the kernel changes.\n"
+        "serial --unit=1 --speed=115200\n"
+        "terminal_input console serial\n"
+        "terminal_output console serial\n"
+        "set default=0\n"
+        "set timeout=1\n"
+        'if [ "$grub_platform" = "efi" ]; then\n'
+        "  insmod all_video\n"
+        "  set gfxpayload=keep\n"
+        "fi\n"
+        "insmod part_gpt\n"
+        "insmod ext2\n"
+        "search --no-floppy --fs-uuid --set=root r-uuid\n"
+        "menuentry 'debian-12s, Linux 6.1' {\n"
+        "  linux /boot/vmlinuz-6.1 root=UUID=r-uuid ro console=tty0 console=ttyS1,115200n8\n"
+        "  initrd /boot/initrd.img-6.1\n"
+        "}\n"
+    )
+
+
+def test_grub_config_without_a_serial_console_leaves_the_terminal_alone() -> None:
+    config = grub_config("d", "u", "", [("vmlinuz-6.1", None)])
+    assert "serial" not in config
+    assert "initrd" not in config
+    assert "linux /boot/vmlinuz-6.1 root=UUID=u ro\n" in config
+
+
+def test_parse_entries_reads_order_labels_and_current() -> None:
+    assert parse_entries(LISTING) == BootEntries(
+        "0003",
+        ("0000", "0003", "0004"),
+        {"0000": "UiApp", "0003": "UEFI PXEv4 (MAC:525400780000)", "0004": "UEFI Misc Device"},
+    )
+
+
+@given(st.text(max_size=200))
+def test_parse_entries_of_any_text_raises_nothing(text: str) -> None:
+    assert parse_entries(text)
+
+
+numbers = st.integers(0, 9).map(lambda n: f"{n:04X}")
+
+
+@given(st.none() | numbers, st.lists(numbers, unique=True), numbers)
+def test_wanted_order_puts_the_network_first_and_loses_nothing(
+    current: str | None, order: list[str], installed: str
+) -> None:
+    found = wanted_order(BootEntries(current, tuple(order), {}), installed)
+    assert len(set(found)) == len(found)
+    assert set(found) == {*order, installed, *([current] if current else [])}
+    expected = [current, installed] if current not in (None, installed) else [installed]
+    assert list(found[: len(expected)]) == expected
+    rest = [entry for entry in order if entry not in expected]
+    assert list(found[len(expected) :]) == rest
+
+
+def _firmware(commands: RecordingCommands, console: Console, root: Path) -> None:
+    mounts = Mounts(commands, console)
+    FirmwareBoot(commands, console, root / "efivars").set_entry(
+        mounts, "lpmos", "/dev/vda", 2, "\\EFI\\lpmos\\grubx64.efi"
+    )
+
+
+def test_set_entry_replaces_old_ones_of_the_same_name(tmp_path: Path) -> None:
+    commands = RecordingCommands()
+    after = LISTING.replace("BootOrder: ", "BootOrder: 0007,") + "Boot0007* lpmos\tHD(2,GPT)\n"
+    listings = iter((LISTING + "Boot0002* lpmos\nBoot0005* lpmos2\n", after))
+    commands.on("^efibootmgr$", lambda _: Output(0, next(listings)))
+    _firmware(commands, Console(io.StringIO()), tmp_path)
+    assert [line for line in commands.ran if not line.startswith("mount")] == [
+        "efibootmgr",
+        "efibootmgr --quiet -b 0002 -B",
+        "efibootmgr --quiet --create --disk /dev/vda --part 2 --label lpmos"
+        " --loader \\EFI\\lpmos\\grubx64.efi",
+        "efibootmgr",
+        "efibootmgr --quiet --bootorder 0003,0007,0000,0004",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer"),
+    [
+        ("--create", Output(1, "Could not prepare Boot variable: No space left on device")),
+        ("^efibootmgr$", Output(0, "")),
+        ("^mount|^efibootmgr$", Output(2, "EFI variables are not supported on this system.")),
+    ],
+)
+def test_set_entry_refused_by_the_firmware_is_a_warning(
+    pattern: str, answer: Output, tmp_path: Path
+) -> None:
+    commands, console = RecordingCommands(), Console(io.StringIO())
+    commands.on(pattern, answer)
+    _firmware(commands, console, tmp_path)
+    assert console.batch()[1][-1].startswith("[WARN] the boot entry could not be set")
+
+
+def test_boot_loader_prepares_the_chroot_and_installs_for_both_firmwares(tmp_path: Path) -> None:
+    commands, console = RecordingCommands(), Console(io.StringIO())
+    root, by_uuid = tmp_path / "root", tmp_path / "dev/disk/by-uuid"
+    with Mounts(commands, console) as mounts:
+        loader = BootLoader(commands, console, mounts, root, DISK, tree=Tree(tmp_path))
+        loader.prepare()
+        loader.install_bios()
+        loader.install_uefi()
+    assert (by_uuid / "r-uuid").readlink() == Path("/dev/vda3")
+    assert (by_uuid / "ABCD-1234").readlink() == Path("/dev/vda2")
+    assert commands.ran == [
+        f"mount --bind /dev {root}/dev",
+        f"mount --bind /sys {root}/sys",
+        f"mount --bind /run {root}/run",
+        f"mount -t proc proc {root}/proc",
+        f"chroot {root} grub-install --target=i386-pc /dev/vda",
+        f"chroot {root} grub-install --target=x86_64-efi --efi-directory=/boot/efi"
+        " --no-nvram --removable",
+        f"umount {root}/proc",
+        f"umount {root}/run",
+        f"umount {root}/sys",
+        f"umount {root}/dev",
+    ]
+
+
+def test_boot_loader_without_a_loader_file_fails(tmp_path: Path) -> None:
+    commands, console = RecordingCommands(), Console(io.StringIO())
+    loader = BootLoader(
+        commands, console, Mounts(commands, console), tmp_path, DISK, tree=Tree(tmp_path)
+    )
+    with pytest.raises(InstallError, match="no loader"):
+        loader.set_firmware_entry("lpmos")
+
+
+def test_mounts_that_stay_busy_are_detached(tmp_path: Path) -> None:
+    commands, console = RecordingCommands(), Console(io.StringIO())
+    commands.on("^umount /", Output(32, "target is busy"))
+    with Mounts(commands, console) as mounts:
+        mounts.mount("/dev/vda3", tmp_path / "a", "-t", "ext4")
+    assert commands.ran[-1] == f"umount -l {tmp_path}/a"
