@@ -1,11 +1,12 @@
 """A whole control plane on a free port of this machine, over the embedded store, for tests."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from lpmos.control.app import create_app
 from lpmos.control.auth import TokenSigner
@@ -22,14 +23,15 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_capabilities
 
 KEY = b"0123456789abcdef0123456789abcdef"
-START_TIMEOUT_S = 20.0
+TIMEOUT_S = 20.0
 
 
 class RunningControlPlane:
     """What a test may ask of it, and a region's and an agent's part done directly."""
 
-    def __init__(self, store: Store, fleet: Fleet, port: int, scheme: str) -> None:
+    def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, port: int, scheme: str) -> None:
         self.store = store
+        self._mirror = mirror
         self.fleet = fleet
         self.port = port
         self.host = f"127.0.0.1:{port}"
@@ -45,17 +47,20 @@ class RunningControlPlane:
 
     async def offer_debian(self, idc: str = "dc1") -> None:
         """Make a region known that offers Debian 12."""
-        await self.store.put(keys.capabilities(idc), records.encode(make_capabilities(idc)))
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while self.fleet.region(idc).capabilities is None:
-                await asyncio.sleep(0.01)
+        await self._put(keys.capabilities(idc), make_capabilities(idc))
 
     async def put_task(self, task: Task) -> None:
         """Put a task into the store as it is, and wait until it is seen."""
-        await self.store.put(keys.task(task.idc, task.sn), records.encode(task))
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while self.fleet.task(task.task_id) != task:
-                await asyncio.sleep(0.01)
+        await self._put(keys.task(task.idc, task.sn), task)
+
+    async def seen(self, task: Task) -> None:
+        """Wait until the fleet shows the task as it is here."""
+        await self.fleet.wait_for_task(task.task_id, lambda now: now == task, TIMEOUT_S)
+
+    async def _put(self, key: str, document: msgspec.Struct) -> None:
+        revision = await self.store.put(key, records.encode(document))
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._mirror.wait_for(revision)
 
 
 @asynccontextmanager
@@ -73,29 +78,36 @@ async def running(
         clock=utc_now,
     )
     (listener,) = listen(f"127.0.0.1:{port}")
-    bound: socket.socket = listener
-    number = bound.getsockname()[1]
+    number = listener.getsockname()[1]
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as services:
         tasks = [
             services.create_task(mirror.run()),
             services.create_task(serve(app, addresses=[listener], tls=tls, ready=ready)),
         ]
-        async with asyncio.timeout(START_TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await ready.wait()
             await mirror.wait_ready()
-        yield RunningControlPlane(store, fleet, number, "https" if tls else "http")
+        yield RunningControlPlane(store, mirror, fleet, number, "https" if tls else "http")
         for task in tasks:
             task.cancel()
 
 
 @asynccontextmanager
-async def running_with_debian(directory: Path) -> AsyncIterator[RunningControlPlane]:
+async def running_with_debian(
+    directory: Path, *, tls: TlsFiles | None = None
+) -> AsyncIterator[RunningControlPlane]:
     """A control plane over a new embedded store, with region dc1 that offers Debian 12."""
+    async with open_store(directory) as store, running(store, tls=tls) as control_plane:
+        await control_plane.offer_debian()
+        yield control_plane
+
+
+@asynccontextmanager
+async def open_store(directory: Path) -> AsyncIterator[SqliteStore]:
+    """An embedded store in `directory` until the block ends."""
     store = await SqliteStore.open(directory / "store.db")
     try:
-        async with running(store) as control_plane:
-            await control_plane.offer_debian()
-            yield control_plane
+        yield store
     finally:
         await store.close()

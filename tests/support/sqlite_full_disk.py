@@ -40,6 +40,10 @@ async def _snapshot_error(store: SqliteStore, path: Path) -> str:
     return "none"
 
 
+def _copies(directory: Path) -> list[str]:
+    return [path.name for path in directory.glob("copy*")]
+
+
 async def _report(directory: Path) -> dict[str, Any]:
     ballast = directory / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
@@ -57,7 +61,7 @@ async def _report(directory: Path) -> dict[str, Any]:
         "full": [full.healthy, *full.alarms],
         "kept": {kv.key: kv.mod_revision for kv in page.kvs},
         "snapshot": snapshot,
-        "left_behind": sorted(path.name for path in directory.glob("copy*")),
+        "left_behind": _copies(directory),
         "after": after,
         "healthy_after": (await store.status()).healthy,
         "watched": seen,

@@ -172,6 +172,9 @@ class Commands:
             os.close(read_fd)
             for process in processes:
                 _kill(process)
+                for pipe in (process.stdin, process.stdout):
+                    if pipe is not None:
+                        pipe.close()
                 process.wait(COMMAND_TIMEOUT_S)
                 self._release(process)
             raise

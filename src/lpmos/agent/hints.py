@@ -11,7 +11,7 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"",
-        r"No space left on device",
+        r"No space left on device|Wrote only \d+ of \d+ bytes",
         "The root disk is too small for this image: name a larger one in root_disk.",
     ),
     (

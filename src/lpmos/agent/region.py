@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from lpmos import __version__
-from lpmos.agent.errors import InstallError, NoAnswer
+from lpmos.agent.errors import AgentError, InstallError, NoAnswer
 
 API = "/api/v1"
 ANSWER_TIMEOUT_S = 30.0
@@ -41,14 +41,23 @@ class Answer(NamedTuple):
         return "; ".join(part for part in parts if part) or f"HTTP status {self.status}"
 
 
+class Exchange(NamedTuple):
+    """One request's connection and response; which of them owns the socket is the server's choice."""
+
+    connection: http.client.HTTPConnection
+    response: http.client.HTTPResponse
+
+    def close(self) -> None:
+        """Close both."""
+        self.response.close()
+        self.connection.close()
+
+
 class Download:
     """The body of an image from some offset on; iterate to read it, close it always."""
 
-    def __init__(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, skip: int
-    ) -> None:
-        self._connection = connection
-        self._response = response
+    def __init__(self, exchange: Exchange, skip: int) -> None:
+        self._exchange = exchange
         self._skip = skip
 
     def __enter__(self) -> "Download":
@@ -60,7 +69,7 @@ class Download:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.close()
+        self._exchange.close()
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes, in pieces; ends where the region ended, be it early.
@@ -70,7 +79,7 @@ class Download:
         """
         while True:
             try:
-                data = self._response.read1(CHUNK_BYTES)
+                data = self._exchange.response.read1(CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as error:
                 raise NoAnswer(_named(error)) from error
             if not data:
@@ -103,14 +112,14 @@ class Region:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json"} if data is not None else {}
-        connection = self._connection(timeout_s)
         try:
-            response = self._request(connection, method, API + path, data, headers)
-            return _answer(response)
+            exchange = self._request(method, API + path, data, headers, timeout_s)
+            try:
+                return _answer(exchange.response)
+            finally:
+                exchange.close()
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(_named(error)) from error
-        finally:
-            connection.close()
 
     def download(self, path: str, offset: int, size_bytes: int) -> Download:
         """Open a file of `size_bytes` from `offset` on (RFC 9110, section 14).
@@ -120,17 +129,15 @@ class Region:
             InstallError: the file is not there, or has another size.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        connection = self._connection(ANSWER_TIMEOUT_S)
         try:
-            response = self._request(connection, "GET", path, None, headers)
-            skip = _checked_start(response, path, offset, size_bytes)
+            exchange = self._request("GET", path, None, headers, ANSWER_TIMEOUT_S)
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
             raise NoAnswer(_named(error)) from error
-        except Exception:
-            connection.close()
+        try:
+            return Download(exchange, _checked_start(exchange.response, path, offset, size_bytes))
+        except AgentError:
+            exchange.close()
             raise
-        return Download(connection, response, skip)
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         host = self._parts.hostname or ""
@@ -142,16 +149,16 @@ class Region:
         return kind(host, self._parts.port, timeout=timeout_s)
 
     def _request(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        data: bytes | None,
-        headers: dict[str, str],
-    ) -> http.client.HTTPResponse:
+        self, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout_s: float
+    ) -> Exchange:
         identity = {"User-Agent": f"lpmos-agent/{__version__}", "Connection": "close"}
-        connection.request(method, self._parts.path + path, data, identity | headers)
-        return connection.getresponse()
+        connection = self._connection(timeout_s)
+        try:
+            connection.request(method, self._parts.path + path, data, identity | headers)
+            return Exchange(connection, connection.getresponse())
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

@@ -141,12 +141,13 @@ def decode_body(body: bytes, kind: type[T]) -> T:
         InvalidInput: it is JSON of another shape.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError:
-        problems = field_problems(msgspec.json.decode(body), kind)
-        raise errors.InvalidInput(*problems[:FIELDS_NAMED]) from None
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError:
+            plain = msgspec.json.decode(body)
     except (RecursionError, UnicodeDecodeError) as error:
         raise msgspec.DecodeError(str(error)) from None
+    raise errors.InvalidInput(*field_problems(plain, kind)[:FIELDS_NAMED])
 
 
 def field_problems(value: object, kind: object, path: str = "") -> list[FieldProblem]:

@@ -112,7 +112,9 @@ def _build(
     contents = collect(root, scratch / "stage", kernel_version, modules, recipe.version)
     progress("compress", 0.3, f"compressing with zstd -{level}")
     shutil.copyfile(root / "boot" / f"vmlinuz-{kernel_version}", scratch / "vmlinuz")
-    compress(contents.entries(), scratch / "initramfs", level)
+    size_bytes = compress(contents.entries(), scratch / "initramfs", level)
+    progress("measure", 0.75, "measuring the agent with its interpreter")
+    payload = payload_bytes(contents, scratch, level)
     return AgentManifest(
         version=recipe.version,
         recipe=recipe.digest,
@@ -122,8 +124,8 @@ def _build(
         built_at=datetime.now(UTC),
         kernel=_describe(scratch / "vmlinuz"),
         initramfs=_describe(scratch / "initramfs"),
-        payload_bytes=payload_bytes(contents, scratch, level),
-        parts=part_sizes(contents, scratch, level, within(progress, 0.7, 1.0)),
+        payload_bytes=payload,
+        parts=part_sizes(contents, scratch, size_bytes, within(progress, 0.95, 1.0)),
         modules=len(modules.modules),
         unknown_modules=modules.unknown,
         modules_wanting_firmware=tuple(m.name for m in modules.modules if m.firmware),

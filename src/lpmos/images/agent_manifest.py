@@ -15,7 +15,7 @@ class AgentFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartSize(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the initramfs: `compressed_bytes` where it is compressed alone."""
+    """One part of the initramfs: `compressed_bytes` is its share of the whole file."""
 
     name: str
     why: str

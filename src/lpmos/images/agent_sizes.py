@@ -11,7 +11,8 @@ from lpmos.images.commands import feed
 from lpmos.images.contents import Contents
 from lpmos.images.progress import Progress
 
-_COMPRESS_TIMEOUT_S = 600.0
+_COMPRESS_TIMEOUT_S = 1200.0
+_MEASURING_LEVEL = 3
 
 
 def compress(entries: Mapping[str, cpio.Entry], output: Path, level: int) -> int:
@@ -28,23 +29,28 @@ def compress(entries: Mapping[str, cpio.Entry], output: Path, level: int) -> int
 
 
 def part_sizes(
-    contents: Contents, scratch: Path, level: int, progress: Progress
+    contents: Contents, scratch: Path, whole_bytes: int, progress: Progress
 ) -> tuple[PartSize, ...]:
-    """How large each part is where it is compressed alone; together they take a little less."""
-    sizes = []
+    """How large each part is, raw and as its share of the `whole_bytes` of the initramfs.
+
+    The shares are those that the parts have at a quick level, where they are compressed alone.
+    """
+    files = {part.name: contents.entries(part.name) for part in PARTS}
+    alone = {}
     for done, part in enumerate(PARTS):
         progress("measure", done / len(PARTS), f"measuring part {part.name}")
-        entries = contents.entries(part.name)
-        sizes.append(
-            PartSize(
-                name=part.name,
-                why=part.why,
-                files=sum(stat.S_ISREG(entry.mode) for entry in entries.values()),
-                raw_bytes=sum(len(piece) for piece in cpio.archive(entries)),
-                compressed_bytes=compress(entries, scratch / "measured", level),
-            )
+        alone[part.name] = compress(files[part.name], scratch / "measured", _MEASURING_LEVEL)
+    scale = whole_bytes / sum(alone.values())
+    return tuple(
+        PartSize(
+            name=part.name,
+            why=part.why,
+            files=sum(stat.S_ISREG(entry.mode) for entry in files[part.name].values()),
+            raw_bytes=sum(len(piece) for piece in cpio.archive(files[part.name])),
+            compressed_bytes=round(alone[part.name] * scale),
         )
-    return tuple(sizes)
+        for part in PARTS
+    )
 
 
 def payload_bytes(contents: Contents, scratch: Path, level: int) -> int:

@@ -180,7 +180,8 @@ def _greet(options: DemoOptions, console: Console, site: Site) -> None:
 def _show_failures(console: Console, site: Site, outcomes: Sequence[JourneyProgress]) -> None:
     for outcome in outcomes:
         if outcome.failed:
-            console.print(f"\n{outcome.name} failed: {outcome.failed}", markup=False)
+            text = f"\n{outcome.name} failed: {outcome.failed}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     if not all(outcome.up for outcome in outcomes):
         console.print(
             f"\nThe region's log is {site.log}; consoles and QEMU's words are beside it."

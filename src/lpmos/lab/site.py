@@ -1,8 +1,7 @@
 """One data center of the lab: `lpmos up` as a program, as an operator would start it.
 
 The listening socket of the API is made here and handed over, so the dashboard is on the host's
-loopback wherever the program itself runs. The site is up when the region is online and offers the
-OS that will be asked for.
+loopback wherever the program itself runs.
 """
 
 import asyncio
@@ -22,6 +21,8 @@ from lpmos.lab.rack import ADDRESS, BRIDGE
 IDC: Final = "dc1"
 START_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.1
+UP: Final = ("ok", "off")
+"""States of a service that keep nobody from installing."""
 LOG_LINES: Final = 20
 
 RACK_NETWORK: Final = (
@@ -152,22 +153,23 @@ class Site:
         return f"its log ({self.log}) ends with:\n{tail(self.log)}"
 
     async def wait_offered(self, os_type: str, os_version: str) -> RegionState:
-        """Wait until the region is online and offers this OS.
+        """Wait until the region is online, its services answer and it offers this OS.
 
         Raises:
-            WaitTimedOut: it does not within `START_TIMEOUT_S`.
+            WaitTimedOut: not so within `START_TIMEOUT_S`; the text says what is missing.
         """
+        missing = "there is no region"
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while True:
                     self.check()
                     for region in await self.api.regions():
-                        offers = {(os.os_type, os.os_version) for os in region.offered}
-                        if region.online and (os_type, os_version) in offers:
+                        missing = _missing(region, os_type, os_version)
+                        if not missing:
                             return region
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            text = f"the region did not offer {os_type} {os_version}; {self.report()}"
+            text = f"after {START_TIMEOUT_S:.0f} s {missing}; {self.report()}"
             raise WaitTimedOut(text) from None
 
     async def _wait_ready(self) -> None:
@@ -186,3 +188,15 @@ class Site:
                 if error.status not in (0, 503):
                     raise
             await asyncio.sleep(POLL_S)
+
+
+def _missing(region: RegionState, os_type: str, os_version: str) -> str:
+    """What a region lacks to install this OS; empty where it lacks nothing."""
+    if not region.online:
+        return f"{region.idc} is offline"
+    broken = [f"{name} {state}" for name, state in region.services.items() if state not in UP]
+    if broken:
+        return f"{region.idc} is not well: {', '.join(broken)}"
+    if all((os.os_type, os.os_version) != (os_type, os_version) for os in region.offered):
+        return f"{region.idc} does not offer {os_type} {os_version}"
+    return ""

@@ -111,6 +111,8 @@ def _process(dhcp: DhcpSettings) -> Iterator[Line]:
         "the kernel forgets who shall die with the region when a process changes its user"
         " (commit_creds in kernel/cred.c); the region takes the rights of root away instead",
     )
+    yield Line("group=root")
+    yield Line("group=root")
     yield Line(f"interface={dhcp.interface}", "this network and no other")
     yield Line("bind-interfaces")
 

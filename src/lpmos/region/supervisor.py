@@ -20,7 +20,8 @@ STEADY_S = 60.0
 """A child that lived so long is restarted at once; the pauses begin anew."""
 STOP_GRACE_S = 5.0
 LINE_LIMIT_BYTES = 8192
-CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service"
+CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service,+setgid"
+"""All that dnsmasq may have. It calls setgroups(2) whatever its group is, hence `setgid`."""
 
 
 class Dnsmasq:

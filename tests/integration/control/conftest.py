@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.control_plane import RunningControlPlane, running_with_debian
+from lpmos.store.sqlite import SqliteStore
+from tests.support.control_plane import RunningControlPlane, open_store, running_with_debian
 
 
 @pytest.fixture
@@ -14,6 +15,13 @@ async def control_plane(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
     """A control plane that knows region dc1, which offers Debian 12."""
     async with running_with_debian(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+async def tmp_store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """A new embedded store."""
+    async with open_store(tmp_path) as store:
+        yield store
 
 
 @pytest.fixture

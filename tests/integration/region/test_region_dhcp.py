@@ -130,8 +130,8 @@ async def test_dnsmasq_has_only_the_rights_it_needs(region: RunningRegion) -> No
     (pid,) = dnsmasq_pids(region.state_dir / "dnsmasq.conf")
     status = Path(f"/proc/{pid}/status").read_text()
     rights = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if ":\t" in line}
-    net_bind_service, net_admin, net_raw = 10, 12, 13
-    allowed = 1 << net_bind_service | 1 << net_admin | 1 << net_raw
+    setgid, net_bind_service, net_admin, net_raw = 6, 10, 12, 13
+    allowed = 1 << setgid | 1 << net_bind_service | 1 << net_admin | 1 << net_raw
     assert int(rights["CapBnd"], 16) == allowed
     assert int(rights["CapEff"], 16) & ~allowed == 0
     assert rights["NoNewPrivs"] == "1"

@@ -13,6 +13,7 @@ PREFIX = "/os/damage/"
 KEYS = 7
 WRITES = 150
 FIRST_REVISION = 1
+_RANDOM = random.SystemRandom()
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ async def test_sqlite_wal_cut_off_anywhere_gives_an_earlier_state(
 ) -> None:
     size = (files / "store.db-wal").stat().st_size
     seen = set()
-    for number, cut in enumerate([0, 1, 31, 33, *random.sample(range(size), 20)]):
+    for number, cut in enumerate([0, 1, 31, 33, *_RANDOM.sample(range(size), 20)]):
         copy = Path(shutil.copytree(files, tmp_path / f"cut{number}"))
         with (copy / "store.db-wal").open("r+b") as wal:
             wal.truncate(cut)
@@ -64,7 +65,7 @@ async def test_sqlite_wal_with_wrong_bytes_gives_an_earlier_state(
     files: Path, tmp_path: Path
 ) -> None:
     size = (files / "store.db-wal").stat().st_size
-    for number, place in enumerate(random.sample(range(size), 20)):
+    for number, place in enumerate(_RANDOM.sample(range(size), 20)):
         copy = Path(shutil.copytree(files, tmp_path / f"flip{number}"))
         with (copy / "store.db-wal").open("r+b") as wal:
             wal.seek(place)
@@ -94,8 +95,8 @@ async def test_sqlite_database_overwritten_anywhere_never_shows_an_error_of_sqli
     for number in range(25):
         copy = Path(shutil.copytree(files, tmp_path / f"over{number}"))
         with (copy / "store.db").open("r+b") as database:
-            database.seek(random.randrange(size))
-            database.write(random.randbytes(200))
+            database.seek(_RANDOM.randrange(size))
+            database.write(_RANDOM.randbytes(200))
         try:
             store = await SqliteStore.open(copy / "store.db")
         except StoreError:

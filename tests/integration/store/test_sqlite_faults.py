@@ -20,6 +20,7 @@ from tests.support.sqlite_writer import PREFIX, WRITERS
 KILLS = 25
 TTL_S = 2
 PROCESS_TIMEOUT_S = 60.0
+_RANDOM = random.SystemRandom()
 TREE = Path(__file__).parents[3]
 
 
@@ -60,7 +61,7 @@ async def test_sqlite_killed_at_random_keeps_every_acknowledged_write(tmp_path: 
     path, acknowledged = tmp_path / "store.db", dict[int, int]()
     revision = 0
     for _ in range(KILLS):
-        await _run_and_kill(path, random.randint(1, 1500), acknowledged)
+        await _run_and_kill(path, _RANDOM.randint(1, 1500), acknowledged)
         store = await SqliteStore.open(path)
         kvs = {kv.key: kv for kv in (await store.range(PREFIX)).kvs}
         for writer, number in acknowledged.items():

@@ -115,14 +115,20 @@ class Client:
         except asyncio.CancelledError:
             self.raise_if_closed(write=write)
             raise
-        return await self._send(endpoint, method, request, write=write)
+        return await self._send(endpoint, method, request, metadata=self.metadata, write=write)
 
     async def _send(
-        self, endpoint: Endpoint, method: Method, request: Any, *, write: bool = False
+        self,
+        endpoint: Endpoint,
+        method: Method,
+        request: Any,
+        *,
+        metadata: grpc.aio.Metadata,
+        write: bool = False,
     ) -> Any:
         try:
             return await endpoint.unary(method)(
-                request, timeout=ATTEMPT_TIMEOUT_S, metadata=self.metadata
+                request, timeout=ATTEMPT_TIMEOUT_S, metadata=metadata
             )
         except grpc.aio.AioRpcError as error:
             raise errors.from_call(error, write=write, where=endpoint.url) from error
@@ -145,7 +151,8 @@ class Client:
         self.raise_if_closed(write=False)
         await endpoint.connect(channel)
         if not endpoint.accepted:
-            status = await self._send(endpoint, wire.STATUS, wire.STATUS.request())
+            request = wire.STATUS.request()
+            status = await self._send(endpoint, wire.STATUS, request, metadata=self.metadata)
             check_version(status.version, endpoint.url)
             endpoint.accepted = True
         if self._credentials and not self._has_token:
@@ -171,7 +178,8 @@ class Client:
             request = wire.AUTHENTICATE.request(
                 name=credentials.user, password=credentials.password
             )
-            answer = await self._send(endpoint, wire.AUTHENTICATE, request)
+            # An old token would be judged before the password is.
+            answer = await self._send(endpoint, wire.AUTHENTICATE, request, metadata=_metadata())
             self.metadata = _metadata(answer.token)
             self._has_token = True
 

@@ -76,7 +76,11 @@ def token_refused(message: str) -> bool:
 
 
 def from_message(message: str, *, where: str) -> StoreError | None:
-    """The error that etcd's `message` names; None for one that is not known."""
+    """The error that etcd's `message` names; None for one that is not known.
+
+    The reason of a cancelled watch comes as `rpc error: code = … desc = <message>`.
+    """
+    message = message.rpartition(" desc = ")[2]
     if message == _COMPACTED:
         return Compacted(0)
     if kind := _BY_MESSAGE.get(message):

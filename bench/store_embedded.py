@@ -1,0 +1,120 @@
+"""The embedded store against bare SQLite doing the same durable work in the same run.
+
+    python bench/store_embedded.py
+
+The peer writes the same rows of a plain table in one thread, as many in each durable commit as
+there are tasks here. The ratio is what is left of its rate with revisions, history, compares,
+watches and the event loop on top.
+"""
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median, quantiles
+
+from lpmos.store.sqlite import SqliteStore
+
+WRITES = 20_000
+TASKS = (1, 64, 512)
+KEYS_PER_TASK = 20
+VALUE = b"x" * 500
+LATENCIES = 500
+
+Write = Callable[[str, int], Awaitable[int]]
+
+
+def bare_rate(directory: Path, group: int, writes: int) -> float:
+    """Rows a second into a plain table, `group` rows in each durable commit."""
+    connection = sqlite3.connect(directory / f"bare{group}.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB)")
+    keys = [b"/os/%d/%d" % (task, n) for n in range(KEYS_PER_TASK) for task in range(group)]
+    started = time.perf_counter()
+    for first in range(0, writes, group):
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(first, first + group):
+            row = (keys[number % len(keys)], VALUE)
+            connection.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", row)
+        connection.execute("COMMIT")
+    rate = writes / (time.perf_counter() - started)
+    connection.close()
+    return rate
+
+
+async def store_rate(write: Write, tasks: int, writes: int) -> float:
+    """Writes a second by so many tasks at once."""
+
+    async def one(task: int) -> None:
+        revisions = dict.fromkeys((f"/os/{task}/{n}" for n in range(KEYS_PER_TASK)), 0)
+        keys = list(revisions)
+        for number in range(writes // tasks):
+            key = keys[number % KEYS_PER_TASK]
+            revisions[key] = await write(key, revisions[key])
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for task in range(tasks):
+            group.create_task(one(task))
+    return writes / (time.perf_counter() - started)
+
+
+async def watch_latencies(store: SqliteStore) -> list[float]:
+    """Milliseconds from asking for a put to its event, which comes after the durable commit."""
+    revision = (await store.status()).revision
+    watch = store.watch("/os/watched", from_revision=revision + 1)
+    found = []
+    coming = asyncio.ensure_future(anext(watch))
+    for _ in range(LATENCIES):
+        await asyncio.sleep(0)
+        started = time.perf_counter()
+        writing = asyncio.create_task(store.put("/os/watched", VALUE))
+        await coming
+        found.append((time.perf_counter() - started) * 1000)
+        await writing
+        coming = asyncio.ensure_future(anext(watch))
+    coming.cancel()
+    await asyncio.gather(coming, return_exceptions=True)
+    return found
+
+
+async def measure(directory: Path) -> None:
+    """Print one line for each number of tasks, then the watch latency."""
+    print(f"{'tasks':>6} {'bare/s':>9} {'puts/s':>9} {'ratio':>6} {'cas/s':>9} {'ratio':>6}")
+    for tasks in TASKS:
+        writes = WRITES if tasks > 1 else WRITES // 10
+        writes -= writes % tasks
+        bare = await asyncio.to_thread(bare_rate, directory, tasks, writes)
+        rates = []
+        for kind in ("put", "cas"):
+            store = await SqliteStore.open(directory / f"{kind}{tasks}.db")
+            rates.append(await store_rate(_writes(store, kind), tasks, writes))
+            await store.close()
+        put, cas = rates
+        print(
+            f"{tasks:>6} {bare:>9.0f} {put:>9.0f} {put / bare:>6.2f} {cas:>9.0f} {cas / bare:>6.2f}"
+        )
+    store = await SqliteStore.open(directory / "watch.db")
+    latencies = await watch_latencies(store)
+    await store.close()
+    print(f"put to watch event: p50 {median(latencies):.2f} ms, ", end="")
+    print(f"p99 {quantiles(latencies, n=100)[98]:.2f} ms")
+
+
+def _writes(store: SqliteStore, kind: str) -> Write:
+    if kind == "cas":
+        return lambda key, revision: store.cas(key, revision, VALUE)
+    return lambda key, _: store.put(key, VALUE)
+
+
+def main() -> None:
+    """Measure in a directory that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
+        asyncio.run(measure(Path(directory)))
+
+
+if __name__ == "__main__":
+    main()

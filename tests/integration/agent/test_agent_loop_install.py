@@ -1,0 +1,249 @@
+"""A real install of a tiny system onto a loop device: real sfdisk, mkfs, mount, zstd and tar.
+
+GRUB and the EFI system partition are left out: the tiny system has no GRUB, and the kernel that
+runs the tests need not know FAT. The e2e tests install both in virtual machines.
+"""
+
+import hashlib
+import io
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lpmos.agent.commands import COMMAND_TIMEOUT_S, Commands
+from lpmos.agent.console import Console
+from lpmos.agent.errors import CommandFailed, InstallError, Stopped
+from lpmos.agent.installer import Installer, Job
+from lpmos.agent.inventory.disks import blkid_probe, read_disks
+from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.pace import Pace
+from lpmos.agent.plan import Plan, parse_plan
+from lpmos.agent.region import Region
+from lpmos.agent.reporter import Progress
+from lpmos.agent.stop import Stop
+from lpmos.model.diskplan import DiskPlan, Partition
+from lpmos.model.installplan import PlannedFile
+from tests.support.agent_region import AgentRegion, agent_region, plan_document, plan_for
+
+NONE_LEFT_OUT = re.compile(r"(?!)")
+DISK_BYTES = 256 << 20
+
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
+
+
+class CommandsWithoutGrub(Commands):
+    """All programs are real but those that the tiny system does not have."""
+
+    def run(
+        self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> str:
+        if argv[0] == "chroot":
+            return ""
+        return super().run(argv, stdin=stdin, timeout_s=timeout_s)
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[str]:
+    """A blank disk as the kernel's name of a loop device."""
+    backing = tmp_path / "disk.img"
+    with backing.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    device = subprocess.check_output(
+        ["losetup", "--find", "--show", "--partscan", backing], text=True
+    ).strip()
+    try:
+        yield device.removeprefix("/dev/")
+    finally:
+        subprocess.run(["partx", "--delete", device], check=False, capture_output=True)
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> bytes:
+    """A root file system that is just enough to be configured."""
+    root = tmp_path / "image"
+    for name, content in {
+        "boot/vmlinuz-6.1.0-9": "kernel",
+        "boot/initrd.img-6.1.0-9": "initrd",
+        "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+        "usr/bin/tool": "#!/bin/sh\n",
+    }.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    os.chown(root / "usr/bin/tool", 1234, 4321)
+    (root / "usr/bin/tool").chmod(0o4755)
+    (root / "big").write_bytes(os.urandom(20_000_000))
+    (root / "bin").symlink_to("usr/bin")
+    archive = tmp_path / "image.tar.zst"
+    with archive.open("wb") as file:
+        tar = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
+        subprocess.run(["zstd", "-1", "-q", "-c"], stdin=tar.stdout, stdout=file, check=True)
+        assert tar.stdout is not None
+        tar.stdout.close()
+        assert tar.wait() == 0
+    return archive.read_bytes()
+
+
+class Install:
+    """One install from a region onto a loop device."""
+
+    def __init__(self, region: AgentRegion, name: str, target: Path) -> None:
+        self.stop = Stop()
+        self.reports: list[Progress] = []
+        self.stream = io.StringIO()
+        self.commands = CommandsWithoutGrub(self.stop, Console(self.stream).info)
+        self.target = target
+        job = Job(
+            Region(region.url),
+            Console(self.stream),
+            self.stop,
+            Pace(first_s=0.01, most_s=0.05),
+            self.reports.append,
+        )
+        self.installer = Installer(
+            self.commands, Tree(), job, target=target, not_disks=NONE_LEFT_OUT
+        )
+        self.plan = _plan(region.image, name)
+
+    def run(self) -> None:
+        self.installer.run(self.plan)
+
+
+def _plan(image: bytes, name: str) -> Plan:
+    disk = DiskPlan(
+        device=f"/dev/{name}",
+        size_bytes=DISK_BYTES,
+        partitions=(
+            Partition(number=1, role="bios_boot", size_bytes=1 << 20, filesystem=None),
+            Partition(number=2, role="root", size_bytes=None, filesystem="ext4"),
+        ),
+    )
+    files = (
+        PlannedFile(path="/etc/hostname", content="tiny\n"),
+        PlannedFile(path="/etc/fstab", content="UUID={{ROOT_UUID}} / ext4 defaults 0 1\n"),
+    )
+    return parse_plan(plan_document(plan_for(image, disk=disk, files=files)))
+
+
+def _mounts(name: str) -> list[str]:
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in mounts if f"/dev/{name}" in line]
+
+
+def _uuid(device: str) -> str:
+    return subprocess.check_output(
+        ["blkid", "-p", "-s", "UUID", "-o", "value", device], text=True
+    ).strip()
+
+
+def _contents(name: str) -> object:
+    commands = Commands(Stop(), lambda _: None)
+    disks = read_disks(Tree(), blkid_probe(commands), NONE_LEFT_OUT)
+    return next(disk["contents"] for disk in disks if disk["device"] == f"/dev/{name}")
+
+
+def test_install_onto_a_blank_disk_is_whole(loop: str, image: bytes, tmp_path: Path) -> None:
+    assert _contents(loop) == []
+    with agent_region(image, break_after=[1_000_000]) as region:
+        install = Install(region, loop, tmp_path / "target")
+        install.run()
+    assert _mounts(loop) == []
+    assert _contents(loop) == ["gpt", "ext4"]
+    table = subprocess.check_output(["sfdisk", "--dump", f"/dev/{loop}"], text=True)
+    assert "21686148-6449-6E6F-744E-656564454649" in table
+    assert "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709" in table
+    subprocess.run(["e2fsck", "-fn", f"/dev/{loop}p2"], check=True, capture_output=True)
+    uuid = _uuid(f"/dev/{loop}p2")
+    check = tmp_path / "check"
+    check.mkdir()
+    subprocess.run(["mount", "-o", "ro", f"/dev/{loop}p2", check], check=True)
+    try:
+        big = (check / "big").read_bytes()
+        assert (
+            hashlib.sha256(big).digest()
+            == hashlib.sha256((tmp_path / "image/big").read_bytes()).digest()
+        )
+        tool = (check / "usr/bin/tool").stat()
+        assert (tool.st_uid, tool.st_gid, tool.st_mode & 0o7777) == (1234, 4321, 0o4755)
+        assert (check / "bin").readlink() == Path("usr/bin")
+        assert (check / "etc/hostname").read_text() == "tiny\n"
+        assert (check / "etc/fstab").read_text() == f"UUID={uuid} / ext4 defaults 0 1\n"
+        assert (check / "etc/machine-id").read_bytes() == b""
+        assert f"root=UUID={uuid}" in (check / "boot/grub/grub.cfg").read_text()
+    finally:
+        subprocess.run(["umount", check], check=True)
+        Path(f"/dev/disk/by-uuid/{uuid}").unlink(missing_ok=True)
+
+
+def test_install_over_an_old_system_replaces_it(loop: str, image: bytes, tmp_path: Path) -> None:
+    with agent_region(image) as region:
+        Install(region, loop, tmp_path / "target").run()
+        first = _uuid(f"/dev/{loop}p2")
+        Install(region, loop, tmp_path / "target").run()
+    second = _uuid(f"/dev/{loop}p2")
+    assert first != second
+    for uuid in (first, second):
+        Path(f"/dev/disk/by-uuid/{uuid}").unlink(missing_ok=True)
+
+
+def test_install_of_a_damaged_image_leaves_a_blank_unmounted_disk(
+    loop: str, image: bytes, tmp_path: Path
+) -> None:
+    with agent_region(image) as region:
+        install = Install(region, loop, tmp_path / "target")
+        region.image = image[:5_000_000] + bytes([image[5_000_000] ^ 1]) + image[5_000_001:]
+        with pytest.raises(InstallError) as failure:
+            install.run()
+    assert "damaged" in str(failure.value) + failure.value.hint
+    assert _mounts(loop) == []
+    assert _contents(loop) == []
+
+
+def test_install_of_a_too_large_image_says_so(loop: str, tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    source.mkdir()
+    with (source / "file").open("wb") as file:
+        for _ in range(300):
+            file.write(os.urandom(1024) * 1024)
+    image = subprocess.check_output(["tar", "-C", source, "--zstd", "-c", "."])
+    with agent_region(image) as region:
+        install = Install(region, loop, tmp_path / "target")
+        with pytest.raises(CommandFailed) as failure:
+            install.run()
+    assert failure.value.output.startswith("tar: ")
+    assert "too small" in failure.value.hint
+    assert _mounts(loop) == []
+
+
+def test_install_that_is_cancelled_during_the_download_ends_at_once(
+    loop: str, image: bytes, tmp_path: Path
+) -> None:
+    with agent_region(image, break_after=[2_000_000] * 1000) as region:
+        install = Install(region, loop, tmp_path / "target")
+        region.on_download = lambda: install.stop.set("cancelled") if install.reports else None
+        began_s = time.monotonic()
+        with pytest.raises(Stopped, match="cancelled"):
+            install.run()
+    assert time.monotonic() - began_s < 30
+    assert _mounts(loop) == []
+
+
+def test_install_onto_a_mounted_disk_is_refused(loop: str, image: bytes, tmp_path: Path) -> None:
+    with agent_region(image) as region:
+        Install(region, loop, tmp_path / "target").run()
+        where = tmp_path / "mounted"
+        where.mkdir()
+        subprocess.run(["mount", f"/dev/{loop}p2", where], check=True)
+        try:
+            with pytest.raises(InstallError, match="is mounted at"):
+                Install(region, loop, tmp_path / "target").run()
+            assert (where / "etc/hostname").read_text() == "tiny\n"
+        finally:
+            subprocess.run(["umount", where], check=True)

@@ -1,0 +1,193 @@
+"""Nothing is open without a token, and a cookie is good only for our own pages."""
+
+import base64
+import json
+import time
+from datetime import timedelta
+
+import httpx
+import jwt
+import pytest
+
+from lpmos.control.access import COOKIE
+from lpmos.control.auth import TokenSigner
+from lpmos.core.clock import utc_now
+from lpmos.model.lifecycle import Status
+from tests.support.builders import make_task
+from tests.support.control_plane import KEY, RunningControlPlane
+
+CLOSED = [
+    ("GET", "/api/v1/tasks"),
+    ("POST", "/api/v1/tasks"),
+    ("GET", "/api/v1/tasks/x"),
+    ("DELETE", "/api/v1/tasks/x"),
+    ("PUT", "/api/v1/tasks/x/approve"),
+    ("PUT", "/api/v1/tasks/x/reject"),
+    ("GET", "/api/v1/regions"),
+    ("GET", "/api/v1/session"),
+    ("GET", "/metrics"),
+    ("GET", "/schema"),
+    ("GET", "/schema/openapi.json"),
+]
+OPEN = ["/health", "/health/live", "/health/ready", "/login", "/static/lpmos.css"]
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+async def test_call_without_a_token_is_unauthenticated(
+    anyone: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await anyone.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_what_needs_no_token_tells_nothing_of_the_fleet(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane, path: str
+) -> None:
+    await control_plane.put_task(make_task())
+    answer = await anyone.get(path)
+    assert answer.status_code == 200
+    assert "SN-1" not in answer.text
+    assert "dc1" not in answer.text
+
+
+async def test_every_described_call_is_closed_or_known_to_be_open(
+    api: httpx.AsyncClient, anyone: httpx.AsyncClient
+) -> None:
+    paths = (await api.get("/schema/openapi.json")).json()["paths"]
+    for path, item in paths.items():
+        if path in OPEN:
+            continue
+        for method in item:
+            if (method, path) in (("post", "/api/v1/session"), ("delete", "/api/v1/session")):
+                continue
+            answer = await anyone.request(method, path.replace("{task_id}", "x"))
+            assert answer.status_code == 401, (method, path)
+
+
+def _token_of_no_algorithm() -> str:
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    now = int(time.time())
+    claims = {"iss": "lpmos", "sub": "x", "role": "admin", "iat": now, "exp": now + 60, "jti": "1"}
+    return f"{part({'alg': 'none'})}.{part(claims)}."
+
+
+def _tokens() -> dict[str, str]:
+    hour = timedelta(hours=1)
+    now = int(time.time())
+    return {
+        "garbage": "garbage",
+        "another key": TokenSigner(b"x" * 32, utc_now).issue("x", "admin", hour),
+        "expired": TokenSigner(KEY, lambda: utc_now() - 2 * hour).issue("x", "admin", hour),
+        "no algorithm": _token_of_no_algorithm(),
+        "no role": jwt.encode({"iss": "lpmos", "sub": "x", "exp": now + 60}, KEY, "HS256"),
+    }
+
+
+@pytest.mark.parametrize("kind", list(_tokens()))
+async def test_wrong_token_is_unauthenticated(anyone: httpx.AsyncClient, kind: str) -> None:
+    headers = {"Authorization": f"Bearer {_tokens()[kind]}"}
+    answer = await anyone.get("/api/v1/tasks", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_basic_authorization_is_not_a_token(anyone: httpx.AsyncClient) -> None:
+    answer = await anyone.get("/api/v1/tasks", auth=("admin", "admin"))
+    assert answer.status_code == 401
+
+
+async def _log_in(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    return await client.post("/api/v1/session", json={"token": token})
+
+
+async def test_login_sets_a_cookie_that_no_script_and_no_other_site_gets(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    answer = await _log_in(anyone, control_plane.token)
+    assert answer.status_code == 200
+    assert answer.json()["subject"] == "admin"
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert control_plane.token not in cookie
+    assert (await anyone.get("/api/v1/session")).json()["role"] == "admin"
+
+
+async def test_logout_forgets_the_cookie(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _log_in(anyone, control_plane.token)
+    assert (await anyone.delete("/api/v1/session")).status_code == 204
+    assert COOKIE not in anyone.cookies
+    assert (await anyone.get("/api/v1/tasks")).status_code == 401
+
+
+async def test_session_never_outlives_its_token(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    token = control_plane.signer.issue("admin", "admin", timedelta(minutes=5))
+    answer = await _log_in(anyone, token)
+    until = control_plane.signer.verify(anyone.cookies[COOKIE]).expires_at
+    assert until <= control_plane.signer.verify(token).expires_at
+    assert answer.json()["expires_at"]
+
+
+async def test_failed_logins_are_limited(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    for _ in range(10):
+        assert (await _log_in(anyone, "guess")).status_code == 401
+    answer = await _log_in(anyone, control_plane.token)
+    assert (answer.status_code, answer.json()["code"]) == (429, "too-busy")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[broken"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "{own}"},
+    ],
+)
+async def test_change_by_cookie_from_elsewhere_is_forbidden(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane, headers: dict[str, str]
+) -> None:
+    await control_plane.put_task(make_task(task_id="t", status=Status.PENDING_APPROVAL))
+    await _log_in(anyone, control_plane.token)
+    sent = {name: value.replace("{own}", control_plane.url) for name, value in headers.items()}
+    approval = {"approved": True}
+    answer = await anyone.put("/api/v1/tasks/t/approve", json=approval, headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (await anyone.get("/api/v1/tasks/t")).json()["status"] == "pending_approval"
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "{own}"}, {"Sec-Fetch-Site": "same-origin"}])
+async def test_change_by_cookie_from_our_page_is_made(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane, headers: dict[str, str]
+) -> None:
+    await control_plane.put_task(make_task(task_id="t", status=Status.PENDING_APPROVAL))
+    await _log_in(anyone, control_plane.token)
+    sent = {name: value.replace("{own}", control_plane.url) for name, value in headers.items()}
+    approval = {"approved": True}
+    answer = await anyone.put("/api/v1/tasks/t/approve", json=approval, headers=sent)
+    assert answer.status_code == 200
+
+
+async def test_login_from_another_sites_page_is_forbidden(
+    anyone: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    answer = await anyone.post(
+        "/api/v1/session",
+        json={"token": control_plane.token},
+        headers={"Origin": "https://evil.example"},
+    )
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers

@@ -1,0 +1,128 @@
+"""Every way to be refused has one shape, and leaves the store as it was."""
+
+import httpx
+import pytest
+
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import make_task
+from tests.support.control_plane import RunningControlPlane, running
+from tests.support.faulty_store import FaultyStore
+
+JSON = {"Content-Type": "application/json"}
+MEMBERS = {"type", "title", "status", "detail", "code", "errors", "instance"}
+TASK = b'{"idc":"dc1","mac":"52:54:00:00:00:01","os_type":"debian","os_version":"12"}'
+
+
+def _problem(answer: httpx.Response) -> str:
+    """The code of an answer that must be a problem document."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert set(document) == MEMBERS
+    assert document["status"] == answer.status_code
+    assert document["instance"] == answer.headers["x-request-id"]
+    return str(document["code"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status", "code"),
+    [
+        ("POST", "/api/v1/tasks", JSON, b"{", 400, "malformed"),
+        ("POST", "/api/v1/tasks", JSON, b"", 400, "malformed"),
+        ("POST", "/api/v1/tasks", JSON, b"[" * 100_000, 400, "malformed"),
+        ("POST", "/api/v1/tasks", JSON, b'{"os_type":"\xff"}', 400, "malformed"),
+        ("POST", "/api/v1/tasks", JSON, b"[]", 422, "invalid-input"),
+        ("POST", "/api/v1/tasks", JSON, b" " * 300_000, 413, "too-large"),
+        ("POST", "/api/v1/tasks", {}, TASK, 415, "unsupported-media-type"),
+        (
+            "POST",
+            "/api/v1/tasks",
+            {"Content-Type": "text/plain"},
+            TASK,
+            415,
+            "unsupported-media-type",
+        ),
+        ("PATCH", "/api/v1/tasks", {}, b"", 405, "method-not-allowed"),
+        ("GET", "/api/v1/nothing", {}, b"", 404, "not-found"),
+        ("GET", "/schema/nothing", {}, b"", 404, "not-found"),
+        ("GET", "/static/nothing.js", {}, b"", 404, "not-found"),
+        ("GET", "/static/..%2Fapp.py", {}, b"", 404, "not-found"),
+        ("PUT", "/api/v1/tasks/none/approve", JSON, b'{"approved":true}', 404, "not-found"),
+        ("DELETE", f"/api/v1/tasks/{'x' * 3000}", {}, b"", 404, "not-found"),
+    ],
+)
+async def test_refused_request_is_one_problem_document(
+    api: httpx.AsyncClient,
+    control_plane: RunningControlPlane,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    code: str,
+) -> None:
+    before = (await control_plane.store.status()).revision
+    answer = await api.request(method, path, headers=headers, content=body)
+    assert (answer.status_code, _problem(answer)) == (status, code)
+    assert (await control_plane.store.status()).revision == before
+
+
+async def test_body_sent_in_pieces_without_a_length_is_bounded_too(api: httpx.AsyncClient) -> None:
+    async def pieces():  # type: ignore[no-untyped-def]
+        for _ in range(400):
+            yield b" " * 1000
+
+    answer = await api.post("/api/v1/tasks", headers=JSON, content=pieces())
+    assert (answer.status_code, _problem(answer)) == (413, "too-large")
+
+
+async def test_method_not_allowed_names_the_methods_that_are(api: httpx.AsyncClient) -> None:
+    answer = await api.request("PATCH", "/api/v1/tasks")
+    assert "POST" in answer.headers["allow"]
+
+
+@pytest.fixture
+async def faulty(tmp_store: SqliteStore) -> FaultyStore:
+    return FaultyStore(tmp_store)
+
+
+async def test_store_away_is_503_with_a_time_to_come_back_and_changes_nothing(
+    faulty: FaultyStore,
+) -> None:
+    async with running(faulty) as control_plane:
+        await control_plane.offer_debian()
+        task = make_task()
+        await control_plane.put_task(task)
+        headers = {"Authorization": f"Bearer {control_plane.token}"}
+        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+            revision = (await faulty.status()).revision
+            faulty.away = True
+            place = f"/api/v1/tasks/{task.task_id}"
+            created = await api.post(
+                "/api/v1/tasks", headers=JSON, content=TASK.replace(b"1", b"2")
+            )
+            assert (created.status_code, _problem(created)) == (422, "invalid-input")
+            other = TASK.replace(b"00:01", b"00:02")
+            for answer in (
+                await api.post("/api/v1/tasks", headers=JSON, content=other),
+                await api.delete(place),
+            ):
+                assert (answer.status_code, _problem(answer)) == (503, "store-unavailable")
+                assert int(answer.headers["retry-after"]) > 0
+            assert (await api.get(place)).json()["status"] == "pending"
+            ready = await api.get("/health/ready")
+            assert ready.status_code == 503
+            assert ready.json()["store"]["error"] == "store-unavailable"
+            assert (await api.get("/health/live")).status_code == 200
+            faulty.away = False
+            assert (await faulty.status()).revision == revision
+
+
+async def test_answer_lost_after_the_write_is_not_written_twice(faulty: FaultyStore) -> None:
+    async with running(faulty) as control_plane:
+        await control_plane.offer_debian()
+        headers = {"Authorization": f"Bearer {control_plane.token}"} | JSON
+        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+            faulty.lose_answers = 1
+            answer = await api.post("/api/v1/tasks", content=TASK)
+            assert answer.status_code == 201
+            assert (await api.get("/api/v1/tasks")).json()["total"] == 1
