@@ -41,10 +41,12 @@ class Wire:
         return output
 
     async def lease(self, mac: str, **options: str) -> dict[str, Any]:
-        """What DHCP gives to `mac`; options as `o93="0007"`."""
+        """What DHCP gives to `mac`, whose address the client has then; options as `o93="0007"`."""
         extra = [f"{name[1:]}={value}" for name, value in options.items()]
         argv = (sys.executable, str(_CLIENT), CLIENT_INTERFACE, mac, *extra)
         found: dict[str, Any] = json.loads(await self.run(*argv))
+        place = ("dev", CLIENT_INTERFACE)
+        await self.run("ip", "address", "replace", f"{found['yiaddr']}/24", *place)
         return found
 
 

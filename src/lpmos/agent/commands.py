@@ -116,7 +116,7 @@ class Commands:
     def __init__(self, stop: Stop, say: Callable[[str], None]) -> None:
         self._stop = stop
         self._say = say
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while it is held
         self._running: set[subprocess.Popen[bytes]] = set()
         stop.on_set(self._kill_all)
 

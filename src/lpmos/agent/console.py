@@ -4,6 +4,7 @@ Lines for the region wait in a bounded queue: when it is full the oldest go, and
 said in the next batch. A batch is forgotten only after the region acknowledged it.
 """
 
+import json
 import sys
 import threading
 from collections import deque
@@ -13,6 +14,8 @@ STEPS = 4
 QUEUE_LINES = 2000
 BATCH_LINES = 200
 """The protocol's limit for one progress call."""
+BATCH_BYTES = 32_768
+"""Of JSON: a region takes no body over 64 KiB."""
 LINE_CHARACTERS = 500
 
 
@@ -51,7 +54,7 @@ class Console:
     def batch(self) -> tuple[int, list[str]]:
         """The oldest lines not yet acknowledged, at most `BATCH_LINES`, and a mark for them."""
         with self._lock:
-            lines = [line for _, line in zip(range(BATCH_LINES - 1), self._waiting, strict=False)]
+            lines = self._oldest()
             mark = self._first + len(lines)
             self._lost_said = self._lost
             if self._lost:
@@ -66,6 +69,17 @@ class Console:
                 self._first += 1
             self._lost -= self._lost_said
             self._lost_said = 0
+
+    def _oldest(self) -> list[str]:
+        """What fits into one call, with room for a word about lines that were dropped."""
+        lines: list[str] = []
+        size_bytes = 0
+        for line in self._waiting:
+            size_bytes += len(json.dumps(line)) + 1
+            if len(lines) == BATCH_LINES - 1 or size_bytes > BATCH_BYTES:
+                break
+            lines.append(line)
+        return lines
 
     def _say(self, level: str, text: str, indent: str) -> None:
         with self._lock:

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.errors import InstallError
-from lpmos.agent.inventory.disks import NOT_DISKS, partitions, read_disks
+from lpmos.agent.inventory.disks import (
+    NOT_DISKS,
+    Probe,
+    partitions,
+    read_contents,
+    read_disks,
+)
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.plan import Disk, Partition
 from lpmos.agent.stop import Stop
@@ -96,6 +102,17 @@ def refuse_in_use(tree: Tree, name: str) -> None:
                 f"/dev/{block} {use}: nothing was written",
                 hint="Release the disk (stop the RAID, LVM or mount on it), then retry the task.",
             )
+
+
+def refuse_new_contents(tree: Tree, name: str, wanted: Disk, probe: Probe) -> None:
+    """Go on only if nothing stands on the disk that was not seen when it was approved.
+
+    Raises:
+        InstallError: something was written to it since.
+    """
+    new = [kind for kind in read_contents(tree, name, probe) if kind not in wanted.overwrites]
+    if new:
+        raise _changed(wanted, f"it now holds {', '.join(new)}")
 
 
 def partition_path(device: str, number: int) -> str:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from lpmos.agent.bootloader import ESP_DIRECTORY, BootLoader
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
-from lpmos.agent.disk import DiskWriter, Formatted, find, refuse_in_use
+from lpmos.agent.disk import DiskWriter, Formatted, find, refuse_in_use, refuse_new_contents
 from lpmos.agent.errors import InstallError
 from lpmos.agent.image import ImageStream
-from lpmos.agent.inventory.disks import NOT_DISKS
+from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe
 from lpmos.agent.inventory.platform import read_boot_mode
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
@@ -81,6 +81,8 @@ class Installer:
         job.at("partitioning", 0, f"checking {plan.disk.device}")
         name = find(self._tree, plan.disk, self._not_disks)
         refuse_in_use(self._tree, name)
+        probe = blkid_probe(self._commands)
+        refuse_new_contents(self._tree, name, plan.disk, probe)
         writer = DiskWriter(self._commands, self._tree, job.stop, name)
         try:
             self._write(plan, writer)

@@ -31,13 +31,14 @@ class Partition(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """The disk that a person saw and approved."""
+    """The disk that a person saw and approved; `overwrites` is what stood on it then."""
 
     device: str
     size_bytes: int
     serial: str | None
     wwn: str | None
     model: str | None
+    overwrites: tuple[str, ...]
     partitions: tuple[Partition, ...]
 
     def partition(self, role: str) -> Partition | None:
@@ -121,6 +122,7 @@ def _disk(disk: dict[str, object]) -> Disk:
         serial=_optional(disk, "serial", str),
         wwn=_optional(disk, "wwn", str),
         model=_optional(disk, "model", str),
+        overwrites=tuple(str(name) for name in _sequence(disk.get("overwrites", []), "overwrites")),
         partitions=partitions,
     )
 

@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One request's connection and response; which of them owns the socket is the server's choice."""
+    """One request's connection and response; either may own the socket."""
 
     connection: http.client.HTTPConnection
     response: http.client.HTTPResponse

@@ -4,9 +4,9 @@ The rule: the claim comes before anything is written, and from then on exactly o
 the region: completed or failed. A run that the region stopped says nothing more.
 """
 
+import contextlib
 import os
 import re
-import traceback
 
 from lpmos.agent.caller import Caller
 from lpmos.agent.console import Console
@@ -16,6 +16,7 @@ from lpmos.agent.errors import (
     BadOptions,
     InstallError,
     NoTask,
+    Refused,
     Stopped,
 )
 from lpmos.agent.installer import Job
@@ -162,7 +163,8 @@ class Session:
         except InstallError as error:
             reporter.close()
             self._stop.check()
-            reporter.hand_in_log(self._caller)
+            with contextlib.suppress(Refused):  # the failure itself matters more than its log
+                reporter.hand_in_log(self._caller)
             return self._failed(identity, error, reporter.percentage)
         except Stopped:
             reporter.close()
@@ -242,6 +244,8 @@ def _serial(hardware: Inventory) -> str | None:
 
 
 def _defect(error: Exception) -> InstallError:
+    import traceback  # rarely needed, and costs time at the start
+
     trace = "".join(traceback.format_exception(error))
     return InstallError(
         f"the agent failed: {type(error).__name__}: {error}",

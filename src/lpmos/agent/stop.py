@@ -15,7 +15,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while it is held
         self._callbacks: list[Callable[[], None]] = []
         self.reason = ""
 

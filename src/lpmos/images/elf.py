@@ -4,6 +4,7 @@ Sources: System V ABI, chapters 4 and 5 (object files, dynamic linking), for 64-
 files only; `include/linux/moduleinfo.h` of the kernel for `.modinfo`.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +18,7 @@ _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NEEDED, _DT_STRTAB = 1, 5
 _NAME_BYTES = 64
 
-Bytes = bytes | memoryview
+Bytes = bytes | mmap.mmap
 
 
 class MalformedElf(ValueError):
@@ -66,7 +67,7 @@ def module_notes(data: Bytes) -> Mapping[str, tuple[str, ...]]:
     for section in sections:
         if _string(data, names + section[0]) != ".modinfo":
             continue
-        for item in bytes(_slice(data, section[4], section[5])).split(b"\0"):
+        for item in _slice(data, section[4], section[5]).split(b"\0"):
             key, equals, value = item.decode("utf-8", "replace").partition("=")
             if equals:
                 notes[key] = (*notes.get(key, ()), value)
@@ -74,7 +75,7 @@ def module_notes(data: Bytes) -> Mapping[str, tuple[str, ...]]:
 
 
 def _header(data: Bytes) -> tuple[int, ...]:
-    if bytes(data[:4]) != MAGIC or bytes(data[4:6]) != _CLASS_64_LITTLE_ENDIAN:
+    if data[:4] != MAGIC or data[4:6] != _CLASS_64_LITTLE_ENDIAN:
         raise MalformedElf("not a 64-bit little-endian ELF file")
     if len(data) < _HEADER.size:
         raise MalformedElf("the ELF header is cut off")
@@ -93,7 +94,7 @@ def _table(
         yield shape.unpack_from(data, start)
 
 
-def _dynamic_tags(section: Bytes) -> Iterator[tuple[int, int]]:
+def _dynamic_tags(section: bytes) -> Iterator[tuple[int, int]]:
     for start in range(0, len(section) - _DYNAMIC.size + 1, _DYNAMIC.size):
         tag, value = _DYNAMIC.unpack_from(section, start)
         if tag == 0:
@@ -108,7 +109,7 @@ def _file_offset(programs: list[tuple[int, ...]], address: int) -> int:
     raise MalformedElf("the string table is in no loaded segment")
 
 
-def _slice(data: Bytes, offset: int, size: int) -> Bytes:
+def _slice(data: Bytes, offset: int, size: int) -> bytes:
     if offset + size > len(data):
         raise MalformedElf("a section reaches beyond the end of the file")
     return data[offset : offset + size]
@@ -118,7 +119,7 @@ def _string(data: Bytes, offset: int) -> str:
     name = b""
     while offset + len(name) < len(data):
         start = offset + len(name)
-        piece, end, _ = bytes(data[start : start + _NAME_BYTES]).partition(b"\0")
+        piece, end, _ = data[start : start + _NAME_BYTES].partition(b"\0")
         name += piece
         if end:
             return name.decode("utf-8", "replace")

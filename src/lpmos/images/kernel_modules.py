@@ -62,9 +62,7 @@ def read_modules(directory: Path) -> Mapping[str, KernelModule]:
     for path in sorted(directory.rglob("*.ko")):
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-                view = memoryview(data)
-                notes = module_notes(view)
-                view.release()
+                notes = module_notes(data)
         except (OSError, ValueError, MalformedElf) as error:
             raise ImageError(f"the kernel module {path} cannot be read: {error}") from error
         module = describe(str(path.relative_to(directory)), notes)

@@ -112,7 +112,6 @@ def _process(dhcp: DhcpSettings) -> Iterator[Line]:
         " (commit_creds in kernel/cred.c); the region takes the rights of root away instead",
     )
     yield Line("group=root")
-    yield Line("group=root")
     yield Line(f"interface={dhcp.interface}", "this network and no other")
     yield Line("bind-interfaces")
 

@@ -15,13 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.agent.console import BATCH_LINES, Console
+from lpmos.agent.console import BATCH_BYTES, BATCH_LINES, LINE_CHARACTERS, Console
+from lpmos.agent.errors import OUTPUT_BYTES
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import FILESYSTEMS, ROLES, parse_plan
 from lpmos.agent.run import run_agent
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.model import diskplan, installplan, inventory, machine
+from lpmos.region import wire
 from tests.support.agent_machines import NAMES, recorded_machine
 from tests.support.agent_region import AgentRegion, agent_region
 
@@ -75,6 +77,13 @@ STAGE_BOUNDS = {
     "downloading": (20, 60),
     "installing": (60, 90),
     "configuring": (90, 100),
+}
+
+
+WIRE: dict[str, Any] = {
+    "report": wire.Report,
+    "status": wire.StatusCall,
+    "progress": wire.ProgressCall,
 }
 
 
@@ -139,6 +148,8 @@ def test_every_call_of_an_install_is_the_protocols() -> None:
             for body in bodies:
                 made = msgspec.convert(body, kind)
                 assert re.fullmatch(r"[0-9a-f]{32}", made.agent_id)
+                run, _ = wire.parse(json.dumps(body).encode(), WIRE[name])
+                assert (run.mac, run.agent_id) == (body["mac_address"], body["agent_id"])
         for body in region.heard("/api/v1/agent/progress"):
             low, high = STAGE_BOUNDS[body["stage"]]
             assert low <= body["percentage"] <= high
@@ -154,8 +165,11 @@ def test_the_last_word_of_a_failed_install_is_the_protocols() -> None:
         region.image = IMAGE[:-1] + b"x"
         region.set("approved")
         assert _run(region) == 1
-        failure = msgspec.convert(region.heard("/api/v1/agent/status")[-1], Failure)
-        assert failure.error.hint
+        body = region.heard("/api/v1/agent/status")[-1]
+        failure = msgspec.convert(body, Failure)
+        _, call = wire.parse(json.dumps(body).encode(), wire.StatusCall)
+        assert call.task_error().hint == failure.error.hint
+        assert "sha256" in call.task_error().reason
 
 
 texts = st.text(max_size=20)
@@ -212,7 +226,7 @@ def test_plan_as_the_region_encodes_it_is_read_whole(plan: installplan.InstallPl
         assert getattr(taken, name) == getattr(plan, name)
     for name in taken.image._fields:
         assert getattr(taken.image, name) == getattr(plan.image, name)
-    for name in ("device", "size_bytes", "serial", "wwn", "model"):
+    for name in ("device", "size_bytes", "serial", "wwn", "model", "overwrites"):
         assert getattr(taken.disk, name) == getattr(plan.disk, name)
     assert [tuple(part) for part in taken.disk.partitions] == [
         msgspec.structs.astuple(part) for part in plan.disk.partitions
@@ -236,6 +250,14 @@ def test_the_plan_in_the_documentation_is_one_that_both_sides_take() -> None:
     (document,) = [json.loads(block) for block in blocks if '"boot_loader"' in block]
     assert parse_plan(document).hostname == "web-1"
     assert msgspec.convert(document, installplan.InstallPlan).hostname == "web-1"
+
+
+def test_limits_of_the_agent_are_within_those_of_the_region() -> None:
+    assert BATCH_LINES <= wire.LINES_LIMIT
+    assert LINE_CHARACTERS <= wire.LINE_CHARACTERS
+    assert BATCH_BYTES + 8192 <= wire.BODY_LIMIT_BYTES
+    # A control character takes six bytes of JSON.
+    assert OUTPUT_BYTES * 6 + 8192 <= wire.BODY_LIMIT_BYTES
 
 
 def test_console_levels_are_those_of_the_documentation() -> None:

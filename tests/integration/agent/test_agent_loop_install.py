@@ -94,7 +94,7 @@ def image(tmp_path: Path) -> bytes:
 class Install:
     """One install from a region onto a loop device."""
 
-    def __init__(self, region: AgentRegion, name: str, target: Path) -> None:
+    def __init__(self, region: AgentRegion, name: str, target: Path, *overwrites: str) -> None:
         self.stop = Stop()
         self.reports: list[Progress] = []
         self.stream = io.StringIO()
@@ -110,16 +110,17 @@ class Install:
         self.installer = Installer(
             self.commands, Tree(), job, target=target, not_disks=NONE_LEFT_OUT
         )
-        self.plan = _plan(region.image, name)
+        self.plan = _plan(region.image, name, overwrites)
 
     def run(self) -> None:
         self.installer.run(self.plan)
 
 
-def _plan(image: bytes, name: str) -> Plan:
+def _plan(image: bytes, name: str, overwrites: tuple[str, ...]) -> Plan:
     disk = DiskPlan(
         device=f"/dev/{name}",
         size_bytes=DISK_BYTES,
+        overwrites=overwrites,
         partitions=(
             Partition(number=1, role="bios_boot", size_bytes=1 << 20, filesystem=None),
             Partition(number=2, role="root", size_bytes=None, filesystem="ext4"),
@@ -186,7 +187,9 @@ def test_install_over_an_old_system_replaces_it(loop: str, image: bytes, tmp_pat
     with agent_region(image) as region:
         Install(region, loop, tmp_path / "target").run()
         first = _uuid(f"/dev/{loop}p2")
-        Install(region, loop, tmp_path / "target").run()
+        with pytest.raises(InstallError, match="now holds gpt, ext4; nothing was written"):
+            Install(region, loop, tmp_path / "target").run()
+        Install(region, loop, tmp_path / "target", "gpt", "ext4").run()
     second = _uuid(f"/dev/{loop}p2")
     assert first != second
     for uuid in (first, second):

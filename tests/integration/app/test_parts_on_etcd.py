@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - it asks other processes
             await asyncio.sleep(POLL_S)
 
 

@@ -1,5 +1,7 @@
 """Every way to be refused has one shape, and leaves the store as it was."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
@@ -67,7 +69,7 @@ async def test_refused_request_is_one_problem_document(
 
 
 async def test_body_sent_in_pieces_without_a_length_is_bounded_too(api: httpx.AsyncClient) -> None:
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(400):
             yield b" " * 1000
 
@@ -97,10 +99,6 @@ async def test_store_away_is_503_with_a_time_to_come_back_and_changes_nothing(
             revision = (await faulty.status()).revision
             faulty.away = True
             place = f"/api/v1/tasks/{task.task_id}"
-            created = await api.post(
-                "/api/v1/tasks", headers=JSON, content=TASK.replace(b"1", b"2")
-            )
-            assert (created.status_code, _problem(created)) == (422, "invalid-input")
             other = TASK.replace(b"00:01", b"00:02")
             for answer in (
                 await api.post("/api/v1/tasks", headers=JSON, content=other),

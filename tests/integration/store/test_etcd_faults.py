@@ -484,3 +484,14 @@ async def test_store_that_is_closed_refuses_every_call(server: EtcdServer) -> No
         await store.get("/a")
     with pytest.raises(Unavailable):
         await store.grant(5)
+
+
+async def test_store_closed_while_a_keep_alive_is_under_way_does_not_wait_for_it(
+    proxy: TcpProxy, far_store: EtcdStore
+) -> None:
+    held = await far_store.grant(9)
+    proxy.black_hole()
+    await asyncio.sleep(held.deadline - time.monotonic() - 9 + 3.3)  # a third of the TTL, and more
+    async with asyncio.timeout(2):
+        await far_store.close()
+    assert held.lost.is_set()

@@ -2,11 +2,12 @@
 
 import io
 import itertools
+import json
 import threading
 
 import pytest
 
-from lpmos.agent.console import BATCH_LINES, QUEUE_LINES, Console
+from lpmos.agent.console import BATCH_BYTES, BATCH_LINES, QUEUE_LINES, Console
 from lpmos.agent.errors import CommandFailed, Stopped
 from lpmos.agent.hints import OTHERWISE, hint_for
 from lpmos.agent.pace import Pace
@@ -42,6 +43,19 @@ def test_console_batch_is_forgotten_only_when_acknowledged() -> None:
     assert console.waiting() == 0
     assert len(first) <= BATCH_LINES
     assert first + second == [f"[INFO] {n}" for n in range(BATCH_LINES + 50)] + ["[INFO] later"]
+
+
+def test_console_batch_of_long_lines_stays_below_the_regions_limit() -> None:
+    console = Console(io.StringIO())
+    for _ in range(BATCH_LINES):
+        console.info("\N{SNOWMAN}" * 2000)
+    batches = 0
+    while console.waiting():
+        mark, lines = console.batch()
+        assert 0 < len(json.dumps(lines)) <= BATCH_BYTES + 100
+        console.acknowledge(mark)
+        batches += 1
+    assert batches > 1
 
 
 def test_console_that_overflows_drops_the_oldest_and_says_so() -> None:

@@ -13,6 +13,7 @@ from lpmos.agent.disk import (
     new_uuid,
     partition_path,
     refuse_in_use,
+    refuse_new_contents,
     table_script,
 )
 from lpmos.agent.errors import CommandFailed, InstallError
@@ -30,7 +31,7 @@ PARTITIONS = (
 
 
 def _wanted(device: str, size_bytes: int, **identity: Any) -> Disk:
-    fields = {"serial": None, "wwn": None, "model": None} | identity
+    fields = {"serial": None, "wwn": None, "model": None, "overwrites": ()} | identity
     return Disk(device=device, size_bytes=size_bytes, partitions=PARTITIONS, **fields)
 
 
@@ -102,6 +103,14 @@ def test_disk_in_use_is_refused(files: dict[str, str], reason: str, tmp_path: Pa
     lay_out(tmp_path, files, {})
     with pytest.raises(InstallError, match=reason):
         refuse_in_use(machine.tree, "sda")
+
+
+def test_disk_with_contents_that_nobody_approved_is_refused(tmp_path: Path) -> None:
+    machine = recorded_machine("two-socket-uefi", tmp_path)
+    seen = _wanted("/dev/sda", 1, overwrites=("gpt", "vfat", "LVM2_member"))
+    refuse_new_contents(machine.tree, "sda", seen, machine.probe)
+    with pytest.raises(InstallError, match="now holds gpt, LVM2_member; nothing was written"):
+        refuse_new_contents(machine.tree, "sda", seen._replace(overwrites=("vfat",)), machine.probe)
 
 
 def test_partition_path_has_a_p_after_a_digit() -> None:

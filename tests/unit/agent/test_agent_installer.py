@@ -243,6 +243,14 @@ def test_install_on_another_disk_writes_nothing(tmp_path: Path) -> None:
     assert setting.commands.ran == []
 
 
+def test_install_on_a_disk_that_was_written_since_writes_nothing(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.commands.on("blkid", Output(0, "TYPE=xfs\n"))
+    with pytest.raises(InstallError, match="now holds xfs"):
+        setting.installer.run(_plan())
+    assert setting.commands.ran == ["blkid -p -o export /dev/vda"]
+
+
 @pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])
 def test_install_that_is_stopped_unmounts_and_writes_nothing_more(at: str, tmp_path: Path) -> None:
     setting = Setting(tmp_path)

@@ -15,22 +15,15 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Each command of the page's shell blocks as words, continued lines joined."""
+    """Each `lpmos` command of the page's shell blocks as words, continued lines joined."""
     for block in re.findall(r"```sh\n(.*?)```", re.sub(r"(?m)^ {1,6}", "", page.read_text()), re.S):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True) if line.count("'") != 1 else []
-            while words and (words[0] == "sudo" or re.fullmatch(r"[A-Z_]+=\S*", words[0])):
-                words = words[1:]
-            if words:
-                yield words
+            if re.match(r"(sudo |\S*=\S* )*(\S*/)?lpmos ", line):
+                words = shlex.split(line, comments=True)
+                yield words[next(n for n, word in enumerate(words) if word.endswith("lpmos")) :]
 
 
-LPMOS = [
-    (page.name, words[1:])
-    for page in PAGES
-    for words in commands(page)
-    if words[0].rpartition("/")[2] == "lpmos"
-]
+LPMOS = [(page.name, words[1:]) for page in PAGES for words in commands(page)]
 MAKE = [
     (page.name, word)
     for page in PAGES

@@ -75,7 +75,7 @@ def _disk(tree: Tree, name: str, probe: Probe) -> dict[str, object]:
         "bus": _bus(name, tree.real(block)),
         "logical_block_bytes": tree.number(f"{block}/queue/logical_block_size") or SECTOR_BYTES,
         "physical_block_bytes": tree.number(f"{block}/queue/physical_block_size") or SECTOR_BYTES,
-        "contents": _contents(name, partitions(tree, name), probe),
+        "contents": read_contents(tree, name, probe),
     }
 
 
@@ -118,9 +118,10 @@ def _bus(name: str, path: str) -> str | None:
     return None
 
 
-def _contents(disk: str, parts: list[str], probe: Probe) -> list[str]:
+def read_contents(tree: Tree, disk: str, probe: Probe) -> list[str]:
     """What stands on the disk and in its partitions, each once; empty only where all is blank."""
     found: list[str] = []
+    parts = partitions(tree, disk)
     for name in (disk, *parts):
         signature = probe(f"/dev/{name}")
         if signature is None:

@@ -43,6 +43,11 @@ def _metadata(token: str = "") -> grpc.aio.Metadata:
     return grpc.aio.Metadata(*entries, *([("token", token)] if token else []))
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def check_version(version: str, where: str) -> None:
     """Raises UnsupportedServer for a version that is known to lose acknowledged writes."""
     if version in REFUSED_VERSIONS:
@@ -113,7 +118,9 @@ class Client:
             ):
                 raise errors.from_call(error, write=write, where=endpoint.url) from error
         except asyncio.CancelledError:
-            self.raise_if_closed(write=write)
+            # `close` ends calls this way too; a caller that is cancelled itself must stay so.
+            if not _is_cancelled():
+                self.raise_if_closed(write=write)
             raise
         return await self._send(endpoint, method, request, metadata=self.metadata, write=write)
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import grpc.aio
 
@@ -37,7 +38,8 @@ async def compact(client: Client, revision: int) -> None:
 async def snapshot(client: Client, path: Path) -> None:
     """See `Store.snapshot`; the file is for `etcdctl snapshot restore` (`etcdutl` from 3.6).
 
-    The file appears under its name only when it is whole, checked and on the disk.
+    The file appears under its name only when it is whole, checked and on the disk; its owner alone
+    may read it, as it has all secrets of the store.
 
     Raises:
         InvalidRequest: there is such a file already.
@@ -55,17 +57,26 @@ async def snapshot(client: Client, path: Path) -> None:
 async def _write_checked(client: Client, path: Path) -> None:
     digest = hashlib.sha256()
     tail = b""
-    with path.open("wb") as file:
+    with await asyncio.to_thread(_create, path) as file:
         async for chunk in _chunks(client):
             await asyncio.to_thread(file.write, chunk)
             held = tail + chunk
             digest.update(held[:-_DIGEST_BYTES])
             tail = held[-_DIGEST_BYTES:]
-        file.flush()
-        await asyncio.to_thread(os.fsync, file.fileno())
+        await asyncio.to_thread(_flush_to_disk, file)
     # etcd ends the stream with the SHA-256 of all that came before.
     if tail != digest.digest():
         raise Unavailable("the snapshot arrived damaged or cut short: take it again")
+
+
+def _create(path: Path) -> BinaryIO:
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _flush_to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 async def _chunks(client: Client) -> AsyncIterator[bytes]:

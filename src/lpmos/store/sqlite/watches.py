@@ -15,7 +15,7 @@ from lpmos.store.api import WatchBatch
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 16 * 1024 * 1024
-CATCH_UP_EVENTS = 1000
+CATCH_UP_EVENTS = 500
 
 
 class ReadChanges(Protocol):

@@ -1,0 +1,71 @@
+"""Debian's Chromium on the real pages; a page that breaks our own rules fails its test."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+
+from tests.support.control_plane import RunningControlPlane, running_with_debian
+
+TIMEOUT_MS = 15_000
+ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture
+async def control_plane(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
+    """A control plane that knows region dc1, which offers Debian 12."""
+    async with running_with_debian(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, as the package `chromium` installs it."""
+    program = shutil.which("chromium")
+    assert program, "these tests need Chromium: apt-get install chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page that may ask only its own origin, break no policy and throw nothing."""
+    page = await browser.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    wrong: list[str] = []
+    hosts: set[str] = set()
+
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Refused to" in message.text:
+            wrong.append(message.text)
+
+    def note(request: Request) -> None:
+        hosts.add(request.url.split("/")[2])
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", note)
+    yield page
+    assert not wrong
+    assert len(hosts) <= 1
+
+
+@pytest.fixture
+async def dashboard(page: Page, control_plane: RunningControlPlane) -> Page:
+    """The page of tasks, logged in and live."""
+    await log_in(page, control_plane)
+    return page
+
+
+async def log_in(page: Page, control_plane: RunningControlPlane) -> None:
+    """Log in with the admin's token, as a person would."""
+    await page.goto(control_plane.url)
+    await page.get_by_label("Token").fill(control_plane.token)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("#connection")).to_have_text("live")

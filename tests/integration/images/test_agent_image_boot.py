@@ -1,0 +1,86 @@
+"""The boot agent's image in a virtual machine with 384 MB: drivers, network, agent, ends."""
+
+from pathlib import Path
+
+import pytest
+
+from lpmos.images.agent_image import BuiltAgent
+from tests.support.agent_images import build_quickly, build_with_inspector
+from tests.support.boot_image import BOOT_MAC, booted
+
+pytestmark = pytest.mark.slow
+
+BOOT_TIMEOUT_S = 120.0
+"""Twelve seconds on an idle machine; the bound is for one that is not."""
+BOOTIF = f"BOOTIF=01-{BOOT_MAC.replace(':', '-')}"
+NOBODY = "http://10.0.2.2:9"
+"""An address where nothing listens: the "discard" port of the machine that runs the test."""
+
+
+@pytest.fixture(scope="module")
+def inspector(tmp_path_factory: pytest.TempPathFactory) -> BuiltAgent:
+    return build_with_inspector(tmp_path_factory.mktemp("inspector"))
+
+
+async def test_boot_reaches_the_agents_first_report(tmp_path: Path) -> None:
+    built = build_quickly(tmp_path)
+    async with booted(built.image, f"{BOOTIF} lpmos_client={NOBODY}") as machine:
+        await machine.until("[1/4] Collecting hardware information", BOOT_TIMEOUT_S)
+        await machine.until("[2/4]", BOOT_TIMEOUT_S)
+    assert f"boot agent {built.manifest.version}" in machine.said
+    assert f"asking for an address on eth0 ({BOOT_MAC})" in machine.said
+    assert "address 10.0.2.15/24 on eth0" in machine.said
+
+
+async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> None:
+    disks = (
+        *("-blockdev", "null-co,node-name=d0,size=1G,read-zeroes=on"),
+        *("-device", "nvme,drive=d0,serial=NVME"),
+        *("-blockdev", "null-co,node-name=d1,size=2G,read-zeroes=on"),
+        *("-device", "ide-hd,drive=d1,bus=ide.0"),
+        *("-blockdev", "null-co,node-name=d2,size=3G,read-zeroes=on"),
+        *("-device", "megasas,id=raid", "-device", "scsi-hd,drive=d2,bus=raid.0"),
+        *("-blockdev", "null-co,node-name=d3,size=4G,read-zeroes=on"),
+        *("-device", "pvscsi,id=pv", "-device", "scsi-hd,drive=d3,bus=pv.0"),
+        *("-blockdev", "null-co,node-name=d4,size=5G,read-zeroes=on"),
+        *("-device", "virtio-scsi-pci,id=vs", "-device", "scsi-hd,drive=d4,bus=vs.0"),
+    )
+    nics = tuple(
+        part for model in ("e1000e", "vmxnet3") for part in ("-device", f"{model},romfile=")
+    )
+    async with booted(inspector.image, f"{BOOTIF} test_exit=0", devices=(*disks, *nics)) as machine:
+        await machine.power_off(BOOT_TIMEOUT_S)
+    for driver in ("e1000e", "vmxnet3", "virtio_net"):
+        assert f"found NIC {driver}" in machine.said
+    for gib in (1, 2, 3, 4, 5):
+        assert f" {gib * 2**21}\n" in machine.said, f"no disk of {gib} GiB in:\n{machine.said}"
+
+
+async def test_agent_ending_well_restarts_the_machine(inspector: BuiltAgent) -> None:
+    async with booted(inspector.image, f"{BOOTIF} test_exit=0") as machine:
+        assert await machine.power_off(BOOT_TIMEOUT_S) == 0
+    assert "lpmos: restarting" in machine.said
+
+
+async def test_agent_failing_with_lpmos_shell_gives_a_shell_then_waits(
+    inspector: BuiltAgent,
+) -> None:
+    async with booted(inspector.image, f"{BOOTIF} test_exit=3 lpmos_shell") as machine:
+        await machine.until("ended with status 3; this is a shell", BOOT_TIMEOUT_S)
+        await machine.type("echo shell-$((6 * 7))")
+        await machine.until("shell-42", BOOT_TIMEOUT_S)
+        await machine.type("exit")
+        await machine.until("ended with status 3; restarting in 60 s", BOOT_TIMEOUT_S)
+
+
+async def test_boot_without_the_boot_nic_says_what_there_is(inspector: BuiltAgent) -> None:
+    async with booted(inspector.image, "BOOTIF=01-52-54-00-00-00-99 test_exit=0") as machine:
+        await machine.until(
+            "no NIC with address 52:54:00:00:00:99 (BOOTIF) . Found: eth0", BOOT_TIMEOUT_S
+        )
+
+
+async def test_boot_without_dhcp_keeps_asking_and_says_so(inspector: BuiltAgent) -> None:
+    hub = "hubport,id=n0,hubid=0"
+    async with booted(inspector.image, f"{BOOTIF} test_exit=0", network=hub) as machine:
+        await machine.until("no DHCP answer on eth0, which has a link", BOOT_TIMEOUT_S)

@@ -1,0 +1,131 @@
+"""The boot agent's image, built for real: what is in it, that it is the same twice, its limits."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lpmos.images.agent_image import BuiltAgent
+from lpmos.images.agent_parts import PAYLOAD_LIMIT_BYTES
+from lpmos.images.atomic import scratch_directory
+from lpmos.images.catalog import Catalog
+from lpmos.images.target_python import program
+from lpmos.model.errors import ImageError
+from tests.support.agent_images import CACHE_DIR, build_quickly, build_with_inspector
+from tests.support.cpio_reader import Member, read_newc
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def images_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("agent-images")
+
+
+@pytest.fixture(scope="module")
+def built(images_dir: Path) -> BuiltAgent:
+    return build_quickly(images_dir)
+
+
+@pytest.fixture(scope="module")
+def files(built: BuiltAgent) -> dict[str, Member]:
+    command = ["zstd", "-dc", str(built.image.initramfs)]
+    return read_newc(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def packages_root() -> Path:
+    """The unpacked packages that the last build used."""
+    return max(CACHE_DIR.glob("root-*"), key=lambda path: path.stat().st_mtime)
+
+
+def test_build_again_gives_the_same_bytes(built: BuiltAgent, tmp_path: Path) -> None:
+    again = build_quickly(tmp_path)
+    assert not again.reused
+    assert again.manifest.initramfs == built.manifest.initramfs
+    assert again.image.initramfs.read_bytes() == built.image.initramfs.read_bytes()
+    assert again.image.kernel.read_bytes() == built.image.kernel.read_bytes()
+
+
+def test_build_of_the_same_recipe_is_reused_unless_forced(
+    built: BuiltAgent, images_dir: Path
+) -> None:
+    assert build_quickly(images_dir).reused
+    assert not build_quickly(images_dir, force=True).reused
+
+
+def test_build_keeps_the_payload_under_its_limit(built: BuiltAgent) -> None:
+    assert built.manifest.payload_bytes < PAYLOAD_LIMIT_BYTES
+
+
+def test_build_accounts_for_every_byte_of_the_initramfs(built: BuiltAgent) -> None:
+    shares = sum(part.compressed_bytes for part in built.manifest.parts)
+    assert abs(shares - built.manifest.initramfs.size_bytes) <= len(built.manifest.parts)
+    assert all(part.files for part in built.manifest.parts)
+
+
+def test_build_finds_every_module_of_the_table_in_the_kernel(built: BuiltAgent) -> None:
+    assert built.manifest.unknown_modules == ()
+
+
+def test_initramfs_has_what_the_agent_runs(files: dict[str, Member]) -> None:
+    programs = (
+        "sfdisk wipefs blkid lsblk partx blkdiscard mkfs.ext4 e2fsck resize2fs mkfs.vfat tar zstd"
+        " efibootmgr mount umount chroot modprobe udhcpc ip reboot python3"
+    ).split()
+    missing = [p for p in programs if not {f"usr/bin/{p}", f"usr/sbin/{p}"} & set(files)]
+    assert missing == []
+    assert "usr/lib/lpmos/lpmos/agent/__main__.pyc" in files
+    assert "init" in files
+    assert files["init"].mode & 0o111
+
+
+def test_initramfs_belongs_to_root_and_holds_no_sources(files: dict[str, Member]) -> None:
+    assert {(member.owner, member.group) for member in files.values()} == {(0, 0)}
+    sources = [path for path in files if path.endswith(".py")]
+    assert sources == ["usr/lib/python3.11/os.py"]
+
+
+def test_initramfs_names_no_path_of_the_machine_that_built(files: dict[str, Member]) -> None:
+    places = (str(CACHE_DIR).encode(), str(Path.cwd()).encode())
+    assert [p for p, m in files.items() if any(place in m.data for place in places)] == []
+
+
+def test_modules_dep_agrees_with_depmod(files: dict[str, Member], tmp_path: Path) -> None:
+    """kmod's own depmod, run over the modules of the image, finds the same dependencies."""
+    index = next(path for path in files if path.endswith("/modules.dep"))
+    base = index.removesuffix("/modules.dep")
+    version = base.rpartition("/")[2]
+    for path, member in files.items():
+        if path.startswith(base) and path.endswith((".ko", "modules.builtin")):
+            target = tmp_path / "lib/modules" / version / path.removeprefix(f"{base}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(member.data)
+    root = packages_root()
+    depmod = tmp_path / "depmod"  # kmod looks at the name that it is called by
+    shutil.copy(root / "usr/bin/kmod", depmod)
+    command = [str(part) for part in program(root, "", "-b", str(tmp_path), version)]
+    command[3] = str(depmod)
+    subprocess.run(command, check=True, capture_output=True)
+    theirs = (tmp_path / "lib/modules" / version / "modules.dep").read_text()
+    assert dependencies(files[index].data.decode()) == dependencies(theirs)
+
+
+def dependencies(text: str) -> dict[str, set[str]]:
+    lines = (line.partition(":") for line in text.splitlines())
+    return {path: set(rest.split()) for path, _, rest in lines}
+
+
+def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: Path) -> None:
+    agent = tmp_path / "lpmos" / "agent"
+    agent.mkdir(parents=True)
+    (agent.parent / "__init__.py").write_text("")
+    (agent / "__init__.py").write_text("")
+    (agent / "__main__.py").write_text("def later():\n    import tkinter\n")
+    from lpmos.images.agent_image import build_agent_image  # noqa: PLC0415
+
+    with pytest.raises(ImageError, match="No module named 'tkinter'"):
+        build_agent_image(
+            tmp_path / "images", CACHE_DIR, compression_level=1, lpmos_package=agent.parent
+        )
+    assert Catalog(tmp_path / "images").agent_manifest() is None

@@ -1,0 +1,54 @@
+"""Boot images for tests, built with the repository's own cache of packages."""
+
+from pathlib import Path
+
+from lpmos.images.agent_image import BuiltAgent, build_agent_image
+
+CACHE_DIR = Path(__file__).resolve().parents[2] / "build" / "cache"
+"""As `make demo` uses it: what one of them downloaded, the other has."""
+QUICK_LEVEL = 3
+INSPECTOR = '''
+"""Stands in for the agent: shows what the image found, and ends as the kernel line says."""
+import os
+import re
+from pathlib import Path
+
+
+def driver(device):
+    return os.path.basename(os.path.realpath(device / "driver"))
+
+
+def find(pattern):
+    return sorted(Path("/sys").glob(pattern))
+
+
+for nic in find("class/net/*/device"):
+    print("found NIC", driver(nic))
+for disk in find("block/*/size"):
+    print("found disk", disk.parent.name, disk.read_text().strip())
+for device in find("bus/pci/devices/*"):
+    if (device / "driver").exists():
+        print("found driver", driver(device))
+print(Path("/proc/meminfo").read_text().splitlines()[2])
+raise SystemExit(int(re.search(r"test_exit=(\\d+)", Path("/proc/cmdline").read_text())[1]))
+'''
+
+
+def build_quickly(images_dir: Path, *, force: bool = False) -> BuiltAgent:
+    """The boot agent's real image, at a quick compression level."""
+    return build_agent_image(images_dir, CACHE_DIR, compression_level=QUICK_LEVEL, force=force)
+
+
+def build_with_inspector(directory: Path) -> BuiltAgent:
+    """An image like the real one, with `INSPECTOR` in place of the agent."""
+    agent = directory / "lpmos" / "agent"
+    agent.mkdir(parents=True)
+    (agent.parent / "__init__.py").write_text("")
+    (agent / "__init__.py").write_text("")
+    (agent / "__main__.py").write_text(INSPECTOR)
+    return build_agent_image(
+        directory / "images",
+        CACHE_DIR,
+        compression_level=QUICK_LEVEL,
+        lpmos_package=agent.parent,
+    )
