@@ -1,10 +1,13 @@
-"""Debian's Chromium on the real pages; a page that breaks our own rules fails its test."""
+"""Debian's Chromium on the real pages; a page that breaks our own rules fails its test.
+
+One browser, and with it one event loop, serves all tests of a module; each has pages of its own.
+"""
 
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from tests.support.control_plane import RunningControlPlane, running_with_debian
@@ -15,14 +18,14 @@ ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-backgroun
 expect.set_options(timeout=TIMEOUT_MS)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def control_plane(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
     """A control plane that knows region dc1, which offers Debian 12."""
     async with running_with_debian(tmp_path) as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, as the package `chromium` installs it."""
     program = shutil.which("chromium")
@@ -33,10 +36,11 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page that may ask only its own origin, break no policy and throw nothing."""
-    page = await browser.new_page()
+    context = await browser.new_context()
+    page = await context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     wrong: list[str] = []
     hosts: set[str] = set()
@@ -52,11 +56,12 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", note)
     yield page
+    await context.close()
     assert not wrong
     assert len(hosts) <= 1
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def dashboard(page: Page, control_plane: RunningControlPlane) -> Page:
     """The page of tasks, logged in and live."""
     await log_in(page, control_plane)

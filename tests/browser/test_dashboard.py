@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Page, expect
 
 from lpmos.core.taskstore import moved
@@ -11,6 +12,8 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane, open_store, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 
@@ -250,7 +253,7 @@ async def test_phone_has_no_sideways_scrolling(
     await expect(dashboard.locator("#tasks tr")).to_have_count(1)
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not await dashboard.evaluate(wide)
-    await expect(dashboard.get_by_role("button", name="Approve")).to_be_in_viewport()
+    await expect(dashboard.get_by_role("button", name="Approve", exact=True)).to_be_in_viewport()
 
 
 async def test_description_of_the_api_is_shown(

@@ -1,4 +1,4 @@
-"""Boots a kernel and an initramfs in QEMU, without firmware or disk, and reads the serial console."""
+"""Boots a kernel and an initramfs in QEMU, without firmware, and reads the console."""
 
 import asyncio
 import re

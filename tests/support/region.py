@@ -43,6 +43,7 @@ class RunningRegion:
         self,
         region: Region,
         store: FaultyStore,
+        embedded: SqliteStore,
         fleet: Fleet,
         catalog: Catalog,
         http: aiohttp.ClientSession,
@@ -50,6 +51,7 @@ class RunningRegion:
     ) -> None:
         self.region = region
         self.store = store
+        self.embedded = embedded
         self.fleet = fleet
         self.catalog = catalog
         self.http = http
@@ -159,11 +161,11 @@ async def running(
     *,
     dhcp: DhcpSettings | None = None,
     address: str = "127.0.0.1",
+    port: int = 0,
     unknown: UnknownMachines = UnknownMachines.DISCOVER,
     images: bool = True,
 ) -> AsyncIterator[RunningRegion]:
     """Region dc1 with the images of `fill`, until the block ends."""
-    directory.mkdir(exist_ok=True)
     state_dir = directory / "state"
     catalog = Catalog(directory / "images")
     if images:
@@ -179,7 +181,7 @@ async def running(
         identity="test",
         version="0.1.0",
         api_host=address,
-        api_port=0,
+        api_port=port,
         dhcp=dhcp,
     )
     region = Region(
@@ -197,7 +199,7 @@ async def running(
             await until(region.ready.is_set, "the region to be ready", START_TIMEOUT_S)
             if images:
                 await until(lambda: bool(fleet.region("dc1").capabilities), "capabilities")
-            yield RunningRegion(region, store, fleet, catalog, http, state_dir)
+            yield RunningRegion(region, store, embedded, fleet, catalog, http, state_dir)
             for task in tasks:
                 task.cancel()
     finally:
@@ -206,6 +208,7 @@ async def running(
 
 def fill(catalog: Catalog, directory: Path) -> ImageManifest:
     """An image of Debian 12 of some 300 kB, and an agent of two small files."""
+    directory.mkdir(exist_ok=True)
     archive = directory / "root.tar.zst"
     archive.write_bytes(b"".join(number.to_bytes(3, "big") for number in range(100_000)))
     manifest = catalog.add(

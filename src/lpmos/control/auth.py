@@ -12,7 +12,7 @@ from enum import StrEnum
 import jwt
 import msgspec
 
-from lpmos.core.clock import Clock
+from lpmos.core.clock import Clock, utc_now
 from lpmos.model.errors import Forbidden, SettingsError, TooBusy, Unauthenticated
 
 ALGORITHM = "HS256"
@@ -46,7 +46,7 @@ class TokenSigner:
         SettingsError: the key is shorter than `KEY_BYTES`.
     """
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock = utc_now) -> None:
         if len(key) < KEY_BYTES:
             raise SettingsError(f"the token key has {len(key)} bytes; it needs {KEY_BYTES} or more")
         self._key = key

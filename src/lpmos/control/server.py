@@ -149,11 +149,14 @@ def _tls_13(tls: TlsFiles) -> Callable[..., ssl.SSLContext]:
 async def _end(server: _Server, running: asyncio.Task[None]) -> None:
     """Let requests under way finish, but not for ever."""
     server.should_exit = True
-    _, pending = await asyncio.wait([running], timeout=STOP_TIMEOUT_S)
-    if pending:
-        log.warning("the server did not end in time; it is cut off", timeout_s=STOP_TIMEOUT_S)
-        running.cancel()
-        await asyncio.wait([running], timeout=STOP_TIMEOUT_S)
+    try:
+        _, pending = await asyncio.wait([running], timeout=STOP_TIMEOUT_S)
+        if pending:
+            log.warning("the server did not end in time; it is cut off", timeout_s=STOP_TIMEOUT_S)
+    finally:
+        if not running.done():
+            running.cancel()
+            await asyncio.wait([running], timeout=STOP_TIMEOUT_S)
 
 
 def _opened(address: str | socket.socket) -> list[socket.socket]:

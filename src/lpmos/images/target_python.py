@@ -79,9 +79,9 @@ def _compile(root: Path, stage: Path, library: str) -> None:
 
 
 def _check_imports(root: Path, stage: Path, sources: Sequence[Path]) -> None:
-    """Import with the staged library all that the agent imports, and the agent."""
+    """Import with the staged library all that the agent imports, also what it imports later."""
     names = imported_modules(path.read_text() for path in sources)
-    statement = "".join(f"import {name}\n" for name in (*names, "lpmos.agent.__main__"))
+    statement = "".join(f"import {name}\n" for name in names)
     try:
         run(
             program(root, f"usr/bin/{PYTHON}", "-B", "-S", "-c", statement),

@@ -17,7 +17,9 @@ _PACKET = re.compile(
     r"(?: (?P<extra>.*))?"
 )
 _SENT = re.compile(r"sent (?P<file>.+) to (?P<ip>[0-9a-fA-F.:]+)")
-_ALARM = re.compile(r"fail|error|illegal|bad|cannot|not found|no address|refus|denied", re.IGNORECASE)
+_ALARM = re.compile(
+    r"fail|error|illegal|bad|cannot|not found|no address|refus|denied", re.IGNORECASE
+)
 
 Level = Literal["debug", "info", "warning"]
 

@@ -51,7 +51,7 @@ async def probe_dhcp(address: str, port: int = 67) -> None:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await loop.sock_sendto(sock, inform(address), (address, port))
             answer, _ = await loop.sock_recvfrom(sock, 2048)
-    if answer[4:8] != struct.pack("!I", PROBE_TRANSACTION) or _message_type(answer) != _ACK:
+    if answer[4:8] != struct.pack("!I", PROBE_TRANSACTION) or message_type(answer) != _ACK:
         raise ProbeFailed("DHCP answered a DHCPINFORM with something else than DHCPACK")
 
 
@@ -100,7 +100,7 @@ def _answered(service: str) -> Iterator[None]:
         raise ProbeFailed(f"{service} cannot be reached: {error}") from error
 
 
-def _message_type(packet: bytes) -> int | None:
+def message_type(packet: bytes) -> int | None:
     """DHCP option 53 (RFC 2132 section 9.6) of a packet; None where it has none."""
     options = packet[240:]
     at = 0

@@ -25,7 +25,7 @@ OUTPUT_CHARACTERS = 2000
 """The end of a failed command's output, as it goes into the task (S13)."""
 REASON_CHARACTERS = 500
 
-_LEVEL = re.compile(r"\[(INFO|WARN|ERROR)\] ")
+_LEVEL = re.compile(r"\[(INFO|WARN|ERROR)\]( |$)")
 
 AgentId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -147,7 +147,7 @@ def parse_wait_s(text: str | None, longest_s: int) -> int:
 def log_line(text: str) -> str:
     """One printable line that begins with a level."""
     line = _clean(text, LINE_CHARACTERS)
-    return line if _LEVEL.match(line) else f"[INFO] {line}"
+    return line if _LEVEL.match(line) else f"[INFO] {line}".rstrip()
 
 
 def _clean(text: str, limit: int) -> str:

@@ -76,7 +76,7 @@ async def test_agent_failing_with_lpmos_shell_gives_a_shell_then_waits(
 async def test_boot_without_the_boot_nic_says_what_there_is(inspector: BuiltAgent) -> None:
     async with booted(inspector.image, "BOOTIF=01-52-54-00-00-00-99 test_exit=0") as machine:
         await machine.until(
-            "no NIC with address 52:54:00:00:00:99 (BOOTIF) . Found: eth0", BOOT_TIMEOUT_S
+            "no NIC with address 52:54:00:00:00:99 (BOOTIF); found: eth0", BOOT_TIMEOUT_S
         )
 
 

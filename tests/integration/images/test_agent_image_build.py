@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.images.agent_image import BuiltAgent
-from lpmos.images.agent_parts import PAYLOAD_LIMIT_BYTES
-from lpmos.images.atomic import scratch_directory
+from lpmos.images.agent_image import BuiltAgent, build_agent_image
+from lpmos.images.agent_parts import PARTS, PAYLOAD_LIMIT_BYTES
 from lpmos.images.catalog import Catalog
 from lpmos.images.target_python import program
 from lpmos.model.errors import ImageError
-from tests.support.agent_images import CACHE_DIR, build_quickly, build_with_inspector
+from tests.support.agent_images import CACHE_DIR, build_quickly
 from tests.support.cpio_reader import Member, read_newc
 
 pytestmark = pytest.mark.slow
@@ -69,10 +68,9 @@ def test_build_finds_every_module_of_the_table_in_the_kernel(built: BuiltAgent) 
 
 
 def test_initramfs_has_what_the_agent_runs(files: dict[str, Member]) -> None:
-    programs = (
-        "sfdisk wipefs blkid lsblk partx blkdiscard mkfs.ext4 e2fsck resize2fs mkfs.vfat tar zstd"
-        " efibootmgr mount umount chroot modprobe udhcpc ip reboot python3"
-    ).split()
+    programs = {program for part in PARTS for program in part.programs}
+    programs |= {"mkfs.ext4", "mkfs.vfat", "python3"}
+    programs |= {"mount", "umount", "chroot", "modprobe", "udhcpc", "ip", "reboot"}
     missing = [p for p in programs if not {f"usr/bin/{p}", f"usr/sbin/{p}"} & set(files)]
     assert missing == []
     assert "usr/lib/lpmos/lpmos/agent/__main__.pyc" in files
@@ -122,8 +120,6 @@ def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: 
     (agent.parent / "__init__.py").write_text("")
     (agent / "__init__.py").write_text("")
     (agent / "__main__.py").write_text("def later():\n    import tkinter\n")
-    from lpmos.images.agent_image import build_agent_image  # noqa: PLC0415
-
     with pytest.raises(ImageError, match="No module named 'tkinter'"):
         build_agent_image(
             tmp_path / "images", CACHE_DIR, compression_level=1, lpmos_package=agent.parent

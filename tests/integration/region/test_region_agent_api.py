@@ -79,16 +79,13 @@ async def test_report_without_task_is_kept_once_and_matched_later(region: Runnin
 async def test_report_without_task_where_unknown_boot_their_disk_says_no_discovery(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path, unknown=UnknownMachines.LOCAL_DISK) as region:
-        async with region.http.post(
-            f"{region.url}/api/report",
-            json={
-                "mac_address": MAC,
-                "hardware": json.loads(msgspec.json.encode(make_inventory())),
-            },
-        ) as answer:
-            assert (answer.status, answer.headers["Retry-After"]) == (404, "10")
-            assert (await answer.json(content_type=None))["discovery"] is False
+    body = {"mac_address": MAC, "hardware": json.loads(msgspec.json.encode(make_inventory()))}
+    async with (
+        running(tmp_path, unknown=UnknownMachines.LOCAL_DISK) as region,
+        region.http.post(f"{region.url}/api/report", json=body) as answer,
+    ):
+        assert (answer.status, answer.headers["Retry-After"]) == (404, "10")
+        assert (await answer.json(content_type=None))["discovery"] is False
 
 
 async def test_report_twice_is_the_same_answer_and_one_state(region: RunningRegion) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -128,8 +127,8 @@ async def test_dnsmasq_killed_is_seen_and_started_again(
 
 async def test_dnsmasq_has_only_the_rights_it_needs(region: RunningRegion) -> None:
     (pid,) = dnsmasq_pids(region.state_dir / "dnsmasq.conf")
-    status = Path(f"/proc/{pid}/status").read_text()
-    rights = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if ":\t" in line}
+    status = await asyncio.to_thread(Path(f"/proc/{pid}/status").read_text)
+    rights = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     setgid, net_bind_service, net_admin, net_raw = 6, 10, 12, 13
     allowed = 1 << setgid | 1 << net_bind_service | 1 << net_admin | 1 << net_raw
     assert int(rights["CapBnd"], 16) == allowed
@@ -147,12 +146,13 @@ async def test_region_stopped_leaves_no_dnsmasq(network: Wire, tmp_path: Path) -
 async def test_region_killed_leaves_no_dnsmasq(network: Wire, tmp_path: Path) -> None:
     async with running(tmp_path, dhcp=DHCP, address=ADDRESS) as region:
         config = region.state_dir / "dnsmasq.conf"
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(config)])
+    argv = (sys.executable, "-c", SUPERVISOR, str(config))
+    supervisor = await asyncio.create_subprocess_exec(*argv)
     try:
         await until(lambda: bool(dnsmasq_pids(config)), "dnsmasq to start")
     finally:
         supervisor.kill()
-        await asyncio.to_thread(supervisor.wait)
+        await supervisor.wait()
     await until(lambda: not dnsmasq_pids(config), "the kernel to end dnsmasq")
 
 

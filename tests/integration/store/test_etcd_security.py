@@ -26,7 +26,7 @@ from tests.support.watch_recorder import WatchRecorder
 ROOT_PASSWORD = "root-secret"
 PASSWORD = "region-secret"
 REFUSAL_S = 10.0
-TOKEN_TTL_S = 1
+TOKEN_TTL_S = 2
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ async def test_expired_token_is_renewed_by_calls_leases_and_watches(tmp_path: Pa
     async with EtcdServer(flags=[f"--auth-token={token}"]) as server:
         await _with_users(server)
         store = await EtcdStore.connect([server.endpoint], user="region", password=PASSWORD)
-        held = await store.grant(3)
+        held = await store.grant(4)
         await store.put("/os/dc1/leased", b"", lease=held.id)
         await asyncio.sleep(TOKEN_TTL_S + 1)
         async with WatchRecorder(store, "/os/dc1/") as seen:

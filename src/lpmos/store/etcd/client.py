@@ -27,6 +27,7 @@ from lpmos.store.etcd.wire import Method
 ATTEMPT_TIMEOUT_S = 5.0  # one try at one endpoint
 PATIENCE_S = 2.0  # how long a call that was not applied is tried again, at least once everywhere
 ROUND_PAUSE_S = 0.1  # after every endpoint has failed
+TOKEN_RENEWALS = 3  # within one attempt: a new token may end, or its server restart, at once
 REFUSED_VERSIONS = frozenset({"3.5.0", "3.5.1", "3.5.2"})
 
 
@@ -74,7 +75,9 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def call(self, method: Method, request: Any, *, write: bool = False) -> Any:
+    async def call(
+        self, method: Method, request: wire.Message, *, write: bool = False
+    ) -> wire.Message:
         """The answer to `request`, from whichever endpoint gives one.
 
         A `write` whose answer is lost raises `Ambiguous`; what was not applied, and every read,
@@ -101,44 +104,38 @@ class Client:
         self,
         endpoint: Endpoint,
         method: Method,
-        request: Any,
+        request: wire.Message,
         *,
         write: bool = False,
         timeout_s: float = ATTEMPT_TIMEOUT_S,
-    ) -> Any:
+    ) -> wire.Message:
         """The answer to `request` from this endpoint, with a new token where the old is refused."""
         if not endpoint.ready:
             await self.make_ready(endpoint)
-        metadata = self.metadata
-        try:
-            return await endpoint.unary(method)(request, timeout=timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            if not errors.token_refused(error.details() or "") or not await self.renew_token(
-                endpoint, metadata
-            ):
-                raise errors.from_call(error, write=write, where=endpoint.url) from error
-        except asyncio.CancelledError:
-            # `close` ends calls this way too; a caller that is cancelled itself must stay so.
-            if not _is_cancelled():
-                self.raise_if_closed(write=write)
-            raise
-        return await self._send(endpoint, method, request, metadata=self.metadata, write=write)
+        for renewals_left in reversed(range(TOKEN_RENEWALS + 1)):
+            metadata = self.metadata
+            try:
+                return await endpoint.unary(method)(request, timeout=timeout_s, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                refused = renewals_left and errors.token_refused(error.details() or "")
+                if not refused or not await self.renew_token(endpoint, metadata):
+                    raise errors.from_call(error, write=write, where=endpoint.url) from error
+            except asyncio.CancelledError:
+                # `close` ends calls this way too; a caller that is cancelled itself must stay so.
+                if not _is_cancelled():
+                    self.raise_if_closed(write=write)
+                raise
+        raise AssertionError  # the last turn has returned or raised
 
     async def _send(
-        self,
-        endpoint: Endpoint,
-        method: Method,
-        request: Any,
-        *,
-        metadata: grpc.aio.Metadata,
-        write: bool = False,
-    ) -> Any:
+        self, endpoint: Endpoint, method: Method, request: wire.Message, metadata: grpc.aio.Metadata
+    ) -> wire.Message:
         try:
             return await endpoint.unary(method)(
                 request, timeout=ATTEMPT_TIMEOUT_S, metadata=metadata
             )
         except grpc.aio.AioRpcError as error:
-            raise errors.from_call(error, write=write, where=endpoint.url) from error
+            raise errors.from_call(error, write=False, where=endpoint.url) from error
 
     def leave(self, endpoint: Endpoint) -> None:
         """Turn to the next endpoint, unless another call has done so already."""
@@ -159,7 +156,7 @@ class Client:
         await endpoint.connect(channel)
         if not endpoint.accepted:
             request = wire.STATUS.request()
-            status = await self._send(endpoint, wire.STATUS, request, metadata=self.metadata)
+            status = await self._send(endpoint, wire.STATUS, request, self.metadata)
             check_version(status.version, endpoint.url)
             endpoint.accepted = True
         if self._credentials and not self._has_token:
@@ -186,7 +183,7 @@ class Client:
                 name=credentials.user, password=credentials.password
             )
             # An old token would be judged before the password is.
-            answer = await self._send(endpoint, wire.AUTHENTICATE, request, metadata=_metadata())
+            answer = await self._send(endpoint, wire.AUTHENTICATE, request, _metadata())
             self.metadata = _metadata(answer.token)
             self._has_token = True
 

@@ -25,6 +25,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # else both channels would share one connection
+    ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -61,10 +62,13 @@ class Endpoint:
             if parts.scheme == "https"
             else None
         )
+        self._closed = False
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._calls: dict[str, Any] = {}
 
     def _channel(self, name: str) -> grpc.aio.Channel:
+        if self._closed:
+            raise Unavailable(f"{self.url}: this client of the store was closed")
         if name not in self._channels:
             self._channels[name] = (
                 grpc.aio.insecure_channel(self._target, options=_OPTIONS)
@@ -121,5 +125,6 @@ class Endpoint:
 
     async def close(self) -> None:
         """Cancel what is under way and let go of the connections."""
+        self._closed = True
         channels, self._channels, self._calls = self._channels, {}, {}
         await asyncio.gather(*(channel.close(CLOSE_GRACE_S) for channel in channels.values()))

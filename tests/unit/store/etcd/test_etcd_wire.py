@@ -11,8 +11,11 @@ keys = st.text(min_size=0, max_size=40).map(lambda text: f"/{text}")
 int64s = st.integers(min_value=0, max_value=2**63 - 1)
 
 
+CLASSES = wire.build(wire.MESSAGES)
+
+
 def _message(name: str) -> wire.Message:
-    return wire.build(wire.MESSAGES)[name]()
+    return CLASSES[name]()
 
 
 def _value(field: wire.Message) -> st.SearchStrategy[object]:
@@ -29,8 +32,7 @@ def _value(field: wire.Message) -> st.SearchStrategy[object]:
 
 @given(st.data())
 def test_wire_message_of_any_kind_survives_the_way_there_and_back(data: st.DataObject) -> None:
-    classes = wire.build(wire.MESSAGES)
-    message = classes[data.draw(st.sampled_from(sorted(classes)))]()
+    message = CLASSES[data.draw(st.sampled_from(sorted(CLASSES)))]()
     for field in message.DESCRIPTOR.fields:
         if field.type == field.TYPE_MESSAGE or field.is_repeated:
             continue
