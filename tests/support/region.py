@@ -26,6 +26,7 @@ from lpmos.region.health import FRESH_S
 from lpmos.region.service import Region
 from lpmos.region.settings import DhcpSettings, RegionSettings
 from lpmos.store import keys, records
+from lpmos.store.api import Lease, Store
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, NOW, make_inventory, make_spec
@@ -36,13 +37,26 @@ AGENT_ID = "a" * 32
 OTHER_AGENT_ID = "b" * 32
 
 
+class KnownLeases(FaultyStore):
+    """A store that a test can take leases away from."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.leases: list[Lease] = []
+
+    async def grant(self, ttl_s: int) -> Lease:
+        lease = await super().grant(ttl_s)
+        self.leases.append(lease)
+        return lease
+
+
 class RunningRegion:
     """A region, its parts, and an agent's and an operator's calls."""
 
     def __init__(
         self,
         region: Region,
-        store: FaultyStore,
+        store: KnownLeases,
         embedded: SqliteStore,
         fleet: Fleet,
         catalog: Catalog,
@@ -171,7 +185,7 @@ async def running(
     if images:
         fill(catalog, directory)
     embedded = await SqliteStore.open(directory / "store.db")
-    store = FaultyStore(embedded)
+    store = KnownLeases(embedded)
     mirrors = [Mirror(store, keys.idc_prefix("dc1")), Mirror(store, "/os/region/dc1/")]
     fleet = Fleet(*mirrors)
     settings = RegionSettings(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 _CHUNK_BYTES = 65_536
+_TURNS = 10  # of the event loop, in which it sets up or drops what it had accepted before
 
 
 class _Mode(enum.Enum):
@@ -42,18 +43,22 @@ class TcpProxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(task)
+        # Not in the task itself: one that is cancelled before its first step runs no `finally`.
+        task.add_done_callback(lambda _: writer.transport.abort())
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._passing.wait()
             await self._connect_through(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # either side went away, or the proxy ended it: that is what it is for
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort()
+        except OSError:
+            return  # either side went away
 
     async def _connect_through(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -96,6 +101,8 @@ class TcpProxy:
             self._server.close()
             self._server = None
         await self._end_connections()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
     def black_hole(self) -> None:
         """Let nothing pass, either way, with no connection ended."""

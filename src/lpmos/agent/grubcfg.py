@@ -52,6 +52,7 @@ def grub_config(
         "# Written by LPMOS at installation; update-grub replaces it when the kernel changes.",
         *_terminal_lines(arguments),
         "set default=0",
+        "set timeout_style=hidden",  # Esc shows the menu
         f"set timeout={_TIMEOUT_S}",
         'if [ "$grub_platform" = "efi" ]; then',
         "  insmod all_video",

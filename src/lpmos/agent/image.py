@@ -19,10 +19,11 @@ from lpmos.agent.stop import Stop
 PATIENCE_S = 900.0
 """How long a download may go without one new byte."""
 RATE_WINDOW_S = 5.0
+WATCH_INTERVAL_S = 0.25
 
 Clock = Callable[[], float]
 Watch = Callable[[int, float], None]
-"""Called with the bytes done and the present rate in bytes per second."""
+"""Called now and then, and at the end, with the bytes done and the rate in bytes per second."""
 
 
 class Sink(Protocol):
@@ -70,7 +71,7 @@ class ImageStream:
         rate = Rate()
         done = 0
         backoff = self._pace.backoff()
-        heard_s = self._clock()
+        heard_s = watched_s = self._clock()
         while done < image.size_bytes:
             try:
                 with self._region.download(image.url, done, image.size_bytes) as download:
@@ -83,7 +84,9 @@ class ImageStream:
                         sink.write(data)
                         heard_s = self._clock()
                         backoff = self._pace.backoff()
-                        watch(done, rate.at(heard_s, done))
+                        if heard_s - watched_s >= WATCH_INTERVAL_S or done == image.size_bytes:
+                            watched_s = heard_s
+                            watch(done, rate.at(heard_s, done))
                 problem = NoAnswer("the connection ended early")
             except NoAnswer as broken:
                 problem = broken

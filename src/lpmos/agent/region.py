@@ -17,7 +17,7 @@ from lpmos.agent.errors import AgentError, InstallError, NoAnswer
 API = "/api/v1"
 ANSWER_TIMEOUT_S = 30.0
 ANSWER_LIMIT_BYTES = 8 << 20
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 RETRY_AFTER_LIMIT_S = 3600.0
 _NOT_NOW = (429, 500, 502, 503, 504)
 
@@ -79,7 +79,7 @@ class Download:
         """
         while True:
             try:
-                data = self._exchange.response.read1(CHUNK_BYTES)
+                data = self._exchange.response.read(CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as error:
                 raise NoAnswer(_named(error)) from error
             if not data:

@@ -16,7 +16,7 @@ from lpmos.agent.region import Answer, Region
 from lpmos.agent.stop import Stop
 
 REPEAT_S = 5.0
-LEAST_INTERVAL_S = 0.2
+LEAST_INTERVAL_S = 0.5
 CLOSE_TIMEOUT_S = 60.0
 
 
@@ -50,7 +50,7 @@ class Reporter:
         self._changed = threading.Condition()
         self._newest: Progress | None = None
         self._news = False
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     @property
@@ -72,7 +72,7 @@ class Reporter:
     def close(self) -> None:
         """End the thread after the call that is under way."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(CLOSE_TIMEOUT_S)
@@ -118,7 +118,7 @@ class Reporter:
                 if problem.retry_after_s is not None:
                     delay_s = self._pace.asked(problem.retry_after_s)
                 self._console.warn(f"progress is not heard ({problem}); again in {delay_s:.0f} s")
-                self._pause(delay_s)
+                self._closed.wait(delay_s)
                 self._again()
                 continue
             if answer.status != 200:
@@ -126,24 +126,23 @@ class Reporter:
                 return
             self._console.acknowledge(mark)
             backoff = self._pace.backoff()
-            self._pause(LEAST_INTERVAL_S)
+            self._closed.wait(LEAST_INTERVAL_S)
 
     def _next(self) -> Progress | None:
         """Wait for news, or for the time to repeat; None when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._news or self._closed, REPEAT_S)
-            while self._newest is None and not self._closed:
-                self._changed.wait_for(lambda: self._news or self._closed, REPEAT_S)
+            self._changed.wait_for(self._due, REPEAT_S)
+            while self._newest is None and not self._closed.is_set():
+                self._changed.wait_for(self._due, REPEAT_S)
             self._news = False
-            return None if self._closed else self._newest
+            return None if self._closed.is_set() else self._newest
 
     def _again(self) -> None:
         with self._changed:
             self._news = True
 
-    def _pause(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, seconds)
+    def _due(self) -> bool:
+        return self._news or self._closed.is_set()
 
 
 def stop_reason(answer: Answer) -> str:

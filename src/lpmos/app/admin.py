@@ -48,10 +48,12 @@ def prepare(state_dir: Path, key_file: Path | None) -> TokenSigner:
     if path.exists():
         return signer_from(path)
     state_dir.mkdir(parents=True, exist_ok=True)
-    _write_secret(path, secrets.token_bytes(KEY_BYTES))
-    signer = signer_from(path)
+    key = secrets.token_bytes(KEY_BYTES)
+    signer = TokenSigner(key, utc_now)
     token = signer.issue("admin", "admin", FIRST_TOKEN_LIFETIME)
+    # The key comes last: who dies in between makes both again at the next start.
     _write_secret(state_dir / "admin.token", token.encode() + b"\n")
+    _write_secret(path, key)
     log.info("made the first administrator's token", file=str(state_dir / "admin.token"))
     return signer
 

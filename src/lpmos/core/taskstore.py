@@ -90,7 +90,10 @@ def moved(task: Task, event: Event, now: datetime, **fields: object) -> Task:
 
 
 def logged(task: Task, now: datetime, *lines: str) -> Task:
-    """The task with log lines added; each has a level in brackets before its text."""
+    """The task with log lines added; each has a level in brackets before its text.
+
+    A line stays one line, whatever a machine or a person put into it.
+    """
     stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
-    added = tuple(f"{stamp} {line}"[:LOG_LINE_CHARACTERS] for line in lines)
+    added = tuple(f"{stamp} {' '.join(line.split())}"[:LOG_LINE_CHARACTERS] for line in lines)
     return msgspec.structs.replace(task, logs=(task.logs + added)[-LOG_LINES:])

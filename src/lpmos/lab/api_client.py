@@ -17,7 +17,7 @@ from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
 
 API: Final = "/api/v1"
-CALL_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S: Final = 30.0
 
 T = TypeVar("T")
 

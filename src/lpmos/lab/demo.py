@@ -129,6 +129,8 @@ async def _run(
                 Journey(server, task, api=ready.site.api, display=display, approve=options.approve)
                 for server, task in ready.servers
             ]
+            for journey in journeys:
+                display.show(journey.progress)
             async with asyncio.TaskGroup() as group:
                 for journey in journeys:
                     group.create_task(journey.run())

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from lpmos.lab.api_client import ApiClient, TaskState
+from lpmos.core.clock import Clock, utc_now
+from lpmos.lab.api_client import CreatedTask, TaskState
 from lpmos.lab.errors import LabError, WaitTimedOut
 from lpmos.model.lifecycle import MEANING, Status
 from lpmos.model.task import NewTask
@@ -56,6 +57,19 @@ class Server(Protocol):
         """What it said last, and where the rest is."""
 
 
+class TaskCalls(Protocol):
+    """The calls of the API that a journey needs."""
+
+    async def create_task(self, new: NewTask) -> CreatedTask:
+        """Create a task."""
+
+    async def task(self, task_id: str) -> TaskState:
+        """One task."""
+
+    async def approve(self, task_id: str, notes: str) -> None:
+        """Allow the install."""
+
+
 class Display(Protocol):
     """Shows how far each server is."""
 
@@ -71,7 +85,7 @@ class JourneyProgress:
     kind: str
     stage: str = "powered off"
     percent: float = 0.0
-    message: str = ""
+    message: str = "its disk is blank"
     bytes_per_second: float | None = None
     failed: str | None = None
     up: bool = False
@@ -88,7 +102,15 @@ class Journey:
     """Drives one server; `progress` is for the display and the summary."""
 
     def __init__(
-        self, server: Server, task: NewTask, *, api: ApiClient, display: Display, approve: bool
+        self,
+        server: Server,
+        task: NewTask,
+        *,
+        api: TaskCalls,
+        display: Display,
+        approve: bool,
+        now: Clock = utc_now,
+        pace_s: float = POLL_S,
     ) -> None:
         self.progress = JourneyProgress(server.name, server.kind)
         self.task: TaskState | None = None
@@ -97,6 +119,8 @@ class Journey:
         self._api = api
         self._display = display
         self._approve = approve
+        self._now = now
+        self._pace_s = pace_s
 
     async def run(self) -> None:
         """Go the whole way; a failure is kept in `progress.failed`, and ends this journey only."""
@@ -115,8 +139,6 @@ class Journey:
         await self._follow(created.task_id, Status.PENDING_APPROVAL)
         if self._approve:
             await self._api.approve(created.task_id, "approved by the lab")
-        else:
-            self._tell(message="waits for your approval in the dashboard")
         task = await self._follow(created.task_id, Status.COMPLETED)
         self._times_of(task)
         self._tell(
@@ -143,14 +165,14 @@ class Journey:
             if order.index(task.status) >= order.index(goal):
                 return task
             self._check_pace(task)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._pace_s)
 
     def _check_pace(self, task: TaskState) -> None:
         limit_s = STATUS_TIMEOUT_S[task.status]
         if task.status is Status.PENDING_APPROVAL and not self._approve:
             limit_s = MANUAL_APPROVAL_TIMEOUT_S
         since = max(task.status_history[-1].timestamp, self.progress.times.get("power on", _EPOCH))
-        if (datetime.now(UTC) - since).total_seconds() > limit_s:
+        if (self._now() - since).total_seconds() > limit_s:
             raise WaitTimedOut(f"{self._server.name} is {task.status.value} for {limit_s:.0f} s")
 
     def _show_task(self, task: TaskState) -> None:
@@ -164,14 +186,17 @@ class Journey:
             )
         elif "power on" in self.progress.times and task.status is not Status.READY:
             stage = task.status.value.replace("_", " ")
-            self._tell(stage=stage, message=MEANING[task.status], bytes_per_second=None)
+            message = MEANING[task.status]
+            if task.status is Status.PENDING_APPROVAL and not self._approve:
+                message = "press Approve beside it in the dashboard"
+            self._tell(stage=stage, message=message, bytes_per_second=None)
 
     def _times_of(self, task: TaskState) -> None:
         for change in task.status_history:
             self.progress.times[change.status.value] = change.timestamp
 
     def _mark(self, moment: str) -> None:
-        self.progress.times[moment] = datetime.now(UTC)
+        self.progress.times[moment] = self._now()
 
     def _tell(self, **changes: object) -> None:
         before = vars(self.progress).copy()

@@ -14,7 +14,6 @@ from typing import Final
 from rich.console import Console
 
 from lpmos.images.agent_image import build_agent_image
-from lpmos.images.catalog import Catalog
 from lpmos.images.debian_image import build_debian_image
 from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.display import build_display
@@ -113,7 +112,7 @@ def new_task(sn: str, mac: str, hostname: str) -> NewTask:
 def build_missing_images(
     images_dir: Path, cache_dir: Path, console: Console, mirror: str | None = None
 ) -> None:
-    """Build the agent's image and Debian's, where the catalog does not have them.
+    """Build the agent's image and Debian's, where the catalog does not have them as they are now.
 
     Raises:
         ImageError: says what is missing and what to do.
@@ -121,6 +120,5 @@ def build_missing_images(
     images_dir.mkdir(parents=True, exist_ok=True)
     with build_display(console, "boot agent") as progress:
         build_agent_image(images_dir, cache_dir, progress=progress, mirror=mirror)
-    if Catalog(images_dir).find(*OS) is None:
-        with build_display(console, "Debian 12") as progress:
-            build_debian_image(images_dir, cache_dir, progress=progress, mirror=mirror)
+    with build_display(console, "Debian 12") as progress:
+        build_debian_image(images_dir, cache_dir, progress=progress, mirror=mirror)

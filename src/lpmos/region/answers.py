@@ -31,16 +31,16 @@ def json_answer(
     )
 
 
-def error_middleware(metrics: Metrics, *, idc: str) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Turns whatever a handler raises into its problem document, and counts each answer."""
+def error_middleware(*, idc: str) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Turns whatever a handler raises into its problem document."""
     log = structlog.get_logger().bind(idc=idc)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            response = await handler(request)
+            return await handler(request)
         except web.HTTPException as error:
-            response = _problem_answer(_of_framework(error))
+            return _problem_answer(_of_framework(error))
         except Exception as error:
             instance = uuid.uuid4().hex
             found = problem_for(error, instance=instance)
@@ -48,9 +48,7 @@ def error_middleware(metrics: Metrics, *, idc: str) -> Callable[..., Awaitable[w
                 log.warning("request failed", path=request.path, error=str(error), id=instance)
             if found.document["code"] == "internal":
                 log.exception("unforeseen error", path=request.path, id=instance)
-            response = _problem_answer(found)
-        _count(metrics, request, response)
-        return response
+            return _problem_answer(found)
 
     return answer
 
@@ -67,9 +65,14 @@ def _of_framework(error: web.HTTPException) -> Problem:
     return problem(error.status, code, error.reason, headers=allow)
 
 
-def _count(metrics: Metrics, request: web.Request, response: web.StreamResponse) -> None:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else "none"
-    metrics.requests.labels(route, response.status).inc()
-    if response.content_length:
-        metrics.bytes_sent.labels(route).inc(response.content_length)
+def counting(metrics: Metrics) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Counts each answer as it is begun; a file's length is not known before."""
+
+    async def count(request: web.Request, response: web.StreamResponse) -> None:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else "none"
+        metrics.requests.labels(route, response.status).inc()
+        if response.content_length and request.method != "HEAD":
+            metrics.bytes_sent.labels(route).inc(response.content_length)
+
+    return count

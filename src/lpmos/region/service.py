@@ -19,7 +19,7 @@ from lpmos.images.catalog import Catalog
 from lpmos.model.errors import SettingsError
 from lpmos.region import health
 from lpmos.region.agent_api import AgentApi
-from lpmos.region.answers import error_middleware
+from lpmos.region.answers import counting, error_middleware
 from lpmos.region.boot import Boot
 from lpmos.region.dnsmasq import Place, render
 from lpmos.region.metrics import Metrics
@@ -101,7 +101,8 @@ class Region:
         presence = Presence(settings, self._store, self._catalog, self._clock, services.services)
         operations = Operations(services, presence, self._fleet, metrics, idc=settings.idc)
         preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
-        app = web.Application(middlewares=[error_middleware(metrics, idc=settings.idc)])
+        app = web.Application(middlewares=[error_middleware(idc=settings.idc)])
+        app.on_response_prepare.append(counting(metrics))
         app.add_routes([*self._boot().routes(), *api.routes(), *operations.routes()])
         async with asyncio.TaskGroup() as group, _serving(app, [listening, *self._sockets]):
             self._log.info("region listens", url=self.base_url, identity=settings.identity)

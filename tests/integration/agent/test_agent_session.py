@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import pytest
 
 from lpmos.agent.console import Console
 from lpmos.agent.errors import InstallError
+from lpmos.agent.image import ImageStream
 from lpmos.agent.installer import Job
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import Plan
+from lpmos.agent.plan import Plan, parse_plan
+from lpmos.agent.region import Region
 from lpmos.agent.reporter import Progress
 from lpmos.agent.run import run_agent
 from lpmos.agent.session import (
@@ -31,7 +35,7 @@ from lpmos.agent.session import (
 )
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.stop import Stop
-from tests.support.agent_region import AgentRegion, Fault, agent_region
+from tests.support.agent_region import AgentRegion, Fault, agent_region, plan_document, plan_for
 
 MAC = "52:54:00:00:00:01"
 IMAGE = hashlib.shake_256(b"image").digest(3_000_000)
@@ -390,3 +394,24 @@ def test_agent_package_needs_only_the_standard_library(tmp_path: Path) -> None:
     (target / "agent").symlink_to(source / "agent")
     code = "import sys; sys.path.insert(0, sys.argv[1]); import lpmos.agent.__main__"
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], check=True, timeout=60)
+
+
+def test_image_of_any_size_passes_in_constant_memory() -> None:
+    image = bytes(64 << 20)
+    plan = parse_plan(plan_document(plan_for(image)))
+    with agent_region(image) as region:
+        stream = ImageStream(
+            Region(region.url), Console(io.StringIO()), Stop(), Pace(), time.monotonic
+        )
+        tracemalloc.start()
+        try:
+            stream.stream(plan.image, _Nowhere(), lambda done, rate: None)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 4 << 20
+
+
+class _Nowhere:
+    def write(self, data: bytes) -> None:
+        """Drop the bytes."""

@@ -1,10 +1,15 @@
 """Every way to be refused has one shape, and leaves the store as it was."""
 
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import httpx
 import pytest
+from litestar import Litestar, get
+from structlog.testing import capture_logs
 
+from lpmos.control.problems import answer_error
+from lpmos.store import keys
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane, running
@@ -124,3 +129,32 @@ async def test_answer_lost_after_the_write_is_not_written_twice(faulty: FaultySt
             answer = await api.post("/api/v1/tasks", content=TASK)
             assert answer.status_code == 201
             assert (await api.get("/api/v1/tasks")).json()["total"] == 1
+
+
+async def test_damaged_record_is_500_and_names_the_key(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await control_plane.store.put(keys.task("dc1", "SN-1"), b"not a task")
+    body = TASK.replace(b'"idc"', b'"sn":"SN-1","idc"')
+    answer = await api.post("/api/v1/tasks", headers=JSON, content=body)
+    assert (answer.status_code, _problem(answer)) == (500, "store-damaged-record")
+    assert keys.task("dc1", "SN-1") in answer.json()["detail"]
+
+
+@get("/broken")
+async def broken() -> None:
+    """A handler with a defect."""
+    raise RuntimeError("a secret of the inside")
+
+
+async def test_unexpected_error_is_500_and_only_the_log_has_its_text() -> None:
+    app = Litestar([broken], exception_handlers={Exception: answer_error}, logging_config=None)
+    transport = httpx.ASGITransport(cast("Any", app))
+    with capture_logs() as logged:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer = await client.get("/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    (entry,) = logged
+    assert entry["request_id"] == answer.json()["instance"]
+    assert str(entry["exc_info"]) == "a secret of the inside"

@@ -33,18 +33,17 @@ async def test_boot_reaches_the_agents_first_report(tmp_path: Path) -> None:
 
 
 async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> None:
-    disks = (
-        *("-blockdev", "null-co,node-name=d0,size=1G,read-zeroes=on"),
-        *("-device", "nvme,drive=d0,serial=NVME"),
-        *("-blockdev", "null-co,node-name=d1,size=2G,read-zeroes=on"),
-        *("-device", "ide-hd,drive=d1,bus=ide.0"),
-        *("-blockdev", "null-co,node-name=d2,size=3G,read-zeroes=on"),
-        *("-device", "megasas,id=raid", "-device", "scsi-hd,drive=d2,bus=raid.0"),
-        *("-blockdev", "null-co,node-name=d3,size=4G,read-zeroes=on"),
-        *("-device", "pvscsi,id=pv", "-device", "scsi-hd,drive=d3,bus=pv.0"),
-        *("-blockdev", "null-co,node-name=d4,size=5G,read-zeroes=on"),
-        *("-device", "virtio-scsi-pci,id=vs", "-device", "scsi-hd,drive=d4,bus=vs.0"),
+    controllers = (
+        ("nvme,serial=N,", ()),
+        ("ide-hd,bus=ide.0,", ()),
+        ("scsi-hd,bus=raid.0,", ("-device", "megasas,id=raid")),
+        ("scsi-hd,bus=pv.0,", ("-device", "pvscsi,id=pv")),
+        ("scsi-hd,bus=vs.0,", ("-device", "virtio-scsi-pci,id=vs")),
     )
+    disks: list[str] = []
+    for gib, (device, controller) in enumerate(controllers, start=1):
+        blank = f"null-co,node-name=d{gib},size={gib * 2**30},read-zeroes=on"
+        disks += [*controller, "-blockdev", blank, "-device", f"{device}drive=d{gib}"]
     nics = tuple(
         part for model in ("e1000e", "vmxnet3") for part in ("-device", f"{model},romfile=")
     )
@@ -52,7 +51,7 @@ async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> No
         await machine.power_off(BOOT_TIMEOUT_S)
     for driver in ("e1000e", "vmxnet3", "virtio_net"):
         assert f"found NIC {driver}" in machine.said
-    for gib in (1, 2, 3, 4, 5):
+    for gib in range(1, len(controllers) + 1):
         assert f" {gib * 2**21}\n" in machine.said, f"no disk of {gib} GiB in:\n{machine.said}"
 
 

@@ -37,14 +37,18 @@ async def test_presence_is_in_the_store_with_a_lease(region: RunningRegion) -> N
 
 
 async def test_presence_lease_lost_is_replaced(region: RunningRegion) -> None:
-    kv = await region.store.get(keys.heartbeat("dc1"))
-    assert kv is not None
-    await region.store.delete(keys.heartbeat("dc1"))
+    (first,) = region.store.leases
+    await region.embedded.delete(keys.region_status("dc1"))
+    await first.revoke()
 
     async def back() -> bool:
-        return await region.store.get(keys.heartbeat("dc1")) is not None
+        kv = await region.store.get(keys.heartbeat("dc1"))
+        return kv is not None and kv.lease != first.id
 
-    await until(back, "the heartbeat to be back")
+    await until(back, "a heartbeat on a new lease")
+    kv = await region.store.get(keys.region_status("dc1"))
+    assert kv is not None
+    assert records.decode(kv, RegionStatus).status == "online"
 
 
 async def test_presence_new_image_is_offered(tmp_path: Path) -> None:

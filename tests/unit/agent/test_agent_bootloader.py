@@ -70,6 +70,7 @@ def test_grub_config_boots_the_newest_kernel_with_a_serial_console() -> None:
         "terminal_input console serial\n"
         "terminal_output console serial\n"
         "set default=0\n"
+        "set timeout_style=hidden\n"
         "set timeout=1\n"
         'if [ "$grub_platform" = "efi" ]; then\n'
         "  insmod all_video\n"

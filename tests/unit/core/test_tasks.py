@@ -186,6 +186,12 @@ async def test_approve_whose_answer_was_lost_is_applied_once(world: World) -> No
     assert [c.status for c in approved.status_history].count(Status.APPROVED) == 1
 
 
+async def test_log_line_stays_one_line_whatever_was_written(world: World) -> None:
+    task = await world.task_that_is(Status.PENDING_APPROVAL)
+    approved = await world.tasks.approve(task.task_id, by="boss", notes="a\n[INFO] forged\r\n b")
+    assert approved.logs[-1].endswith("approved by boss: a [INFO] forged b")
+
+
 async def test_create_with_the_store_away_is_unavailable(world: World) -> None:
     world.store.away = True
     with pytest.raises(Unavailable):

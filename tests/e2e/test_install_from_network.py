@@ -1,0 +1,192 @@
+"""Bare servers, BIOS and UEFI, from netboot to their own disks; the evidence is read outside them.
+
+The servers are installed once, at the same time, by the first test that asks for them. What stands
+on their disks is read while they are off; then both are powered on once more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+from rich.console import Console
+
+from lpmos.lab import evidence
+from lpmos.lab.acceleration import Acceleration
+from lpmos.lab.api_client import TaskState
+from lpmos.lab.display import LineDisplay
+from lpmos.lab.journey import Journey
+from lpmos.lab.machine import BlankDisk, MachineSpec, VirtualMachine
+from lpmos.lab.rack import Rack
+from lpmos.lab.site import Site
+from lpmos.lab.stage import OS, new_task
+from lpmos.model.diskplan import BIOS_BOOT_BYTES, ESP_BYTES, GIB
+from lpmos.model.lifecycle import Status
+
+POWER_OFF_TIMEOUT_S = 120.0
+NETBOOT_TIMEOUT_S = 120.0
+LOGIN_TIMEOUT_S = 300.0
+DISK_BYTES = 8 * GIB
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHFzZGZhc2RmYXNkZmFzZGZhc2RmYXNkZmFzZGZhc2Rm lab"
+WAY = [
+    Status.PENDING,
+    Status.READY,
+    Status.BOOTING,
+    Status.PENDING_APPROVAL,
+    Status.APPROVED,
+    Status.INSTALLING,
+    Status.COMPLETED,
+]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(1200),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+BIOS = MachineSpec(
+    name="web-bios",
+    sn="E2E-BIOS",
+    mac="52:54:00:78:01:01",
+    firmware="bios",
+    disks=(BlankDisk(serial="ROOT-1", size_bytes=DISK_BYTES),),
+)
+UEFI = MachineSpec(
+    name="web-uefi",
+    sn="E2E-UEFI",
+    mac="52:54:00:78:01:02",
+    firmware="uefi",
+    disks=(BlankDisk(serial="ROOT-2", size_bytes=DISK_BYTES, bus="nvme"),),
+)
+TOO_SMALL = MachineSpec(
+    name="tiny",
+    sn="E2E-TINY",
+    mac="52:54:00:78:01:03",
+    firmware="bios",
+    disks=(BlankDisk(serial="SMALL-1", size_bytes=GIB // 2),),
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A data center with servers that were installed, and are off again."""
+
+    site: Site
+    machines: dict[str, VirtualMachine]
+    journeys: dict[str, Journey]
+
+    async def task(self, name: str) -> TaskState:
+        """The task of a server as it is now."""
+        known = self.journeys[name].task
+        assert known is not None
+        return await self.site.api.task(known.task_id)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rack(
+    tmp_path_factory: pytest.TempPathFactory, images_dir: Path
+) -> AsyncIterator[tuple[Rack, Site, Path]]:
+    directory = tmp_path_factory.mktemp("e2e")
+    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
+        await site.wait_offered(*OS)
+        yield rack, site, directory
+
+
+async def run_journey(
+    place: tuple[Rack, Site, Path], spec: MachineSpec, accel: Acceleration
+) -> tuple[VirtualMachine, Journey]:
+    rack, site, directory = place
+    machine = await VirtualMachine.create(rack, spec, directory=directory, accel=accel)
+    task = msgspec.structs.replace(new_task(spec.sn, spec.mac, spec.name), ssh_keys=(SSH_KEY,))
+    display = LineDisplay(Console(stderr=True))
+    journey = Journey(machine, task, api=site.api, display=display, approve=True)
+    await journey.run()
+    return machine, journey
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def installed(rack: tuple[Rack, Site, Path], accel: Acceleration) -> Installed:
+    """Both servers installed, seen to come up, and shut down by their power buttons."""
+    async with asyncio.TaskGroup() as group:
+        ways = [group.create_task(run_journey(rack, spec, accel)) for spec in (BIOS, UEFI)]
+    machines = {machine.name: machine for machine, _ in (way.result() for way in ways)}
+    journeys = {machine.name: journey for machine, journey in (way.result() for way in ways)}
+    for journey in journeys.values():
+        assert journey.progress.up, journey.progress.failed
+    for machine in machines.values():
+        await machine.press_power_button()
+    for machine in machines.values():
+        await machine.wait_off(POWER_OFF_TIMEOUT_S)
+    return Installed(rack[1], machines, journeys)
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_history_of_an_installed_server_is_the_whole_way_in_order(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    task = await installed.task(spec.name)
+    seen = [change.status for change in task.status_history]
+    assert sorted(set(seen), key=WAY.index) == WAY
+    assert seen == sorted(seen, key=WAY.index)
+    times = [change.timestamp for change in task.status_history]
+    assert times == sorted(times)
+    steps = {step.step: step.percent for step in task.progress}
+    assert list(steps) == ["partitioning", "downloading", "installing", "configuring"]
+    assert steps["configuring"] == 100
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_disk_of_an_installed_server_has_the_planned_partitions(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    found = await evidence.partitions(installed.machines[spec.name].disk())
+    assert [part.role for part in found] == ["bios_boot", "esp", "root"]
+    assert [part.size_bytes for part in found[:2]] == [BIOS_BOOT_BYTES, ESP_BYTES]
+    assert found[2].start_bytes + found[2].size_bytes > DISK_BYTES - 4 * 1024**2
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_root_of_an_installed_server_is_the_asked_system(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    disk = installed.machines[spec.name].disk()
+    assert (await evidence.read_file(disk, "/etc/hostname")).strip() == spec.name
+    release = await evidence.os_release(disk)
+    assert (release["ID"], release["VERSION_ID"]) == OS
+    assert SSH_KEY in await evidence.read_file(disk, "/root/.ssh/authorized_keys")
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_second_netboot_of_a_completed_server_goes_to_its_own_disk(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    machine = installed.machines[spec.name]
+    before = await evidence.read_file(machine.disk(), "/etc/machine-id")
+    history = (await installed.task(spec.name)).status_history
+
+    await machine.power_on()
+    await machine.console.wait_for("LPMOS: booting the local disk", NETBOOT_TIMEOUT_S)
+    await machine.wait_up(spec.name, LOGIN_TIMEOUT_S)
+    await machine.press_power_button()
+    await machine.wait_off(POWER_OFF_TIMEOUT_S)
+
+    assert await evidence.read_file(machine.disk(), "/etc/machine-id") == before
+    assert before.strip() not in ("", "uninitialized")
+    assert (await installed.task(spec.name)).status_history == history
+
+
+async def test_disk_that_is_too_small_fails_the_task_and_stays_blank(
+    rack: tuple[Rack, Site, Path], accel: Acceleration
+) -> None:
+    machine, journey = await run_journey(rack, TOO_SMALL, accel)
+    await machine.power_off()
+    task = journey.task
+    assert task is not None
+    assert task.status is Status.FAILED
+    assert task.error is not None
+    assert "/dev/vda: has 0.5 GiB, needs" in task.error.reason
+    assert Status.INSTALLING not in [change.status for change in task.status_history]
+    assert await evidence.is_blank(machine.disk())
