@@ -32,7 +32,8 @@ lint: ## style, types, layers
 
 bench: ## every benchmark, as ratios against a peer or a limit
 	@requirements/install bench
-	@for bench in bench/*.py; do $(VENV)/python $$bench || exit 1; done
+	@for bench in $(notdir $(basename $(wildcard bench/*.py))); do \
+	  echo "== $$bench"; $(VENV)/python -m bench.$$bench || exit 1; done
 
 docs: ## write the generated pages anew
 	@requirements/install test

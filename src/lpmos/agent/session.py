@@ -25,7 +25,7 @@ from lpmos.agent.machine import Machine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan, parse_plan
-from lpmos.agent.region import ANSWER_TIMEOUT_S, Region
+from lpmos.agent.region import ANSWER_TIMEOUT_S, Answer, Region
 from lpmos.agent.reporter import Progress, Reporter, stop_reason
 from lpmos.agent.stop import Stop
 from lpmos.agent.summary import summary_lines
@@ -98,33 +98,32 @@ class Session:
         }
         backoff = self._pace.backoff()
         tries = 0
-        while True:
-            answer = self._caller.call("POST", "/agent/report", body)
-            if answer.status == 409:
-                raise Stopped(answer.text())
-            if answer.status != 404:
-                break
+        while (answer := self._caller.call("POST", "/agent/report", body)).status == 404:
             tries += 1
-            discovery = answer.document.get("discovery") is True
-            if tries >= REPORT_TRIES and not discovery:
-                raise NoTask(
-                    f"the region has no task for {self._mac} after {tries} reports; create one"
-                    " (`lpmos task create`) and boot the machine again"
-                )
-            asked_s = answer.retry_after_s
-            delay_s = max(
-                self._pace.asked(RETRY_AFTER_S if asked_s is None else asked_s), next(backoff)
-            )
-            if tries >= REPORT_TRIES:
-                delay_s = max(delay_s, self._pace.asked(DISCOVERY_INTERVAL_S))
-            of = "" if discovery else f" of {REPORT_TRIES}"
-            self._console.info(
-                f"no task for this machine yet (try {tries}{of}); again in {delay_s:.0f} s"
-            )
-            self._stop.wait(delay_s)
+            self._wait_for_task(answer, tries, next(backoff))
+        if answer.status != 200:
+            raise Stopped(answer.text())
         if answer.document.get("next_action") == "stop":
             raise Stopped(str(answer.document.get("reason") or "the region ended the task"))
         return str(answer.document.get("task_id"))
+
+    def _wait_for_task(self, answer: Answer, tries: int, delay_s: float) -> None:
+        """After report number `tries` found no task: wait for the next, or give up."""
+        discovery = answer.document.get("discovery") is True
+        if tries >= REPORT_TRIES and not discovery:
+            raise NoTask(
+                f"the region has no task for {self._mac} after {tries} reports; create one"
+                " (`lpmos task create`) and boot the machine again"
+            )
+        asked_s = RETRY_AFTER_S if answer.retry_after_s is None else answer.retry_after_s
+        if tries >= REPORT_TRIES:
+            asked_s = max(asked_s, DISCOVERY_INTERVAL_S)
+        delay_s = max(delay_s, self._pace.asked(asked_s))
+        of = "" if discovery else f" of {REPORT_TRIES}"
+        self._console.info(
+            f"no task for this machine yet (try {tries}{of}); again in {delay_s:.0f} s"
+        )
+        self._stop.wait(delay_s)
 
     def _await_approval(self, task_id: str) -> object:
         """The plan's document, once approved."""

@@ -19,6 +19,7 @@ from lpmos.images.agent_parts import PARTS, SUITE, packages
 from lpmos.images.agent_sizes import compress, part_sizes, payload_bytes
 from lpmos.images.apt_sources import debian_sources
 from lpmos.images.atomic import scratch_directory, sha256_of
+from lpmos.images.build_lock import building_in
 from lpmos.images.catalog import Catalog
 from lpmos.images.commands import require_programs
 from lpmos.images.contents import own_files
@@ -89,13 +90,13 @@ def build_agent_image(
     if known is not None and known.recipe == recipe.digest and not force:
         return BuiltAgent(image=catalog.agent(), manifest=known, reused=True)
     require_programs({"zstd": "zstd"})
-    fetched = fetch_packages(
-        packages(), debian_sources(SUITE, mirror=mirror), cache_dir, within(progress, 0.0, 0.3)
-    )
-    root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
-    with scratch_directory(cache_dir) as scratch:
-        manifest = _build(root, fetched, scratch, recipe, within(progress, 0.45, 1.0))
-        image = catalog.put_agent(manifest, scratch / "vmlinuz", scratch / "initramfs")
+    with building_in(cache_dir, progress):
+        sources = debian_sources(SUITE, mirror=mirror)
+        fetched = fetch_packages(packages(), sources, cache_dir, within(progress, 0.0, 0.3))
+        root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
+        with scratch_directory(cache_dir) as scratch:
+            manifest = _build(root, fetched, scratch, recipe, within(progress, 0.45, 1.0))
+            image = catalog.put_agent(manifest, scratch / "vmlinuz", scratch / "initramfs")
     progress("done", 1.0, f"agent image {manifest.version}")
     return BuiltAgent(image=image, manifest=manifest, reused=False)
 

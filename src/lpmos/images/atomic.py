@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 CHUNK_BYTES = 1 << 20
 UNFINISHED = ".unfinished-"
 """Prefix of names that nobody but their writer looks at."""
+ABANDONED_S = 24 * 3600.0
+"""A scratch directory that is older belongs to a writer that was killed."""
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -40,14 +43,25 @@ def point_link(link: Path, target: str) -> None:
 
 @contextmanager
 def scratch_directory(parent: Path) -> Iterator[Path]:
-    """A directory on the file system of `parent` that is gone afterwards, unless it was renamed."""
+    """A directory on the file system of `parent` that is gone afterwards, unless it was renamed.
+
+    Those that killed writers left in `parent` are removed as well.
+    """
     parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
     path = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
     try:
         path.chmod(0o755)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    oldest = time.time() - ABANDONED_S
+    for path in parent.glob(f"{UNFINISHED}*"):
+        if path.is_dir() and path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sync_file(path: Path) -> None:

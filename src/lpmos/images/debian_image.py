@@ -16,6 +16,7 @@ import msgspec
 
 from lpmos.images.apt_sources import AptSource, debian_sources
 from lpmos.images.atomic import scratch_directory, sha256_of, write_file
+from lpmos.images.build_lock import building_in
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.images.commands import pipe, require_programs, run
 from lpmos.images.contents import own_files
@@ -89,7 +90,7 @@ def build_debian_image(
     """
     chosen = release_named(release)
     catalog = Catalog(images_dir)
-    name = f"debian-{chosen.version}"
+    name = _image_name(chosen)
     recipe = _recipe(chosen, compression_level)
     known = catalog.find("debian", chosen.version)
     recipe_file = images_dir / name / RECIPE
@@ -97,27 +98,40 @@ def build_debian_image(
         return BuiltImage(manifest=known, path=catalog.path(known), reused=True)
     _require_root_and_programs()
     sources = debian_sources(chosen.suite, mirror=mirror)
-    with scratch_directory(cache_dir) as scratch:
-        root = scratch / "root"
-        _bootstrap(root, scratch, chosen, sources, within(progress, 0.0, 0.9))
-        _finish(root)
-        packages = _installed_packages(root)
-        unpacked_bytes = _allocated_bytes(root)
-        archive = scratch / "root.tar.zst"
-        _pack(root, archive, compression_level, unpacked_bytes, within(progress, 0.9, 0.98))
+    with building_in(cache_dir, progress), scratch_directory(cache_dir) as scratch:
+        fields, archive = _build(scratch, chosen, sources, compression_level, progress)
         progress("catalog", 0.98, "computing the digest")
-        fields = ImageFields(
-            name=name,
-            family="debian",
-            os_type="debian",
-            os_version=chosen.version,
-            unpacked_bytes=unpacked_bytes,
-            packages=packages,
-        )
         manifest = catalog.add(fields, archive)
     write_file(recipe_file, f"{recipe}\n".encode())
     progress("done", 1.0, f"image {name}, {manifest.size_bytes / 1e6:.0f} MB")
     return BuiltImage(manifest=manifest, path=catalog.path(manifest), reused=False)
+
+
+def _build(
+    scratch: Path,
+    release: DebianRelease,
+    sources: Sequence[AptSource],
+    level: int,
+    progress: Progress,
+) -> tuple[ImageFields, Path]:
+    """Make the archive in `scratch`; returns what the catalog is to know of it, and its path."""
+    root, archive = scratch / "root", scratch / "root.tar.zst"
+    _bootstrap(root, scratch, release, sources, within(progress, 0.0, 0.9))
+    _finish(root)
+    fields = ImageFields(
+        name=_image_name(release),
+        family="debian",
+        os_type="debian",
+        os_version=release.version,
+        unpacked_bytes=_allocated_bytes(root),
+        packages=_installed_packages(root),
+    )
+    _pack(root, archive, level, fields.unpacked_bytes, within(progress, 0.9, 0.98))
+    return fields, archive
+
+
+def _image_name(release: DebianRelease) -> str:
+    return f"debian-{release.version}"
 
 
 def _recipe(release: DebianRelease, level: int) -> str:

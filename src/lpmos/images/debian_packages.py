@@ -25,6 +25,8 @@ KEPT_ROOTS = 2
 
 _NETWORK_SETTINGS = re.compile(r"Acquire::(https?::|Check-(Valid-Until|Date) |Retries )")
 _DOWNLOAD_STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[\d.]+):(?P<message>.*)")
+_ALL_OR_NOTHING = ("-o", "APT::Update::Error-Mode=any")
+"""Without it `apt-get update` calls a mirror that does not answer a success."""
 _INSTALL = ("apt-get", "-y", "--no-install-recommends", "--download-only", "install")
 _MERGED = ("bin", "sbin", "lib", "lib64")
 _NOT_UNPACKED = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/info")
@@ -56,7 +58,7 @@ def fetch_packages(
     require_programs({"apt-get": "apt", "apt-config": "apt"})
     options = _private_apt(cache_dir, sources)
     progress("packages", 0.0, "reading the package lists")
-    run(["apt-get", "update"], timeout_s=UPDATE_TIMEOUT_S, environment=options)
+    run(["apt-get", "update", *_ALL_OR_NOTHING], timeout_s=UPDATE_TIMEOUT_S, environment=options)
 
     files = _resolve(names, cache_dir, options)
     if all(path.is_file() for path in files):
@@ -128,6 +130,7 @@ def _private_apt(cache_dir: Path, sources: Sequence[AptSource]) -> dict[str, str
         f'APT::Architectures "{ARCHITECTURE}";',
         'APT::Sandbox::User "";',
         'Acquire::Languages "none";',
+        'Acquire::Retries "3";',
         'APT::Keep-Downloaded-Packages "true";',
         *network_settings(),
     )

@@ -17,6 +17,8 @@ _PACKET = re.compile(
     r"(?: (?P<extra>.*))?"
 )
 _SENT = re.compile(r"sent (?P<file>.+) to (?P<ip>[0-9a-fA-F.:]+)")
+_ABORTED = re.compile(r"error \d+ .*abort", re.IGNORECASE)
+"""UEFI firmware asks for a file's size and breaks off, before it asks for the file."""
 _ALARM = re.compile(
     r"fail|error|illegal|bad|cannot|not found|no address|refus|denied", re.IGNORECASE
 )
@@ -45,7 +47,8 @@ def parse_line(line: str) -> DhcpEvent | None:
             return None
         file = sent["file"].rpartition("/")[2]
         return DhcpEvent("info", "tftp sent", {"file": file, "ip": sent["ip"]})
-    level: Level = "warning" if _ALARM.search(text) else "debug"
+    alarming = _ALARM.search(text) and not _ABORTED.match(text)
+    level: Level = "warning" if alarming else "debug"
     return DhcpEvent(level, f"{program}: {text}", {})
 
 

@@ -15,7 +15,7 @@ import msgspec
 RETRY_S = 5
 """How long a machine waits where the region did not answer or a download broke."""
 
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:_/@=()-]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:;'`_/@=()-]+")
 _OPTION = re.compile(r"(?<![^ ])-+")
 """A word that iPXE's `echo` would take for an option, and end the script over."""
 TEXT_CHARACTERS = 200
@@ -29,9 +29,9 @@ class AgentFiles(msgspec.Struct, frozen=True):
 
 
 def plain(text: str) -> str:
-    """Text that iPXE prints as it stands: one line, no `$`, quotes or operators, bounded."""
-    line = " ".join(_NOT_PLAIN.sub("?", " ".join(text.split())).split())
-    return _OPTION.sub("?", line[:TEXT_CHARACTERS].rstrip())
+    """Text that iPXE prints as it stands: one line, no `$` and no operators, bounded."""
+    line = _OPTION.sub("?", " ".join(text.split()))
+    return _NOT_PLAIN.sub("?", line)[:TEXT_CHARACTERS].rstrip()
 
 
 def entry_script(base_url: str) -> str:

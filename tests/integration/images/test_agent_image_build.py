@@ -125,3 +125,12 @@ def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: 
             tmp_path / "images", CACHE_DIR, compression_level=1, lpmos_package=agent.parent
         )
     assert Catalog(tmp_path / "images").agent_manifest() is None
+
+
+def test_build_from_a_mirror_that_does_not_answer_shows_what_apt_said(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="apt-get update") as raised:
+        build_agent_image(
+            tmp_path / "images", tmp_path / "cache", mirror="http://127.0.0.1:9/debian"
+        )
+    assert "127.0.0.1" in str(raised.value)
+    assert Catalog(tmp_path / "images").agent_manifest() is None

@@ -1,6 +1,5 @@
 """Real QEMU with real firmware, without any operating system."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from lpmos.lab.machine import BlankDisk, Firmware, MachineSpec, VirtualMachine
 from lpmos.lab.rack import Rack
 
 FIRMWARE_TIMEOUT_S = 60.0
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 
 @pytest.fixture

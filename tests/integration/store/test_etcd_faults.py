@@ -502,17 +502,12 @@ async def test_store_closed_while_a_keep_alive_is_under_way_does_not_wait_for_it
     assert held.lost.is_set()
 
 
-async def test_store_closed_while_it_connects_ends_the_call() -> None:
-    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        store = EtcdStore(Client([Endpoint(f"http://127.0.0.1:{port}", Tls())]))
-        call = asyncio.create_task(store.put("/a", b""))
-        await asyncio.sleep(0.2)  # so that it connects and waits
-        async with asyncio.timeout(5):
-            await store.close()
-            with pytest.raises(Unavailable):
-                await call
+async def test_store_closed_while_it_connects_ends_the_call(proxy: TcpProxy) -> None:
+    proxy.black_hole()
+    store = EtcdStore(Client([Endpoint(proxy.endpoint, Tls())]))
+    call = asyncio.create_task(store.put("/a", b""))
+    await asyncio.sleep(0.2)  # so that it connects and waits
+    async with asyncio.timeout(5):
+        await store.close()
+        with pytest.raises(Unavailable):
+            await call

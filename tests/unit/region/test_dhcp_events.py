@@ -47,6 +47,14 @@ from lpmos.region.dhcp_events import PROBE_TRANSACTION, DhcpEvent, parse_line
             DhcpEvent("warning", "dnsmasq-tftp: file /srv/tftp/x not found for 10.0.0.5", {}),
         ),
         (
+            "dnsmasq-tftp[17]: error 8 User aborted the transfer received from 10.0.0.5",
+            DhcpEvent(
+                "debug",
+                "dnsmasq-tftp: error 8 User aborted the transfer received from 10.0.0.5",
+                {},
+            ),
+        ),
+        (
             "dnsmasq: failed to bind DHCP server socket: Address already in use",
             DhcpEvent(
                 "warning",
