@@ -92,7 +92,7 @@ def build_debian_image(
     catalog = Catalog(images_dir)
     name = _image_name(chosen)
     recipe = _recipe(chosen, compression_level)
-    known = catalog.find("debian", chosen.version)
+    known = next((m for m in catalog.manifests() if m.name == name), None)
     recipe_file = images_dir / name / RECIPE
     if known is not None and not force and _is_of_recipe(recipe_file, recipe):
         return BuiltImage(manifest=known, path=catalog.path(known), reused=True)

@@ -38,9 +38,6 @@ def files(task: Task) -> tuple[PlannedFile, ...]:
         PlannedFile(path="/etc/default/grub.d/lpmos.cfg", content=_GRUB),
         PlannedFile(path="/etc/systemd/network/10-lpmos.network", content=_network(task)),
     ]
-    if isinstance(task.network_config, StaticNetwork) and task.network_config.dns:
-        servers = "".join(f"nameserver {server}\n" for server in task.network_config.dns)
-        planned.append(PlannedFile(path="/etc/resolv.conf", content=servers))
     if task.ssh_keys:
         keys = "".join(f"{key}\n" for key in task.ssh_keys)
         planned.append(PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600))

@@ -159,9 +159,9 @@ class Journey:
         while True:
             self._server.check()
             task = self.task = await self._api.task(task_id)
-            self._show_task(task)
             if task.status in (Status.FAILED, Status.REJECTED, Status.CANCELLED):
                 raise LabError(_why(task))
+            self._show_task(task)
             if order.index(task.status) >= order.index(goal):
                 return task
             self._check_pace(task)
