@@ -42,7 +42,7 @@ from lpmos.store.sqlite import SqliteStore
 
 FILE_BYTES = 1 << 30
 DOWNLOADS = 4
-ROUNDS = 11
+ROUNDS = 15
 CHUNK_BYTES = 4 << 20
 TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 60.0

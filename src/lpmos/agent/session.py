@@ -113,7 +113,7 @@ class Session:
         if tries >= REPORT_TRIES and not discovery:
             raise NoTask(
                 f"the region has no task for {self._mac} after {tries} reports; create one"
-                " (`lpmos task create`) and boot the machine again"
+                " (dashboard, or POST /api/v1/tasks) and boot the machine again"
             )
         asked_s = RETRY_AFTER_S if answer.retry_after_s is None else answer.retry_after_s
         if tries >= REPORT_TRIES:

@@ -119,7 +119,7 @@ def test_run_without_a_task_ends_after_ten_reports() -> None:
         run = Run(region)
         assert run.end() == EXIT_NO_TASK
         assert len(region.heard(REPORT)) == 10
-        assert "lpmos task create" in run.text
+        assert "POST /api/v1/tasks" in run.text
         assert len({body["agent_id"] for body in region.heard(REPORT)}) == 1
 
 
