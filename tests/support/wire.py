@@ -1,6 +1,7 @@
 """A network of its own for one test: this thread's namespace with a bridge, and a client's beside.
 
-Everything is gone when the block ends: the bridge's namespace has no name, the client's is deleted.
+Both namespaces have no name: they are gone with this process and the one that holds the client's,
+which the kernel ends with it.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +27,14 @@ _CLIENT = Path(__file__).parent / "dhcp_client.py"
 class Wire:
     """The client's side."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, holder_pid: int) -> None:
+        self._holder_pid = holder_pid
 
     async def run(self, *argv: str) -> bytes:
         """What a program of the client prints."""
         process = await asyncio.create_subprocess_exec(
-            *("ip", "netns", "exec", self._namespace, *argv), stdout=asyncio.subprocess.PIPE
+            *("nsenter", f"--net=/proc/{self._holder_pid}/ns/net", "--", *argv),
+            stdout=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
             output, _ = await process.communicate()
@@ -53,24 +54,43 @@ class Wire:
 @contextmanager
 def wire() -> Iterator[Wire]:
     """Go into a new network namespace with `ADDRESS` on a bridge; the client is plugged into it."""
-    name = f"lpmos-test-{uuid.uuid4().hex[:8]}"
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    _ip("netns", "add", name)
-    try:
-        _check(_LIBC.unshare(CLONE_NEWNET))
-        _ip("link", "set", "lo", "up")
-        _ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
-        _ip("address", "add", f"{ADDRESS}/24", "dev", BRIDGE)
-        _ip("address", "add", "fd92::1/64", "dev", BRIDGE, "nodad")
-        _ip("link", "set", BRIDGE, "up")
-        _ip("link", "add", CLIENT_INTERFACE, "type", "veth", "peer", "name", "c0-switch")
-        _ip("link", "set", "c0-switch", "master", BRIDGE, "up")
-        _ip("link", "set", CLIENT_INTERFACE, "netns", name, "up")
-        yield Wire(name)
-    finally:
-        _check(_LIBC.setns(before, CLONE_NEWNET))
-        os.close(before)
-        _ip("netns", "delete", name)
+    with _held_namespace() as holder_pid:
+        try:
+            _check(_LIBC.unshare(CLONE_NEWNET))
+            _build(holder_pid)
+            yield Wire(holder_pid)
+        finally:
+            _check(_LIBC.setns(before, CLONE_NEWNET))
+            os.close(before)
+
+
+def _build(client_pid: int) -> None:
+    _ip("link", "set", "lo", "up")
+    _ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+    _ip("address", "add", f"{ADDRESS}/24", "dev", BRIDGE)
+    _ip("address", "add", "fd92::1/64", "dev", BRIDGE, "nodad")
+    _ip("link", "set", BRIDGE, "up")
+    _ip("link", "add", CLIENT_INTERFACE, "type", "veth", "peer", "name", "c0-switch")
+    _ip("link", "set", "c0-switch", "master", BRIDGE, "up")
+    _ip("link", "set", CLIENT_INTERFACE, "netns", str(client_pid))
+    enter = ("nsenter", f"--net=/proc/{client_pid}/ns/net", "--")
+    up = (*enter, "ip", "link", "set", CLIENT_INTERFACE, "up")
+    subprocess.run(up, check=True, timeout=COMMAND_TIMEOUT_S)
+
+
+@contextmanager
+def _held_namespace() -> Iterator[int]:
+    """The process that holds a new network namespace."""
+    argv = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "--")
+    script = "ip link set lo up && echo up && exec sleep infinity"
+    with subprocess.Popen([*argv, "sh", "-c", script], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"up\n"
+            yield holder.pid
+        finally:
+            holder.kill()
 
 
 def _ip(*arguments: str) -> None:

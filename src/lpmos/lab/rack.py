@@ -51,14 +51,14 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(sorted(programs | files))
 
 
-def check_host() -> None:
-    """Make sure that this machine can hold a rack.
+def check_host(uid: int | None = None) -> None:
+    """Make sure that this machine can hold a rack, started by this user (None: the present one).
 
     Raises:
         RackUnavailable: lists everything that is missing, with what to do.
     """
     problems = []
-    if os.geteuid() != 0:
+    if (os.geteuid() if uid is None else uid) != 0:
         problems.append("network namespaces and taps need root: run it with sudo")
     if packages := missing_packages():
         problems.append(f"Debian packages are missing: apt-get install {' '.join(packages)}")

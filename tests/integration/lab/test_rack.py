@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.lab.errors import ProcessFailed
+from lpmos.lab.errors import ProcessFailed, RackUnavailable
 from lpmos.lab.processes import LabProcess
-from lpmos.lab.rack import ADDRESS, Rack
+from lpmos.lab.rack import ADDRESS, Rack, check_host
 
 WAIT_S = 10.0
 SERVER = """
@@ -83,6 +83,11 @@ def processes_in(network: str) -> Iterator[int]:
 
 def host_interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
+
+
+def test_host_without_root_is_told_to_use_sudo() -> None:
+    with pytest.raises(RackUnavailable, match="run it with sudo"):
+        check_host(uid=1000)
 
 
 async def test_rack_has_an_addressed_switch_and_the_host_sees_none_of_it() -> None:
