@@ -16,7 +16,7 @@ demo-simulated: ## the same flow with simulated machines: no root, no QEMU
 	@$(VENV)/lpmos lab demo --simulated
 
 test: lint ## everything, real firmware included
-	@$(VENV)/pytest
+	@$(ROOT) $(VENV)/pytest
 
 test-fast: ## unit tests and layers, under a minute
 	@requirements/install test

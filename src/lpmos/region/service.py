@@ -37,10 +37,6 @@ STOP_REQUESTS_S = 2.0
 """How long answers under way may take when the region stops."""
 READY_POLL_S = 0.1
 BACKLOG = 1024
-SEND_BUFFER_BYTES = 4 << 20
-"""Of one connection: over loopback a fifth less CPU time than with the kernel's tuning."""
-SO_SNDBUFFORCE = 32
-"""socket(7); the number is that of `asm-generic/socket.h`, Python has no name for it."""
 
 
 class Region:
@@ -134,7 +130,6 @@ class Region:
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another with --api-port"
             ) from error
         self.port = listening.getsockname()[1]
-        deepen_send_buffer(listening)
         return listening
 
     def _dnsmasq(self, dhcp: DhcpSettings) -> Dnsmasq:
@@ -172,17 +167,6 @@ class Region:
             loader_dir=self._settings.tftp_root,
             idc=self._settings.idc,
         )
-
-
-def deepen_send_buffer(listening: socket.socket) -> None:
-    """Let each accepted connection queue more of a file, so that `sendfile` wakes up less often.
-
-    The queue refers to the page cache and copies nothing. Where this process may not pass the
-    system's limit (it needs CAP_NET_ADMIN), the kernel's own tuning up to 4 MB stays: a buffer
-    set within the limit would be smaller than that.
-    """
-    with contextlib.suppress(PermissionError):
-        listening.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
 
 
 @contextlib.asynccontextmanager
