@@ -27,6 +27,7 @@ class FaultyStore:
         self.away = False
         self.lose_answers = 0
         self.before_txn: list[Callable[[], Awaitable[object]]] = []
+        self.after_lost_answer: list[Callable[[], Awaitable[object]]] = []
         self.txns = 0
 
     async def txn(
@@ -42,6 +43,8 @@ class FaultyStore:
         self.txns += 1
         if self.lose_answers:
             self.lose_answers -= 1
+            if self.after_lost_answer:
+                await self.after_lost_answer.pop(0)()
             raise Ambiguous("the answer was lost")
         return result
 

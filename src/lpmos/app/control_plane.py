@@ -7,6 +7,7 @@ from lpmos.app.settings import Settings
 from lpmos.control.app import create_app
 from lpmos.control.server import TlsFiles, serve
 from lpmos.core.clock import utc_now
+from lpmos.core.compaction import keep_compacted
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.model.errors import SettingsError
@@ -28,6 +29,7 @@ async def run_control_plane(settings: Settings, store: Store) -> None:
     app = create_app(store=store, fleet=fleet, tasks=tasks, signer=signer, clock=utc_now)
     async with asyncio.TaskGroup() as group:
         group.create_task(mirror.run(), name="control mirror")
+        group.create_task(keep_compacted(store), name="compaction")
         group.create_task(
             serve(app, addresses=settings.listen_addr, tls=_tls(settings)), name="control api"
         )

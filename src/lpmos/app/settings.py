@@ -20,10 +20,9 @@ UP, CONTROL, REGION = PARTS
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 65536:
-        raise ValueError("a port is 1 to 65535")
-    return port
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:6]) < 65536:
+        raise ValueError("a port is a number from 1 to 65535")
+    return int(text)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -37,6 +36,10 @@ def _choice(*names: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _unknown_machines(text: str) -> UnknownMachines:
+    return UnknownMachines(_choice(*UnknownMachines)(text))
 
 
 class Setting(NamedTuple):
@@ -156,7 +159,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("dhcp_dns", _words, (), (UP, REGION), "Name servers given to machines."),
     Setting(
         "unknown_machines",
-        UnknownMachines,
+        _unknown_machines,
         UnknownMachines.DISCOVER,
         (UP, REGION),
         "What a machine without a task boots: `discover` (the agent, which reports and waits)"

@@ -4,25 +4,24 @@ Every call names the agent run that makes it. Whatever a machine sends is checke
 that is in the store at that moment; a machine never moves a task that is not its own.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
-from lpmos.core.taskstore import Also, Step, TaskStore, logged, moved
+from lpmos.core.taskstore import Also, Step, Superseded, TaskStore, logged, moved
+from lpmos.core.unmatched import UnmatchedReports
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
 from lpmos.model.diskplan import plan_disk
-from lpmos.model.errors import Conflict, ForeignClaim, NoSuitableDisk, NotFound
+from lpmos.model.errors import ForeignClaim, InvalidInput, NoSuitableDisk, NotFound
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import Installed, Machine, UnmatchedReport
+from lpmos.model.machine import Installed, Machine, parse_mac
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import Operation, Put, Store, Unavailable
-
-UNMATCHED_REMEMBERED = 10_000
 
 
 class NoTask(NotFound):
@@ -50,7 +49,7 @@ class Agents:
         self._clock = clock
         self._idc = idc
         self._unknown = unknown
-        self._unmatched: OrderedDict[str, str] = OrderedDict()
+        self._unmatched = UnmatchedReports(store, clock, idc)
 
     @property
     def discovers(self) -> bool:
@@ -58,35 +57,38 @@ class Agents:
         return self._unknown is UnknownMachines.DISCOVER
 
     def find_task(self, mac: str, sn: str | None) -> Task | None:
-        """The present task of a machine, by MAC, else by serial number.
+        """The present task of a machine, by MAC, else by serial number; an unfinished one first.
 
         Raises:
             Unavailable: it is not known here and the store, which may know more, is away.
         """
         task = self._fleet.task_by_mac(self._idc, mac)
-        if task is None and sn:
-            task = self._fleet.current_task(self._idc, sn)
+        if (task is None or task.finished) and sn:
+            by_sn = self._fleet.current_task(self._idc, sn)
+            task = by_sn if by_sn and (task is None or not by_sn.finished) else task
         if task is None and not self._fleet.connected:
             raise Unavailable("the store is away and this machine is not known here yet")
         return task
 
     async def prepared(self, task: Task) -> Task:
-        """The boot files are there: pending → ready. A task beyond that stays as it is."""
-        return await self._changes.change(
-            task.idc,
-            task.sn,
-            lambda now: self._prepared(now) if now.status is Status.PENDING else now,
-        )
+        """The boot files are there: pending → ready. A task beyond that stays as it is.
+
+        Raises:
+            Superseded: the machine has another task.
+        """
+
+        def step(now: Task) -> Task:
+            return self._prepared(now) if now.status is Status.PENDING else now
+
+        return await self._changes.change(task, step)
 
     async def fail(self, task: Task, error: TaskError) -> Task:
         """End the task for a reason of the region's; a finished task stays as it is."""
 
         def step(now: Task) -> Task:
-            if now.task_id != task.task_id or now.finished:
-                return now
-            return self._failed(now, error)
+            return now if now.finished else self._failed(now, error)
 
-        return await self._changes.change(task.idc, task.sn, step)
+        return await self._changes.change(task, step)
 
     async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
         """Decide what a machine boots, and note in its task that it asked."""
@@ -96,7 +98,10 @@ class Agents:
             machine = self._fleet.machine(self._idc, sn)
         plan = decide(machine, task, self._unknown)
         if isinstance(plan, BootAgent) and task and task.status is Status.READY:
-            task = await self._changes.change(task.idc, task.sn, self._boot_requested)
+            try:
+                task = await self._changes.change(task, self._boot_requested)
+            except Superseded as error:
+                raise Unavailable(f"{error}; ask again") from error
         return plan, task
 
     async def report(
@@ -114,9 +119,10 @@ class Agents:
             NoTask: there is none for this machine; the report was kept (S7).
         """
         task = self.find_task(run.mac, sn)
-        if task is None:
-            await self._keep_unmatched(run.mac, sn, inventory)
-            raise NoTask(f"no task for {run.mac} in {self._idc}; create one for this MAC")
+        macs = _macs(run, inventory)
+        if task is None or task.mac not in macs:
+            await self._unmatched.keep(run.mac, sn, inventory)
+            raise NoTask(_no_task_text(task, run, self._idc))
 
         def step(now: Task) -> Task:
             if now.finished:
@@ -125,9 +131,12 @@ class Agents:
                 return self._reported_while_installing(now, run)
             return self._reported(now, inventory, required_bytes)
 
-        machine = await self._machine_put(task, inventory)
-        task = await self._changes.change(task.idc, task.sn, step, lambda _: [machine])
-        await self._forget_unmatched(run.mac)
+        machine = await self._machine_put(task, inventory, macs)
+        try:
+            task = await self._changes.change(task, step, lambda _: [machine])
+        except Superseded as error:
+            raise Unavailable(f"{error}; report again") from error
+        await self._unmatched.forget(run.mac)
         return task
 
     async def claim(self, run: AgentRun, task_id: str, intent_id: str | None) -> Task:
@@ -161,6 +170,9 @@ class Agents:
 
         def step(task: Task) -> Task:
             if task.status is Status.COMPLETED and _claimed_by(task) == run.agent_id:
+                return task
+            if any(_not_newer(progress, entry) for entry in task.progress):
+                self._check_claim(task, run)
                 return task
             if task.status is Status.APPROVED and progress.percent > 0:
                 task = self._claimed(task, run)
@@ -198,17 +210,13 @@ class Agents:
         self, run: AgentRun, task_id: str, step: Step, also: Also | None = None
     ) -> Task:
         known = self._fleet.task(task_id)
+        if known is None and not self._fleet.connected:
+            raise Unavailable("the store is away and this task is not known here yet")
         if known is None or known.idc != self._idc:
             raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
         if run.mac != known.mac and run.mac not in self._reported_macs(known):
             raise NoTask(f"task {known.task_id} is not for {run.mac}")
-
-        def guarded(task: Task) -> Task:
-            if task.task_id != task_id:
-                raise Conflict(f"task {task_id[:64]} is over; the machine has a newer one")
-            return step(task)
-
-        return await self._changes.change(known.idc, known.sn, guarded, also)
+        return await self._changes.change(known, step, also)
 
     def _reported_macs(self, task: Task) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
@@ -241,7 +249,8 @@ class Agents:
         return logged(task, now, f"[INFO] hardware reported; will write {plan.device}")
 
     def _reported_while_installing(self, task: Task, run: AgentRun) -> Task:
-        if _claimed_by(task) == run.agent_id:
+        # A run that is known by its MAC alone cannot be told from the same machine after a reboot.
+        if _claimed_by(task) == run.agent_id != run.mac:
             return task
         error = TaskError(
             reason="the machine was restarted in the middle of its installation",
@@ -262,8 +271,8 @@ class Agents:
             raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
 
     def _progressed(self, task: Task, progress: Progress, lines: Sequence[str]) -> Task:
-        others = tuple(entry for entry in task.progress if entry.step != progress.step)
-        fields = {"progress": (*others, progress)}
+        steps = {entry.step: entry for entry in task.progress} | {progress.step: progress}
+        fields = {"progress": tuple(steps.values())}
         task = moved(task, Event.INSTALL_PROGRESSED, progress.timestamp, **fields)
         task = logged(task, progress.timestamp, *lines)
         if progress.step == "configuring" and progress.percent >= 100:
@@ -291,7 +300,9 @@ class Agents:
         after = msgspec.structs.replace(machine, installed=installed, updated_at=task.updated_at)
         return [Put(keys.meta(task.idc, task.sn), records.encode(after))]
 
-    async def _machine_put(self, task: Task, inventory: Inventory) -> Operation:
+    async def _machine_put(
+        self, task: Task, inventory: Inventory, macs: tuple[str, ...]
+    ) -> Operation:
         key = keys.meta(task.idc, task.sn)
         kv = await self._store.get(key)
         known = records.decode(kv, Machine) if kv else None
@@ -299,7 +310,7 @@ class Agents:
         machine = Machine(
             idc=task.idc,
             sn=task.sn,
-            macs=tuple(dict.fromkeys((task.mac, *(nic.mac for nic in inventory.nics)))),
+            macs=macs,
             inventory=inventory.bounded(),
             bmc_address=inventory.bmc_address,
             tags=task.tags,
@@ -310,27 +321,28 @@ class Agents:
         )
         return Put(key, records.encode(machine))
 
-    async def _keep_unmatched(self, mac: str, sn: str | None, inventory: Inventory) -> None:
-        """One key for each machine that has no task, however often it reports."""
-        now = self._clock()
-        report = UnmatchedReport(
-            mac_address=mac,
-            region=self._idc,
-            sn=sn,
-            hardware=inventory.bounded(),
-            received_at=now,
-            error="no task for this machine",
-        )
-        key = self._unmatched.get(mac) or keys.unmatched(self._idc, now, mac)
-        await self._store.put(key, records.encode(report))
-        self._unmatched[mac] = key
-        self._unmatched.move_to_end(mac)
-        if len(self._unmatched) > UNMATCHED_REMEMBERED:
-            self._unmatched.popitem(last=False)
 
-    async def _forget_unmatched(self, mac: str) -> None:
-        if key := self._unmatched.pop(mac, None):
-            await self._store.delete(key)
+def _macs(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:
+    """The machine's own MACs, normalised, the calling one first."""
+    found = [run.mac]
+    for nic in inventory.nics:
+        with suppress(InvalidInput):
+            found.append(parse_mac(nic.mac))
+    return tuple(dict.fromkeys(found))
+
+
+def _no_task_text(task: Task | None, run: AgentRun, idc: str) -> str:
+    if task is None:
+        return f"no task for {run.mac} in {idc}; create one for this MAC"
+    return (
+        f"task {task.task_id} is for serial number {task.sn} with MAC {task.mac}, and this machine"
+        f" ({run.mac}) has that number but not that MAC"
+    )
+
+
+def _not_newer(progress: Progress, known: Progress) -> bool:
+    """Whether `progress` is already there, or older: repeated after a lost answer, or late."""
+    return progress.step == known.step and progress.timestamp <= known.timestamp
 
 
 def _claimed_by(task: Task) -> str | None:

@@ -7,8 +7,14 @@ import msgspec
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
-from lpmos.core.taskstore import Step, TaskStore, logged, moved
-from lpmos.model.errors import FieldProblem, InvalidInput, NotFound, UnfinishedTask
+from lpmos.core.taskstore import Step, Superseded, TaskStore, logged, moved
+from lpmos.model.errors import (
+    Conflict,
+    FieldProblem,
+    InvalidInput,
+    NotFound,
+    UnfinishedTask,
+)
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import ServerEntry
 from lpmos.model.task import Approval, Intent, StatusChange, Task, TaskSpec
@@ -61,12 +67,21 @@ class Tasks:
                 return task
         raise Unavailable(f"machine {spec.sn} is being changed by others; try again")
 
-    async def approve(self, task_id: str, *, by: str, notes: str | None) -> Task:
+    async def approve(
+        self, task_id: str, *, by: str, notes: str | None, plan_digest: str | None = None
+    ) -> Task:
         """Allow one installation: a fresh, single-use intent.
+
+        Args:
+            task_id: the task.
+            by: who decides.
+            notes: for people.
+            plan_digest: `DiskPlan.digest` of what the person saw; None takes the plan as it is.
 
         Raises:
             NotFound: no such task.
             ImpossibleTransition: it does not wait for approval.
+            Conflict: the plan is no longer the one that was seen.
         """
         now = self._clock()
         approval = Approval(
@@ -75,7 +90,12 @@ class Tasks:
         intent = Intent(intent_id=str(uuid.uuid4()))
 
         def step(task: Task) -> Task:
-            task = moved(task, Event.APPROVE, now, approval=approval, intent=intent)
+            if task.intent and task.intent.intent_id == intent.intent_id:
+                return task  # applied by a try whose answer was lost
+            approved = moved(task, Event.APPROVE, now, approval=approval, intent=intent)
+            if plan_digest and (task.plan is None or task.plan.digest != plan_digest):
+                raise Conflict("the hardware changed since you looked at it: look again")
+            task = approved
             return logged(task, now, f"[INFO] approved by {by}" + (f": {notes}" if notes else ""))
 
         return await self._change(task_id, step)
@@ -88,6 +108,8 @@ class Tasks:
         )
 
         def step(task: Task) -> Task:
+            if task.approval == approval:
+                return task  # applied by a try whose answer was lost
             task = moved(task, Event.REJECT, now, approval=approval)
             return logged(task, now, f"[INFO] rejected by {by}: {reason}")
 
@@ -113,18 +135,23 @@ class Tasks:
 
     async def _change(self, task_id: str, step: Step) -> Task:
         known = self._fleet.task(task_id)
+        if known is None and not self._fleet.connected:
+            raise Unavailable("the store is away and this task is not known here yet")
         if known is None:
             raise NotFound(f"there is no task {task_id[:64]}")
-
-        def guarded(task: Task) -> Task:
-            # The machine may have a newer task: this one is finished then, as the fleet knows it.
-            return step(task if task.task_id == task_id else known)
-
-        return await self._changes.change(known.idc, known.sn, guarded)
+        try:
+            return await self._changes.change(known, step)
+        except Superseded:
+            past = await self._changes.past(known)
+            if past is not None and step(past) is past:  # a past task can only stay as it is
+                return past
+            raise
 
     def _check_offered(self, spec: TaskSpec) -> None:
         known = [region.idc for region in self._fleet.regions() if region.capabilities]
         capabilities = self._fleet.region(spec.idc).capabilities
+        if capabilities is None and not self._fleet.connected:
+            raise Unavailable("the store is away and the regions are not known here yet")
         if capabilities is None:
             raise InvalidInput(
                 FieldProblem(

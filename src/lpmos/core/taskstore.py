@@ -9,10 +9,11 @@ from datetime import datetime
 
 import msgspec
 
-from lpmos.model.errors import NotFound
+from lpmos.core.fitting import fitted
+from lpmos.model.errors import Conflict, NotFound
 from lpmos.model.lifecycle import Event, advance
 from lpmos.model.machine import ServerEntry
-from lpmos.model.task import LOG_LINE_CHARACTERS, LOG_LINES, StatusChange, Task
+from lpmos.model.task import LOG_LINE_BYTES, LOG_LINES, StatusChange, Task
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Ambiguous, Compare, Operation, Put, Store, Unavailable
 
@@ -23,33 +24,44 @@ Also = Callable[[Task], Sequence[Operation]]
 ATTEMPTS = 50
 
 
+class Superseded(Conflict):
+    """The machine has another task by now; this one is over."""
+
+    code = "superseded"
+
+
 class TaskStore:
     """Reads and swaps task documents."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def change(self, idc: str, sn: str, step: Step, also: Also | None = None) -> Task:
-        """Apply `step` to the machine's present task; if it returns the same, nothing is written.
+    async def change(self, task: Task, step: Step, also: Also | None = None) -> Task:
+        """Apply `step` to what the store has of `task` now; the same value back writes nothing.
 
         Raises:
             NotFound: the machine has no task.
+            Superseded: the machine has another task; nothing of it was changed.
             ImpossibleTransition: from `step`, on the value that is in the store.
             Unavailable: the store is away, or others changed the task `ATTEMPTS` times meanwhile.
         """
-        key = keys.task(idc, sn)
+        key = keys.task(task.idc, task.sn)
         written: bytes | None = None
         for _ in range(ATTEMPTS):
             kv = await self._store.get(key)
             if kv is None:
-                raise NotFound(f"machine {sn} of {idc} has no task")
+                raise NotFound(f"machine {task.sn} of {task.idc} has no task")
             before = records.decode(kv, Task)
             if kv.value == written:  # an earlier try whose answer was lost
                 return before
+            if before.task_id != task.task_id:
+                raise Superseded(
+                    f"task {task.task_id} is over; machine {task.sn} has task {before.task_id}"
+                )
             after = step(before)
             if after is before:
                 return before
-            written = records.encode(after)
+            after, written = fitted(after)
             operations = [Put(key, written), *(also(after) if also else ())]
             if after.status is not before.status:
                 operations += await self._server_entry(after)
@@ -59,7 +71,12 @@ class TaskStore:
                 written = None
             except Ambiguous:
                 continue
-        raise Unavailable(f"the task of {sn} changed {ATTEMPTS} times meanwhile; try again")
+        raise Unavailable(f"the task of {task.sn} changed {ATTEMPTS} times meanwhile; try again")
+
+    async def past(self, task: Task) -> Task | None:
+        """The task as its machine's history (S5) has it."""
+        kv = await self._store.get(keys.history(task.idc, task.sn, task.task_id))
+        return records.decode(kv, Task) if kv else None
 
     async def _swap(self, kv: KV, operations: Sequence[Operation]) -> bool:
         compare = [Compare(kv.key, "mod", "=", kv.mod_revision)]
@@ -95,5 +112,10 @@ def logged(task: Task, now: datetime, *lines: str) -> Task:
     A line stays one line, whatever a machine or a person put into it.
     """
     stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
-    added = tuple(f"{stamp} {' '.join(line.split())}"[:LOG_LINE_CHARACTERS] for line in lines)
+    added = tuple(_cut(f"{stamp} {' '.join(line.split())}") for line in lines)
     return msgspec.structs.replace(task, logs=(task.logs + added)[-LOG_LINES:])
+
+
+def _cut(line: str) -> str:
+    """At most `LOG_LINE_BYTES` of a line, whole characters."""
+    return line.encode(errors="replace")[:LOG_LINE_BYTES].decode(errors="ignore")

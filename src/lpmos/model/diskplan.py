@@ -5,6 +5,7 @@ The rule that keeps data safe: a disk that holds anything is a target only where
 disks the smallest wins, and of equal sizes the first by device name.
 """
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -59,6 +60,11 @@ class DiskPlan(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     overwrites: tuple[str, ...] = ()
     partitions: tuple[Partition, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex of all that the plan says: an approval names by it what was seen."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
 def plan_disk(

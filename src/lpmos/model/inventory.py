@@ -120,17 +120,19 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     agent_version: str | None = None
 
     def bounded(self) -> "Inventory":
-        """This inventory within `DOCUMENT_LIMIT_BYTES`: PCI devices, then CPU flags, are left out.
+        """This inventory within `DOCUMENT_LIMIT_BYTES`, for keeping; decisions take the whole one.
 
-        Disks, NICs and DIMMs are always kept: approval depends on them.
+        Left out are, as far as it needs: PCI devices, CPU flags, the last of the disks.
         """
         smaller = self
         if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
             smaller = msgspec.structs.replace(smaller, pci=())
         if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
-            smaller = msgspec.structs.replace(
-                smaller, cpu=msgspec.structs.replace(smaller.cpu, flags=())
-            )
+            cpu = msgspec.structs.replace(smaller.cpu, flags=())
+            smaller = msgspec.structs.replace(smaller, cpu=cpu)
+        while smaller.disks and smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
+            fewer = smaller.disks[: len(smaller.disks) * 3 // 4]
+            smaller = msgspec.structs.replace(smaller, disks=fewer)
         return smaller
 
     def document_bytes(self) -> int:

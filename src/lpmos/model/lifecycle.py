@@ -45,7 +45,7 @@ MEANING: Mapping[Status, str] = MappingProxyType(
         Status.PENDING: "Created. The region has not prepared its boot files yet.",
         Status.READY: "The region answers this machine's netboot. Power it on.",
         Status.BOOTING: "The machine asked for its boot script; the agent is on its way.",
-        Status.PENDING_APPROVAL: "The hardware is known. A person or a rule decides.",
+        Status.PENDING_APPROVAL: "The hardware is known. A person decides.",
         Status.APPROVED: "One install is allowed. The agent has not begun it.",
         Status.INSTALLING: "One agent run took the install and is writing the disk.",
         Status.COMPLETED: "The system is installed; the machine boots its own disk.",

@@ -16,6 +16,8 @@ class StaticNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     dns: tuple[str, ...] = ()
 
 
+DNS_LIMIT = 8
+
 NetworkConfig = Literal["dhcp"] | StaticNetwork
 
 
@@ -23,7 +25,11 @@ def network_problems(network: NetworkConfig, field: str = "network_config") -> l
     """All that is wrong with the addresses; empty where nothing is."""
     if network == "dhcp":
         return []
-    problems = []
+    problems = [
+        FieldProblem(f"{field}.{name}", "has a scope (%), which is no part of an address")
+        for name, text in _addresses(network)
+        if "%" in text
+    ]
     try:
         interface = ip_interface(network.address)
         if "/" not in network.address:
@@ -37,9 +43,16 @@ def network_problems(network: NetworkConfig, field: str = "network_config") -> l
             problems.append(FieldProblem(f"{field}.gateway", "is not in the address's network"))
     except ValueError:
         problems.append(FieldProblem(f"{field}.gateway", f"{network.gateway!r} is no address"))
+    if len(network.dns) > DNS_LIMIT:
+        problems.append(FieldProblem(f"{field}.dns", f"more than {DNS_LIMIT} name servers"))
     for number, server in enumerate(network.dns):
         try:
             ip_address(server)
         except ValueError:
             problems.append(FieldProblem(f"{field}.dns.{number}", f"{server!r} is no address"))
     return problems
+
+
+def _addresses(network: StaticNetwork) -> list[tuple[str, str]]:
+    named = [("address", network.address), ("gateway", network.gateway or "")]
+    return named + [(f"dns.{number}", server) for number, server in enumerate(network.dns)]

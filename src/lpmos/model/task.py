@@ -28,7 +28,10 @@ from lpmos.model.network import NetworkConfig, network_problems
 T = TypeVar("T")
 
 LOG_LINES = 100
-LOG_LINE_CHARACTERS = 200
+LOG_LINE_BYTES = 200
+TEXT_LIMIT_BYTES = 16_384
+"""What SSH keys and tags of one task may take together: its document has a limit (S13)."""
+HINT_CHARACTERS = 256
 _SSH_KEY = re.compile(
     r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)"
     r" [A-Za-z0-9+/=]{16,}( [^\n]*)?"
@@ -225,6 +228,16 @@ def _other_problems(new: NewTask) -> list[FieldProblem]:
         FieldProblem(f"ssh_keys.{number}", "is not one line of an OpenSSH public key")
         for number, key in enumerate(new.ssh_keys)
         if len(key) > 4096 or not _SSH_KEY.fullmatch(key)
+    ]
+    size_bytes = sum(len(text.encode()) for text in (*new.ssh_keys, *new.tags, *new.tags.values()))
+    if size_bytes > TEXT_LIMIT_BYTES:
+        problems.append(
+            FieldProblem("ssh_keys", f"with the tags over {TEXT_LIMIT_BYTES} bytes together")
+        )
+    problems += [
+        FieldProblem(f"root_disk.{name}", f"more than {HINT_CHARACTERS} characters")
+        for name in ("serial", "wwn", "model", "device")
+        if len(getattr(new.root_disk, name) or "") > HINT_CHARACTERS
     ]
     if len(new.tags) > 64:
         problems.append(FieldProblem("tags", "more than 64 tags"))

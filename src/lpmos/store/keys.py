@@ -27,11 +27,6 @@ def meta(idc: str, sn: str) -> str:
     return f"/os/{idc}/machines/{sn}/meta"
 
 
-def agent_lease(idc: str, sn: str) -> str:
-    """S4, the agent's liveness."""
-    return f"/os/{idc}/machines/{sn}/lease"
-
-
 def history(idc: str, sn: str, task_id: str) -> str:
     """S5, one finished task."""
     return f"/os/{idc}/machines/{sn}/history/{task_id}"
@@ -60,6 +55,11 @@ def region_status(idc: str) -> str:
 def unmatched(idc: str, received_at: datetime, mac: str) -> str:
     """S7, one report without a task; the time sorts as text."""
     return f"/os/unmatched_reports/{idc}/{received_at:%Y%m%dT%H%M%S.%fZ}-{mac.replace(':', '')}"
+
+
+def unmatched_prefix(idc: str) -> str:
+    """S7, all reports without a task of one data center."""
+    return f"/os/unmatched_reports/{idc}/"
 
 
 class KeyName(NamedTuple):

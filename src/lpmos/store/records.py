@@ -44,5 +44,5 @@ def decode(kv: KV, document: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(kv.value, type=document)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedRecord(f"{kv.key}: {error}") from error

@@ -265,6 +265,8 @@ async def test_server_that_never_answered_leaves_no_write_ambiguous(
 ) -> None:
     await proxy.cut()
     proxy.black_hole()
+    with pytest.raises(Unavailable):  # a read first: after it the cut has surely been noticed
+        await far_store.get("/a")
     with pytest.raises(Unavailable):
         await far_store.put("/a", b"")
 

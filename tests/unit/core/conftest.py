@@ -37,9 +37,25 @@ class World:
         self.fleet = Fleet(self.mirror)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.tasks = Tasks(store, self.fleet, self.clock)
+        self.restart_region()
+
+    def restart_region(self, *, listed: bool = True) -> None:
+        """A region that knows nothing but what it hears; not `listed`: nothing from the store."""
+        fleet = self.fleet if listed else Fleet(Mirror(self.store, keys.ROOT))
         self.agents = Agents(
-            store, self.fleet, self.clock, idc="dc1", unknown=UnknownMachines.DISCOVER
+            self.store, fleet, self.clock, idc="dc1", unknown=UnknownMachines.DISCOVER
         )
+
+    async def lagging_tasks(self) -> Tasks:
+        """The use cases of a control plane that hears nothing from now on."""
+        mirror = Mirror(self.store, keys.ROOT)
+        fleet = Fleet(mirror)
+        running = asyncio.create_task(mirror.run())
+        async with asyncio.timeout(TIMEOUT_S):
+            await mirror.wait_ready()
+        running.cancel()
+        await asyncio.wait([running], timeout=TIMEOUT_S)
+        return Tasks(self.store, fleet, self.clock)
 
     async def cut_mirror(self) -> None:
         """From now on the services hear nothing from the store."""

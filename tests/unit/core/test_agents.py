@@ -1,16 +1,18 @@
 """What machines may do to tasks: only their own, only in order, each install claimed once."""
 
 import asyncio
+from datetime import timedelta
 
+import msgspec
 import pytest
 
 from lpmos.core.agents import AgentRun, NoTask
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, Wait
 from lpmos.model.diskplan import GIB, RootDiskHints
 from lpmos.model.errors import Conflict, ForeignClaim, ImpossibleTransition
-from lpmos.model.inventory import Disk
+from lpmos.model.inventory import Dimm, Disk, Nic, PciDevice
 from lpmos.model.lifecycle import FINAL, Status
-from lpmos.model.machine import Machine
+from lpmos.model.machine import Machine, UnmatchedReport
 from lpmos.model.task import TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import Unavailable
@@ -19,6 +21,11 @@ from tests.unit.core.conftest import World
 
 OTHER = AgentRun(mac=MAC, agent_id="run-2")
 STRANGER = AgentRun(mac="52:54:00:00:00:99", agent_id="run-3")
+
+
+async def unmatched(world: World) -> list[UnmatchedReport]:
+    page = await world.store.range(keys.unmatched_prefix("dc1"))
+    return [records.decode(kv, UnmatchedReport) for kv in page.kvs]
 
 
 async def test_boot_of_a_ready_task_moves_it_to_booting_once(world: World) -> None:
@@ -75,9 +82,62 @@ async def test_report_without_a_task_is_kept_once_for_each_machine(world: World)
     for _ in range(3):
         with pytest.raises(NoTask):
             await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    assert [report.mac_address for report in await unmatched(world)] == [STRANGER.mac]
+
+
+async def test_report_without_a_task_after_a_region_restart_is_still_one(world: World) -> None:
+    for _ in range(3):
+        world.restart_region()
+        with pytest.raises(NoTask):
+            await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    assert len(await unmatched(world)) == 1
+    await world.create(mac=STRANGER.mac)
+    world.restart_region()
+    await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    assert await unmatched(world) == []
+
+
+async def test_report_without_a_task_unchanged_is_not_written_each_time(world: World) -> None:
+    with pytest.raises(NoTask):
+        await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    before = (await world.store.status()).revision
+    for _ in range(5):
+        with pytest.raises(NoTask):
+            await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    assert (await world.store.status()).revision == before
+    world.now += timedelta(minutes=11)
+    with pytest.raises(NoTask):
+        await world.agents.report(STRANGER, None, make_inventory(), GIB)
+    assert (await world.store.status()).revision == before + 1
+
+
+async def test_report_by_the_serial_number_of_another_machine_finds_no_task(world: World) -> None:
+    task = await world.task_that_is(Status.APPROVED)
+    nics = (Nic(interface="eth0", mac=STRANGER.mac, booted=True),)
+    with pytest.raises(NoTask, match="not that MAC"):
+        await world.agents.report(STRANGER, "SN-1", make_inventory(nics=nics), GIB)
+    with pytest.raises(NoTask):
+        await world.agents.claim(STRANGER, task.task_id, None)
+    stored = world.fleet.task(task.task_id)
+    assert stored is not None and stored.hardware == task.hardware
+
+
+async def test_report_by_another_nic_of_the_same_machine_finds_its_task(world: World) -> None:
+    await world.task_that_is(Status.BOOTING)
+    nics = (Nic(interface="eth0", mac=MAC.upper()), Nic(interface="eth1", mac=STRANGER.mac))
+    task = await world.agents.report(STRANGER, "SN-1", make_inventory(nics=nics), GIB)
+    assert task.status is Status.PENDING_APPROVAL
     await world.synced()
-    reports = world.fleet.unmatched()
-    assert [r.mac_address for r in reports.values()] == [STRANGER.mac]
+    assert world.fleet.task_by_mac("dc1", STRANGER.mac) == task
+
+
+async def test_boot_with_a_finished_task_by_mac_prefers_the_unfinished_by_sn(world: World) -> None:
+    await world.task_that_is(Status.CANCELLED)
+    other = await world.create(sn="SN-2", mac="52:54:00:00:00:02")
+    await world.agents.prepared(other)
+    await world.synced()
+    plan, task = await world.agents.boot(MAC, "SN-2")
+    assert isinstance(plan, BootAgent) and task is not None and task.task_id == other.task_id
 
 
 async def test_report_that_finds_its_task_takes_the_kept_one_away(world: World) -> None:
@@ -85,7 +145,7 @@ async def test_report_that_finds_its_task_takes_the_kept_one_away(world: World) 
         await world.report()
     await world.create()
     assert (await world.report()).status is Status.PENDING_APPROVAL
-    assert world.fleet.unmatched() == {}
+    assert await unmatched(world) == []
 
 
 async def test_report_with_no_suitable_disk_fails_the_task_with_a_hint(world: World) -> None:
@@ -220,6 +280,78 @@ async def test_progress_of_a_cancelled_task_is_refused(world: World) -> None:
     await world.tasks.cancel(task.task_id, by="boss")
     with pytest.raises(ImpossibleTransition):
         await world.agents.progress(world.run, task.task_id, world.at("downloading", 30))
+
+
+async def test_progress_repeated_after_a_lost_answer_and_another_write_is_once(
+    world: World,
+) -> None:
+    task = await world.task_that_is(Status.INSTALLING)
+    older, newer = world.at("downloading", 30), world.at("installing", 61)
+    world.store.lose_answers = 1
+
+    async def somebody_else() -> None:
+        await world.agents.progress(world.run, task.task_id, newer, ["[INFO] newer"])
+
+    world.store.after_lost_answer.append(somebody_else)
+    await world.agents.progress(world.run, task.task_id, older, ["[INFO] older"])
+    await world.synced()
+    stored = world.fleet.task(task.task_id)
+    assert stored is not None
+    assert [p.percent for p in stored.progress] == [30, 61]
+    assert sum("older" in line for line in stored.logs) == 1
+
+
+async def test_before_the_first_listing_no_task_is_called_unknown(world: World) -> None:
+    task = await world.task_that_is(Status.INSTALLING)
+    world.restart_region(listed=False)
+    calls = (
+        world.agents.progress(world.run, task.task_id, world.at("downloading", 30)),
+        world.agents.failed(world.run, task.task_id, TaskError(reason="x")),
+        world.agents.claim(world.run, task.task_id, None),
+        world.agents.boot(MAC, "SN-1"),
+        world.agents.report(world.run, "SN-1", make_inventory(), GIB),
+    )
+    for call in calls:
+        with pytest.raises(Unavailable):
+            await call
+
+
+async def test_reboot_of_an_agent_without_an_id_in_the_middle_of_an_install_fails_it(
+    world: World,
+) -> None:
+    run = AgentRun(mac=MAC, agent_id=MAC)
+    task = await world.task_that_is(Status.APPROVED)
+    await world.agents.claim(run, task.task_id, None)
+    failed = await world.agents.report(run, "SN-1", make_inventory(), GIB)
+    assert failed.status is Status.FAILED
+
+
+async def test_huge_hardware_and_errors_never_block_a_task(world: World) -> None:
+    huge = make_inventory(
+        disks=tuple(
+            Disk(
+                device=f"/dev/sd{n}", size_bytes=8 * GIB, kind="ssd", serial="s" * 200, wwn="w" * 60
+            )
+            for n in range(300)
+        ),
+        pci=(PciDevice(address="a" * 12, vendor_id="1", device_id="2", class_id="3"),) * 500,
+    )
+    huge = msgspec.structs.replace(
+        huge, memory=msgspec.structs.replace(huge.memory, dimms=(Dimm(slot="x" * 300),) * 60)
+    )
+    await world.create(root_disk={"device": "/dev/sd299"})
+    task = await world.report(huge)
+    assert task.plan is not None and task.plan.device == "/dev/sd299"
+    await world.tasks.approve(task.task_id, by="boss", notes="n" * 2000)
+    await world.agents.claim(world.run, task.task_id, None)
+    for percent in range(20, 50):
+        lines = ["[INFO] " + "\U0001f4be" * 300] * 200
+        await world.agents.progress(
+            world.run, task.task_id, world.at("downloading", percent), lines
+        )
+    error = TaskError(reason="r" * 500, command="c" * 2000, output="o" * 8000)
+    failed = await world.agents.failed(world.run, task.task_id, error)
+    assert failed.status is Status.FAILED
 
 
 async def test_progress_of_a_task_that_was_replaced_is_refused(world: World) -> None:

@@ -5,14 +5,24 @@ from collections.abc import Awaitable
 
 import pytest
 
-from lpmos.core.tasks import HISTORY_LIMIT
-from lpmos.model.errors import ImpossibleTransition, InvalidInput, NotFound, UnfinishedTask
+from lpmos.core.fleet import Fleet
+from lpmos.core.tasks import HISTORY_LIMIT, Tasks
+from lpmos.model.diskplan import GIB
+from lpmos.model.errors import (
+    Conflict,
+    ImpossibleTransition,
+    InvalidInput,
+    NotFound,
+    UnfinishedTask,
+)
+from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import ServerEntry
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import Unavailable
-from tests.support.builders import MAC, make_spec
+from lpmos.store.mirror import Mirror
+from tests.support.builders import MAC, make_inventory, make_spec
 from tests.unit.core.conftest import World
 
 UNFINISHED = [status for status in Status if status not in FINAL]
@@ -153,9 +163,65 @@ async def test_decisions_on_an_unknown_task_are_not_found(world: World) -> None:
 async def test_decision_on_a_past_task_never_touches_the_present_one(world: World) -> None:
     first = await world.task_that_is(Status.CANCELLED)
     second = await world.create()
-    with pytest.raises(ImpossibleTransition):
+    with pytest.raises(Conflict):
         await world.tasks.approve(first.task_id, by="boss", notes=None)
     assert await stored(world) == second
+
+
+async def test_cancel_again_of_a_past_task_leaves_the_present_one(world: World) -> None:
+    first = await world.task_that_is(Status.CANCELLED)
+    second = await world.task_that_is(Status.INSTALLING)
+    assert await world.tasks.cancel(first.task_id, by="boss") == first
+    assert await stored(world) == second
+
+
+async def test_decision_by_a_control_plane_that_lags_never_revives_a_past_task(
+    world: World,
+) -> None:
+    first = await world.task_that_is(Status.PENDING_APPROVAL)
+    lagging = await world.lagging_tasks()
+    await world.tasks.cancel(first.task_id, by="boss")
+    second = await world.create()
+    with pytest.raises(Conflict):
+        await lagging.approve(first.task_id, by="late", notes=None)
+    assert await stored(world) == second
+
+
+async def test_approve_of_another_plan_than_the_one_seen_is_refused(world: World) -> None:
+    task = await world.task_that_is(Status.PENDING_APPROVAL)
+    assert task.plan is not None
+    seen = task.plan.digest
+    other = Disk(device="/dev/sdb", size_bytes=9 * GIB, kind="ssd", serial="DATA")
+    again = await world.report(make_inventory(disks=(other,)))
+    with pytest.raises(Conflict, match="look again"):
+        await world.tasks.approve(task.task_id, by="boss", notes=None, plan_digest=seen)
+    assert again.plan is not None
+    approved = await world.tasks.approve(
+        task.task_id, by="boss", notes=None, plan_digest=again.plan.digest
+    )
+    assert approved.status is Status.APPROVED
+
+
+async def test_decisions_before_the_first_listing_are_unavailable_not_unknown(
+    world: World,
+) -> None:
+    task = await world.task_that_is(Status.PENDING_APPROVAL)
+    fresh = Tasks(world.store, Fleet(Mirror(world.store, keys.ROOT)), world.clock)
+    with pytest.raises(Unavailable):
+        await fresh.approve(task.task_id, by="boss", notes=None)
+    with pytest.raises(Unavailable):
+        await fresh.create(make_spec(sn="SN-9", mac="52:54:00:00:00:09"), by="boss")
+
+
+async def test_approve_whose_answer_was_lost_before_another_write_is_applied_once(
+    world: World,
+) -> None:
+    task = await world.task_that_is(Status.PENDING_APPROVAL)
+    world.store.lose_answers = 1
+    world.store.after_lost_answer.append(world.report)
+    approved = await world.tasks.approve(task.task_id, by="boss", notes=None)
+    assert approved.status is Status.APPROVED
+    assert [c.status for c in approved.status_history].count(Status.APPROVED) == 1
 
 
 async def test_approve_and_cancel_at_once_one_order_is_kept(world: World) -> None:

@@ -13,7 +13,6 @@ BUILT = [
     (keys.server("dc1", "SN1"), "/os/dc1/servers/SN1", KeyName("server", "dc1", "SN1")),
     (keys.task("dc1", "SN1"), "/os/dc1/machines/SN1/task", KeyName("task", "dc1", "SN1")),
     (keys.meta("dc1", "SN1"), "/os/dc1/machines/SN1/meta", KeyName("meta", "dc1", "SN1")),
-    (keys.agent_lease("dc1", "SN1"), "/os/dc1/machines/SN1/lease", KeyName("lease", "dc1", "SN1")),
     (
         keys.history("dc1", "SN1", "T1"),
         "/os/dc1/machines/SN1/history/T1",

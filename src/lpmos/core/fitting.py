@@ -1,0 +1,50 @@
+"""Task documents within the store's limit (S13), whatever machines and people put into them.
+
+The rule: a change of a task is never refused for its size. What is for reading only is cut first
+(old log lines, the output of a command, the inventory, of which the machine's own record has more);
+what decides the task's way is never touched.
+"""
+
+import msgspec
+
+from lpmos.model.task import Task
+from lpmos.store import records
+
+OUTPUT_CHARACTERS = 500
+
+
+def fitted(task: Task) -> tuple[Task, bytes]:
+    """The task, cut as far as it must be, and its document.
+
+    Raises:
+        RecordTooLarge: all that can be cut is cut (a new task's own limits keep it from this).
+    """
+    for cut in (_newest_lines, _short_output, _small_hardware, _no_hardware):
+        try:
+            return task, records.encode(task)
+        except records.RecordTooLarge:
+            task = cut(task)
+    return task, records.encode(task)
+
+
+def _newest_lines(task: Task) -> Task:
+    return msgspec.structs.replace(task, logs=task.logs[-20:])
+
+
+def _short_output(task: Task) -> Task:
+    if task.error is None or task.error.output is None:
+        return task
+    error = msgspec.structs.replace(task.error, output=task.error.output[-OUTPUT_CHARACTERS:])
+    return msgspec.structs.replace(task, error=error)
+
+
+def _small_hardware(task: Task) -> Task:
+    if task.hardware is None:
+        return task
+    cpu = msgspec.structs.replace(task.hardware.cpu, flags=())
+    hardware = msgspec.structs.replace(task.hardware, pci=(), cpu=cpu)
+    return msgspec.structs.replace(task, hardware=hardware)
+
+
+def _no_hardware(task: Task) -> Task:
+    return msgspec.structs.replace(task, hardware=None)
