@@ -62,6 +62,17 @@ def test_check_gateway_outside_the_network_is_refused() -> None:
     ]
 
 
+def test_check_address_with_a_scope_is_refused() -> None:
+    assert wrong_fields(
+        network_config={"address": "fe80::1%x\n[Match]/64", "dns": ["fe80::1%eth0"]}
+    ) == ["network_config.address", "network_config.dns.0"]
+
+
+def test_check_keys_and_tags_beyond_the_document_are_refused() -> None:
+    key = "ssh-rsa " + "A" * 4000
+    assert wrong_fields(ssh_keys=[key] * 5) == ["ssh_keys"]
+
+
 def test_check_good_static_network_and_key_are_kept() -> None:
     network = {"address": "10.0.0.2/24", "gateway": "10.0.0.1", "dns": ["10.0.0.1"]}
     spec = check_new_task(new_task(network_config=network, ssh_keys=[KEY]))

@@ -32,6 +32,16 @@ def test_record_of_any_bytes_decodes_or_is_damaged(value: bytes) -> None:
         assert "/os/a" in str(error)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b'{"name":"\xff","size_bytes":1}', b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"],
+    ids=["no-utf-8", "endless-nesting"],
+)
+def test_record_that_is_hardly_json_is_damaged(value: bytes) -> None:
+    with pytest.raises(DamagedRecord):
+        decode(_kv(value), Document)
+
+
 def test_record_with_a_field_missing_names_it() -> None:
     with pytest.raises(DamagedRecord, match=r"/os/a.*size_bytes"):
         decode(_kv(b'{"name":"x"}'), Document)
