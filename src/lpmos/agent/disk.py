@@ -51,26 +51,36 @@ class Formatted(NamedTuple):
 def find(tree: Tree, wanted: Disk, not_disks: re.Pattern[str] = NOT_DISKS) -> str:
     """The present kernel name (`sda`) of the approved disk.
 
+    Its serial decides, else its WWN. Where neither does (a disk without them, a controller that
+    gives all the same, two paths to one disk), it must be the only one of its size and model: the
+    name alone decides nothing, because the kernel gives names anew at every boot.
+
     Raises:
-        InstallError: it is not there, not unique, or is no longer what was approved.
+        InstallError: it is not there, not certain, or is no longer what was approved.
     """
-    disks = read_disks(tree, lambda _: {}, not_disks)
-    for key, value in (("serial", wanted.serial), ("wwn", wanted.wwn), ("device", wanted.device)):
-        if value is None:
+    same = read_disks(tree, lambda _: {}, not_disks)
+    identified = False
+    for key, value in (("serial", wanted.serial), ("wwn", wanted.wwn)):
+        if value is None or identified:
             continue
-        same = [disk for disk in disks if disk[key] == value]
-        if len(same) > 1:  # two paths to one disk, or a controller that gives all the same serial
-            same = [disk for disk in same if disk["device"] == wanted.device]
+        same = [disk for disk in same if disk[key] == value]
         if not same:
             raise _changed(wanted, f"no disk has the {key} {value}")
-        disk = same[0]
-        break
-    for key, approved in (("size_bytes", wanted.size_bytes), ("model", wanted.model)):
-        if approved is not None and disk[key] != approved:
-            raise _changed(wanted, f"its {key} is now {disk[key]}, approved was {approved}")
-    if disk["read_only"]:
+        identified = len(same) == 1
+    fitting = [disk for disk in same if not _differences(disk, wanted)]
+    if len(fitting) > 1:
+        raise _uncertain(wanted, [str(disk["device"]) for disk in fitting])
+    if not fitting:
+        alike = same if identified else [d for d in same if d["device"] == wanted.device]
+        raise _changed(
+            wanted,
+            ", ".join(_differences(alike[0], wanted))
+            if alike
+            else f"no disk has the device {wanted.device}, nor its size and model",
+        )
+    if fitting[0]["read_only"]:
         raise _changed(wanted, "it is read-only")
-    return str(disk["device"]).removeprefix("/dev/")
+    return str(fitting[0]["device"]).removeprefix("/dev/")
 
 
 def refuse_in_use(tree: Tree, name: str) -> None:
@@ -100,7 +110,8 @@ def refuse_in_use(tree: Tree, name: str) -> None:
         if use:
             raise InstallError(
                 f"/dev/{block} {use}: nothing was written",
-                hint="Release the disk (stop the RAID, LVM or mount on it), then retry the task.",
+                hint="Release the disk (stop the RAID, LVM or mount on it), then create the task"
+                " again.",
             )
 
 
@@ -212,6 +223,24 @@ def new_uuid() -> str:
     octets[8] = octets[8] & 0x3F | 0x80
     digits = octets.hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _differences(disk: dict[str, object], wanted: Disk) -> list[str]:
+    """In what a disk is not the approved one, in words."""
+    return [
+        f"its {key} is now {disk[key]}, approved was {approved}"
+        for key, approved in (("size_bytes", wanted.size_bytes), ("model", wanted.model))
+        if approved is not None and disk[key] != approved
+    ]
+
+
+def _uncertain(wanted: Disk, devices: list[str]) -> InstallError:
+    return InstallError(
+        f"{wanted.device} is not certain to be the disk that was approved: {', '.join(devices)}"
+        " have its size and model, and no serial or WWN tells them apart; nothing was written",
+        hint="Create the task again and name in root_disk a disk that has a serial or WWN of its"
+        " own; or remove the other disks of this size and model, or give the disks serials.",
+    )
 
 
 def _changed(wanted: Disk, what: str) -> InstallError:

@@ -22,7 +22,7 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
     (
         r"^(sfdisk|wipefs|mkfs)",
         r"busy|in use",
-        "Something holds the disk (RAID, LVM, a mount): release it, then retry the task.",
+        "Something holds the disk (RAID, LVM, a mount): release it, then create the task again.",
     ),
     (
         r"",
@@ -57,7 +57,7 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
 )
 
 OTHERWISE = (
-    "Read the command's output; the task's log has what came before it. Then retry the task."
+    "Read the command's output; the task's log has what came before it. Then create the task again."
 )
 
 

@@ -101,7 +101,7 @@ class ImageStream:
         if silent_s > PATIENCE_S:
             raise InstallError(
                 f"image {image.name}: no new byte in {silent_s:.0f} s ({problem})",
-                hint="Check the region and the network, then retry the task.",
+                hint="Check the region and the network, then create the task again.",
             )
         if problem.retry_after_s is not None:
             delay_s = self._pace.asked(problem.retry_after_s)

@@ -14,7 +14,7 @@ from lpmos.agent.bootloader import ESP_DIRECTORY, BootLoader
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
 from lpmos.agent.disk import DiskWriter, Formatted, find, refuse_in_use, refuse_new_contents
-from lpmos.agent.errors import InstallError
+from lpmos.agent.errors import Stopped
 from lpmos.agent.image import ImageStream
 from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe
 from lpmos.agent.inventory.platform import read_boot_mode
@@ -76,17 +76,20 @@ class Installer:
         Raises:
             InstallError: a step failed.
             Stopped: the region ended the install.
+            Exception: a defect of the agent; the disk is blanked as for a failed step.
         """
         job = self._job
         job.at("partitioning", 0, f"checking {plan.disk.device}")
         name = find(self._tree, plan.disk, self._not_disks)
         refuse_in_use(self._tree, name)
-        probe = blkid_probe(self._commands)
+        probe = blkid_probe(self._commands, self._tree)
         refuse_new_contents(self._tree, name, plan.disk, probe)
         writer = DiskWriter(self._commands, self._tree, job.stop, name)
         try:
             self._write(plan, writer)
-        except InstallError:
+        except Stopped:
+            raise
+        except Exception:
             writer.blank()
             raise
 

@@ -35,15 +35,17 @@ class RealMachine:
 
     def __init__(self, options: Options, console: Console, stop: Stop) -> None:
         self._tree = Tree()
-        self._commands = Commands(stop, console.info)
+        self._console = console
+        self._stop = stop
         self._mac = options.mac
 
     def inventory(self) -> Inventory:
         """Read `/proc`, `/sys` and the DMI tables."""
         arguments = kernel_arguments(self._tree.text("proc/cmdline") or "")
-        probe = blkid_probe(self._commands)
+        probe = blkid_probe(Commands(self._stop, self._console.info), self._tree)
         return collect(self._tree, probe, self._mac or boot_mac(arguments), time.time())
 
     def install(self, plan: Plan, job: Job) -> None:
         """Install on the approved disk."""
-        Installer(self._commands, self._tree, job).run(plan)
+        commands = Commands(job.stop, job.console.info)
+        Installer(commands, self._tree, job).run(plan)

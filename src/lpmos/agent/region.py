@@ -211,7 +211,8 @@ def _checked_start(
 
 def _wrong_image(message: str) -> InstallError:
     return InstallError(
-        message, hint="Check the image at the region with `lpmos image verify`, then retry."
+        message,
+        hint="Check the image at the region with `lpmos image verify`, then create the task again.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lpmos.agent.caller import Caller
 from lpmos.agent.console import BATCH_LINES, Console
-from lpmos.agent.errors import NoAnswer, Stopped
+from lpmos.agent.errors import InstallError, NoAnswer, Stopped
 from lpmos.agent.pace import Pace
 from lpmos.agent.region import Answer, Region
 from lpmos.agent.stop import Stop
@@ -18,6 +18,8 @@ from lpmos.agent.stop import Stop
 REPEAT_S = 5.0
 LEAST_INTERVAL_S = 0.5
 CLOSE_TIMEOUT_S = 60.0
+ENDS = (404, 409)
+"""Answers by which a region ends an install: the task is gone, or no longer this run's."""
 
 
 class Progress(NamedTuple):
@@ -121,8 +123,13 @@ class Reporter:
                 self._closed.wait(delay_s)
                 self._again()
                 continue
-            if answer.status != 200:
+            if answer.status in ENDS:
                 self._stop.set(stop_reason(answer))
+                return
+            if answer.status != 200:
+                self._stop.fail(
+                    refusal(f"the region refused progress with {answer.status}: {answer.text()}")
+                )
                 return
             self._console.acknowledge(mark)
             backoff = self._pace.backoff()
@@ -143,6 +150,15 @@ class Reporter:
 
     def _due(self) -> bool:
         return self._news or self._closed.is_set()
+
+
+def refusal(words: str) -> InstallError:
+    """The failure of an install whose calls the region does not understand."""
+    return InstallError(
+        words,
+        hint="The agent image and the region are of different versions: build the agent image"
+        " again with `lpmos image build-agent`, then create the task again.",
+    )
 
 
 def stop_reason(answer: Answer) -> str:

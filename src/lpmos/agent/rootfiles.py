@@ -105,5 +105,6 @@ def _is_link(path: Path) -> bool:
 def _refused(path: str, why: str) -> InstallError:
     return InstallError(
         f"the plan's file {path!r} is refused: {why}",
-        hint="Correct the template that names this file, then retry the task.",
+        hint="Change the setting of the task that this file is made from, then create the task"
+        " again.",
     )

@@ -26,7 +26,7 @@ from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan, parse_plan
 from lpmos.agent.region import ANSWER_TIMEOUT_S, Answer, Region
-from lpmos.agent.reporter import Progress, Reporter, stop_reason
+from lpmos.agent.reporter import Progress, Reporter, refusal, stop_reason
 from lpmos.agent.stop import Stop
 from lpmos.agent.summary import summary_lines
 
@@ -149,32 +149,39 @@ class Session:
             "task_id": task_id,
             "agent_id": self._agent_id,
         }
+        stop = self._stop.part()
+        reporter = Reporter(self._region, identity, self._console, stop, self._pace)
         try:
             plan = parse_plan(document)
+            self._claim(identity, plan)
+            job = Job(self._region, self._console, stop, self._pace, reporter.update)
+            self._carry_out(plan, job, reporter)
+            return self._completed(reporter, task_id)
         except InstallError as error:
-            return self._failed(identity, error, 0)
-        self._claim(identity, plan)
-        reporter = Reporter(self._region, identity, self._console, self._stop, self._pace)
+            failure = error
+        except Refused as error:
+            failure = refusal(str(error))
+        with contextlib.suppress(Refused):  # the failure itself matters more than its log
+            reporter.hand_in_log(self._caller)
+        return self._failed(identity, failure, reporter.percentage)
+
+    def _carry_out(self, plan: Plan, job: Job, reporter: Reporter) -> None:
+        """Install, with progress reported meanwhile.
+
+        Raises:
+            InstallError: the install failed, or the region refused its progress.
+            Stopped: the region ended the install.
+        """
         reporter.start()
-        job = Job(self._region, self._console, self._stop, self._pace, reporter.update)
         try:
             self._machine.install(plan, job)
-        except InstallError as error:
-            reporter.close()
-            self._stop.check()
-            with contextlib.suppress(Refused):  # the failure itself matters more than its log
-                reporter.hand_in_log(self._caller)
-            return self._failed(identity, error, reporter.percentage)
-        except Stopped:
-            reporter.close()
+        except (InstallError, Stopped):
             raise
-        except Exception as error:  # noqa: BLE001  # the boundary of the install: always reported
+        except Exception as error:
+            raise _defect(error) from error
+        finally:
             reporter.close()
-            self._stop.check()
-            return self._failed(identity, _defect(error), reporter.percentage)
-        reporter.close()
-        self._stop.check()
-        return self._completed(reporter, task_id)
+            job.stop.check()  # why it was ended counts, not what failed because of that
 
     def _claim(self, identity: dict[str, object], plan: Plan) -> None:
         answer = self._caller.call(

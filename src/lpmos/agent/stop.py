@@ -1,13 +1,17 @@
-"""How one agent run is told to end: a flag that every wait and every command watches."""
+"""How one agent run is told to end: a flag that every wait and every command watches.
+
+A run has one, and the install in it a part of its own, so that the run can still say its last word
+after the install was ended.
+"""
 
 import threading
 from collections.abc import Callable
 
-from lpmos.agent.errors import Stopped
+from lpmos.agent.errors import InstallError, Stopped
 
 
 class Stop:
-    """Set once, from any thread; the first reason stays.
+    """Set once, from any thread; the first error stays.
 
     What must end at once (running commands) registers a callback; everything else calls `check`
     before its next step and waits only in `wait`.
@@ -17,18 +21,23 @@ class Stop:
         self._event = threading.Event()
         self._lock = threading.RLock()  # a signal handler may come while it is held
         self._callbacks: list[Callable[[], None]] = []
-        self.reason = ""
+        self._error: Stopped | InstallError = Stopped("")
 
     def set(self, reason: str) -> None:
-        """End the run."""
-        with self._lock:
-            if self._event.is_set():
-                return
-            self.reason = reason
-            self._event.set()
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()
+        """End the run because somebody says so: it raises `Stopped` and writes nothing more."""
+        self._end(Stopped(reason))
+
+    def fail(self, error: InstallError) -> None:
+        """End the run as failed: it raises this error wherever it would raise `Stopped`."""
+        self._end(error)
+
+    def part(self) -> "Stop":
+        """A flag for a part of the run: it is set with this one, and may be set alone."""
+        part = Stop()
+        self.on_set(lambda: part._end(self._error))
+        if self.is_set():
+            part._end(self._error)
+        return part
 
     def is_set(self) -> bool:
         """Whether the run shall end."""
@@ -44,15 +53,27 @@ class Stop:
 
         Raises:
             Stopped: with the reason.
+            InstallError: that of `fail`.
         """
         if self._event.is_set():
-            raise Stopped(self.reason)
+            raise self._error
 
     def wait(self, seconds: float) -> None:
         """Wait `seconds`.
 
         Raises:
             Stopped: as soon as somebody says stop.
+            InstallError: as soon as the run failed.
         """
         if self._event.wait(seconds):
-            raise Stopped(self.reason)
+            raise self._error
+
+    def _end(self, error: Stopped | InstallError) -> None:
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._error = error
+            self._event.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()

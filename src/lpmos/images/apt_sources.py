@@ -1,7 +1,8 @@
 """Where Debian packages come from: the machine's own apt sources, or a mirror that was named.
 
 Only entries that carry the wanted release are used, so that no third party's repository ever
-reaches an image. Format: sources.list(5), both the one-line and the deb822 style.
+reaches an image; on a Debian of another release, the same mirrors are asked for the wanted one, and
+only Debian's own key counts. Format: sources.list(5), both the one-line and the deb822 style.
 """
 
 import re
@@ -18,6 +19,11 @@ COMPONENT = "main"
 """Everything in the images is in this component: free software, without firmware blobs."""
 
 _ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<rest>\S.*)$")
+_DEBIAN_SUITE = re.compile(
+    r"(?:buster|bullseye|bookworm|trixie|forky|duke|sid|(?:old){0,2}stable|testing|unstable)"
+    r"(?P<pocket>-updates|-security|/updates)?"
+)
+_POCKETS = {"": "", "-updates": "-updates", "-security": "-security", "/updates": "-security"}
 _OPTION_NAMES = {"arch": "Architectures", "lang": "Languages", "target": "Targets"}
 
 
@@ -53,19 +59,21 @@ def debian_sources(
         apt_directory: where apt's configuration is.
 
     Raises:
-        ImageError: the machine's sources do not have this release.
+        ImageError: the machine's sources are not Debian's; says what to set.
     """
     if mirror is not None:
         return _mirror_sources(suite, mirror.split())
-    found = tuple(
-        chosen for source in machine_sources(apt_directory) if (chosen := _only(source, suite))
+    machine = tuple(machine_sources(apt_directory))
+    for choose in (_only, _of_another_release):
+        found = tuple(chosen for source in machine if (chosen := choose(source, suite)))
+        if any(suite in source.suites for source in found):
+            return found
+    raise ImageError(
+        f"the apt sources in {apt_directory} have no Debian {suite}: install the package"
+        " debian-archive-keyring and set LPMOS_MIRROR=<URL of a Debian mirror>, or"
+        " LPMOS_MIRROR='<URL of a Debian mirror> <URL of its security archive>' for the security"
+        " updates as well; then run the command again (through sudo: `sudo LPMOS_MIRROR=… lpmos …`)"
     )
-    if not any(suite in source.suites for source in found):
-        raise ImageError(
-            f"the apt sources in {apt_directory} have no Debian {suite}: set LPMOS_MIRROR to the"
-            " URL of a Debian mirror (and install the package debian-archive-keyring)"
-        )
-    return found
 
 
 def machine_sources(apt_directory: Path) -> Iterator[AptSource]:
@@ -139,6 +147,31 @@ def _only(source: AptSource, suite: str) -> AptSource | None:
     if not suites or COMPONENT not in source.components:
         return None
     return msgspec.structs.replace(source, suites=suites, components=(COMPONENT,))
+
+
+def _of_another_release(source: AptSource, suite: str) -> AptSource | None:
+    """The same mirror's entry for the wanted release, where this is Debian's own entry.
+
+    A mirror of Debian has every release that is supported. Packages from here count only with a
+    signature by Debian's key, whatever the machine trusts for this entry.
+    """
+    matches = [match for name in source.suites if (match := _DEBIAN_SUITE.fullmatch(name))]
+    if not matches or COMPONENT not in source.components or _is_signed_by_another(source):
+        return None
+    pockets = {_POCKETS[match["pocket"] or ""] for match in matches}
+    return AptSource(
+        uris=source.uris,
+        suites=tuple(f"{suite}{pocket}" for pocket in sorted(pockets)),
+        components=(COMPONENT,),
+        options=(("Signed-By", DEBIAN_KEYRING),),
+    )
+
+
+def _is_signed_by_another(source: AptSource) -> bool:
+    """Whether the entry names a key file that is not Debian's: a third party's repository."""
+    keys = [value for name, value in source.options if name.lower() == "signed-by"]
+    files = [word for value in keys for word in value.split() if word.startswith("/")]
+    return any("debian-archive" not in Path(file).name for file in files)
 
 
 def _one_line_options(text: str) -> Iterator[tuple[str, str]]:

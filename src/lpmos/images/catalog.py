@@ -2,18 +2,25 @@
 
     <images_dir>/<name>/manifest.json            an OS image: `ImageManifest`
     <images_dir>/<name>/<manifest.file>          its archive, named after its digest
+    <images_dir>/<name>/previous.json            the manifest of the archive that it replaced
     <images_dir>/agent/x86_64-> <generation>    the agent: kernel, initramfs and manifest together
 
 An image exists from the moment its manifest (or the agent's link) is renamed into place, when all
 else of it is on the disk; a reader meets the old one or the new one. Manifests are read again when
 they change, so a region sees a new image at once. A damaged one is left out and logged; the others
-are served.
+are served. An archive that was replaced stays for one more build, served by its digest only: plans
+that were given out name it.
+
+Whoever asks for one thing (`load`, `verify`, `damaged`, `agent`, and those that write) gets an
+`ImageError` where the directory cannot be read; a listing is empty then, and the log says why.
 """
 
 import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +40,7 @@ from lpmos.model.errors import ImageError
 from lpmos.model.image import ImageManifest
 
 MANIFEST = "manifest.json"
+PREVIOUS = "previous.json"
 AGENT = "agent"
 """The one name that no OS image may have."""
 KEPT_AGENTS = 2
@@ -43,6 +51,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _Stamp = tuple[int, int, int]
+_MISSING: _Stamp = (0, 0, 0)
 
 
 class ImageFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +71,20 @@ class Catalog:
     def __init__(self, images_dir: Path) -> None:
         """The directory may be missing: then there are no images yet."""
         self._directory = images_dir
-        self._read: dict[str, tuple[_Stamp, ImageManifest | ImageError]] = {}
+        self._read: dict[Path, tuple[_Stamp, ImageManifest | ImageError]] = {}
+        self._complaint = ""
 
     def manifests(self) -> tuple[ImageManifest, ...]:
         """Every whole image, by name."""
-        found = (self._current(name) for name in self._names())
+        found = (self._current(name) for name in self._listed())
         return tuple(item for item in found if isinstance(item, ImageManifest))
 
     def damaged(self) -> dict[str, ImageError]:
-        """What is wrong with each image that cannot be served, by its directory's name."""
+        """What is wrong with each image that cannot be served, by its directory's name.
+
+        Raises:
+            ImageError: the images directory cannot be read.
+        """
         found = {name: self._current(name) for name in self._names()}
         return {name: item for name, item in found.items() if isinstance(item, ImageError)}
 
@@ -78,7 +92,7 @@ class Catalog:
         """One image's manifest.
 
         Raises:
-            ImageError: there is no such image, or it is damaged.
+            ImageError: there is no such image, it is damaged, or the directory cannot be read.
         """
         found = self._current(name) if name in self._names() else None
         if found is None:
@@ -94,10 +108,13 @@ class Catalog:
         return max(fitting, key=lambda manifest: (manifest.built_at, manifest.name), default=None)
 
     def by_digest(self, sha256: str) -> tuple[ImageManifest, Path] | None:
-        """The image whose archive has this digest, with the archive's path."""
-        for manifest in self.manifests():
-            if manifest.sha256 == sha256:
-                return manifest, self.path(manifest)
+        """The image whose archive has this digest, or had it before the last build; its path."""
+        before = (self._previous(name) for name in self._listed())
+        for manifest in (*self.manifests(), *before):
+            if manifest is None or manifest.sha256 != sha256:
+                continue
+            if _stamp(path := self.path(manifest)) != _MISSING:
+                return manifest, path
         return None
 
     def path(self, manifest: ImageManifest) -> Path:
@@ -118,8 +135,11 @@ class Catalog:
     def add(self, fields: ImageFields, archive: Path) -> ImageManifest:
         """Move an archive into the catalog, in place of an image of the same name.
 
+        The archive that it replaces stays for `by_digest`, until the next one comes.
+
         Raises:
-            ImageError: the name cannot be a directory's, or the archive is not there.
+            ImageError: the name cannot be a directory's, the archive is not there, or the images
+                directory cannot be written.
         """
         if not _NAME.fullmatch(fields.name) or fields.name == AGENT:
             raise ImageError(
@@ -128,6 +148,10 @@ class Catalog:
             )
         if not archive.is_file():
             raise ImageError(f"there is no archive {archive}")
+        with _writing(self._directory):
+            return self._put(fields, archive)
+
+    def _put(self, fields: ImageFields, archive: Path) -> ImageManifest:
         place = self._directory / fields.name
         with scratch_directory(self._directory) as scratch:
             arrived = Path(shutil.move(archive, scratch / "archive"))
@@ -150,9 +174,14 @@ class Catalog:
             sync_file(arrived)
             place.mkdir(exist_ok=True)
             arrived.replace(place / manifest.file)
+        replaced = self._current(fields.name) if (place / MANIFEST).exists() else None
+        if isinstance(replaced, ImageManifest) and replaced.sha256 != digest:
+            write_file(place / PREVIOUS, _document(replaced))
         write_file(place / MANIFEST, _document(manifest))
+        before = self._previous(fields.name)
+        kept = {MANIFEST, manifest.file} | ({PREVIOUS, before.file} if before else set())
         for leftover in place.iterdir():
-            if leftover.name not in {MANIFEST, manifest.file}:
+            if leftover.name not in kept:
                 leftover.unlink()
         return manifest
 
@@ -195,7 +224,16 @@ class Catalog:
         return image
 
     def put_agent(self, manifest: AgentManifest, kernel: Path, initramfs: Path) -> AgentImage:
-        """Move a kernel and an initramfs into the catalog, in place of the agent that is there."""
+        """Move a kernel and an initramfs into the catalog, in place of the agent that is there.
+
+        Raises:
+            ImageError: the images directory cannot be written.
+        """
+        with _writing(self._directory):
+            self._put_generation(manifest, kernel, initramfs)
+        return self.agent()
+
+    def _put_generation(self, manifest: AgentManifest, kernel: Path, initramfs: Path) -> None:
         parent = self._agent_link().parent
         generation = parent / f"x86_64-{manifest.kernel.sha256[:8]}{manifest.initramfs.sha256[:8]}"
         with scratch_directory(parent) as scratch:
@@ -210,7 +248,6 @@ class Catalog:
         sync_directory(parent)
         point_link(self._agent_link(), generation.name)
         self._forget_old_agents()
-        return self.agent()
 
     def _agent_link(self) -> Path:
         return self._directory / AGENT / "x86_64"
@@ -220,10 +257,22 @@ class Catalog:
         generations = sorted(
             parent.glob("x86_64-*"), key=lambda path: (path / MANIFEST).stat().st_mtime_ns
         )
-        current = self._agent_link().resolve()
-        others = [path for path in generations if path != current]
+        current = self._agent_link().readlink().name
+        others = [path for path in generations if path.name != current]
         for old in others[: len(others) - (KEPT_AGENTS - 1)]:
             shutil.rmtree(old)
+
+    def _listed(self) -> list[str]:
+        """The names of what is there; none where the directory cannot be read, which is logged."""
+        try:
+            names = self._names()
+        except ImageError as error:
+            if str(error) != self._complaint:
+                _log.warning("no image is served: %s", error)
+            self._complaint = str(error)
+            return []
+        self._complaint = ""
+        return names
 
     def _names(self) -> list[str]:
         try:
@@ -237,19 +286,31 @@ class Catalog:
                 )
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ImageError(
+                f"the images directory {self._directory} cannot be read ({error.strerror}): name a"
+                " directory that this user may read"
+            ) from error
 
-    def _current(self, name: str) -> ImageManifest | ImageError:
-        """An image as it is now: read again only where its manifest changed."""
-        path = self._directory / name / MANIFEST
+    def _current(self, name: str, file: str = MANIFEST) -> ImageManifest | ImageError:
+        """An image as it is now: read again only where its manifest changed, or was damaged."""
+        path = self._directory / name / file
         stamp = _stamp(path)
-        known = self._read.get(name)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        known_stamp, known = self._read.get(path, (None, None))
+        if isinstance(known, ImageManifest) and known_stamp == stamp:
+            return known
         found = self._inspect(name, path)
-        if isinstance(found, ImageError):
+        if isinstance(found, ImageError) and str(found) != str(known):
             _log.warning("image left out: %s", found)
-        self._read[name] = (stamp, found)
+        self._read[path] = (stamp, found)
         return found
+
+    def _previous(self, name: str) -> ImageManifest | None:
+        """What the image of this name was before its last build, where that is still there."""
+        if _stamp(self._directory / name / PREVIOUS) == _MISSING:
+            return None
+        found = self._current(name, PREVIOUS)
+        return found if isinstance(found, ImageManifest) else None
 
     def _inspect(self, name: str, path: Path) -> ImageManifest | ImageError:
         try:
@@ -267,6 +328,18 @@ class Catalog:
         except ImageError as error:
             return error
         return manifest
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Say what to do where the images directory cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ImageError(
+            f"nothing can be put into the images directory {directory} ({error}): name a directory"
+            " that this user may write, on a disk with room"
+        ) from error
 
 
 def _document(manifest: msgspec.Struct) -> bytes:
@@ -288,7 +361,7 @@ def _stamp(path: Path) -> _Stamp:
     try:
         status = path.stat()
     except OSError:
-        return (0, 0, 0)
+        return _MISSING
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 

@@ -56,6 +56,7 @@ def fetch_packages(
         ImageError: a program is missing, or apt failed (its output is in the text).
     """
     require_programs({"apt-get": "apt", "apt-config": "apt"})
+    cache_dir = cache_dir.absolute()  # apt takes a relative directory as one below /
     options = _private_apt(cache_dir, sources)
     progress("packages", 0.0, "reading the package lists")
     run(["apt-get", "update", *_ALL_OR_NOTHING], timeout_s=UPDATE_TIMEOUT_S, environment=options)

@@ -163,7 +163,7 @@ def _uuid(device: str) -> str:
 
 def _contents(name: str) -> object:
     commands = Commands(Stop(), lambda _: None)
-    disks = read_disks(Tree(), blkid_probe(commands), NONE_LEFT_OUT)
+    disks = read_disks(Tree(), blkid_probe(commands, Tree()), NONE_LEFT_OUT)
     return next(disk["contents"] for disk in disks if disk["device"] == f"/dev/{name}")
 
 

@@ -294,6 +294,55 @@ def test_install_that_meets_a_defect_is_reported_with_its_trace() -> None:
         assert "Traceback" in failed["error"]["output"]
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_progress_that_is_refused_is_reported_as_a_failure_with_the_regions_words(
+    status: int,
+) -> None:
+    ended: list[str] = []
+
+    def install(plan: Plan, job: Job) -> None:
+        job.at("partitioning", 10, "making file systems")
+        try:
+            job.stop.wait(SOON_S)
+        except InstallError as error:
+            ended.append(str(error))
+            raise
+
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault(PROGRESS, status, {}, {"detail": "stage: is not known"})]
+        region.set("approved")
+        assert Run(region, ScriptedMachine(install)).end() == EXIT_FAILED
+        assert region.status == "failed"
+        failed = region.heard(STATUS)[-1]
+        assert f"refused progress with {status}: stage: is not known" in failed["message"]
+        assert "build-agent" in failed["error"]["hint"]
+        assert failed["progress"] == 10
+        assert ended == [failed["message"]]
+
+
+def test_last_word_that_is_refused_is_reported_as_a_failure() -> None:
+    with agent_region(IMAGE) as region:
+
+        def install(plan: Plan, job: Job) -> None:
+            job.at("configuring", 95, "the last step")
+            region.wait_for(lambda: bool(region.heard(PROGRESS)))
+            region.faults = [Fault(PROGRESS, 422, {}, {"detail": "not so"})]
+
+        region.set("approved")
+        assert Run(region, ScriptedMachine(install)).end() == EXIT_FAILED
+        assert region.status == "failed"
+        assert "not so" in region.heard(STATUS)[-1]["message"]
+
+
+def test_claim_that_is_refused_is_reported_as_a_failure() -> None:
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault(STATUS, 422, {}, {"detail": "intent_id: is missing"})]
+        region.set("approved")
+        assert Run(region).end() == EXIT_FAILED
+        assert "intent_id: is missing" in region.heard(STATUS)[-1]["message"]
+        assert region.heard(PROGRESS) == []
+
+
 def test_region_that_restarts_during_the_install_hears_the_end() -> None:
     with agent_region(IMAGE) as region:
         region.set("approved")

@@ -8,7 +8,7 @@ from lpmos.images.agent_image import BuiltAgent
 from tests.support.agent_images import build_quickly, build_with_inspector
 from tests.support.boot_image import BOOT_MAC, booted
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 
 BOOT_TIMEOUT_S = 120.0
 """Twelve seconds on an idle machine; the bound is for one that is not."""

@@ -1,5 +1,6 @@
 """The boot agent's image, built for real: what is in it, that it is the same twice, its limits."""
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from lpmos.images.agent_image import BuiltAgent, build_agent_image
 from lpmos.images.agent_parts import PARTS, PAYLOAD_LIMIT_BYTES
 from lpmos.images.catalog import Catalog
+from lpmos.images.debian_packages import fetch_packages
+from lpmos.images.progress import silent
 from lpmos.images.target_python import program
 from lpmos.model.errors import ImageError
 from tests.support.agent_images import CACHE_DIR, build_quickly
@@ -125,6 +128,12 @@ def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: 
             tmp_path / "images", CACHE_DIR, compression_level=1, lpmos_package=agent.parent
         )
     assert Catalog(tmp_path / "images").agent_manifest() is None
+
+
+def test_packages_are_kept_in_a_cache_directory_named_from_here(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path), pytest.raises(ImageError, match="no-such-package"):
+        fetch_packages(["no-such-package"], [], Path("build/cache"), silent)
+    assert (tmp_path / "build/cache/apt-state/lists").is_dir()
 
 
 def test_build_from_a_mirror_that_does_not_answer_shows_what_apt_said(tmp_path: Path) -> None:

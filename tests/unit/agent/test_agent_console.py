@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lpmos.agent.console import BATCH_BYTES, BATCH_LINES, QUEUE_LINES, Console
-from lpmos.agent.errors import CommandFailed, Stopped
+from lpmos.agent.errors import CommandFailed, InstallError, Stopped
 from lpmos.agent.hints import OTHERWISE, hint_for
 from lpmos.agent.pace import Pace
 from lpmos.agent.stop import Stop
@@ -82,12 +82,12 @@ def test_pace_doubles_to_its_limit_with_jitter() -> None:
 
 def test_stop_keeps_its_first_reason_and_calls_back_once() -> None:
     stop, called = Stop(), []
-    stop.on_set(lambda: called.append(stop.reason))
+    stop.on_set(lambda: called.append("told"))
     stop.check()
     stop.wait(0)
     stop.set("cancelled")
     stop.set("again")
-    assert called == ["cancelled"]
+    assert called == ["told"]
     with pytest.raises(Stopped, match="cancelled"):
         stop.check()
     with pytest.raises(Stopped, match="cancelled"):
@@ -134,3 +134,19 @@ def test_command_failed_keeps_the_end_of_the_output() -> None:
     assert error.command == "mkfs.ext4 /dev/sda3 (exit code 1)"
     assert len(error.output) == 4096
     assert error.output.endswith("the end")
+
+
+def test_part_of_a_stop_ends_with_it_and_may_fail_alone() -> None:
+    whole = Stop()
+    failed, stopped = whole.part(), whole.part()
+    failed.fail(InstallError("refused"))
+    with pytest.raises(InstallError, match="refused"):
+        failed.wait(1)
+    whole.check()
+    stopped.check()
+    whole.set("cancelled")
+    for stop in (whole, stopped, whole.part()):
+        with pytest.raises(Stopped, match="cancelled"):
+            stop.check()
+    with pytest.raises(InstallError, match="refused"):
+        failed.check()

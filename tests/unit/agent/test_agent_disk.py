@@ -43,10 +43,9 @@ def test_find_by_serial_follows_a_disk_whose_name_moved(tmp_path: Path) -> None:
     assert find(tree, _wanted(*NVME, serial="S64GNE0R700002")) == "nvme1n1"
 
 
-def test_find_by_wwn_and_by_device(tmp_path: Path) -> None:
+def test_find_by_wwn_follows_a_disk_whose_name_moved(tmp_path: Path) -> None:
     tree = recorded_machine("two-socket-uefi", tmp_path).tree
     assert find(tree, _wanted(*NVME, wwn="eui.36344730527000020025384700000002")) == "nvme1n1"
-    assert find(tree, _wanted(*NVME)) == "nvme0n1"
 
 
 @pytest.mark.parametrize(
@@ -74,17 +73,57 @@ def test_find_refuses_a_read_only_disk(tmp_path: Path) -> None:
         find(tree, _wanted("/dev/sdb", 1953525168 * 512))
 
 
-def test_find_of_twins_takes_the_named_device(tmp_path: Path) -> None:
-    lay_out(
-        tmp_path,
-        {
-            f"sys/block/{n}/{f}": v
-            for n in ("sda", "sdb")
-            for f, v in (("size", "8"), ("serial", "S"))
-        },
-        {},
+def _disks(root: Path, **disks: dict[str, str]) -> Tree:
+    """Disks of 8 blocks, but for what is said of each."""
+    for name, files in disks.items():
+        lay_out(root, {f"sys/block/{name}/{f}": v for f, v in ({"size": "8"} | files).items()}, {})
+    return Tree(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "identity"),
+    [
+        ({}, {}),
+        ({"serial": "S"}, {"serial": "S"}),
+        ({"wwid": "eui.1"}, {"wwn": "eui.1"}),
+        ({"serial": "S", "wwid": "eui.1"}, {"serial": "S", "wwn": "eui.1"}),
+        ({"device/model": "M"}, {"model": "M"}),
+    ],
+)
+def test_find_among_disks_that_nothing_tells_apart_is_refused(
+    files: dict[str, str], identity: dict[str, str], tmp_path: Path
+) -> None:
+    tree = _disks(tmp_path, sda=files, sdb=files)
+    with pytest.raises(InstallError, match="not certain to be the disk that was approved") as error:
+        find(tree, _wanted("/dev/sdb", 8 * 512, **identity))
+    assert "/dev/sda, /dev/sdb" in str(error.value)
+    assert "nothing was written" in str(error.value)
+    assert "serial" in error.value.hint
+
+
+def test_find_of_a_shared_serial_takes_the_wwn(tmp_path: Path) -> None:
+    tree = _disks(
+        tmp_path, sda={"serial": "S", "wwid": "eui.1"}, sdb={"serial": "S", "wwid": "eui.2"}
     )
-    assert find(Tree(tmp_path), _wanted("/dev/sdb", 8 * 512, serial="S")) == "sdb"
+    assert find(tree, _wanted("/dev/sdb", 8 * 512, serial="S", wwn="eui.1")) == "sda"
+
+
+def test_find_of_a_shared_serial_takes_the_only_one_of_the_size(tmp_path: Path) -> None:
+    tree = _disks(tmp_path, sda={"serial": "S"}, sdb={"serial": "S", "size": "16"})
+    assert find(tree, _wanted("/dev/sda", 16 * 512, serial="S")) == "sdb"
+
+
+@pytest.mark.parametrize("device", ["/dev/sda", "/dev/sdb"])
+def test_find_without_identity_takes_the_only_one_of_size_and_model_whatever_its_name(
+    device: str, tmp_path: Path
+) -> None:
+    tree = _disks(
+        tmp_path,
+        sda={"device/model": "M"},
+        sdb={"device/model": "M", "size": "16"},
+        sdc={"device/model": "N", "size": "16"},
+    )
+    assert find(tree, _wanted(device, 16 * 512, model="M")) == "sdb"
 
 
 @pytest.mark.parametrize(

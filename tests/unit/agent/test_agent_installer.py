@@ -121,6 +121,7 @@ class Setting:
     def __init__(self, root: Path, region: FakeRegion | None = None) -> None:
         self.machine: RecordedMachine = recorded_machine("qemu-virtio-bios", root)
         lay_out(root, {f"dev/vda{n}": "" for n in (1, 2, 3)}, {})
+        lay_out(root, {"dev/vda": "blank"}, {})
         self.stop = Stop()
         self.commands = RecordingCommands(self.stop)
         self.reports: list[Progress] = []
@@ -213,6 +214,44 @@ def test_install_whose_command_fails_leaves_no_mount_and_a_blank_disk(
     assert failure.value.hint
     assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
     assert setting.mounted() == []
+
+
+def test_install_that_meets_a_defect_leaves_no_mount_and_a_blank_disk(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+
+    def break_down(_: object) -> Output:
+        raise ZeroDivisionError("a defect")
+
+    setting.commands.on("i386-pc", break_down)
+    with pytest.raises(ZeroDivisionError):
+        setting.installer.run(_plan())
+    assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
+    assert setting.mounted() == []
+
+
+def test_install_whose_progress_is_refused_leaves_no_mount_and_a_blank_disk(
+    tmp_path: Path,
+) -> None:
+    setting = Setting(tmp_path)
+
+    def refuse(_: object) -> Output:
+        setting.stop.fail(InstallError("the region refused progress"))
+        return Output(-9, "")
+
+    setting.commands.on("i386-pc", refuse)
+    with pytest.raises(InstallError, match="refused progress"):
+        setting.installer.run(_plan())
+    assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
+    assert setting.mounted() == []
+
+
+def test_install_on_a_disk_that_cannot_be_read_writes_nothing(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.commands.on("blkid", Output(2, ""))
+    (tmp_path / "dev/vda").unlink()
+    with pytest.raises(InstallError, match="now holds unreadable"):
+        setting.installer.run(_plan())
+    assert setting.commands.ran == ["blkid -p -o export /dev/vda"]
 
 
 def test_install_whose_image_is_damaged_aborts_the_unpacking(tmp_path: Path) -> None:

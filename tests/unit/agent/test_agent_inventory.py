@@ -162,10 +162,36 @@ def test_disk_contents_are_blank_only_where_blkid_found_nothing(
 ) -> None:
     commands = RecordingCommands()
     commands.on("blkid", Output(code, text))
-    lay_out(tmp_path, {"sys/block/vda/size": "100"}, {})
-    (disk,) = read_disks(Tree(tmp_path), blkid_probe(commands))
+    lay_out(tmp_path, {"sys/block/vda/size": "100", "dev/vda": "0" * 51_200}, {})
+    tree = Tree(tmp_path)
+    (disk,) = read_disks(tree, blkid_probe(commands, tree))
     assert disk["contents"] == expected
     assert commands.ran == ["blkid -p -o export /dev/vda"]
+
+
+def test_disk_that_cannot_be_read_is_never_blank(tmp_path: Path) -> None:
+    commands = RecordingCommands()
+    commands.on("blkid", Output(2, ""))
+    lay_out(tmp_path, {"sys/block/vda/size": "100"}, {})
+    tree = Tree(tmp_path)
+    (disk,) = read_disks(tree, blkid_probe(commands, tree))
+    assert disk["contents"] == ["unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "readable"), [(0, False), (1, True), (4096, True), (9000, True)]
+)
+def test_ends_of_a_file_are_readable_unless_it_is_empty(
+    size_bytes: int, readable: bool, tmp_path: Path
+) -> None:
+    lay_out(tmp_path, {"dev/vda": "x" * size_bytes}, {})
+    assert Tree(tmp_path).ends_readable("dev/vda", 4096) is readable
+
+
+@pytest.mark.parametrize("name", ["dev/missing", "dev"])
+def test_ends_of_what_cannot_be_opened_are_not_readable(name: str, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    assert not Tree(tmp_path).ends_readable(name, 4096)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpmos.images.apt_sources import (
+    DEBIAN_KEYRING,
     AptSource,
     debian_sources,
     machine_sources,
@@ -79,9 +80,69 @@ def test_debian_sources_take_only_the_release_and_main(tmp_path: Path) -> None:
 
 
 def test_debian_sources_of_another_system_say_what_to_set(tmp_path: Path) -> None:
-    (tmp_path / "sources.list").write_text("deb http://ubuntu.example/ubuntu jammy main\n")
-    with pytest.raises(ImageError, match="set LPMOS_MIRROR"):
+    (tmp_path / "sources.list").write_text(
+        "deb http://ubuntu.example/ubuntu jammy main universe\n"
+        "deb http://ubuntu.example/ubuntu jammy-security main\n"
+    )
+    with pytest.raises(ImageError, match="set LPMOS_MIRROR=<URL of a Debian mirror>") as raised:
         debian_sources("bookworm", apt_directory=tmp_path)
+    assert "debian-archive-keyring" in str(raised.value)
+
+
+TRIXIE = f"""\
+Types: deb
+URIs: {ARCHIVE}
+Suites: trixie trixie-updates trixie-backports
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
+
+Types: deb
+URIs: {SECURITY}
+Suites: trixie-security
+Components: main
+Trusted: yes
+
+Types: deb
+URIs: http://third.example/debian
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/third.gpg
+"""
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"debian.sources": TRIXIE},
+        {
+            "old.list": f"deb {ARCHIVE} buster main\ndeb {ARCHIVE} buster-updates main\n"
+            f"deb {SECURITY} buster/updates main\n"
+        },
+        {"x.list": f"deb {ARCHIVE} sid main\ndeb {SECURITY} stable-security main\n"},
+    ],
+)
+def test_debian_sources_on_another_release_are_of_the_same_mirrors(
+    sources: dict[str, str], tmp_path: Path
+) -> None:
+    parts = tmp_path / "sources.list.d"
+    parts.mkdir()
+    for name, text in sources.items():
+        (parts / name).write_text(text)
+    found = debian_sources("bookworm", apt_directory=tmp_path)
+    suites = [(source.uris, suite) for source in found for suite in source.suites]
+    assert ((ARCHIVE,), "bookworm") in suites
+    assert ((SECURITY,), "bookworm-security") in suites
+    assert {uris for uris, _ in suites} == {(ARCHIVE,), (SECURITY,)}
+    assert {suite for _, suite in suites} <= {"bookworm", "bookworm-updates", "bookworm-security"}
+    assert {source.options for source in found} == {(("Signed-By", DEBIAN_KEYRING),)}
+
+
+def test_debian_sources_prefer_entries_of_the_release_itself(tmp_path: Path) -> None:
+    (tmp_path / "sources.list").write_text(
+        f"deb http://new.example/debian trixie main\ndeb {ARCHIVE} bookworm main\n"
+    )
+    (found,) = debian_sources("bookworm", apt_directory=tmp_path)
+    assert found.uris == (ARCHIVE,)
 
 
 def test_debian_sources_with_only_security_are_not_enough(tmp_path: Path) -> None:

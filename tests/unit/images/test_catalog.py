@@ -66,12 +66,87 @@ def test_add_computes_digest_and_size_and_moves_the_file(catalog: Catalog, tmp_p
     assert Catalog(tmp_path / "images").manifests() == (manifest,)
 
 
-def test_add_in_place_of_another_leaves_one_archive(catalog: Catalog, tmp_path: Path) -> None:
-    old = catalog.add(FIELDS, archive(tmp_path, b"old"))
+def test_add_in_place_of_another_offers_only_the_new_one(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.add(FIELDS, archive(tmp_path, b"old"))
     new = catalog.add(FIELDS, archive(tmp_path, b"new"))
     assert catalog.manifests() == (new,)
-    assert not catalog.path(old).exists()
+    assert catalog.find("debian", "12") == new
     assert catalog.verify("debian-12") == new
+
+
+def test_digest_of_a_plan_is_served_after_one_build_and_gone_after_two(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    region = Catalog(tmp_path / "images")
+    planned = catalog.add(FIELDS, archive(tmp_path, b"planned"))
+    assert region.by_digest(planned.sha256) == (planned, catalog.path(planned))
+    new = catalog.add(FIELDS, archive(tmp_path, b"new"))
+    assert region.by_digest(planned.sha256) == (planned, catalog.path(planned))
+    assert catalog.path(planned).read_bytes() == b"planned"
+    assert region.by_digest(new.sha256) == (new, catalog.path(new))
+    catalog.add(FIELDS, archive(tmp_path, b"newest"))
+    assert region.by_digest(planned.sha256) is None
+    assert not catalog.path(planned).exists()
+    assert region.by_digest(new.sha256) == (new, catalog.path(new))
+    assert len(list((tmp_path / "images/debian-12").glob("root-*"))) == 2
+
+
+def test_add_of_the_same_bytes_keeps_the_one_before(catalog: Catalog, tmp_path: Path) -> None:
+    planned = catalog.add(FIELDS, archive(tmp_path, b"planned"))
+    for _ in range(2):
+        catalog.add(FIELDS, archive(tmp_path, b"new"))
+    assert catalog.by_digest(planned.sha256) == (planned, catalog.path(planned))
+
+
+def test_digest_of_a_replaced_archive_that_was_deleted_is_gone(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    planned = catalog.add(FIELDS, archive(tmp_path, b"planned"))
+    new = catalog.add(FIELDS, archive(tmp_path, b"new"))
+    catalog.path(planned).unlink()
+    assert catalog.by_digest(planned.sha256) is None
+    assert catalog.manifests() == (new,)
+    assert catalog.damaged() == {}
+
+
+def test_images_directory_that_is_a_file_is_an_empty_listing_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "images"
+    place.write_text("")
+    catalog = Catalog(place)
+    for _ in range(2):
+        assert catalog.manifests() == ()
+        assert catalog.find("debian", "12") is None
+        assert catalog.by_digest("0" * 64) is None
+    assert len(caplog.records) == 1
+    assert f"{place} cannot be read" in caplog.text
+
+
+def test_images_directory_that_is_a_file_is_an_error_to_who_asks(tmp_path: Path) -> None:
+    place = tmp_path / "images"
+    place.write_text("")
+    catalog = Catalog(place)
+    for ask in (
+        lambda: catalog.load("x"),
+        lambda: catalog.verify("x"),
+        catalog.damaged,
+        lambda: catalog.add(FIELDS, archive(tmp_path)),
+        lambda: put_agent(catalog, tmp_path),
+    ):
+        with pytest.raises(ImageError, match=f"images directory {place}"):
+            ask()
+    with pytest.raises(ImageError, match="lpmos image build-agent"):
+        catalog.agent()
+
+
+def test_image_that_was_mended_is_served_again(catalog: Catalog, tmp_path: Path) -> None:
+    manifest = catalog.add(FIELDS, archive(tmp_path))
+    fresh = Catalog(tmp_path / "images")
+    catalog.path(manifest).rename(tmp_path / "away")
+    assert fresh.manifests() == ()
+    (tmp_path / "away").rename(catalog.path(manifest))
+    assert fresh.manifests() == (manifest,)
 
 
 def test_add_leaves_nothing_unfinished(catalog: Catalog, tmp_path: Path) -> None:
@@ -194,6 +269,17 @@ def test_agent_put_again_keeps_the_one_before_for_machines_that_boot(
     assert catalog.agent().kernel.read_bytes() == b"threekernel"
     generations = [path for path in (tmp_path / "images/agent").iterdir() if path.is_dir()]
     assert len([path for path in generations if not path.is_symlink()]) == KEPT_AGENTS
+
+
+def test_agent_put_through_a_link_keeps_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "images").symlink_to("real")
+    catalog = Catalog(tmp_path / "images")
+    put_agent(catalog, tmp_path, b"one")
+    before = catalog.agent()
+    put_agent(catalog, tmp_path, b"two")
+    assert before.kernel.read_bytes() == b"onekernel"
+    assert catalog.agent().kernel.read_bytes() == b"twokernel"
 
 
 def test_agent_put_twice_the_same_is_one_generation(catalog: Catalog, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ SECTOR_BYTES = 512
 """The unit of `size` in sysfs, whatever the disk's own block size is."""
 NOT_DISKS = re.compile(r"loop|ram|zram|sr\d|fd\d|dm-|md\d|nbd|mtd|mmcblk\d+(boot|rpmb)")
 PROBE_TIMEOUT_S = 20.0
+ENDS_BYTES = 4096
+"""How much of each end of a device must be readable for it to count as blank."""
 
 Probe = Callable[[str], dict[str, str] | None]
 """From a device path to what low-level probing names there; None where it cannot be read."""
@@ -41,15 +43,19 @@ def partitions(tree: Tree, disk: str) -> list[str]:
     return sorted(names, key=lambda name: tree.number(f"sys/block/{disk}/{name}/partition") or 0)
 
 
-def blkid_probe(commands: Commands) -> Probe:
-    """Probing by `blkid`, which looks at the device itself and at no cache (blkid(8), `-p`)."""
+def blkid_probe(commands: Commands, tree: Tree) -> Probe:
+    """Probing by `blkid`, which looks at the device itself and at no cache (blkid(8), `-p`).
+
+    Its exit code 2 is "nothing found" and also "cannot be opened", so a device counts as blank only
+    where its two ends could be read: the table of partitions and its backup are there.
+    """
 
     def probe(device: str) -> dict[str, str] | None:
         code, text = commands.ask(
             ["blkid", "-p", "-o", "export", device], timeout_s=PROBE_TIMEOUT_S
         )
-        if code == 2:  # nothing found
-            return {}
+        if code == 2:
+            return {} if tree.ends_readable(device.lstrip("/"), ENDS_BYTES) else None
         if code:  # 8 is several answers at once; anything else is an error
             return {"TYPE": "ambiguous"} if code == 8 else None
         pairs = (line.partition("=") for line in text.splitlines())

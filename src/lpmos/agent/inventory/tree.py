@@ -4,6 +4,7 @@ Every read answers `None` (or nothing) where the file is missing or the driver r
 hardware any attribute can fail at any time (`speed` of a link that is down gives EINVAL).
 """
 
+import os
 from pathlib import Path
 
 READ_LIMIT_BYTES = 1 << 20
@@ -26,6 +27,23 @@ class Tree:
                 return file.read(READ_LIMIT_BYTES)
         except OSError:
             return None
+
+    def ends_readable(self, name: str, size_bytes: int) -> bool:
+        """Whether the first and the last `size_bytes` of a file can be read; not of an empty one.
+
+        A shorter file must be readable as a whole.
+        """
+        try:
+            with (self._root / name).open("rb", buffering=0) as file:
+                length = file.seek(0, os.SEEK_END)
+                expected = min(size_bytes, length)
+                for start in (0, length - expected):
+                    file.seek(start)
+                    if len(file.read(expected)) != expected:
+                        return False
+                return length > 0
+        except OSError:
+            return False
 
     def text(self, name: str) -> str | None:
         """The text of a file without surrounding space; None where it is empty."""
