@@ -7,6 +7,7 @@ from playwright.async_api import Page, expect
 
 from lpmos.core.taskstore import moved
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store.sqlite import SqliteStore
@@ -89,6 +90,32 @@ async def test_approve_shows_the_disk_and_takes_notes(
     assert (task.approval.approved_by, task.approval.notes) == ("admin", "rack a3")
 
 
+async def test_approve_of_hardware_that_changed_meanwhile_shows_it_and_keeps_the_notes(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    await control_plane.put_task(_waiting(hostname="web-1"))
+    row = dashboard.get_by_role("row").filter(has_text="web-1")
+    await row.get_by_role("button", name="Approve").click()
+    dialog = dashboard.get_by_role("dialog")
+    await expect(dialog).to_contain_text("serial DISK01")
+    other = Disk(device="/dev/vda", size_bytes=8 * GIB, kind="ssd", serial="OTHER")
+    changed = make_inventory(disks=(other,))
+    plan = plan_disk(changed, "auto", RootDiskHints(), GIB)
+    await control_plane.put_task(_waiting(hostname="web-1", hardware=changed, plan=plan))
+    await dialog.get_by_label("Notes").fill("rack a3")
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("look again")
+    await expect(dialog).to_contain_text("serial OTHER")
+    await expect(dialog.get_by_label("Notes")).to_have_value("rack a3")
+    (task,) = control_plane.fleet.current_tasks()
+    assert task.status is Status.PENDING_APPROVAL
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog).to_be_hidden()
+    await expect(row).to_contain_text("Approved")
+    (task,) = control_plane.fleet.current_tasks()
+    assert task.approval is not None and task.approval.notes == "rack a3"
+
+
 async def test_reject_needs_a_reason(dashboard: Page, control_plane: RunningControlPlane) -> None:
     await control_plane.put_task(_waiting(hostname="web-1"))
     row = dashboard.get_by_role("row").filter(has_text="web-1")
@@ -109,8 +136,9 @@ async def test_decision_that_someone_else_made_first_is_told(
     await control_plane.put_task(task)
     row = dashboard.get_by_role("row").filter(has_text="web-1")
     await row.get_by_role("button", name="Approve").click()
-    await control_plane.change(task.task_id, lambda task: moved(task, Event.CANCEL, NOW))
     dialog = dashboard.get_by_role("dialog")
+    await expect(dialog).to_contain_text("DISK01")
+    await control_plane.change(task.task_id, lambda task: moved(task, Event.CANCEL, NOW))
     await dialog.get_by_role("button", name="Approve").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("cancelled")
 

@@ -18,9 +18,10 @@ from lpmos.core.taskstore import Step, TaskStore
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import Store
-from lpmos.store.mirror import Mirror
+from lpmos.store.mirror import SILENCE_S, Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_capabilities
+from tests.support.polling import until
 
 KEY = b"0123456789abcdef0123456789abcdef"
 TIMEOUT_S = 20.0
@@ -43,7 +44,7 @@ class RunningControlPlane:
         """Change a task as a region would."""
         task = self.fleet.task(task_id)
         assert task is not None
-        return await TaskStore(self.store).change(task.idc, task.sn, step)
+        return await TaskStore(self.store).change(task, step)
 
     async def offer_debian(self, idc: str = "dc1") -> None:
         """Make a region known that offers Debian 12."""
@@ -57,6 +58,14 @@ class RunningControlPlane:
         """Wait until the fleet shows the task as it is here."""
         await self.fleet.wait_for_task(task.task_id, lambda now: now == task, TIMEOUT_S)
 
+    async def until_connected(self, connected: bool) -> None:
+        """Wait until the fleet knows whether the store is there."""
+
+        async def known() -> bool:
+            return self.fleet.connected is connected
+
+        await until(known, TIMEOUT_S)
+
     async def _put(self, key: str, document: msgspec.Struct) -> None:
         revision = await self.store.put(key, records.encode(document))
         async with asyncio.timeout(TIMEOUT_S):
@@ -65,10 +74,19 @@ class RunningControlPlane:
 
 @asynccontextmanager
 async def running(
-    store: Store, *, port: int = 0, tls: TlsFiles | None = None
+    store: Store,
+    *,
+    port: int = 0,
+    tls: TlsFiles | None = None,
+    wait_listed: bool = True,
+    silence_s: float = SILENCE_S,
 ) -> AsyncIterator[RunningControlPlane]:
-    """A control plane over `store` until the block ends."""
-    mirror = Mirror(store, keys.ROOT)
+    """A control plane over `store` until the block ends.
+
+    It is not waited for the store's first listing where `wait_listed` is false; a store that is
+    silent for `silence_s` is looked after.
+    """
+    mirror = Mirror(store, keys.ROOT, silence_s=silence_s)
     fleet = Fleet(mirror)
     app = create_app(
         store=store,
@@ -87,7 +105,8 @@ async def running(
         ]
         async with asyncio.timeout(TIMEOUT_S):
             await ready.wait()
-            await mirror.wait_ready()
+            if wait_listed:
+                await mirror.wait_ready()
         yield RunningControlPlane(store, mirror, fleet, number, "https" if tls else "http")
         for task in tasks:
             task.cancel()

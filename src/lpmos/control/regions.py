@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.views import RegionSummary, region_summary
 from lpmos.core.fleet import Fleet
+from lpmos.store.api import Unavailable
 
 
 class RegionList(msgspec.Struct, frozen=True):
@@ -18,7 +19,18 @@ class RegionList(msgspec.Struct, frozen=True):
 @get("/regions", responses=PROBLEMS)
 async def list_regions(fleet: NamedDependency[Fleet]) -> RegionList:
     """The regions with their state and the systems they offer."""
+    check_listed(fleet)
     return RegionList([region_summary(region) for region in fleet.regions()])
+
+
+def check_listed(fleet: Fleet) -> None:
+    """Refuse to answer a list before there is one: an empty list would be a wrong answer.
+
+    Raises:
+        Unavailable: the store was not read yet.
+    """
+    if not fleet.listed:
+        raise Unavailable("the store was not read yet; try again")
 
 
 REGION_CALLS = (list_regions,)

@@ -14,7 +14,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from lpmos.control.access import CallerRequest
+from lpmos.control.bodies import CHECK
 from lpmos.control.problems import PROBLEMS
+from lpmos.control.regions import check_listed
 from lpmos.control.views import (
     ApprovedTask,
     ApprovedView,
@@ -27,9 +29,10 @@ from lpmos.control.views import (
     links,
     summary,
 )
-from lpmos.core.fleet import Fleet, TaskQuery
+from lpmos.core.fleet import Fleet
+from lpmos.core.taskindex import TaskQuery, TaskSort
 from lpmos.core.tasks import Tasks
-from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
+from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask, Task, check_new_task
 
@@ -37,14 +40,23 @@ log = structlog.get_logger()
 
 VISIBLE_TIMEOUT_S = 2.0
 NOTE_CHARACTERS = 1000
-LIST_PARAMETERS = frozenset({"idc", "region_id", "status", "limit", "offset"})
+SEARCH_CHARACTERS = 128
+LIST_PARAMETERS = frozenset(
+    {"idc", "region_id", "status", "text", "tag", "os", "sort", "limit", "offset"}
+)
+
+SearchParameter = Annotated[str | None, QueryParameter(min_length=1, max_length=SEARCH_CHARACTERS)]
 
 
 class ApproveTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `PUT …/approve` takes; `approved` must be true, so that no empty body approves."""
+    """What `PUT …/approve` takes; `approved` must be true, so that no empty body approves.
+
+    `plan_digest` is the one that the task showed: the approval holds for that disk plan only.
+    """
 
     approved: bool
     notes: str | None = None
+    plan_digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +65,7 @@ class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str
 
 
-@post("/tasks", responses=PROBLEMS)
+@post("/tasks", responses=PROBLEMS, opt={CHECK: check_new_task})
 async def create_task(
     data: JSONBody[NewTask],
     request: CallerRequest,
@@ -74,27 +86,42 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
     idc: FromQuery[str | None] = None,
     region_id: FromQuery[str | None] = None,
     status: FromQuery[Status | None] = None,
+    text: SearchParameter = None,
+    tag: SearchParameter = None,
+    os: SearchParameter = None,
+    sort: FromQuery[TaskSort] = "-created_at",
     limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
     offset: Annotated[int, QueryParameter(ge=0, le=10_000_000)] = 0,
 ) -> TaskList:
-    """One page of the tasks, newest first; `region_id` is an older name of `idc`."""
+    """One page of the tasks that match, newest first; `region_id` is an older name of `idc`.
+
+    `text` is looked for in serial number, host name, MAC and task id; `tag` is `key` or
+    `key=value`; `os` is `debian` or `debian 12`.
+    """
     _refuse_unknown_parameters(request)
+    check_listed(fleet)
     if idc is not None and region_id is not None and idc != region_id:
         raise InvalidInput(FieldProblem("region_id", "contradicts idc"))
     idc = idc if idc is not None else region_id
-    page, total = fleet.tasks(TaskQuery(idc=idc, status=status, limit=limit, offset=offset))
-    return TaskList(
-        [summary(task) for task in page], total, limit, offset, fleet_counts(fleet, idc)
+    query = TaskQuery(
+        idc=idc,
+        status=status,
+        text=text,
+        tag=tag,
+        os=os,
+        sort=sort,
+        limit=limit,
+        offset=offset,
     )
+    page, total = fleet.tasks(query)
+    counts = {status.value: count for status, count in fleet.counts(idc).items()}
+    return TaskList([summary(task) for task in page], total, limit, offset, counts)
 
 
 @get("/tasks/{task_id:str}", responses=PROBLEMS)
 async def show_task(task_id: FromPath[str], fleet: NamedDependency[Fleet]) -> TaskView:
     """One task with its hardware, timeline, progress and log."""
-    task = fleet.task(task_id)
-    if task is None:
-        raise NotFound(f"there is no task {task_id[:64]}")
-    return full(task)
+    return full(fleet.existing_task(task_id))
 
 
 @put("/tasks/{task_id:str}/approve", responses=PROBLEMS)
@@ -109,7 +136,9 @@ async def approve_task(
     if not data.approved:
         raise InvalidInput(FieldProblem("approved", "must be true; to refuse, use …/reject"))
     notes = _one_line(data.notes, "notes") if data.notes else None
-    task = await tasks.approve(task_id, by=request.user.subject, notes=notes)
+    task = await tasks.approve(
+        task_id, by=request.user.subject, notes=notes, plan_digest=data.plan_digest
+    )
     await _until_visible(fleet, task)
     approval = ApprovedView(
         status="approved",
@@ -152,15 +181,6 @@ async def cancel_task(
 ) -> None:
     """Cancel a task in whatever state it is; one that is cancelled already stays so."""
     await _until_visible(fleet, await tasks.cancel(task_id, by=request.user.subject))
-
-
-def fleet_counts(fleet: Fleet, idc: str | None) -> dict[str, int]:
-    """How many tasks of a region, or of all, are in each status."""
-    counts = dict.fromkeys((status.value for status in Status), 0)
-    everything, _ = fleet.tasks(TaskQuery(idc=idc, limit=2**31))
-    for task in everything:
-        counts[task.status.value] += 1
-    return counts
 
 
 def _one_line(text: str, field: str) -> str:

@@ -49,6 +49,7 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     bytes_per_second: float | None
     error: str | None
+    plan_digest: str | None
     tags: dict[str, str]
     created_by: str
     created_at: datetime
@@ -92,7 +93,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """One task in full (A2)."""
+    """One task in full (A2); `plan_digest` names the disk plan, so that an approval can."""
 
     task_id: str
     idc: str
@@ -112,6 +113,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: TaskMetadata
     hardware: Inventory | None
     plan: DiskPlan | None
+    plan_digest: str | None
     approval: Approval | None
     timeline: list[TimelineEntry]
     progress: tuple[Progress, ...]
@@ -191,6 +193,7 @@ def summary(task: Task) -> TaskSummary:
         message=newest.message if newest else "",
         bytes_per_second=newest.bytes_per_second if newest else None,
         error=task.error.reason if task.error else None,
+        plan_digest=task.plan.digest if task.plan else None,
         tags=task.tags,
         created_by=task.created_by,
         created_at=task.created_at,
@@ -209,6 +212,7 @@ def full(task: Task) -> TaskView:
         meaning=MEANING[task.status],
         metadata=TaskMetadata(**metadata),
         timeline=timeline(task),
+        plan_digest=task.plan.digest if task.plan else None,
         percentage=task.percent,
         links=links(task),
     )

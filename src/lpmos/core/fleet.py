@@ -1,36 +1,30 @@
 """The fleet as a service reads it: typed, indexed, from memory.
 
-Everything here is derived from mirrors of the store, so a read never waits for the network and
-never scans. A record that cannot be decoded is logged and left out; it hides no other.
+Everything here is derived from mirrors of the store, so a read never waits for the network. A
+record that cannot be decoded or applied is logged and left out; it hides no other and ends nothing.
 """
 
 import asyncio
-from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 import structlog
 
+from lpmos.core.taskindex import TaskIndex, TaskQuery
+from lpmos.model.errors import NotFound
 from lpmos.model.lifecycle import Status
-from lpmos.model.machine import Machine, UnmatchedReport
+from lpmos.model.machine import Machine
 from lpmos.model.region import Capabilities, Heartbeat
 from lpmos.model.task import Task
 from lpmos.store import keys, records
-from lpmos.store.api import KV
+from lpmos.store.api import KV, Unavailable
 from lpmos.store.mirror import Mirror
 
 log = structlog.get_logger()
 
 K = TypeVar("K")
 T = TypeVar("T")
-
-_DOCUMENTS: dict[str, type[msgspec.Struct]] = {
-    "task": Task,
-    "history": Task,
-    "meta": Machine,
-    "unmatched": UnmatchedReport,
-}
 
 
 class TaskChange(msgspec.Struct, frozen=True):
@@ -39,15 +33,6 @@ class TaskChange(msgspec.Struct, frozen=True):
     before: Task | None
     after: Task | None
     revision: int
-
-
-class TaskQuery(msgspec.Struct, frozen=True):
-    """Which tasks to list, newest first; None matches every task."""
-
-    idc: str | None = None
-    status: Status | None = None
-    limit: int = 50
-    offset: int = 0
 
 
 class RegionView(msgspec.Struct, frozen=True):
@@ -60,18 +45,16 @@ class RegionView(msgspec.Struct, frozen=True):
 
 
 class Fleet:
-    """Tasks, machines, regions and unmatched reports of the mirrors that it is given."""
+    """Tasks, machines and regions of the mirrors that it is given."""
 
     def __init__(self, *mirrors: Mirror) -> None:
         self._mirrors = mirrors
-        self._tasks: dict[str, Task] = {}
-        self._order: list[tuple[float, str]] = []
+        self._tasks = TaskIndex()
         self._current: dict[tuple[str, str], str] = {}
         self._macs: dict[tuple[str, str], tuple[str, str]] = {}
         self._machines: dict[tuple[str, str], Machine] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
         self._capabilities: dict[str, Capabilities] = {}
-        self._unmatched: dict[str, UnmatchedReport] = {}
         self._listeners: list[Callable[[TaskChange], None]] = []
         for mirror in mirrors:
             mirror.subscribe(self._apply)
@@ -81,9 +64,28 @@ class Fleet:
         """Whether every mirror hears from the store now."""
         return all(mirror.connected for mirror in self._mirrors)
 
+    @property
+    def listed(self) -> bool:
+        """Whether every mirror has had its first listing: before, what is missing may be there."""
+        return all(mirror.revision > 0 for mirror in self._mirrors)
+
     def task(self, task_id: str) -> Task | None:
         """A present or past task by its id."""
         return self._tasks.get(task_id)
+
+    def existing_task(self, task_id: str) -> Task:
+        """A present or past task by its id.
+
+        Raises:
+            NotFound: there is none.
+            Unavailable: none is known here, but the store is not heard now.
+        """
+        task = self._tasks.get(task_id)
+        if task is not None:
+            return task
+        if not self.connected:
+            raise Unavailable(f"the store is away; nobody knows of task {task_id[:64]} now")
+        raise NotFound(f"there is no task {task_id[:64]}")
 
     def current_task(self, idc: str, sn: str) -> Task | None:
         """The machine's present task, finished or not."""
@@ -105,14 +107,17 @@ class Fleet:
         return self._machines.get(place) if place else None
 
     def tasks(self, query: TaskQuery) -> tuple[list[Task], int]:
-        """One page of the matching tasks, newest first, and how many match in all."""
-        newest_first = (self._tasks[task_id] for _, task_id in reversed(self._order))
-        matching = [task for task in newest_first if _matches(task, query)]
-        return matching[query.offset : query.offset + query.limit], len(matching)
+        """One page of the matching tasks, present and past, and how many match in all."""
+        return self._tasks.page(query)
+
+    def counts(self, idc: str | None = None) -> dict[Status, int]:
+        """How many tasks, present and past, of a region or of all are in each status."""
+        return self._tasks.counts(idc)
 
     def current_tasks(self) -> Iterable[Task]:
         """Every machine's present task, in no order."""
-        return (self._tasks[task_id] for task_id in tuple(self._current.values()))
+        known = (self._tasks.get(task_id) for task_id in tuple(self._current.values()))
+        return (task for task in known if task is not None)
 
     def regions(self) -> list[RegionView]:
         """Every region that was ever heard of, by name."""
@@ -123,10 +128,6 @@ class Fleet:
         """One region; offline and without capabilities where it was never heard of."""
         heartbeat = self._heartbeats.get(idc)
         return RegionView(idc, heartbeat is not None, heartbeat, self._capabilities.get(idc))
-
-    def unmatched(self) -> dict[str, UnmatchedReport]:
-        """Reports that found no task, by key."""
-        return dict(self._unmatched)
 
     def subscribe(self, listener: Callable[[TaskChange], None]) -> Callable[[], None]:
         """Call `listener` for every change of a present task, in order; the result unsubscribes."""
@@ -156,24 +157,24 @@ class Fleet:
         return self.task(task_id)
 
     def _apply(self, key: str, before: KV | None, after: KV | None) -> None:
+        """Take in one change; the boundary at which one bad record is kept from all others."""
+        try:
+            self._apply_document(key, after)
+        except Exception:  # an error here would end the mirror, and with it every service
+            log.exception("left out a record that cannot be applied", key=key)
+
+    def _apply_document(self, key: str, after: KV | None) -> None:
         name = keys.parse(key)
         if name is None:
             return
         if name.kind == "region":
             self._apply_region(name, after)
-            return
-        document = _DOCUMENTS.get(name.kind)
-        if document is None:
-            return
-        new = _decode(after, document)
-        if name.kind == "task":
-            self._apply_task(name, new if isinstance(new, Task) else None, after)
+        elif name.kind == "task":
+            self._apply_task(name, _decode(after, Task), after)
         elif name.kind == "history":
-            self._apply_history(name, new if isinstance(new, Task) else None)
+            self._apply_history(name, _decode(after, Task))
         elif name.kind == "meta":
-            self._apply_machine(name, new if isinstance(new, Machine) else None)
-        else:
-            _set(self._unmatched, key, new if isinstance(new, UnmatchedReport) else None)
+            self._apply_machine(name, _decode(after, Machine))
 
     def _apply_region(self, name: keys.KeyName, after: KV | None) -> None:
         if name.rest == "heartbeat":
@@ -192,7 +193,7 @@ class Fleet:
             if machine is None or old.mac not in machine.macs:
                 del self._macs[name.idc, old.mac]
         if new is not None:
-            self._remember(new)
+            self._tasks.put(new)
             self._current[place] = new.task_id
             self._macs[name.idc, new.mac] = place
         change = TaskChange(old, new, after.mod_revision if after else 0)
@@ -201,25 +202,16 @@ class Fleet:
 
     def _apply_history(self, name: keys.KeyName, new: Task | None) -> None:
         if new is not None:
-            self._remember(new)
+            self._tasks.put(new)
         elif (old := self._tasks.get(name.rest)) and self._current.get(
             (name.idc, name.sn)
         ) != old.task_id:
-            self._forget(old)
+            self._tasks.remove(old.task_id)
 
     def _forget_unless_kept(self, task: Task) -> None:
         key = keys.history(task.idc, task.sn, task.task_id)
         if not any(mirror.get(key) for mirror in self._mirrors):
-            self._forget(task)
-
-    def _remember(self, task: Task) -> None:
-        if task.task_id not in self._tasks:
-            insort(self._order, (task.created_at.timestamp(), task.task_id))
-        self._tasks[task.task_id] = task
-
-    def _forget(self, task: Task) -> None:
-        del self._tasks[task.task_id]
-        self._order.remove((task.created_at.timestamp(), task.task_id))
+            self._tasks.remove(task.task_id)
 
     def _apply_machine(self, name: keys.KeyName, new: Machine | None) -> None:
         place = name.idc, name.sn
@@ -230,12 +222,6 @@ class Fleet:
         _set(self._machines, place, new)
         for mac in new.macs if new else ():
             self._macs.setdefault((name.idc, mac), place)
-
-
-def _matches(task: Task, query: TaskQuery) -> bool:
-    return (query.idc is None or task.idc == query.idc) and (
-        query.status is None or task.status is query.status
-    )
 
 
 def _decode(kv: KV | None, document: type[T]) -> T | None:

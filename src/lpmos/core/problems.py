@@ -5,13 +5,13 @@ a subclass of a row answers as that row, with its own code; an error of no row i
 whose text stays in the log.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
 
+from lpmos.core.fields import field_problem, field_problems, value_problems
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, LpmosError
 from lpmos.store import api, records
@@ -70,9 +70,6 @@ TABLE: Mapping[type[LpmosError], Row] = {
     records.DamagedRecord: Row(500, "A record in the store is damaged"),
     records.RecordTooLarge: Row(413, "The document is too large to be stored"),
 }
-
-_FIELD_PATH = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
-_QUOTED_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")
 
 
 def problem_for(error: Exception, *, instance: str = "") -> Problem:
@@ -133,56 +130,32 @@ def problem(
     return Problem(status, dict(headers or {}), document)
 
 
-def decode_body(body: bytes, kind: type[T]) -> T:
-    """The document in `body`; every field of the wrong type is named, not only the first.
+def decode_body(body: bytes, kind: type[T], check: Callable[[T], object] | None = None) -> T:
+    """The document in `body`; every wrong field is named, not only the first.
+
+    Args:
+        body: what came.
+        kind: its shape.
+        check: what the fields' values must satisfy beyond their types; it raises `InvalidInput`.
+            Of a document of another shape it is shown what could be read.
 
     Raises:
         msgspec.DecodeError: it is not JSON, or nested beyond measure.
-        InvalidInput: it is JSON of another shape.
+        InvalidInput: it is JSON of another shape, or `check` refuses it.
     """
     try:
         try:
-            return msgspec.json.decode(body, type=kind)
+            document = msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError:
             plain = msgspec.json.decode(body)
+            shape = field_problems(plain, kind)
+            values = value_problems(plain, kind, check, shape) if check else []
+            raise errors.InvalidInput(*[*shape, *values][:FIELDS_NAMED]) from None
     except (RecursionError, UnicodeDecodeError) as error:
         raise msgspec.DecodeError(str(error)) from None
-    raise errors.InvalidInput(*field_problems(plain, kind)[:FIELDS_NAMED])
-
-
-def field_problems(value: object, kind: object, path: str = "") -> list[FieldProblem]:
-    """Everything that keeps `value`, plain JSON, from being a `kind`; empty where nothing does."""
-    if not (
-        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict)
-    ):
-        try:
-            msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
-            return [field_problem(error, path)]
-        return []
-    problems: list[FieldProblem] = []
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for name, field in fields.items():
-        if name in value:
-            problems += field_problems(value[name], field.type, f"{path}{name}.")
-        elif field.required:
-            problems.append(FieldProblem(f"{path}{name}", "is missing"))
-    if kind.__struct_config__.forbid_unknown_fields:
-        unknown = (name for name in value if name not in fields)
-        problems += [FieldProblem(f"{path}{name[:64]}", "is unknown") for name in unknown]
-    return problems
-
-
-def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProblem:
-    """The field that msgspec complains of, as `root_disk.serial`; `body` is the whole of it."""
-    match = _FIELD_PATH.fullmatch(str(error))
-    message, place = (match["message"], match["path"]) if match else (str(error), None)
-    parts = [part for part in re.split(r"[.\[\]]+", (place or "$").removeprefix("$")) if part]
-    if named := _QUOTED_FIELD.match(message):
-        parts.append(named[1])
-        message = "is missing" if "missing" in message else "is unknown"
-    field = f"{path}{'.'.join(parts)}".rstrip(".")
-    return FieldProblem(field[:200] or "body", message)
+    if check:
+        check(document)
+    return document
 
 
 def _row(error: Exception) -> Row | None:

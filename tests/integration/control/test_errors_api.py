@@ -120,6 +120,45 @@ async def test_store_away_is_503_with_a_time_to_come_back_and_changes_nothing(
             assert (await faulty.status()).revision == revision
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/tasks"),
+        ("GET", "/api/v1/tasks/unknown"),
+        ("GET", "/api/v1/regions"),
+        ("POST", "/api/v1/tasks"),
+        ("DELETE", "/api/v1/tasks/unknown"),
+    ],
+)
+async def test_nothing_is_said_to_be_missing_before_the_store_was_read(
+    faulty: FaultyStore, method: str, path: str
+) -> None:
+    faulty.away = True
+    async with running(faulty, wait_listed=False) as control_plane:
+        headers = {"Authorization": f"Bearer {control_plane.token}"} | JSON
+        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+            answer = await api.request(method, path, content=TASK if method == "POST" else b"")
+            assert (answer.status_code, _problem(answer)) == (503, "store-unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_task_that_is_not_known_while_the_store_is_away_is_no_404(
+    faulty: FaultyStore,
+) -> None:
+    async with running(faulty, silence_s=0.05) as control_plane:
+        await control_plane.put_task(make_task())
+        headers = {"Authorization": f"Bearer {control_plane.token}"}
+        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+            faulty.away = True
+            await control_plane.until_connected(False)
+            answer = await api.get("/api/v1/tasks/unknown")
+            assert (answer.status_code, _problem(answer)) == (503, "store-unavailable")
+            assert (await api.get("/api/v1/tasks")).json()["total"] == 1
+            faulty.away = False
+            await control_plane.until_connected(True)
+            assert (await api.get("/api/v1/tasks/unknown")).status_code == 404
+
+
 async def test_answer_lost_after_the_write_is_not_written_twice(faulty: FaultyStore) -> None:
     async with running(faulty) as control_plane:
         await control_plane.offer_debian()

@@ -3,9 +3,12 @@
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from lpmos.core.taskstore import moved
+from lpmos.model.diskplan import GIB, DiskPlan, RootDiskHints, plan_disk
+from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Event, Status
 from lpmos.store import keys
 from tests.support.builders import NOW, make_inventory, make_task
@@ -20,6 +23,11 @@ async def _waiting_task(control_plane: RunningControlPlane) -> str:
     task = make_task(status=Status.PENDING_APPROVAL, hardware=make_inventory())
     await control_plane.put_task(task)
     return task.task_id
+
+
+def _plan_of_disk(serial: str) -> DiskPlan:
+    disk = Disk(device="/dev/vda", size_bytes=8 * GIB, kind="ssd", serial=serial)
+    return plan_disk(make_inventory(disks=(disk,)), "auto", RootDiskHints(), GIB)
 
 
 async def test_create_answers_where_the_task_is(api: httpx.AsyncClient) -> None:
@@ -70,7 +78,11 @@ async def test_create_with_the_older_names_and_no_serial_number_works(
         ({"tags": {"a b": "c"}}, ["tags.a b"]),
         ({"ssh_keys": ["no key"]}, ["ssh_keys.0"]),
         ({"network_config": {"address": "192.0.2.300/24"}}, ["network_config.address"]),
-        ({"mac": 3, "sn": "/../", "os_type": None}, ["os_type", "mac"]),
+        ({"mac": 3, "sn": "/../", "os_type": None}, ["os_type", "mac", "sn"]),
+        (
+            {"root_disk": {"foo": 1}, "disk_layout": "raid9", "sn": "/../"},
+            ["root_disk.foo", "sn", "disk_layout"],
+        ),
         ({"mac": "x", "sn": "/../", "disk_layout": "?"}, ["mac", "sn", "disk_layout"]),
     ],
 )
@@ -119,6 +131,24 @@ async def test_list_pages_filters_and_counts(
     assert (await api.get("/api/v1/tasks?region_id=dc2")).json()["total"] == 0
 
 
+async def test_list_is_searched_and_sorted(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    for number, rack in enumerate("aab"):
+        name = f"SN-{number}"
+        mac = f"52:54:00:00:00:{number:02x}"
+        await control_plane.put_task(make_task(task_id=name, sn=name, mac=mac, tags={"rack": rack}))
+
+    async def found(**params: str) -> list[str]:
+        answer = await api.get("/api/v1/tasks", params=params)
+        return [task["sn"] for task in answer.json()["tasks"]]
+
+    assert await found(text="sn-2") == ["SN-2"]
+    assert await found(tag="rack=a", sort="sn") == ["SN-0", "SN-1"]
+    assert await found(os="debian 12", sort="-created_at") == ["SN-2", "SN-1", "SN-0"]
+    assert await found(os="rocky") == []
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -128,6 +158,10 @@ async def test_list_pages_filters_and_counts(
         ("offset=-1", "offset"),
         ("status=sleeping", "status"),
         ("colour=red", "colour"),
+        ("tenant=a", "tenant"),
+        ("sort=size", "sort"),
+        ("text=", "text"),
+        (f"tag={'x' * 129}", "tag"),
         ("idc=dc1&region_id=dc2", "region_id"),
     ],
 )
@@ -156,6 +190,25 @@ async def test_approve_allows_one_installation(
     assert not any("\n" in line for line in task["logs"])
 
 
+async def test_approve_of_another_plan_than_was_seen_is_a_conflict_and_approves_nothing(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    seen, now = _plan_of_disk("A"), _plan_of_disk("B")
+    task = make_task(status=Status.PENDING_APPROVAL, hardware=make_inventory(), plan=seen)
+    await control_plane.put_task(task)
+    shown = (await api.get(f"/api/v1/tasks/{task.task_id}")).json()["plan_digest"]
+    (row,) = (await api.get("/api/v1/tasks")).json()["tasks"]
+    assert row["plan_digest"] == shown == seen.digest
+    await control_plane.put_task(msgspec.structs.replace(task, plan=now))
+    place = f"/api/v1/tasks/{task.task_id}/approve"
+    answer = await api.put(place, json={"approved": True, "plan_digest": shown})
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "look again" in answer.json()["detail"]
+    assert (await api.get(f"/api/v1/tasks/{task.task_id}")).json()["status"] == "pending_approval"
+    answer = await api.put(place, json={"approved": True, "plan_digest": now.digest})
+    assert answer.status_code == 200
+
+
 async def test_approve_twice_is_a_conflict_and_makes_no_second_intent(
     api: httpx.AsyncClient, control_plane: RunningControlPlane
 ) -> None:
@@ -177,6 +230,7 @@ async def test_approve_twice_is_a_conflict_and_makes_no_second_intent(
         ({"approved": True, "note": "x"}, "note"),
         ({"approved": True, "notes": "x" * 1001}, "notes"),
         ({"approved": True, "notes": "bell \x07"}, "notes"),
+        ({"approved": True, "plan_digest": ""}, "plan_digest"),
     ],
 )
 async def test_approve_with_a_wrong_body_approves_nothing(

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import lpmos.core
 import lpmos.store
-from lpmos.core.problems import FIELDS_NAMED, TABLE, decode_body, field_problems, problem_for
+from lpmos.core.fields import field_problems
+from lpmos.core.problems import FIELDS_NAMED, TABLE, decode_body, problem_for
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, InvalidInput, LpmosError
-from lpmos.model.task import NewTask
+from lpmos.model.task import NewTask, check_new_task
 from lpmos.store.api import StoreError, Unavailable
 
 ROOTS = {LpmosError, StoreError}
@@ -99,7 +100,8 @@ def test_decode_body_with_several_wrong_fields_names_them_all() -> None:
         "os_type": 1,
         "root_disk": {"serial": 3, "colour": "red"},
         "network_config": {"addres": "192.0.2.1/24"},
-        "ssh_keys": ["ssh-ed25519 AAAA", 5],
+        "ssh_keys": ["ssh-ed25519 AAAA", 5, True],
+        "tags": {"rack": 3, "row": "b", "slot": None},
         "unknown": True,
     }
     with pytest.raises(InvalidInput) as caught:
@@ -111,9 +113,49 @@ def test_decode_body_with_several_wrong_fields_names_them_all() -> None:
         "root_disk.serial",
         "root_disk.colour",
         "network_config.addres",
+        "network_config.address",
         "ssh_keys.1",
+        "ssh_keys.2",
+        "tags.rack",
+        "tags.slot",
         "unknown",
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (
+            {"root_disk": {"foo": 1}, "disk_layout": "raid9", "sn": "/../"},
+            {"root_disk.foo", "disk_layout", "sn"},
+        ),
+        ({"disk_layout": "raid9"}, {"disk_layout"}),
+        ({"mac": 3, "sn": "/../"}, {"mac", "sn"}),
+        ({"mac": None, "target_mac": 3, "hostname": []}, {"target_mac", "hostname"}),
+        ({"os_type": 1, "idc": "DC 1"}, {"os_type", "idc"}),
+        ({"ssh_keys": ["no key", 5]}, {"ssh_keys.0", "ssh_keys.1"}),
+        ({"tags": {"a b": "c", "rack": 3}}, {"tags.a b", "tags.rack"}),
+        (
+            {"network_config": {"address": "192.0.2.300/24", "gate": 1, "dns": ["x", 5]}},
+            {f"network_config.{name}" for name in ("address", "gate", "dns.0", "dns.1")},
+        ),
+    ],
+)
+def test_decode_body_with_wrong_shapes_and_wrong_values_names_both_kinds_once(
+    body: dict[str, object], fields: set[str]
+) -> None:
+    good = {"idc": "dc1", "mac": "52:54:00:00:00:01", "os_type": "debian", "os_version": "12"}
+    with pytest.raises(InvalidInput) as caught:
+        decode_body(json.dumps(good | body).encode(), NewTask, check_new_task)
+    named = [problem.field for problem in caught.value.problems]
+    assert set(named) == fields
+    assert len(named) == len(fields)
+
+
+def test_decode_body_that_is_no_object_is_only_named_as_such() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        decode_body(b"[]", NewTask, check_new_task)
+    assert [problem.field for problem in caught.value.problems] == ["body"]
 
 
 def test_decode_body_with_very_many_wrong_fields_names_the_first() -> None:
@@ -146,7 +188,7 @@ field_names = st.sampled_from([*NewTask.__struct_fields__, "other"])
 @given(st.dictionaries(field_names, json_values, max_size=8))
 def test_decode_body_of_any_object_is_a_task_or_names_fields(body: dict[str, object]) -> None:
     try:
-        decode_body(json.dumps(body).encode(), NewTask)
+        decode_body(json.dumps(body).encode(), NewTask, check_new_task)
     except InvalidInput as error:
         assert error.problems
         assert all(problem.field and problem.message for problem in error.problems)

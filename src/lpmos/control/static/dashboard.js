@@ -8,6 +8,7 @@ import { DECIDABLE, FINAL, STATUS } from "./words.js";
 const PAGE_SIZE = 50;
 const RELOAD_AFTER_MS = 400;
 const NOTICE_MS = 6000;
+const CONFLICT = 409;
 
 const view = { status: "", idc: "", offset: 0, total: 0, selected: null };
 const tasks = new Map();
@@ -188,7 +189,8 @@ const DECISIONS = {
     words: "Notes (may stay empty)",
     verb: "Approve",
     done: "approved",
-    send: (id, words) => call("PUT", `/tasks/${id}/approve`, { approved: true, notes: words || null }),
+    send: (id, words, digest) =>
+      call("PUT", `/tasks/${id}/approve`, { approved: true, notes: words || null, plan_digest: digest }),
   },
   reject: {
     question: (task) => `Reject ${task.hostname}?`,
@@ -212,7 +214,7 @@ let pending = null;
 
 async function decide(kind, task) {
   const decision = DECISIONS[kind];
-  pending = { decision, task };
+  pending = { decision, task, digest: null };
   byId("question").textContent = decision.question(task);
   byId("consequence").textContent = decision.consequence;
   byId("words").value = "";
@@ -221,36 +223,43 @@ async function decide(kind, task) {
   byId("decide").textContent = decision.verb;
   byId("refusal").textContent = "";
   byId("target").replaceChildren();
-  byId("decide").disabled = false;
-  if (kind === "approve") {
-    byId("decide").disabled = true;
-    byId("decision").showModal();
-    try {
-      const whole = await call("GET", `/tasks/${task.task_id}`);
-      if (whole.plan) byId("target").replaceChildren(target(whole.plan));
-      byId("decide").disabled = false;
-    } catch (problem) {
-      byId("refusal").textContent = problem.message;
-    }
-  } else {
-    byId("decision").showModal();
+  byId("decide").disabled = decision === DECISIONS.approve;
+  byId("decision").showModal();
+  if (decision === DECISIONS.approve) await showTarget(pending);
+}
+
+/** Show the disk of the task as it is now: only what is shown here can be approved. */
+async function showTarget(asked) {
+  try {
+    const whole = await call("GET", `/tasks/${asked.task.task_id}`);
+    if (asked !== pending) return;
+    asked.digest = whole.plan_digest;
+    byId("target").replaceChildren(...(whole.plan ? [target(whole.plan)] : []));
+    const decidable = whole.status === DECIDABLE && whole.plan;
+    byId("decide").disabled = !decidable;
+    if (!decidable) byId("refusal").textContent ||= `The task is ${STATUS[whole.status] || whole.status} now: there is nothing to approve.`;
+  } catch (problem) {
+    if (asked === pending) byId("refusal").textContent = problem.message;
   }
 }
 
 byId("decision").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { decision, task } = pending;
+  const asked = pending;
+  const { decision, task } = asked;
   byId("decide").disabled = true;
+  byId("refusal").textContent = "";
   try {
-    await decision.send(task.task_id, byId("words").value.trim());
-    byId("decision").close();
+    await decision.send(task.task_id, byId("words").value.trim(), asked.digest);
+    if (asked === pending) byId("decision").close();
     notice(`${task.hostname} is ${decision.done}.`);
     load();
     showDetails();
   } catch (problem) {
+    if (asked !== pending) return notice(problem.message);
     byId("refusal").textContent = problem.message;
-  } finally {
-    byId("decide").disabled = false;
+    if (decision === DECISIONS.approve && problem.status === CONFLICT) await showTarget(asked);
+    else byId("decide").disabled = false;
   }
 });
 byId("back").addEventListener("click", () => byId("decision").close());

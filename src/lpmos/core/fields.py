@@ -1,0 +1,133 @@
+"""What keeps plain JSON from being a document: each wrong field by its path, all of them at once.
+
+The decoder itself stops at the first wrong field; here a document is taken apart along its type.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from lpmos.model.errors import FieldProblem, InvalidInput
+
+T = TypeVar("T")
+
+_FIELD_PATH = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_QUOTED_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")
+
+
+def field_problems(value: object, kind: object, path: str = "") -> list[FieldProblem]:
+    """Everything that keeps `value`, plain JSON, from being a `kind`; empty where nothing does."""
+    struct = _struct_of(kind)
+    if struct is not None and isinstance(value, dict):
+        return _struct_problems(value, struct, path)
+    problems: list[FieldProblem] = []
+    parts = _parts(value, kind)
+    if parts is not None:
+        for name, part, part_kind in parts:
+            problems += field_problems(part, part_kind, f"{path}{name[:64]}.")
+        return problems
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        problems.append(field_problem(error, path))
+    return problems
+
+
+def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProblem:
+    """The field that msgspec complains of, as `root_disk.serial`; `body` is the whole of it."""
+    match = _FIELD_PATH.fullmatch(str(error))
+    message, place = (match["message"], match["path"]) if match else (str(error), None)
+    parts = [part for part in re.split(r"[.\[\]]+", (place or "$").removeprefix("$")) if part]
+    if named := _QUOTED_FIELD.match(message):
+        parts.append(named[1])
+        message = "is missing" if "missing" in message else "is unknown"
+    field = f"{path}{'.'.join(parts)}".rstrip(".")
+    return FieldProblem(field[:200] or "body", message)
+
+
+def value_problems(
+    value: object, kind: type[T], check: Callable[[T], object], known: Sequence[FieldProblem]
+) -> list[FieldProblem]:
+    """What `check` has against the fields of `value` that can be read.
+
+    A field that is among the `known` problems is not named twice.
+    """
+    try:
+        document = msgspec.convert(_readable(value, kind), kind)
+    except msgspec.ValidationError:
+        return []
+    try:
+        check(document)
+    except InvalidInput as error:
+        named = tuple(problem.field for problem in known)
+        return [problem for problem in error.problems if not _is_below(problem.field, named)]
+    return []
+
+
+def _struct_problems(
+    value: dict[str, object], struct: type[msgspec.Struct], path: str
+) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    for name, field in fields.items():
+        if name in value:
+            problems += field_problems(value[name], field.type, f"{path}{name}.")
+        elif field.required:
+            problems.append(FieldProblem(f"{path}{name}", "is missing"))
+    if struct.__struct_config__.forbid_unknown_fields:
+        unknown = (name for name in value if name not in fields)
+        problems += [FieldProblem(f"{path}{name[:64]}", "is unknown") for name in unknown]
+    return problems
+
+
+def _readable(value: object, kind: object) -> object:
+    """`value` as far as it is a `kind`: wrong text is empty, what else is wrong is left out."""
+    struct = _struct_of(kind)
+    if struct is not None and isinstance(value, dict):
+        return _readable_struct(value, struct)
+    parts = _parts(value, kind)
+    if parts is not None:
+        readable = {name: _readable(part, part_kind) for name, part, part_kind in parts}
+        return readable if isinstance(value, dict) else list(readable.values())
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return "" if kind is str or str in get_args(kind) else msgspec.UNSET
+    return value
+
+
+def _readable_struct(value: dict[str, object], struct: type[msgspec.Struct]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field in msgspec.structs.fields(struct):
+        name = field.encode_name
+        if name in value or field.required:
+            readable = _readable(value.get(name), field.type)
+            if readable is not msgspec.UNSET:
+                found[name] = readable
+    return found
+
+
+def _struct_of(kind: object) -> type[msgspec.Struct] | None:
+    """The one struct that a JSON object can be where a `kind` is wanted."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    structs = [
+        each for each in kinds if isinstance(each, type) and issubclass(each, msgspec.Struct)
+    ]
+    return structs[0] if len(structs) == 1 else None
+
+
+def _parts(value: object, kind: object) -> Iterable[tuple[str, Any, Any]] | None:
+    """The items of a list or mapping, each with its name and type; None for anything else."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple and isinstance(value, list) and arguments[1:] == (...,):
+        return ((str(number), item, arguments[0]) for number, item in enumerate(value))
+    if origin is dict and isinstance(value, dict) and arguments[0] is str:
+        return ((name, item, arguments[1]) for name, item in value.items())
+    return None
+
+
+def _is_below(field: str, named: tuple[str, ...]) -> bool:
+    return any(field == each or field.startswith(f"{each}.") for each in named)

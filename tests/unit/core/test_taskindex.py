@@ -1,0 +1,132 @@
+"""The index of tasks: counts that are always those of a walk, and every order and filter."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpmos.core.taskindex import TaskIndex, TaskQuery, TaskSort
+from lpmos.model.lifecycle import Status
+from lpmos.model.task import Task
+from tests.support.builders import NOW, make_task
+
+
+def _task(number: int, **fields: object) -> Task:
+    known = {
+        "task_id": f"id-{number}",
+        "sn": f"SN-{number}",
+        "hostname": f"web-{number}",
+        "mac": f"52:54:00:00:00:{number:02x}",
+        "created_at": NOW + timedelta(seconds=number),
+    }
+    return make_task(**(known | fields))
+
+
+def _index(*tasks: Task) -> TaskIndex:
+    index = TaskIndex()
+    for task in tasks:
+        index.put(task)
+    return index
+
+
+def _found(index: TaskIndex, **query: object) -> list[str]:
+    tasks, total = index.page(TaskQuery(**query))  # type: ignore[arg-type]
+    assert total == len(tasks)
+    return [task.task_id for task in tasks]
+
+
+@pytest.mark.parametrize("text", ["sn-2", "WEB-2", "00:00:02", "ID-2"])
+def test_text_is_found_in_each_name_whatever_the_case(text: str) -> None:
+    index = _index(_task(1), _task(2))
+    assert _found(index, text=text) == ["id-2"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"),
+    [("rack", ["id-2", "id-1"]), ("rack=a", ["id-1"]), ("rack=", ["id-2"]), ("row", [])],
+)
+def test_tag_is_a_key_or_a_key_and_value(tag: str, found: list[str]) -> None:
+    index = _index(_task(1, tags={"rack": "a"}), _task(2, tags={"rack": ""}), _task(3))
+    assert _found(index, tag=tag) == found
+
+
+@pytest.mark.parametrize(
+    ("os", "found"),
+    [("debian", ["id-2", "id-1"]), ("Debian 12", ["id-1"]), ("debian 1", []), ("12", [])],
+)
+def test_os_is_a_type_or_a_type_and_version(os: str, found: list[str]) -> None:
+    index = _index(_task(1), _task(2, os_version="13"), _task(3, os_type="rocky"))
+    assert _found(index, os=os) == found
+
+
+@pytest.mark.parametrize(
+    ("sort", "found"),
+    [
+        ("-created_at", ["id-3", "id-2", "id-1"]),
+        ("created_at", ["id-1", "id-2", "id-3"]),
+        ("updated_at", ["id-2", "id-3", "id-1"]),
+        ("-updated_at", ["id-3", "id-1", "id-2"]),
+        ("sn", ["id-3", "id-1", "id-2"]),
+        ("status", ["id-3", "id-2", "id-1"]),
+    ],
+)
+def test_sort_orders_tasks_with_equals_newest_first(sort: TaskSort, found: list[str]) -> None:
+    later = NOW + timedelta(hours=1)
+    index = _index(
+        _task(1, sn="b", updated_at=later, status=Status.FAILED),
+        _task(2, sn="c"),
+        _task(3, sn="a", updated_at=later),
+    )
+    assert _found(index, sort=sort) == found
+
+
+def test_pages_of_a_status_tell_the_total_of_all() -> None:
+    ready = [_task(number, status=Status.READY) for number in range(5)]
+    index = _index(*ready, _task(9), _task(8, idc="dc2", status=Status.READY))
+    page, total = index.page(TaskQuery(idc="dc1", status=Status.READY, limit=2, offset=2))
+    assert [task.task_id for task in page] == ["id-2", "id-1"]
+    assert total == 5
+    assert index.page(TaskQuery(limit=2, offset=100)) == ([], 7)
+
+
+def test_put_of_a_task_with_another_time_of_creation_moves_it() -> None:
+    index = _index(_task(1), _task(2))
+    index.put(_task(1, created_at=NOW + timedelta(days=1)))
+    assert _found(index) == ["id-1", "id-2"]
+    index.remove("id-1")
+    assert _found(index) == ["id-2"]
+
+
+def test_times_without_a_zone_and_at_the_edges_are_placed() -> None:
+    first, last = datetime(1, 1, 1), datetime(9999, 12, 31, tzinfo=UTC)
+    index = _index(_task(1, created_at=last), _task(2, created_at=first, updated_at=first))
+    assert _found(index) == ["id-1", "id-2"]
+    assert _found(index, sort="updated_at") == ["id-2", "id-1"]
+
+
+changes = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.sampled_from(["dc1", "dc2"]),
+        st.none() | st.sampled_from(list(Status)),
+    )
+)
+
+
+@given(changes)
+def test_counts_are_those_of_a_walk_after_any_changes(
+    made: list[tuple[int, str, Status | None]],
+) -> None:
+    index = TaskIndex()
+    for number, idc, status in made:
+        if status is None:
+            index.remove(f"id-{number}")
+        else:
+            index.put(_task(number, idc=idc, status=status))
+    for region in (None, "dc1", "dc2"):
+        tasks, total = index.page(TaskQuery(idc=region, text="id-"))
+        walked = Counter(task.status for task in tasks)
+        assert index.counts(region) == {status: walked[status] for status in Status}
+        assert index.page(TaskQuery(idc=region)) == (tasks, total)
