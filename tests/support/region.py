@@ -26,7 +26,7 @@ from lpmos.region.health import FRESH_S
 from lpmos.region.service import Region
 from lpmos.region.settings import DhcpSettings, RegionSettings
 from lpmos.store import keys, records
-from lpmos.store.api import Lease, Store
+from lpmos.store.api import Lease, Page, Store
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, NOW, make_inventory, make_spec
@@ -38,11 +38,18 @@ OTHER_AGENT_ID = "b" * 32
 
 
 class KnownLeases(FaultyStore):
-    """A store that a test can take leases away from."""
+    """A store that a test can take leases away from, and keep from being listed."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.leases: list[Lease] = []
+        self.may_list = asyncio.Event()
+        self.may_list.set()
+
+    async def list(self, prefix: str, *, page: int = 500) -> AsyncIterator[Page]:
+        await self.may_list.wait()
+        async for part in super().list(prefix, page=page):
+            yield part
 
     async def grant(self, ttl_s: int) -> Lease:
         lease = await super().grant(ttl_s)
@@ -178,14 +185,20 @@ async def running(
     port: int = 0,
     unknown: UnknownMachines = UnknownMachines.DISCOVER,
     images: bool = True,
+    listed: bool = True,
 ) -> AsyncIterator[RunningRegion]:
-    """Region dc1 with the images of `fill`, until the block ends."""
+    """Region dc1 with the images of `fill`, until the block ends.
+
+    Where not `listed`, its mirrors wait for `store.may_list`.
+    """
     state_dir = directory / "state"
     catalog = Catalog(directory / "images")
     if images:
         fill(catalog, directory)
     embedded = await SqliteStore.open(directory / "store.db")
     store = KnownLeases(embedded)
+    if not listed:
+        store.may_list.clear()
     mirrors = [Mirror(store, keys.idc_prefix("dc1")), Mirror(store, "/os/region/dc1/")]
     fleet = Fleet(*mirrors)
     settings = RegionSettings(
@@ -211,7 +224,7 @@ async def running(
             tasks = [services.create_task(mirror.run()) for mirror in mirrors]
             tasks.append(services.create_task(region.run()))
             await until(region.ready.is_set, "the region to be ready", START_TIMEOUT_S)
-            if images:
+            if images and listed:
                 await until(lambda: bool(fleet.region("dc1").capabilities), "capabilities")
             yield RunningRegion(region, store, embedded, fleet, catalog, http, state_dir)
             for task in tasks:

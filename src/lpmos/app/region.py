@@ -37,7 +37,7 @@ async def run_region(settings: Settings, store: Store) -> None:
         store=store,
         fleet=fleet,
         agents=agents,
-        catalog=Catalog(images_dir(settings)),
+        catalog=_catalog(settings),
         clock=utc_now,
     )
     async with asyncio.TaskGroup() as group:
@@ -50,6 +50,15 @@ def images_dir(settings: Settings) -> Path:
     given: Path | None = settings.images_dir
     state_dir: Path = settings.state_dir
     return given or state_dir / "images"
+
+
+def _catalog(settings: Settings) -> Catalog:
+    directory = images_dir(settings)
+    if directory.exists() and not directory.is_dir():
+        raise SettingsError(
+            f"--images-dir: {directory} is not a directory; name the one that the images are in"
+        )
+    return Catalog(directory)
 
 
 def _region_settings(settings: Settings) -> RegionSettings:

@@ -49,8 +49,10 @@ def run(part: str, settings: Settings) -> int:
         LpmosError: it could not start or go on; where several things failed, the first of them.
     """
     logs.configure(settings.log_level, settings.log_format)
+    label = {"idc": settings.idc} if part == REGION and settings.idc else {}
     try:
-        asyncio.run(_until_signalled(part, settings))
+        with structlog.contextvars.bound_contextvars(**label):
+            asyncio.run(_until_signalled(part, settings))
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group
     return 0

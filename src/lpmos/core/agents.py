@@ -83,10 +83,16 @@ class Agents:
         return await self._changes.change(task, step)
 
     async def fail(self, task: Task, error: TaskError) -> Task:
-        """End the task for a reason of the region's; a finished task stays as it is."""
+        """End the task for a reason of the region's; one that is installing or over stays as it is.
+
+        Raises:
+            Superseded: the machine has another task.
+        """
 
         def step(now: Task) -> Task:
-            return now if now.finished else self._failed(now, error)
+            if now.finished or now.status is Status.INSTALLING:
+                return now
+            return self._failed(now, error)
 
         return await self._changes.change(task, step)
 

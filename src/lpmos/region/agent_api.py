@@ -24,7 +24,7 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.region import wire
 from lpmos.region.answers import json_answer
 from lpmos.region.metrics import Metrics
-from lpmos.region.preparation import no_image
+from lpmos.region.preparation import image_of, no_image
 from lpmos.region.progress import ProgressWriter
 from lpmos.region.serials import usable_sn
 from lpmos.region.tasklog import TaskLogs
@@ -33,6 +33,8 @@ from lpmos.store.api import Unavailable
 NO_TASK_RETRY_S = 10
 LONGEST_WAIT_S = 60
 BODY_TIMEOUT_S = 30.0
+KNOWN_TIMEOUT_S = 2.0
+"""How long the answer to a report waits for the region to hear of its own write."""
 
 _DECIDED = frozenset({Status.APPROVED, Status.INSTALLING})
 
@@ -59,6 +61,8 @@ class AgentApi:
         self._logs = logs
         self._metrics = metrics
         self._log = structlog.get_logger().bind(idc=idc)
+        self._polls: set[asyncio.Timeout] = set()
+        self._stopping = False
         self.progress_writer = ProgressWriter(self._write_progress)
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,8 +78,14 @@ class AgentApi:
             web.get("/api/v1/tasks/{task_id}/log", self.log),
         ]
 
+    async def end_polls(self, _: web.Application) -> None:
+        """Answer who waits for a decision now, as if the time were over: the region stops."""
+        self._stopping = True
+        for limit in self._polls:
+            limit.reschedule(asyncio.get_running_loop().time())
+
     async def report(self, request: web.Request) -> web.Response:
-        """B1."""
+        """B1: when it is answered, the region knows the machine by every MAC of the report."""
         body = await _body(request, wire.REPORT_LIMIT_BYTES)
         run, call = wire.parse(body, wire.Report)
         sn = usable_sn(call.sn)
@@ -86,6 +96,7 @@ class AgentApi:
             self._metrics.reports.labels("no task").inc()
             self._log.info("report without a task", mac=run.mac, sn=sn)
             return self._no_task(error)
+        await self._hear_of(task)
         self._metrics.reports.labels("task").inc()
         self._log.info("report", mac=run.mac, task_id=task.task_id, status=task.status.value)
         answer = {"status": "received", "task_id": task.task_id}
@@ -98,11 +109,9 @@ class AgentApi:
         mac = parse_mac(request.match_info["mac"], "mac")
         wait_s = wire.parse_wait_s(request.query.get("wait"), LONGEST_WAIT_S)
         task = self._task_of(mac, request.query.get("task_id"))
-        if wait_s:
-            found = await self._fleet.wait_for_task(task.task_id, _decided, wait_s)
-            if found is None:
-                raise NoTask(f"task {task.task_id} is gone")
-            task = found
+        if wait_s and not self._stopping:
+            await self._poll(task, wait_s)
+            task = self._task_of(mac, task.task_id)
         if task.status in _DECIDED:
             return await self._approved(task)
         if task.finished:
@@ -145,6 +154,7 @@ class AgentApi:
         """The full log of a task, with ranges."""
         path = self._logs.path(request.match_info["task_id"])
         if not await asyncio.to_thread(path.is_file):
+            self._check_connected()
             raise NoTask(f"{self._idc} keeps no log of this task")
         return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8"})
 
@@ -167,11 +177,13 @@ class AgentApi:
         if isinstance(plan, InstallPlan):
             return json_answer({"status": "approved", "plan": plan})
         self._log.error("no install plan", task_id=task.task_id, reason=plan.reason)
+        if task.status is not Status.APPROVED:  # the agent that installs has its plan
+            return json_answer({"status": "pending"})
         task = await self._agents.fail(task, plan)
         return json_answer({"status": task.status.value, "reason": _end_reason(task)})
 
     def _plan(self, task: Task) -> InstallPlan | TaskError:
-        manifest = self._catalog.find(task.os_type, task.os_version)
+        manifest = image_of(self._catalog, task)
         if manifest is None:
             return no_image(task)
         try:
@@ -182,16 +194,43 @@ class AgentApi:
     def _task_of(self, mac: str, task_id: str | None) -> Task:
         """The task that this machine asks about; its present one where it names none."""
         task = self._fleet.task(task_id) if task_id else self._agents.find_task(mac, None)
-        if task is None and not self._fleet.connected:
-            raise Unavailable("the store is away and this task is not known here yet")
         machine = task and self._fleet.machine(task.idc, task.sn)
         macs = ((task.mac,) if task else ()) + (machine.macs if machine else ())
         if task is None or task.idc != self._idc or mac not in macs:
+            self._check_connected()
             raise NoTask(f"there is no such task for {mac} in {self._idc}")
         return task
 
+    def _check_connected(self) -> None:
+        """Say that something does not exist only where the store was asked.
+
+        Raises:
+            Unavailable: it is away, or was not read yet.
+        """
+        if not self._fleet.connected:
+            raise Unavailable("the store is away, and this is not known here yet")
+
+    async def _poll(self, task: Task, wait_s: float) -> None:
+        """Wait for a decision, at most `wait_s` and not beyond the region's end."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._polls.add(limit)
+                await self._fleet.wait_for_task(task.task_id, _decided, wait_s)
+        except TimeoutError:
+            pass
+        finally:
+            self._polls.discard(limit)
+
+    async def _hear_of(self, task: Task) -> None:
+        """Wait until the fleet has what was just written; its machine came in the same revision."""
+
+        def known(here: Task) -> bool:
+            return here.hardware == task.hardware and here.updated_at >= task.updated_at
+
+        await self._fleet.wait_for_task(task.task_id, known, KNOWN_TIMEOUT_S)
+
     def _required_bytes(self, task: Task | None) -> int:
-        manifest = task and self._catalog.find(task.os_type, task.os_version)
+        manifest = task and image_of(self._catalog, task)
         return required_bytes(manifest) if manifest else 0
 
     def _no_task(self, error: NoTask) -> web.Response:

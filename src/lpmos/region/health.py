@@ -67,11 +67,16 @@ def probes_for(
     }
 
 
+def failing(services: dict[str, str]) -> dict[str, str]:
+    """Those of `services` that do not answer."""
+    return {name: state for name, state in services.items() if state not in (OK, OFF)}
+
+
 def overall(
     services: dict[str, str], store_connected: bool
 ) -> Literal["healthy", "degraded", "unhealthy"]:
     """`unhealthy` where a service does not answer, `degraded` where only the store is away."""
-    if any(state not in (OK, OFF) for state in services.values()):
+    if failing(services):
         return "unhealthy"
     return "healthy" if store_connected else "degraded"
 

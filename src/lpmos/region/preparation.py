@@ -10,14 +10,16 @@ import structlog
 
 from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet, TaskChange
+from lpmos.core.taskstore import Superseded
 from lpmos.images.catalog import Catalog
-from lpmos.model.errors import ImageError, NotFound
+from lpmos.model.errors import ImageError, LpmosError, NotFound
+from lpmos.model.image import ImageManifest
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task, TaskError
-from lpmos.store.api import StoreError
+from lpmos.store.api import Ambiguous, NoSpace, Unavailable
 
 RETRY_S = 2.0
-"""The pause where the store is away."""
+"""The pause where the store takes nothing, or the images cannot be read."""
 LOOK_AGAIN_S = 60.0
 """All tasks are looked through so often, whatever was announced."""
 
@@ -39,8 +41,10 @@ class Preparation:
         try:
             while True:
                 self._announced.clear()
-                done = await self._prepare_all()
-                await self._wait(LOOK_AGAIN_S if done else RETRY_S)
+                if await self._prepare_all():
+                    await self._wait(LOOK_AGAIN_S)
+                else:
+                    await asyncio.sleep(RETRY_S)
         finally:
             unsubscribe()
 
@@ -59,17 +63,22 @@ class Preparation:
             pass
 
     async def _prepare_all(self) -> bool:
-        """Whether the store took every answer."""
+        """Prepare each pending task; False where the rest had to be left for later.
+
+        What is wrong with one task is logged and holds up no other.
+        """
         pending = [task for task in self._fleet.current_tasks() if self._concerns(task)]
-        try:
-            for task in pending:
+        for number, task in enumerate(pending):
+            try:
                 await self._prepare(task)
-        except NotFound:
-            return False  # deleted meanwhile: the fleet will say so
-        except StoreError as error:
-            self._log.warning("tasks wait for the store", tasks=len(pending), error=str(error))
-            await asyncio.sleep(RETRY_S)
-            return False
+            except (Unavailable, Ambiguous, NoSpace, ImageError, OSError) as error:
+                left = len(pending) - number
+                self._log.warning("tasks wait to be prepared", tasks=left, error=str(error))
+                return False
+            except (NotFound, Superseded):
+                continue  # gone meanwhile: the fleet will say so
+            except LpmosError as error:
+                self._log.error("task not prepared", task_id=task.task_id, error=str(error))
         return True
 
     async def _prepare(self, task: Task) -> None:
@@ -82,8 +91,12 @@ class Preparation:
             self._log.error("task failed", task_id=task.task_id, reason=problem.reason)
 
     def _problem(self, task: Task) -> TaskError | None:
-        """Why this task cannot be installed from here; None where all is there."""
-        if self._catalog.find(task.os_type, task.os_version) is None:
+        """Why this task cannot be installed from here; None where all is there.
+
+        Raises:
+            ImageError: the images cannot be read now.
+        """
+        if image_of(self._catalog, task) is None:
             return no_image(task)
         try:
             self._catalog.agent()
@@ -93,6 +106,18 @@ class Preparation:
                 hint="build it with `lpmos image build-agent`, then create the task again",
             )
         return None
+
+
+def image_of(catalog: Catalog, task: Task) -> ImageManifest | None:
+    """The image of this task's OS; None where the region has none.
+
+    Raises:
+        ImageError: the images cannot be read, which says nothing of what is there.
+    """
+    found = catalog.find(task.os_type, task.os_version)
+    if found is None:
+        catalog.damaged()
+    return found
 
 
 def no_image(task: Task) -> TaskError:

@@ -16,14 +16,17 @@ from lpmos.core.clock import Clock
 from lpmos.images.catalog import Catalog
 from lpmos.model.image import OfferedOs
 from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
+from lpmos.region.health import failing
 from lpmos.region.settings import RegionSettings
 from lpmos.store import keys, records
 from lpmos.store.api import Lease, LeaseNotFound, Store, StoreError
 
 LEASE_TTL_S = 30
 HEARTBEAT_S = 5.0
+HEARTBEAT_AGAIN_S = 1.0
+"""The next heartbeat where a service did not answer: people see soon that it does."""
 RETRY_S = 2.0
-LEAVE_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 1.0
 
 Services = Callable[[], Awaitable[dict[str, str]]]
 
@@ -55,7 +58,7 @@ class Presence:
             try:
                 await self._hold_lease()
                 self._log.warning("the region's lease was lost; taking a new one")
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 self._log.warning("the region cannot announce itself", error=str(error))
             await asyncio.sleep(RETRY_S)
 
@@ -65,17 +68,21 @@ class Presence:
         try:
             await self._put_status("online")
             while not lease.lost.is_set():
+                next_in_s = HEARTBEAT_AGAIN_S
                 try:
-                    await self._tell(lease)
+                    if not failing(await self._tell(lease)):
+                        next_in_s = HEARTBEAT_S
                 except LeaseNotFound:
                     return
-                except StoreError as error:
+                except (StoreError, OSError) as error:
                     self._log.warning("heartbeat not written", error=str(error))
-                await _set_within(lease.lost, HEARTBEAT_S)
+                    next_in_s = HEARTBEAT_S
+                await _set_within(lease.lost, next_in_s)
         finally:
             await self._leave(lease)
 
-    async def _tell(self, lease: Lease) -> None:
+    async def _tell(self, lease: Lease) -> dict[str, str]:
+        """Write what has changed and the heartbeat; the services' states in it."""
         await self._put_capabilities()
         now = self._clock()
         heartbeat = Heartbeat(
@@ -88,6 +95,7 @@ class Presence:
         await self._store.put(key, records.encode(heartbeat), lease=lease.id)
         self.last_heartbeat = now
         self.announced.set()
+        return heartbeat.services
 
     async def _put_capabilities(self) -> None:
         """Write what is offered where it changed."""

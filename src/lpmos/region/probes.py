@@ -31,7 +31,7 @@ async def probe_tftp(address: str, file: str, port: int = 69) -> None:
     """
     request = struct.pack("!H", _OPCODE_READ) + file.encode() + b"\0octet\0"
     loop = asyncio.get_running_loop()
-    with _socket() as sock, _answered("TFTP"):
+    with _answered("TFTP"), _socket() as sock:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await loop.sock_sendto(sock, request, (address, port))
             answer, sender = await loop.sock_recvfrom(sock, 1024)
@@ -47,7 +47,7 @@ async def probe_dhcp(address: str, port: int = 67) -> None:
         ProbeFailed: no answer, or another one than DHCPACK.
     """
     loop = asyncio.get_running_loop()
-    with _socket() as sock, _answered("DHCP"):
+    with _answered("DHCP"), _socket() as sock:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await loop.sock_sendto(sock, inform(address), (address, port))
             answer, _ = await loop.sock_recvfrom(sock, 2048)

@@ -7,7 +7,8 @@ the heartbeat away, and answers who still waits with a 503.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
@@ -33,9 +34,11 @@ from lpmos.region.tftp import prepare_root
 from lpmos.region.ula import ula_prefixes
 from lpmos.store.api import Store
 
-STOP_REQUESTS_S = 2.0
+STOP_REQUESTS_S = 1.0
 """How long answers under way may take when the region stops."""
 READY_POLL_S = 0.1
+NOT_READY_LOG_S = 5.0
+"""How often a region that does not get ready says why."""
 BACKLOG = 1024
 
 
@@ -49,7 +52,6 @@ class Region:
         agents: the use cases.
         catalog: images.
         clock: the time.
-        sockets: listening sockets made by the caller, served beside `api_host:api_port`.
     """
 
     def __init__(
@@ -61,7 +63,6 @@ class Region:
         agents: Agents,
         catalog: Catalog,
         clock: Clock,
-        sockets: Sequence[socket.socket] = (),
     ) -> None:
         check(settings)
         self._settings = settings
@@ -70,7 +71,6 @@ class Region:
         self._agents = agents
         self._catalog = catalog
         self._clock = clock
-        self._sockets = sockets
         self._log = structlog.get_logger().bind(idc=settings.idc)
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
@@ -86,9 +86,10 @@ class Region:
         """Serve until cancelled.
 
         Raises:
-            SettingsError: a program or file is missing, or the port is taken.
+            SettingsError: a program or file is missing, the state directory cannot be made, or the
+                port is taken.
         """
-        self._settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._make_state_dir()
         with self._listen() as listening:
             await self._serve(listening)
 
@@ -103,8 +104,9 @@ class Region:
         preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
         app = web.Application(middlewares=[error_middleware(idc=settings.idc)])
         app.on_response_prepare.append(counting(metrics))
+        app.on_shutdown.append(api.end_polls)
         app.add_routes([*self._boot().routes(), *api.routes(), *operations.routes()])
-        async with asyncio.TaskGroup() as group, _serving(app, [listening, *self._sockets]):
+        async with asyncio.TaskGroup() as group, _serving(app, listening):
             self._log.info("region listens", url=self.base_url, identity=settings.identity)
             if dnsmasq:
                 group.create_task(dnsmasq.run())
@@ -116,10 +118,24 @@ class Region:
 
     async def _become_ready(self, services: health.Health, presence: Presence) -> None:
         await presence.announced.wait()
-        while health.overall(await services.services(), store_connected=True) != "healthy":  # noqa: ASYNC110
+        said_at = time.monotonic()
+        while failing := health.failing(await services.services()):
+            if time.monotonic() - said_at > NOT_READY_LOG_S:
+                said_at = time.monotonic()
+                self._log.warning("the region is not ready: a service does not answer", **failing)
             await asyncio.sleep(READY_POLL_S)  # what is waited for is another process
         self.ready.set()
         self._log.info("region ready")
+
+    def _make_state_dir(self) -> None:
+        directory = self._settings.state_dir
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make the directory {directory}: {error.strerror};"
+                " choose another with --state-dir"
+            ) from error
 
     def _listen(self) -> socket.socket:
         host, port = self._settings.api_host, self._settings.api_port
@@ -170,14 +186,13 @@ class Region:
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+async def _serving(app: web.Application, listening: socket.socket) -> AsyncIterator[None]:
     runner = web.AppRunner(
         app, access_log=None, handle_signals=False, shutdown_timeout=STOP_REQUESTS_S
     )
     await runner.setup()
     try:
-        for listening in sockets:
-            await web.SockSite(runner, listening, backlog=BACKLOG).start()
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
         yield
     finally:
         await runner.cleanup()

@@ -49,7 +49,7 @@ class Dnsmasq:
         retry_s = FIRST_RETRY_S
         while True:
             began = time.monotonic()
-            status = await self._run_once()
+            status = await self._run_to_its_end()
             if time.monotonic() - began > STEADY_S:
                 retry_s = FIRST_RETRY_S
             self._log.error(
@@ -61,6 +61,13 @@ class Dnsmasq:
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             self.restarts += 1
+
+    async def _run_to_its_end(self) -> int | str:
+        """Its exit status, or why the system did not start it."""
+        try:
+            return await self._run_once()
+        except OSError as error:
+            return f"not started: {error}"
 
     async def _run_once(self) -> int:
         process = await asyncio.create_subprocess_exec(

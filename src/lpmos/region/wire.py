@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from lpmos.core.agents import AgentRun
+from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
 from lpmos.model.machine import parse_mac
@@ -121,12 +122,30 @@ def parse(body: bytes, call: type[Call]) -> tuple[AgentRun, Call]:
     """The caller and what it says.
 
     Raises:
-        msgspec.DecodeError: the body is not JSON, or (ValidationError) a field of it is wrong.
-        InvalidInput: `mac_address` is not a MAC address.
+        msgspec.DecodeError: the body is not JSON.
+        InvalidInput: names every field that is wrong.
     """
-    parsed = msgspec.json.decode(body, type=call)
+    try:
+        parsed = decode_body(body, call)
+    except InvalidInput as error:
+        raise InvalidInput(*error.problems, *_mac_problems(body)) from None
     mac = parse_mac(parsed.mac_address, "mac_address")
     return AgentRun(mac=mac, agent_id=parsed.agent_id or mac), parsed
+
+
+class _Caller(msgspec.Struct):
+    mac_address: str
+
+
+def _mac_problems(body: bytes) -> tuple[FieldProblem, ...]:
+    """What is wrong with a `mac_address` that is text, in a body that other fields spoil."""
+    try:
+        parse_mac(msgspec.json.decode(body, type=_Caller).mac_address, "mac_address")
+    except InvalidInput as error:
+        return error.problems
+    except msgspec.ValidationError:
+        pass  # it is not text, which was said
+    return ()
 
 
 def parse_wait_s(text: str | None, longest_s: int) -> int:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from lpmos.model.bootplan import UnknownMachines
+from lpmos.model.inventory import Nic
 from lpmos.model.machine import UnmatchedReport
 from lpmos.store import keys, records
 from tests.support.builders import MAC, make_inventory
@@ -189,8 +190,13 @@ WRONG: list[tuple[str, dict[str, Any] | bytes, int, str]] = [
     ("report", b"\xff\xfe", 400, ""),
     ("report", b'{"x":' + b"[" * 60_000, 400, ""),
     ("report", {"mac_address": MAC}, 422, "hardware"),
-    ("report", {"mac_address": MAC, "hardware": {"memory": 1}}, 422, "hardware.memory"),
-    ("report", {"mac_address": "nonsense"}, 422, "hardware"),
+    (
+        "report",
+        {"mac_address": MAC, "hardware": {"memory": 1}},
+        422,
+        "hardware.collected_at hardware.boot_mode hardware.memory",
+    ),
+    ("report", {"mac_address": "nonsense"}, 422, "hardware mac_address"),
     ("report", b"x" * (1024 * 1024 + 1), 413, ""),
     ("status", {"mac_address": MAC, "task_id": "x", "status": "dancing"}, 422, "status"),
     (
@@ -225,16 +231,16 @@ WRONG: list[tuple[str, dict[str, Any] | bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "body", "expected", "field"), WRONG)
+@pytest.mark.parametrize(("call", "body", "expected", "fields"), WRONG)
 async def test_wrong_call_is_a_problem_naming_the_field_and_changes_nothing(
-    region: RunningRegion, call: str, body: dict[str, Any] | bytes, expected: int, field: str
+    region: RunningRegion, call: str, body: dict[str, Any] | bytes, expected: int, fields: str
 ) -> None:
     task = await region.create_task()
     before = await region.stored_task(task)
     status, problem = await region.post(f"/api/v1/agent/{call}", body)
     assert status == problem["status"] == expected, problem
     assert {"type", "title", "detail", "code", "errors"} <= problem.keys()
-    assert [error["field"] for error in problem["errors"]] == ([field] if field else [])
+    assert [error["field"] for error in problem["errors"]] == fields.split()
     assert await region.stored_task(task) == before
     assert not (await region.store.range("/os/unmatched_reports/")).kvs
 
@@ -317,6 +323,29 @@ async def test_task_without_image_fails_with_what_to_do(region: RunningRegion) -
     assert failed.error is not None
     assert failed.error.hint is not None
     assert "lpmos image build debian" in failed.error.hint
+
+
+async def test_task_under_way_without_image_goes_on(region: RunningRegion) -> None:
+    manifest = region.catalog.find("debian", "12")
+    assert manifest is not None
+    task = await region.installing_task()
+    (region.catalog.path(manifest).parent / "manifest.json").unlink()
+    status, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}")
+    assert (status, body) == (200, {"status": "pending"})
+    assert (await region.stored_task(task)).status.value == "installing"
+
+
+async def test_report_answered_the_machine_is_known_by_all_its_macs(region: RunningRegion) -> None:
+    task = await region.create_task()
+    nics = (Nic(interface="eth0", mac=MAC, booted=True), Nic(interface="eth1", mac=OTHER_MAC))
+    hardware = json.loads(msgspec.json.encode(make_inventory(nics=nics)))
+    for _ in range(2):
+        began = asyncio.get_running_loop().time()
+        assert (await region.report(hardware=hardware))[0] == 200
+        for query in ("", f"?task_id={task.task_id}"):
+            found = await region.get(f"/api/v1/agent/approval/{OTHER_MAC}{query}")
+            assert found == (200, {"status": "pending"})
+        assert asyncio.get_running_loop().time() - began < 1
 
 
 async def test_key_names_of_the_store_are_the_documented_ones(region: RunningRegion) -> None:

@@ -1,20 +1,36 @@
 """The region as a service: presence in the store, health, preparation, metrics, an orderly end."""
 
 import asyncio
+import os
+import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from lpmos.app.region import run_region
+from lpmos.app.settings import REGION, load
+from lpmos.core.clock import utc_now
 from lpmos.model.errors import SettingsError
 from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
 from lpmos.model.task import Task
+from lpmos.region.dnsmasq import PROBE_FILE
+from lpmos.region.health import FRESH_S
+from lpmos.region.presence import HEARTBEAT_S, Presence
+from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_tftp
+from lpmos.region.settings import RegionSettings
+from lpmos.region.supervisor import Dnsmasq
 from lpmos.region.tftp import prepare_root
 from lpmos.store import keys, records
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, make_task
 from tests.support.region import RunningRegion, fill, running, until
+
+STOP_S = 1.5
 
 
 @pytest.fixture
@@ -134,6 +150,98 @@ async def test_preparation_goes_on_after_an_outage(region: RunningRegion) -> Non
     await region.task_in(pending.task_id, "ready")
 
 
+async def test_preparation_of_one_damaged_machine_holds_up_no_other(tmp_path: Path) -> None:
+    spoilt = make_task()
+    whole = make_task(sn="SN-2", mac="52:54:00:00:00:02", task_id=make_task().task_id[:-1] + "2")
+    store = await SqliteStore.open(tmp_path / "store.db")
+    await store.put(keys.server("dc1", spoilt.sn), b"no entry")
+    for task in (spoilt, whole):
+        await store.put(keys.task("dc1", task.sn), records.encode(task))
+    await store.close()
+    async with running(tmp_path) as region:
+        await region.task_in(whole.task_id, "ready")
+        assert (await region.stored_task(spoilt)).status.value == "pending"
+        await region.store.delete(keys.server("dc1", spoilt.sn))
+        later = make_task(sn="SN-3", mac="52:54:00:00:00:03")
+        later = await put(region, msgspec.structs.replace(later, task_id=later.task_id[:-1] + "3"))
+        await region.task_in(later.task_id, "ready")
+        await region.task_in(spoilt.task_id, "ready")
+
+
+async def test_images_that_cannot_be_read_for_a_while_end_nothing(region: RunningRegion) -> None:
+    images, aside = region.state_dir.parent / "images", region.state_dir.parent / "aside"
+    images.rename(aside)
+    images.write_text("in the way")
+    before = await heartbeat_at(region)
+    task = await put(region, make_task())
+    await region.task_in(task.task_id, "pending")
+    assert (await region.get("/health"))[0] == 200
+    images.unlink()
+    aside.rename(images)
+    await region.task_in(task.task_id, "ready")
+
+    async def written() -> bool:
+        return await heartbeat_at(region) > before
+
+    await until(written, "the next heartbeat")
+
+
+async def test_no_descriptors_for_a_while_end_nothing(region: RunningRegion) -> None:
+    assert (await region.get("/health"))[0] == 200  # this connection stays open
+    await asyncio.sleep(FRESH_S)
+    with no_more_descriptors():
+        status, health = await region.get("/health")
+        for probe in (probe_tftp("127.0.0.1", PROBE_FILE), probe_dhcp("127.0.0.1")):
+            with pytest.raises(ProbeFailed, match="Too many open files"):
+                await probe
+    assert (status, health["status"]) == (503, "unhealthy")
+    assert "Too many open files" in health["services"]["http"]
+    assert (await region.fresh_health())[0] == 200
+
+
+async def test_dnsmasq_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    config = tmp_path / "dnsmasq.conf"
+    config.write_text("port=0\nlog-facility=-\nuser=root\ngroup=root\n")
+    dnsmasq = Dnsmasq(config, idc="dc1")
+    with no_more_descriptors():
+        running_dnsmasq = asyncio.create_task(dnsmasq.run())
+        await asyncio.sleep(0.1)  # the first try is made at once
+        assert dnsmasq.pid is None
+    try:
+        await until(lambda: dnsmasq.pid is not None, "dnsmasq to be started")
+        assert dnsmasq.restarts == 1
+    finally:
+        running_dnsmasq.cancel()
+        await asyncio.gather(running_dnsmasq, return_exceptions=True)
+
+
+async def test_presence_service_that_is_late_is_told_soon(
+    region: RunningRegion, tmp_path: Path
+) -> None:
+    states = iter(("failed: not yet", "failed: not yet"))
+
+    async def services() -> dict[str, str]:
+        return {"dhcp": next(states, "ok")}
+
+    settings = RegionSettings(
+        idc="dc2", address="127.0.0.1", state_dir=tmp_path, identity="test", version="0.1.0"
+    )
+    presence = Presence(settings, region.store, region.catalog, utc_now, services)
+    began = asyncio.get_running_loop().time()
+    present = asyncio.create_task(presence.run())
+
+    async def told() -> bool:
+        kv = await region.store.get(keys.heartbeat("dc2"))
+        return kv is not None and records.decode(kv, Heartbeat).services == {"dhcp": "ok"}
+
+    try:
+        await until(told, "the service to be told")
+        assert asyncio.get_running_loop().time() - began < 0.9 * HEARTBEAT_S
+    finally:
+        present.cancel()
+        await asyncio.gather(present, return_exceptions=True)
+
+
 async def test_metrics_count_requests_and_bytes(region: RunningRegion) -> None:
     manifest = region.catalog.find("debian", "12")
     assert manifest is not None
@@ -153,8 +261,32 @@ async def test_stop_with_a_long_poll_under_way_is_quick(tmp_path: Path) -> None:
         poll = asyncio.create_task(region.get(f"/api/v1/agent/approval/{MAC}?wait=60"))
         await asyncio.sleep(0.1)
         began = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - began < 8
-    await asyncio.gather(poll, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < STOP_S
+    assert await poll == (200, {"status": "pending"})
+
+
+async def test_state_directory_that_is_a_file_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(tmp_path):
+            pass
+    (error,) = caught.value.exceptions
+    assert isinstance(error, SettingsError)
+    assert "--state-dir" in str(error)
+
+
+async def test_images_directory_that_is_a_file_is_said_with_what_to_do(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.write_text("in the way")
+    given = {"idc": "dc1", "region_addr": "127.0.0.1", "dhcp_mode": "off"}
+    settings = load(REGION, {**given, "images_dir": str(images)}, {})
+    store = await SqliteStore.open(tmp_path / "store.db")
+    try:
+        with pytest.raises(SettingsError, match="--images-dir"):
+            async with asyncio.timeout(10):
+                await run_region(settings, store)
+    finally:
+        await store.close()
 
 
 async def test_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -172,6 +304,25 @@ async def test_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
 def test_prepare_root_without_boot_loaders_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="apt-get install ipxe"):
         prepare_root(tmp_path / "tftp", tmp_path)
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """This process opens no file and no socket until the block ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def heartbeat_at(region: RunningRegion) -> datetime:
+    kv = await region.store.get(keys.heartbeat("dc1"))
+    assert kv is not None
+    return records.decode(kv, Heartbeat).at
 
 
 async def put(region: RunningRegion, task: Task) -> Task:

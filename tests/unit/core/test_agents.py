@@ -361,6 +361,16 @@ async def test_progress_of_a_task_that_was_replaced_is_refused(world: World) -> 
         await world.agents.progress(world.run, task.task_id, world.at("downloading", 30))
 
 
+@pytest.mark.parametrize("status", Status)
+async def test_fail_by_the_region_ends_only_what_is_not_installing_or_over(
+    world: World, status: Status
+) -> None:
+    task = await world.task_that_is(status)
+    after = await world.agents.fail(task, TaskError(reason="no image"))
+    keeps = status in FINAL or status is Status.INSTALLING
+    assert after.status is (status if keeps else Status.FAILED)
+
+
 async def test_failed_by_the_agent_says_command_and_output(world: World) -> None:
     task = await world.task_that_is(Status.INSTALLING)
     error = TaskError(reason="mkfs failed", command="mkfs.ext4 /dev/vda3", output="no space")

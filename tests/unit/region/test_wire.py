@@ -50,8 +50,20 @@ def test_parse_without_agent_id_the_mac_is_the_run() -> None:
     ],
 )
 def test_parse_wrong_progress_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(msgspec.ValidationError):
+    with pytest.raises(InvalidInput) as caught:
         wire.parse(body(PROGRESS, **fields), wire.ProgressCall)
+    assert [each.field.partition(".")[0] for each in caught.value.problems] == list(fields)
+
+
+def test_parse_names_every_wrong_field_in_one_answer() -> None:
+    hardware = {"memory": {"total_bytes": "x"}, "boot_mode": "coreboot"}
+    document = {"mac_address": "nonsense", "sn": 7, "agent_id": "?", "hardware": hardware}
+    with pytest.raises(InvalidInput) as caught:
+        wire.parse(json.dumps(document).encode(), wire.Report)
+    assert {each.field for each in caught.value.problems} >= {
+        *("mac_address", "sn", "agent_id"),
+        *("hardware.memory.total_bytes", "hardware.boot_mode"),
+    }
 
 
 def test_task_error_is_bounded_and_printable() -> None:
