@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv/bin
-ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+ROOT := requirements/as-root
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: ## install two virtual servers, from netboot to login prompt (APPROVE=manual, DEMO_EXIT=1)
+	@$(ROOT) true
 	@requirements/install demo
 	@$(ROOT) $(VENV)/lpmos lab demo
 
@@ -15,7 +16,9 @@ demo-simulated: ## the same flow with simulated machines: no root, no QEMU
 	@requirements/install simulated
 	@$(VENV)/lpmos lab demo --simulated
 
-test: lint ## everything, real firmware included
+test: ## everything, real firmware included
+	@$(ROOT) true
+	@$(MAKE) --no-print-directory lint
 	@$(ROOT) $(VENV)/pytest
 
 test-fast: ## unit tests and layers, under a minute
@@ -31,9 +34,10 @@ lint: ## style, types, layers
 	@$(VENV)/lint-imports
 
 bench: ## every benchmark, as ratios against a peer or a limit
+	@$(ROOT) true
 	@requirements/install bench
 	@for bench in $(notdir $(basename $(wildcard bench/*.py))); do \
-	  echo "== $$bench"; $(VENV)/python -m bench.$$bench || exit 1; done
+	  echo "== $$bench"; $(ROOT) $(VENV)/python -m bench.$$bench || exit 1; done
 
 docs: ## write the generated pages anew
 	@requirements/install test
@@ -49,6 +53,6 @@ start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
 	@mkdir -p build/etcd && exec etcd --data-dir build/etcd --log-level warn
 
 clean: ## remove what was built
-	rm -rf build .venv
+	@rm -rf build .venv 2> /dev/null || $(ROOT) rm -rf build .venv
 
 .PHONY: help demo demo-simulated test test-fast lint bench docs requirements start-etcd clean

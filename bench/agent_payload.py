@@ -1,6 +1,6 @@
 """How large the boot agent is: against the limit of requirement G1, and the whole image by part.
 
-`python bench/agent_payload.py` builds the image as a release does, prints the table of its parts,
+`python -m bench.agent_payload` builds the image as a release does, prints the table of its parts,
 and ends with status 1 where the agent with its interpreter reaches the limit. Sizes do not depend
 on the machine.
 """

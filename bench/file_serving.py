@@ -1,6 +1,6 @@
 """Image files from the region against nginx, in the same run: throughput and CPU time.
 
-    python bench/file_serving.py
+    python -m bench.file_serving
 
 Both serve the same file of 1 GiB from memory over loopback, one worker each: the region through
 its whole HTTP (routes, catalog, metrics, ranges), nginx with `sendfile` and without a log. Four

@@ -157,6 +157,18 @@ async def test_root_of_an_installed_server_is_the_asked_system(
     release = await evidence.os_release(disk)
     assert (release["ID"], release["VERSION_ID"]) == OS
     assert SSH_KEY in await evidence.read_file(disk, "/root/.ssh/authorized_keys")
+    network = await evidence.read_file(disk, "/etc/systemd/network/10-lpmos.network")
+    assert spec.mac in network and "DHCP=" in network
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_esp_of_an_installed_server_has_the_loader_that_firmware_falls_back_to(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    """UEFI 2.10 section 3.5.1.1: so a disk boots also where the NVRAM was lost, or the firmware."""
+    disk = installed.machines[spec.name].disk()
+    loader = await evidence.read_esp_file(disk, "/EFI/BOOT/BOOTX64.EFI")
+    assert loader.startswith(b"MZ")
 
 
 async def netboot_once_more(installed: Installed, name: str) -> None:

@@ -2,24 +2,26 @@
 
 import argparse
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lpmos.images.agent_image import RELEASE_LEVEL as AGENT_LEVEL
 from lpmos.images.agent_image import BuiltAgent, build_agent_image
+from lpmos.images.build_display import build_display
 from lpmos.images.catalog import Catalog
 from lpmos.images.debian_image import build_debian_image
-from lpmos.images.progress import Progress as Report
 
 IMAGES_DIR = Path("/var/lib/lpmos/images")
 CACHE_DIR = Path("/var/cache/lpmos")
 MB = 1_000_000
+
+
+def _directory(text: str) -> Path:
+    """A path that means the same to every program that is started with it."""
+    return Path(text).absolute()
 
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -35,7 +37,10 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     build.add_argument("os", choices=["debian"], help="which system")
     for command in (agent, build):
         command.add_argument(
-            "--cache-dir", type=Path, default=CACHE_DIR, help="downloads (default: %(default)s)"
+            "--cache-dir",
+            type=_directory,
+            default=CACHE_DIR,
+            help="downloads (default: %(default)s)",
         )
         command.add_argument("--force", action="store_true", help="build also where it is there")
     _command(kinds, "list", _list, "what is there, with sizes and digests")
@@ -46,49 +51,18 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
 def _command(kinds: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = kinds.add_parser(name, help=help_text, description=help_text)
     command.add_argument(
-        "--images-dir", type=Path, default=IMAGES_DIR, help="the catalog (default: %(default)s)"
+        "--images-dir",
+        type=_directory,
+        default=IMAGES_DIR,
+        help="the catalog (default: %(default)s)",
     )
     command.set_defaults(run=run)
     return command
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
-    """A bar for one long build; where the output is no terminal, a line for each step."""
-    if not console.is_terminal:
-        yield _lines(console)
-        return
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[message]}"),
-    )
-    with Progress(*columns, console=console) as bars:
-        bar = bars.add_task("starting", total=1.0, message="")
-
-        def report(step: str, fraction: float, message: str) -> None:
-            bars.update(bar, description=step, completed=fraction, message=message)
-
-        yield report
-
-
-def _lines(console: Console) -> Report:
-    last = ""
-
-    def report(step: str, fraction: float, message: str) -> None:
-        nonlocal last
-        if step != last:
-            last = step
-            console.print(f"{fraction:4.0%} {step}: {message}")
-
-    return report
-
-
 def _build_agent(chosen: argparse.Namespace) -> int:
     console = Console()
-    with progress_bar(console) as report:
+    with build_display(console, "boot agent") as report:
         built = build_agent_image(
             chosen.images_dir,
             chosen.cache_dir,
@@ -118,7 +92,7 @@ def _show_agent(console: Console, built: BuiltAgent) -> None:
 
 def _build_os(chosen: argparse.Namespace) -> int:
     console = Console()
-    with progress_bar(console) as report:
+    with build_display(console, "Debian 12") as report:
         built = build_debian_image(
             chosen.images_dir,
             chosen.cache_dir,

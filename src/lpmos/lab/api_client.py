@@ -40,11 +40,6 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None = None
     logs: tuple[str, ...] = ()
 
-    @property
-    def newest(self) -> Progress | None:
-        """The newest word of the install."""
-        return self.progress[-1] if self.progress else None
-
 
 class RegionState(msgspec.Struct, frozen=True, kw_only=True):
     """What a driver looks at in a region (A7)."""

@@ -148,10 +148,15 @@ def _own_directory(directory: Path) -> Iterator[None]:
     """An empty directory for one demo at a time; disks go at the end, logs stay.
 
     Raises:
-        LabError: another demo uses it.
+        LabError: another demo uses it, or it is another user's.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = os.open(directory.with_name(f"{directory.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory.with_name(f"{directory.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except PermissionError:
+        raise LabError(
+            f"{directory} is another user's, as after a demo by root: `make clean` removes it"
+        ) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,10 +6,18 @@ from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
 
-from lpmos.images.progress import Progress as BuildProgress
 from lpmos.lab.journey import Display, JourneyProgress
 
 MB: Final = 1_000_000
@@ -22,6 +30,15 @@ PHASES: Final = (
 )
 """The columns of the summary: a name, and the two moments between which it lies."""
 MESSAGE_CHARACTERS: Final = 60
+WIDE_COLUMNS: Final = 110
+"""From this width of the terminal on there is room for long bars."""
+
+
+class _MessageColumn(ProgressColumn):
+    """The column that gives way where the terminal is narrow: cut to one line, never wrapped."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["message"], style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class BarDisplay:
@@ -44,7 +61,7 @@ class BarDisplay:
             completed=progress.percent,
             stage=f"[{colour}]{progress.stage}[/]",
             rate=_rate(progress),
-            message=escape(progress.message[:MESSAGE_CHARACTERS]),
+            message=progress.message[:MESSAGE_CHARACTERS],
         )
         if progress.failed or progress.up:
             self._bars.stop_task(row)
@@ -79,50 +96,14 @@ def journeys_display(console: Console) -> Iterator[Display]:
     columns = (
         TextColumn("{task.description}"),
         TextColumn("{task.fields[stage]}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=30 if console.width >= WIDE_COLUMNS else 10),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[rate]:>9}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[message]}[/]"),
+        TimeElapsedColumn(Column(no_wrap=True)),
+        _MessageColumn(Column(no_wrap=False)),
     )
     with Progress(*columns, console=console, refresh_per_second=5) as bars:
         yield BarDisplay(bars)
-
-
-@contextmanager
-def build_display(console: Console, title: str) -> Iterator[BuildProgress]:
-    """A bar, or lines, for the building of one image."""
-    if not console.is_terminal:
-        yield _build_lines(console, title)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[message]}[/]"),
-    )
-    with Progress(*columns, console=console) as bars:
-        row = bars.add_task(title, total=1.0, message="")
-
-        def report(step: str, fraction: float, message: str) -> None:
-            text = escape(f"{step}: {message}"[:MESSAGE_CHARACTERS])
-            bars.update(row, completed=fraction, message=text)
-
-        yield report
-
-
-def _build_lines(console: Console, title: str) -> BuildProgress:
-    last = ""
-
-    def report(step: str, fraction: float, message: str) -> None:
-        nonlocal last
-        if step != last:
-            last = step
-            text = f"{title}  {fraction:4.0%}  {step}: {message}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    return report
 
 
 def summary_table(servers: Sequence[JourneyProgress]) -> Table:

@@ -1,7 +1,8 @@
 """What stands on a machine's disk, read from outside: no mount, no guest, nothing taken on trust.
 
-The partition table is read by `sfdisk`, files of an ext4 file system by `debugfs`, both straight
-from the disk's file; so the machine should be off, or the file will lag behind its caches.
+The partition table is read by `sfdisk`, files of an ext4 file system by `debugfs`, those of a FAT
+file system by `mcopy`, all straight from the disk's file; so the machine should be off, or the file
+will lag behind its caches.
 """
 
 import asyncio
@@ -93,14 +94,28 @@ async def read_file(disk: Path, path: str) -> str:
     Raises:
         EvidenceMissing: no root partition, or no such file in it.
     """
-    roots = [part for part in await partitions(disk) if part.role == "root"]
-    if not roots:
-        raise EvidenceMissing(f"{disk} has no root partition")
-    device = f"{disk}?offset={roots[0].start_bytes}"
+    device = f"{disk}?offset={await _start_bytes(disk, 'root')}"
     listing = await _output("debugfs", "-R", f"stat {path}", device)
     if b"Inode:" not in listing:
         raise EvidenceMissing(f"{path} is not in the root file system of {disk}")
     return (await _output("debugfs", "-R", f"cat {path}", device)).decode(errors="replace")
+
+
+async def read_esp_file(disk: Path, path: str) -> bytes:
+    """A file of the EFI system partition of a disk.
+
+    Raises:
+        EvidenceMissing: no such partition, or no such file in it.
+    """
+    image = f"{disk}@@{await _start_bytes(disk, 'esp')}"
+    return await _output("mcopy", "-n", "-i", image, f"::{path}", "-")
+
+
+async def _start_bytes(disk: Path, role: str) -> int:
+    for part in await partitions(disk):
+        if part.role == role:
+            return part.start_bytes
+    raise EvidenceMissing(f"{disk} has no {role} partition")
 
 
 async def os_release(disk: Path) -> dict[str, str]:

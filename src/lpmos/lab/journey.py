@@ -158,10 +158,11 @@ class Journey:
         order = list(Status)
         while True:
             self._server.check()
-            task = self.task = await self._api.task(task_id)
+            before, task = self.task, await self._api.task(task_id)
+            self.task = task
             if task.status in (Status.FAILED, Status.REJECTED, Status.CANCELLED):
                 raise LabError(_why(task))
-            self._show_task(task)
+            self._show_task(task, before)
             if order.index(task.status) >= order.index(goal):
                 return task
             self._check_pace(task)
@@ -175,21 +176,25 @@ class Journey:
         if (self._now() - since).total_seconds() > limit_s:
             raise WaitTimedOut(f"{self._server.name} is {task.status.value} for {limit_s:.0f} s")
 
-    def _show_task(self, task: TaskState) -> None:
-        newest = task.newest
-        if task.status is Status.INSTALLING and newest is not None:
-            self._tell(
-                stage=newest.step,
-                percent=newest.percent,
-                message=newest.message,
-                bytes_per_second=newest.bytes_per_second,
-            )
-        elif "power on" in self.progress.times and task.status is not Status.READY:
-            stage = task.status.value.replace("_", " ")
-            message = MEANING[task.status]
-            if task.status is Status.PENDING_APPROVAL and not self._approve:
-                message = "press Approve beside it in the dashboard"
-            self._tell(stage=stage, message=message, bytes_per_second=None)
+    def _show_task(self, task: TaskState, before: TaskState | None) -> None:
+        """Show what is new since the last look: each step of the install, then the status."""
+        for word in task.progress:
+            if before is None or word not in before.progress:
+                self._tell(
+                    stage=word.step,
+                    percent=word.percent,
+                    message=word.message,
+                    bytes_per_second=word.bytes_per_second,
+                )
+        told = task.status is Status.INSTALLING and task.progress
+        if told or "power on" not in self.progress.times or task.status is Status.READY:
+            return
+        stage = task.status.value.replace("_", " ")
+        message = MEANING[task.status]
+        if task.status is Status.PENDING_APPROVAL and not self._approve:
+            message = "press Approve beside it in the dashboard"
+        percent = 100.0 if task.status is Status.COMPLETED else self.progress.percent
+        self._tell(stage=stage, percent=percent, message=message, bytes_per_second=None)
 
     def _times_of(self, task: TaskState) -> None:
         for change in task.status_history:

@@ -61,6 +61,14 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = 2
 
 
+class DirectBoot(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel that is started in place of what the firmware would find; paths of the host."""
+
+    kernel: Path
+    initramfs: Path
+    arguments: str
+
+
 def disk_path(directory: Path, spec: MachineSpec, number: int) -> Path:
     """The file behind one of a machine's disks, counted from 0."""
     return directory / f"{spec.name}-disk{number}.raw"
@@ -72,9 +80,15 @@ def nvram_path(directory: Path, spec: MachineSpec) -> Path:
 
 
 def qemu_command(
-    spec: MachineSpec, *, directory: Path, tap: str, acceleration: Acceleration, control_fd: int
+    spec: MachineSpec,
+    *,
+    directory: Path,
+    tap: str,
+    acceleration: Acceleration,
+    control_fd: int,
+    direct: DirectBoot | None = None,
 ) -> list[str]:
-    """QEMU's command line for a machine: console on standard output, QMP on an open socket."""
+    """QEMU's command line for a machine: console on its standard files, QMP on an open socket."""
     bios = spec.firmware == "bios"
     command = [
         *("qemu-system-x86_64", "-name", spec.name, "-nodefaults", *acceleration.arguments),
@@ -91,6 +105,9 @@ def qemu_command(
         nvram = nvram_path(directory, spec)
         command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
         command += ["-drive", f"if=pflash,format=raw,file={nvram}"]
+    if direct is not None:
+        command += ["-kernel", str(direct.kernel), "-initrd", str(direct.initramfs)]
+        command += ["-append", direct.arguments]
     if any(disk.bus == "scsi" for disk in spec.disks):
         command += ["-device", "virtio-scsi-pci,id=scsi"]
     for number, disk in enumerate(spec.disks):
@@ -130,6 +147,7 @@ class VirtualMachine:
         self._process: LabProcess | None = None
         self._control: Qmp | None = None
         self._pipe: ConsolePipe | None = None
+        self._keyboard: int | None = None
 
     @classmethod
     async def create(
@@ -170,8 +188,8 @@ class VirtualMachine:
         """The file behind a disk; read it only while the machine is off or done writing."""
         return disk_path(self._directory, self.spec, number)
 
-    async def power_on(self) -> None:
-        """Press the power button of a machine that is off.
+    async def power_on(self, direct: DirectBoot | None = None) -> None:
+        """Press the power button of a machine that is off; it boots `direct` where that is given.
 
         Raises:
             MachinePowerError: it is on.
@@ -186,21 +204,35 @@ class VirtualMachine:
             tap=self._tap,
             acceleration=self._acceleration,
             control_fd=theirs.fileno(),
+            direct=direct,
         )
         self.console.open()
         output = await self._open_pipe()
+        keyboard, self._keyboard = os.pipe()
         try:
             self._process = await self._rack.spawn(
                 command,
                 log=self.qemu_log,
                 name=f"machine {self.spec.name}",
                 pass_fds=(theirs.fileno(),),
+                stdin=keyboard,
                 stdout=output,
             )
         finally:
+            os.close(keyboard)
             os.close(output)
             theirs.close()
         self._control = await Qmp.connect(ours)
+
+    def type(self, line: str) -> None:
+        """Type a line on the serial console; a line is shorter than a pipe, so nothing waits.
+
+        Raises:
+            MachinePowerError: the machine is off.
+        """
+        if self._keyboard is None or not self.powered:
+            raise MachinePowerError(f"{self.spec.name} is off")
+        os.write(self._keyboard, f"{line}\n".encode())
 
     async def reset(self) -> None:
         """Push the reset button: the firmware starts again, disks and NVRAM stay."""
@@ -268,7 +300,10 @@ class VirtualMachine:
         return writing
 
     async def _settle(self) -> None:
-        """Let the last words of a machine that is off reach its console."""
+        """Let the last words of a machine that is off reach its console, and close its files."""
+        if self._keyboard is not None:
+            os.close(self._keyboard)
+            self._keyboard = None
         if self._control is not None:
             await self._control.close()
             self._control = None

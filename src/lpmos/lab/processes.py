@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol
+from typing import ClassVar, Final
 
 STOP_GRACE_S: Final = 10.0
 KILL_TIMEOUT_S: Final = 5.0
@@ -65,8 +66,25 @@ class LabProcess:
             return await self.wait()
 
 
-class Starter(Protocol):
-    """Where programs can be started: in a rack, or beside the lab on the host."""
+class Starter(ABC):
+    """Where programs can be started: in a rack, or beside the lab on the host.
+
+    What it started ends when it is left, the newest first.
+    """
+
+    wrapped: ClassVar[bool]
+    """Whether `inside` makes the program a child of the process that is started."""
+
+    def __init__(self) -> None:
+        self._at_exit = contextlib.AsyncExitStack()
+
+    @abstractmethod
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs `argv` there, as can be pasted into a shell."""
+
+    def at_exit(self, stop: Callable[[], Awaitable[object]]) -> None:
+        """Have something stopped when this is left; the newest is stopped first."""
+        self._at_exit.push_async_callback(stop)
 
     async def spawn(
         self,
@@ -76,16 +94,39 @@ class Starter(Protocol):
         name: str | None = None,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        stdin: int = asyncio.subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> LabProcess:
-        """Start a program; see `lpmos.lab.rack.Rack.spawn`."""
+        """Start a program.
+
+        Args:
+            argv: the program and its arguments; paths are the host's.
+            log: gets what it prints (standard output only where `stdout` does not take that).
+            name: how messages call it, the program's own name where None.
+            pass_fds: open files that it gets under the same numbers.
+            env: added to this process's environment.
+            stdin: an open file for its standard input.
+            stdout: an open file for its standard output, the log where None.
+        """
+        with log.open("ab") as sink:
+            process = await asyncio.create_subprocess_exec(
+                *self.inside(argv),
+                stdin=stdin,
+                stdout=sink if stdout is None else stdout,
+                stderr=sink,
+                pass_fds=pass_fds,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        started = LabProcess(name or Path(argv[0]).name, process, wrapped=self.wrapped)
+        self.at_exit(started.stop)
+        return started
 
 
-class HostProcesses:
+class HostProcesses(Starter):
     """An async context that starts programs on the host and ends them when it is left."""
 
-    def __init__(self) -> None:
-        self._at_exit = contextlib.AsyncExitStack()
+    wrapped = False
 
     async def __aenter__(self) -> "HostProcesses":
         return self
@@ -98,34 +139,9 @@ class HostProcesses:
     ) -> None:
         await self._at_exit.aclose()
 
-    def at_exit(self, stop: Callable[[], Awaitable[object]]) -> None:
-        """Have something stopped when the context is left; the newest is stopped first."""
-        self._at_exit.push_async_callback(stop)
-
-    async def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        log: Path,
-        name: str | None = None,
-        pass_fds: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
-        stdout: int | None = None,
-    ) -> LabProcess:
-        """Start a program; see `lpmos.lab.rack.Rack.spawn`."""
-        with log.open("ab") as sink:
-            process = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", "--", *argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=sink if stdout is None else stdout,
-                stderr=sink,
-                pass_fds=pass_fds,
-                env={**os.environ, **(env or {})},
-                start_new_session=True,
-            )
-        started = LabProcess(name or Path(argv[0]).name, process)
-        self.at_exit(started.stop)
-        return started
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs `argv` and dies with the lab."""
+        return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
 
 
 def children(pid: int) -> tuple[int, ...]:

@@ -9,16 +9,15 @@ also those that left their process group, and then removes bridge and taps.
 """
 
 import asyncio
-import contextlib
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from lpmos.lab.errors import ProcessFailed, RackUnavailable
-from lpmos.lab.processes import KILL_TIMEOUT_S, LabProcess, children
+from lpmos.lab.processes import KILL_TIMEOUT_S, LabProcess, Starter, children
 
 BRIDGE: Final = "br0"
 ADDRESS: Final = "10.78.0.1"
@@ -68,14 +67,16 @@ def check_host(uid: int | None = None) -> None:
         raise RackUnavailable("no virtual rack can be set up here: " + "; ".join(problems))
 
 
-class Rack:
+class Rack(Starter):
     """An async context: inside it the rack stands, afterwards nothing of it is left."""
 
+    wrapped = True
+
     def __init__(self) -> None:
+        super().__init__()
         self._holder: asyncio.subprocess.Process | None = None
         self._target = 0
         self._taps = 0
-        self._at_exit = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> "Rack":
         check_host()
@@ -97,10 +98,6 @@ class Rack:
             await self._at_exit.aclose()
         finally:
             await self._end_holder()
-
-    def at_exit(self, stop: Callable[[], Awaitable[object]]) -> None:
-        """Have something stopped when the rack is left; the newest is stopped first."""
-        self._at_exit.push_async_callback(stop)
 
     @property
     def holder_pid(self) -> int:
@@ -140,40 +137,6 @@ class Rack:
         if process.returncode != 0:
             raise ProcessFailed(f"`{' '.join(argv)}` ended with {process.returncode}: {text}")
         return text
-
-    async def spawn(
-        self,
-        argv: Sequence[str],
-        *,
-        log: Path,
-        name: str | None = None,
-        pass_fds: Sequence[int] = (),
-        env: Mapping[str, str] | None = None,
-        stdout: int | None = None,
-    ) -> LabProcess:
-        """Start a program in the rack.
-
-        Args:
-            argv: the program and its arguments; paths are the host's.
-            log: gets what it prints (standard output only where `stdout` does not take that).
-            name: how messages call it, the program's own name where None.
-            pass_fds: open files that it gets under the same numbers.
-            env: added to this process's environment.
-            stdout: an open file for its standard output, the log where None.
-        """
-        with log.open("ab") as sink:
-            process = await asyncio.create_subprocess_exec(
-                *self.inside(argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=sink if stdout is None else stdout,
-                stderr=sink,
-                pass_fds=pass_fds,
-                env={**os.environ, **(env or {})},
-                start_new_session=True,
-            )
-        started = LabProcess(name or Path(argv[0]).name, process, wrapped=True)
-        self.at_exit(started.stop)
-        return started
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` in the rack, as can be pasted into a shell."""

@@ -14,9 +14,9 @@ from typing import Final
 from rich.console import Console
 
 from lpmos.images.agent_image import build_agent_image
+from lpmos.images.build_display import build_display
 from lpmos.images.debian_image import build_debian_image
 from lpmos.lab.acceleration import Acceleration
-from lpmos.lab.display import build_display
 from lpmos.lab.fleet import SimulatedServer, new_serials, simulated_mac
 from lpmos.lab.journey import Server
 from lpmos.lab.machine import MachineSpec, VirtualMachine

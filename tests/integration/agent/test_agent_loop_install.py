@@ -34,9 +34,6 @@ NONE_LEFT_OUT = re.compile(r"(?!)")
 DISK_BYTES = 256 << 20
 
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
-
-
 class CommandsWithoutGrub(Commands):
     """All programs are real but those that the tiny system does not have."""
 

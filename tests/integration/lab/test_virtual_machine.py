@@ -10,6 +10,8 @@ from lpmos.lab.errors import MachinePowerError, ProcessFailed
 from lpmos.lab.machine import BlankDisk, Firmware, MachineSpec, VirtualMachine
 from lpmos.lab.rack import Rack
 
+pytestmark = pytest.mark.qemu
+
 FIRMWARE_TIMEOUT_S = 60.0
 
 
@@ -65,6 +67,8 @@ async def test_machine_that_is_off_refuses_reset_and_ends_waits(rack: Rack, tmp_
     node = await machine(rack, tmp_path, "bios")
     with pytest.raises(MachinePowerError, match="node is off"):
         await node.reset()
+    with pytest.raises(MachinePowerError, match="node is off"):
+        node.type("nobody reads this")
     await node.power_on()
     with pytest.raises(MachinePowerError, match="on already"):
         await node.power_on()

@@ -5,7 +5,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from lpmos.lab.display import LineDisplay, summary_table
+from lpmos.lab.display import LineDisplay, journeys_display, summary_table
 from lpmos.lab.journey import JourneyProgress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,3 +41,17 @@ def test_summary_of_two_servers_has_seconds_for_what_they_reached() -> None:
     first, second = output.getvalue().splitlines()[-2:]
     assert " ".join(first.split()) == "web-1 BIOS 10.0 s 10.0 s 10.0 s 10.0 s 50.0 s up"
     assert " ".join(second.split()) == "web-2 UEFI - - - - - failed"
+
+
+def test_bars_in_a_narrow_terminal_keep_stage_percentage_and_rate_on_one_line() -> None:
+    output = StringIO()
+    screen = Console(file=output, width=80, force_terminal=True, color_system=None)
+    progress = JourneyProgress(
+        "SIM-0001", "simulated", stage="downloading", percent=38, bytes_per_second=9_200_000
+    )
+    progress.message = "debian-12-simulated [x]: 23 of 48 MB, 9.2 MB/s"
+    with journeys_display(screen) as display:
+        display.show(progress)
+    last = [line for line in output.getvalue().splitlines() if "SIM-0001" in line][-1]
+    for text in ("SIM-0001 simulated", "downloading", " 38 %", "9.2 MB/s", "0:00:00", "debian"):
+        assert text in last

@@ -36,6 +36,7 @@ class ScriptedControlPlane:
         self._error = error
         self._history: tuple[StatusChange, ...] = ()
         self.approved = False
+        self.progress: tuple[Progress, ...] = ()
         self.now = START
         self.step = timedelta(seconds=1)
 
@@ -49,13 +50,19 @@ class ScriptedControlPlane:
             change = StatusChange(status=self._way.pop(0), timestamp=self.now)
             self._history += (change,)
         status = self._history[-1].status
-        progress = Progress(step="downloading", percent=40, timestamp=self.now)
+        if status is Status.INSTALLING:
+            self.progress = (Progress(step="downloading", percent=40, timestamp=self.now),)
+        elif status is Status.COMPLETED:
+            late = (("installing", 72), ("configuring", 97))
+            self.progress += tuple(
+                Progress(step=step, percent=percent, timestamp=self.now) for step, percent in late
+            )
         return TaskState(
             task_id=task_id,
             hostname="web-1",
             status=status,
             status_history=self._history,
-            progress=(progress,) if status is Status.INSTALLING else (),
+            progress=self.progress,
             error=self._error if status is Status.FAILED else None,
         )
 
@@ -88,12 +95,14 @@ class ScriptedServer:
 
 
 class Screen:
-    """Remembers every stage it was shown."""
+    """Remembers every stage it was shown, and the percentage of each."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
+        self.percent: dict[str, float] = {}
 
     def show(self, progress: JourneyProgress) -> None:
+        self.percent[progress.stage] = progress.percent
         if not self.stages or self.stages[-1] != progress.stage:
             self.stages.append(progress.stage)
 
@@ -129,11 +138,24 @@ async def test_journey_to_the_end_powers_on_after_ready_and_shows_each_stage() -
         "pending approval",
         "approved",
         "downloading",
+        "installing",
+        "configuring",
         "completed",
         "restarting",
         "up",
     ]
     assert way.progress.seconds("power on", "up") == 5
+
+
+async def test_journey_shows_the_newest_percentage_and_all_of_it_when_completed() -> None:
+    """The steps after the download passed between two looks at the task."""
+    screen = Screen()
+    await journey(ScriptedControlPlane(WAY), screen=screen).run()
+    assert screen.percent == {
+        **dict.fromkeys(("powered on", "booting", "pending approval", "approved"), 0),
+        **{"downloading": 40, "installing": 72, "configuring": 97},
+        **dict.fromkeys(("completed", "restarting", "up"), 100),
+    }
 
 
 async def test_journey_of_a_failed_task_tells_reason_command_and_hint() -> None:

@@ -5,19 +5,35 @@ from pathlib import Path
 import pytest
 
 from lpmos.lab.acceleration import translator
-from lpmos.lab.machine import BlankDisk, DiskBus, Firmware, MachineSpec, NicModel, qemu_command
+from lpmos.lab.machine import (
+    BlankDisk,
+    DirectBoot,
+    DiskBus,
+    Firmware,
+    MachineSpec,
+    NicModel,
+    qemu_command,
+)
 
 DIRECTORY = Path("/lab")
 
 
 def command(
-    firmware: Firmware = "bios", nic: NicModel = "virtio-net-pci", disks: tuple[BlankDisk, ...] = ()
+    firmware: Firmware = "bios",
+    nic: NicModel = "virtio-net-pci",
+    disks: tuple[BlankDisk, ...] = (),
+    direct: DirectBoot | None = None,
 ) -> list[str]:
     spec = MachineSpec(
         name="web", sn="SN-1", mac="52:54:00:78:00:01", firmware=firmware, nic=nic, disks=disks
     )
     return qemu_command(
-        spec, directory=DIRECTORY, tap="tap3", acceleration=translator("test"), control_fd=7
+        spec,
+        directory=DIRECTORY,
+        tap="tap3",
+        acceleration=translator("test"),
+        control_fd=7,
+        direct=direct,
     )
 
 
@@ -66,3 +82,12 @@ def test_machine_has_its_serial_number_tap_and_control_channel() -> None:
     assert any(word.startswith("type=1,") and word.endswith(",serial=SN-1") for word in line)
     assert "tap,id=net0,ifname=tap3,script=no,downscript=no" in line
     assert "socket,id=control,fd=7" in line
+
+
+def test_machine_with_a_kernel_of_ours_gets_it_from_qemu() -> None:
+    kernel = DirectBoot(kernel=Path("/k"), initramfs=Path("/i"), arguments="console=ttyS0 a=b")
+    line = command(direct=kernel)
+    begin = line.index("-kernel")
+    ours = ["-kernel", "/k", "-initrd", "/i", "-append", "console=ttyS0 a=b"]
+    assert line[begin : begin + len(ours)] == ours
+    assert "-kernel" not in command()
