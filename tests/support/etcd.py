@@ -31,14 +31,21 @@ POLL_S = 0.02
 # Below the range that the kernel gives to outgoing connections: a port found free stays so.
 _PORTS = range(20_000, 32_000)
 _RANDOM = random.SystemRandom()
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on and no connection will take."""
+    """A TCP port of the loopback interface that nobody listens on and no connection will take.
+
+    No port is given twice: who asked for one may not listen on it yet.
+    """
     while True:
         port = _RANDOM.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
