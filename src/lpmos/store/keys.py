@@ -79,7 +79,6 @@ _KINDS = (
     ("history", re.compile(r"/os/([^/]+)/machines/([^/]+)/history/([^/]+)")),
     ("task", re.compile(r"/os/([^/]+)/machines/([^/]+)/task")),
     ("meta", re.compile(r"/os/([^/]+)/machines/([^/]+)/meta")),
-    ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
 )
 
 
