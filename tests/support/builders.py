@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lpmos.model.audit import Actor
 from lpmos.model.diskplan import GIB
 from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.inventory import Disk, Inventory, Memory, Nic
@@ -14,6 +15,11 @@ from lpmos.model.task import NewTask, StatusChange, Task, TaskSpec, check_new_ta
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAC = "52:54:00:00:00:01"
+
+
+def actor(name: str = "admin", tenant: str | None = None) -> Actor:
+    """Who does something in a test."""
+    return Actor(name=name, tenant=tenant)
 
 
 def make_inventory(**fields: Any) -> Inventory:

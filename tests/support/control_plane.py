@@ -10,17 +10,17 @@ import msgspec
 
 from lpmos.control.app import create_app
 from lpmos.control.auth import TokenSigner
+from lpmos.control.config import ControlConfig
 from lpmos.control.server import TlsFiles, listen, serve
+from lpmos.control.services import Services
 from lpmos.core.clock import utc_now
-from lpmos.core.fleet import Fleet
-from lpmos.core.tasks import Tasks
 from lpmos.core.taskstore import Step, TaskStore
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import Store
 from lpmos.store.mirror import SILENCE_S, Mirror
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import make_capabilities
+from tests.support.builders import actor, make_capabilities
 from tests.support.polling import until
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -30,10 +30,13 @@ TIMEOUT_S = 20.0
 class RunningControlPlane:
     """What a test may ask of it, and a region's and an agent's part done directly."""
 
-    def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, port: int, scheme: str) -> None:
+    def __init__(
+        self, store: Store, mirror: Mirror, services: Services, port: int, scheme: str
+    ) -> None:
         self.store = store
         self._mirror = mirror
-        self.fleet = fleet
+        self.services = services
+        self.fleet = services.fleet
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.url = f"{scheme}://{self.host}"
@@ -44,7 +47,7 @@ class RunningControlPlane:
         """Change a task as a region would."""
         task = self.fleet.task(task_id)
         assert task is not None
-        return await TaskStore(self.store).change(task, step)
+        return await TaskStore(self.store).change(task, step, by=actor("region:dc1"))
 
     async def offer_debian(self, idc: str = "dc1") -> None:
         """Make a region known that offers Debian 12."""
@@ -80,6 +83,7 @@ async def running(
     tls: TlsFiles | None = None,
     wait_listed: bool = True,
     silence_s: float = SILENCE_S,
+    config: ControlConfig | None = None,
 ) -> AsyncIterator[RunningControlPlane]:
     """A control plane over `store` until the block ends.
 
@@ -87,27 +91,23 @@ async def running(
     silent for `silence_s` is looked after.
     """
     mirror = Mirror(store, keys.ROOT, silence_s=silence_s)
-    fleet = Fleet(mirror)
-    app = create_app(
-        store=store,
-        fleet=fleet,
-        tasks=Tasks(store, fleet, utc_now),
-        signer=TokenSigner(KEY, utc_now),
-        clock=utc_now,
+    services = Services(
+        store, mirror, signer=TokenSigner(KEY, utc_now), clock=utc_now, config=config
     )
+    app = create_app(services)
     (listener,) = listen(f"127.0.0.1:{port}")
     number = listener.getsockname()[1]
     ready = asyncio.Event()
-    async with asyncio.TaskGroup() as services:
+    async with asyncio.TaskGroup() as group:
         tasks = [
-            services.create_task(mirror.run()),
-            services.create_task(serve(app, addresses=[listener], tls=tls, ready=ready)),
+            group.create_task(mirror.run()),
+            group.create_task(serve(app, addresses=[listener], tls=tls, ready=ready)),
         ]
         async with asyncio.timeout(TIMEOUT_S):
             await ready.wait()
             if wait_listed:
                 await mirror.wait_ready()
-        yield RunningControlPlane(store, mirror, fleet, number, "https" if tls else "http")
+        yield RunningControlPlane(store, mirror, services, number, "https" if tls else "http")
         for task in tasks:
             task.cancel()
 

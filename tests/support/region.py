@@ -29,7 +29,7 @@ from lpmos.store import keys, records
 from lpmos.store.api import Lease, Page, Store
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import MAC, NOW, make_inventory, make_spec
+from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec
 from tests.support.faulty_store import FaultyStore
 
 START_TIMEOUT_S = 20.0
@@ -82,7 +82,7 @@ class RunningRegion:
 
     async def create_task(self, **fields: Any) -> Task:
         """A task that the region has prepared."""
-        task = await self.tasks.create(make_spec(**fields), by="admin")
+        task = await self.tasks.create(make_spec(**fields), by=actor("admin"))
         return await self.task_in(task.task_id, "ready")
 
     async def approved_task(self) -> Task:
@@ -91,7 +91,7 @@ class RunningRegion:
         status, _ = await self.report()
         assert status == 200
         await self.task_in(task.task_id, "pending_approval")
-        await self.tasks.approve(task.task_id, by="admin", notes=None)
+        await self.tasks.approve(task.task_id, by=actor("admin"), notes=None)
         return await self.task_in(task.task_id, "approved")
 
     async def installing_task(self) -> Task:

@@ -1,5 +1,7 @@
 """The one door: no handler is reached without a token, unless it says that it is public.
 
+Every handler says in its `opt` either `needs(Permission.…)` or `PUBLIC`; a test walks them all.
+
 A program sends `Authorization: Bearer`. A browser has the token in a cookie that its scripts cannot
 read and that other sites' requests do not carry (`HttpOnly`, `SameSite=Strict`); what it changes
 must also come from a page of ours.
@@ -12,7 +14,10 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from lpmos.control.auth import Principal, Role, TokenSigner, require
+from lpmos.control.auth import TokenSigner
+from lpmos.control.observation import request_id
+from lpmos.model.access import Permission, Principal, require
+from lpmos.model.audit import Actor
 from lpmos.model.errors import Forbidden, Unauthenticated
 
 COOKIE = "lpmos_session"
@@ -21,6 +26,30 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 Connection = ASGIConnection[Any, Any, Any, Any]
 CallerRequest = Request[Principal, Any, Any]
 """A request that came through the door."""
+
+PUBLIC = {"public": True}
+
+
+def needs(permission: Permission, **more: Any) -> dict[str, Any]:
+    """The `opt` of a handler that only holders of `permission` reach."""
+    return {"permission": permission, **more}
+
+
+def actor(request: CallerRequest) -> Actor:
+    """Who changes something with this request, as the audit log shall know it."""
+    caller = request.user
+    return Actor(
+        name=caller.subject,
+        tenant=caller.tenant,
+        credential=caller.credential,
+        address=client_address(request),
+        request_id=request_id(request.scope),
+    )
+
+
+def client_address(connection: Connection) -> str:
+    """The address that a connection came from."""
+    return connection.client.host if connection.client else "unknown"
 
 
 class Door:
@@ -38,11 +67,11 @@ class Door:
         """
         if handler.opt.get("public"):
             return
-        principal = self.principal(connection)
-        require(principal, handler.opt.get("role", Role.ADMIN))
+        principal = await self.principal(connection)
+        require(principal, handler.opt["permission"])
         connection.scope["user"] = principal
 
-    def principal(self, connection: Connection) -> Principal:
+    async def principal(self, connection: Connection) -> Principal:
         """Who sent this; raises as the call does."""
         authorization = connection.headers.get("authorization")
         if authorization is not None:

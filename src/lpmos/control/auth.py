@@ -7,13 +7,12 @@ its header says of algorithms is never followed.
 import uuid
 from collections import OrderedDict, deque
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 import jwt
-import msgspec
 
 from lpmos.core.clock import Clock, utc_now
-from lpmos.model.errors import Forbidden, SettingsError, TooBusy, Unauthenticated
+from lpmos.model.access import Principal, Role
+from lpmos.model.errors import SettingsError, TooBusy, Unauthenticated
 
 ALGORITHM = "HS256"
 ISSUER = "lpmos"
@@ -22,21 +21,6 @@ KEY_BYTES = 32
 
 TOKEN_CHARACTERS = 4096
 CLAIMS = ("iss", "sub", "role", "iat", "exp", "jti")
-
-
-class Role(StrEnum):
-    """What a principal is allowed, as one word."""
-
-    ADMIN = "admin"
-
-
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller, as a valid token names it."""
-
-    subject: str
-    role: Role
-    expires_at: datetime
-    token_id: str
 
 
 class TokenSigner:
@@ -91,18 +75,11 @@ class TokenSigner:
         if expires_at <= self._clock():
             raise Unauthenticated("the token has expired; get a new one")
         return Principal(
-            subject=claims["sub"], role=role, expires_at=expires_at, token_id=claims["jti"]
+            subject=claims["sub"],
+            roles=(role,),
+            expires_at=expires_at,
+            credential=f"key:{claims['jti']}",
         )
-
-
-def require(principal: Principal, role: Role) -> None:
-    """Let only holders of `role` pass; an admin may do everything.
-
-    Raises:
-        Forbidden: the principal's role does not allow it.
-    """
-    if principal.role not in (role, Role.ADMIN):
-        raise Forbidden(f"this needs the role {role.value}; {principal.subject} has not got it")
 
 
 class FailedLogins:

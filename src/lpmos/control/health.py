@@ -11,8 +11,10 @@ import msgspec
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
+from lpmos.control.access import PUBLIC, needs
 from lpmos.control.observation import Observation
 from lpmos.core.fleet import Fleet
+from lpmos.model.access import Permission
 from lpmos.store.api import Store, StoreError
 
 STORE_TIMEOUT_S = 2.0
@@ -77,19 +79,19 @@ class Health:
         )
 
 
-@get("/health", opt={"public": True})
+@get("/health", opt=PUBLIC)
 async def show_health(health: NamedDependency[Health]) -> HealthView:
     """How the control plane is; 200 as long as it can answer."""
     return await health.look()
 
 
-@get("/health/live", opt={"public": True})
+@get("/health/live", opt=PUBLIC)
 async def show_liveness() -> dict[str, str]:
     """200 while the process answers; restart it when it does not."""
     return {"status": "ok"}
 
 
-@get("/health/ready", opt={"public": True})
+@get("/health/ready", opt=PUBLIC)
 async def show_readiness(health: NamedDependency[Health]) -> Response[HealthView]:
     """200 when requests can be served, else 503: send none here for now."""
     view = await health.look()
@@ -98,7 +100,7 @@ async def show_readiness(health: NamedDependency[Health]) -> Response[HealthView
     return Response(view, status_code=503, headers={"Retry-After": "5"})
 
 
-@get("/metrics", media_type=MediaType.TEXT)
+@get("/metrics", media_type=MediaType.TEXT, opt=needs(Permission.METRICS_READ))
 async def show_metrics(observation: NamedDependency[Observation]) -> Response[bytes]:
     """Metrics in the text format of Prometheus; needs a token like any other call."""
     return Response(observation.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

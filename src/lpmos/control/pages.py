@@ -12,7 +12,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from lpmos.control.access import Door
+from lpmos.control.access import PUBLIC, Door
 from lpmos.model.errors import NotFound, Unauthenticated
 
 MEDIA_TYPES = {
@@ -68,34 +68,34 @@ class Pages:
             return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
         return Response(file.content, headers=headers, media_type=file.media_type)
 
-    def page(self, request: AnyRequest, name: str) -> Response[bytes]:
+    async def page(self, request: AnyRequest, name: str) -> Response[bytes]:
         """A page for who is logged in; everybody else is sent to the login page."""
         try:
-            self._door.principal(request)
+            await self._door.principal(request)
         except Unauthenticated:
             return Response(b"", status_code=303, headers={"Location": "/login"})
         return self.file(request, name)
 
 
-@get("/", opt={"public": True}, include_in_schema=False)
+@get("/", opt=PUBLIC, include_in_schema=False)
 async def dashboard(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
     """The live table of tasks."""
-    return pages.page(request, "dashboard.html")
+    return await pages.page(request, "dashboard.html")
 
 
-@get("/tasks/create", opt={"public": True}, include_in_schema=False)
+@get("/tasks/create", opt=PUBLIC, include_in_schema=False)
 async def create_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
     """The form for a new task."""
-    return pages.page(request, "create.html")
+    return await pages.page(request, "create.html")
 
 
-@get("/login", opt={"public": True}, include_in_schema=False)
+@get("/login", opt=PUBLIC, include_in_schema=False)
 async def login_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
     """The login form."""
     return pages.file(request, "login.html")
 
 
-@get("/static/{name:str}", opt={"public": True}, include_in_schema=False)
+@get("/static/{name:str}", opt=PUBLIC, include_in_schema=False)
 async def static_file(
     name: FromPath[str], request: AnyRequest, pages: NamedDependency[Pages]
 ) -> Response[bytes]:

@@ -4,9 +4,11 @@ import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 
+from lpmos.control.access import needs
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.views import RegionSummary, region_summary
 from lpmos.core.fleet import Fleet
+from lpmos.model.access import Permission
 from lpmos.store.api import Unavailable
 
 
@@ -16,7 +18,7 @@ class RegionList(msgspec.Struct, frozen=True):
     regions: list[RegionSummary]
 
 
-@get("/regions", responses=PROBLEMS)
+@get("/regions", responses=PROBLEMS, opt=needs(Permission.REGION_READ))
 async def list_regions(fleet: NamedDependency[Fleet]) -> RegionList:
     """The regions with their state and the systems they offer."""
     check_listed(fleet)

@@ -12,8 +12,9 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import lpmos
-from lpmos.control.access import COOKIE
+from lpmos.control.access import COOKIE, needs
 from lpmos.control.pages import load_files
+from lpmos.model.access import Permission
 from lpmos.model.errors import NotFound
 
 
@@ -49,6 +50,7 @@ def openapi_config() -> OpenAPIConfig:
             "/schema",
             route_handlers=[],
             include_in_schema=False,
+            opt=needs(Permission.SELF),
             after_request=_no_foreign_error_page,
         ),
         components=Components(

@@ -8,10 +8,18 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from lpmos.control.access import COOKIE, CallerRequest, Connection, from_foreign_page
-from lpmos.control.auth import FailedLogins, Principal, Role, TokenSigner
+from lpmos.control.access import (
+    COOKIE,
+    PUBLIC,
+    CallerRequest,
+    client_address,
+    from_foreign_page,
+    needs,
+)
+from lpmos.control.auth import FailedLogins, TokenSigner
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.clock import Clock
+from lpmos.model.access import Permission, Principal, Role
 from lpmos.model.errors import Forbidden, Unauthenticated
 
 SESSION_LIFETIME = timedelta(hours=12)
@@ -27,7 +35,7 @@ class SessionView(msgspec.Struct, frozen=True):
     """Who is logged in, and until when."""
 
     subject: str
-    role: Role
+    roles: tuple[Role, ...]
     expires_at: datetime
 
 
@@ -57,7 +65,7 @@ class Sessions:
         """The session's own token and its principal; raises as `verify`."""
         principal = self.verify(token, address)
         lifetime = min(SESSION_LIFETIME, principal.expires_at - self._clock())
-        session = self._signer.issue(principal.subject, principal.role, lifetime)
+        session = self._signer.issue(principal.subject, principal.roles[0], lifetime)
         return session, self._signer.verify(session)
 
     def seconds_left(self, principal: Principal) -> float:
@@ -65,12 +73,7 @@ class Sessions:
         return (principal.expires_at - self._clock()).total_seconds()
 
 
-def client_address(connection: Connection) -> str:
-    """The address that a connection came from."""
-    return connection.client.host if connection.client else "unknown"
-
-
-@post("/session", responses=PROBLEMS, opt={"public": True}, status_code=200)
+@post("/session", responses=PROBLEMS, opt=PUBLIC, status_code=200)
 async def log_in(
     data: JSONBody[Login], request: CallerRequest, sessions: NamedDependency[Sessions]
 ) -> Response[SessionView]:
@@ -82,13 +85,13 @@ async def log_in(
     return Response(_view(principal), cookies=[cookie])
 
 
-@get("/session", responses=PROBLEMS)
+@get("/session", responses=PROBLEMS, opt=needs(Permission.SELF))
 async def show_session(request: CallerRequest) -> SessionView:
     """Who is logged in."""
     return _view(request.user)
 
 
-@delete("/session", responses=PROBLEMS, opt={"public": True})
+@delete("/session", responses=PROBLEMS, opt=PUBLIC)
 async def log_out(request: CallerRequest) -> Response[None]:
     """Forget the session cookie; it is no error to have none."""
     if from_foreign_page(request):
@@ -109,7 +112,7 @@ def _cookie(value: str, request: CallerRequest, *, max_age: int) -> Cookie:
 
 
 def _view(principal: Principal) -> SessionView:
-    return SessionView(principal.subject, principal.role, principal.expires_at)
+    return SessionView(principal.subject, principal.roles, principal.expires_at)
 
 
 SESSION_CALLS = (log_in, show_session, log_out)

@@ -13,10 +13,17 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
 
-from lpmos.control.access import COOKIE, Door, from_foreign_page, from_own_page
-from lpmos.control.auth import Principal, Role, require
+from lpmos.control.access import (
+    COOKIE,
+    PUBLIC,
+    Door,
+    client_address,
+    from_foreign_page,
+    from_own_page,
+)
 from lpmos.control.live import Client, LiveHub, Subscription
-from lpmos.control.session import Sessions, client_address
+from lpmos.control.session import Sessions
+from lpmos.model.access import Permission, Principal, require
 from lpmos.model.errors import LpmosError, TooBusy
 
 AUTH_TIMEOUT_S = 5.0
@@ -55,7 +62,7 @@ class Closing(Exception):
         super().__init__(reason)
 
 
-@websocket("/ws", opt={"public": True})
+@websocket("/ws", opt=PUBLIC)
 async def live(
     socket: Socket,
     hub: NamedDependency[LiveHub],
@@ -67,7 +74,7 @@ async def live(
         await socket.close(FORBIDDEN_ORIGIN, "another site's page may not listen")
         return
     try:
-        principal = _by_cookie(socket, door)
+        principal = await _by_cookie(socket, door)
         if principal is not None:
             with hub.client() as client:  # from before the browser knows that it is connected
                 await socket.accept()
@@ -83,11 +90,11 @@ async def live(
         return
 
 
-def _by_cookie(socket: Socket, door: Door) -> Principal | None:
+async def _by_cookie(socket: Socket, door: Door) -> Principal | None:
     if COOKIE not in socket.cookies or not from_own_page(socket):
         return None
     try:
-        return door.principal(socket)
+        return await door.principal(socket)
     except LpmosError:
         return None
 
@@ -102,7 +109,7 @@ async def _by_message(socket: Socket, sessions: Sessions) -> Principal:
         raise Closing(UNAUTHENTICATED, "the first message must be an auth message")
     try:
         principal = sessions.verify(message.token, client_address(socket))
-        require(principal, Role.ADMIN)
+        require(principal, Permission.TASK_READ)
     except TooBusy as error:
         raise Closing(TOO_MANY_MESSAGES, str(error)) from None
     except LpmosError as error:

@@ -13,7 +13,7 @@ from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from lpmos.control.access import CallerRequest
+from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.bodies import CHECK
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.regions import check_listed
@@ -32,6 +32,7 @@ from lpmos.control.views import (
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskindex import TaskQuery, TaskSort
 from lpmos.core.tasks import Tasks
+from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask, Task, check_new_task
@@ -65,7 +66,11 @@ class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str
 
 
-@post("/tasks", responses=PROBLEMS, opt={CHECK: check_new_task})
+@post(
+    "/tasks",
+    responses=PROBLEMS,
+    opt=needs(Permission.TASK_CREATE, **{CHECK: check_new_task}),
+)
 async def create_task(
     data: JSONBody[NewTask],
     request: CallerRequest,
@@ -73,13 +78,18 @@ async def create_task(
     fleet: NamedDependency[Fleet],
 ) -> Response[CreatedTask]:
     """Create a task: the machine with this MAC or serial number shall get this OS."""
-    task = await tasks.create(check_new_task(data), by=request.user.subject)
+    spec = check_new_task(data)
+    if request.user.tenant is not None:
+        if spec.tenant not in (None, request.user.tenant):
+            raise InvalidInput(FieldProblem("tenant", f"must be {request.user.tenant}"))
+        spec = msgspec.structs.replace(spec, tenant=request.user.tenant)
+    task = await tasks.create(spec, by=actor(request))
     await _until_visible(fleet, task)
     made = CreatedTask(task.task_id, task.status, task.created_at, links(task))
     return Response(made, status_code=201, headers={"Location": made.links.self})
 
 
-@get("/tasks", responses=PROBLEMS)
+@get("/tasks", responses=PROBLEMS, opt=needs(Permission.TASK_READ))
 async def list_tasks(  # noqa: PLR0917 - these are query parameters
     request: CallerRequest,
     fleet: NamedDependency[Fleet],
@@ -105,6 +115,7 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
     idc = idc if idc is not None else region_id
     query = TaskQuery(
         idc=idc,
+        tenant=request.user.tenant,
         status=status,
         text=text,
         tag=tag,
@@ -114,17 +125,20 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
         offset=offset,
     )
     page, total = fleet.tasks(query)
-    counts = {status.value: count for status, count in fleet.counts(idc).items()}
+    counted = fleet.counts(idc, request.user.tenant)
+    counts = {status.value: count for status, count in counted.items()}
     return TaskList([summary(task) for task in page], total, limit, offset, counts)
 
 
-@get("/tasks/{task_id:str}", responses=PROBLEMS)
-async def show_task(task_id: FromPath[str], fleet: NamedDependency[Fleet]) -> TaskView:
+@get("/tasks/{task_id:str}", responses=PROBLEMS, opt=needs(Permission.TASK_READ))
+async def show_task(
+    task_id: FromPath[str], request: CallerRequest, tasks: NamedDependency[Tasks]
+) -> TaskView:
     """One task with its hardware, timeline, progress and log."""
-    return full(fleet.existing_task(task_id))
+    return full(await tasks.find(task_id, request.user.tenant))
 
 
-@put("/tasks/{task_id:str}/approve", responses=PROBLEMS)
+@put("/tasks/{task_id:str}/approve", responses=PROBLEMS, opt=needs(Permission.TASK_APPROVE))
 async def approve_task(
     task_id: FromPath[str],
     data: JSONBody[ApproveTask],
@@ -137,7 +151,7 @@ async def approve_task(
         raise InvalidInput(FieldProblem("approved", "must be true; to refuse, use …/reject"))
     notes = _one_line(data.notes, "notes") if data.notes else None
     task = await tasks.approve(
-        task_id, by=request.user.subject, notes=notes, plan_digest=data.plan_digest
+        task_id, by=actor(request), notes=notes, plan_digest=data.plan_digest
     )
     await _until_visible(fleet, task)
     approval = ApprovedView(
@@ -149,7 +163,7 @@ async def approve_task(
     return ApprovedTask(task_id=task.task_id, approval=approval, next_status=Status.INSTALLING)
 
 
-@put("/tasks/{task_id:str}/reject", responses=PROBLEMS)
+@put("/tasks/{task_id:str}/reject", responses=PROBLEMS, opt=needs(Permission.TASK_APPROVE))
 async def reject_task(
     task_id: FromPath[str],
     data: JSONBody[RejectTask],
@@ -161,7 +175,7 @@ async def reject_task(
     reason = _one_line(data.reason, "reason")
     if not reason:
         raise InvalidInput(FieldProblem("reason", "is empty; say why, for whoever asked"))
-    task = await tasks.reject(task_id, by=request.user.subject, reason=reason)
+    task = await tasks.reject(task_id, by=actor(request), reason=reason)
     await _until_visible(fleet, task)
     approval = RejectedView(
         status="rejected",
@@ -172,7 +186,7 @@ async def reject_task(
     return RejectedTask(task_id=task.task_id, approval=approval)
 
 
-@delete("/tasks/{task_id:str}", responses=PROBLEMS)
+@delete("/tasks/{task_id:str}", responses=PROBLEMS, opt=needs(Permission.TASK_CANCEL))
 async def cancel_task(
     task_id: FromPath[str],
     request: CallerRequest,
@@ -180,7 +194,7 @@ async def cancel_task(
     fleet: NamedDependency[Fleet],
 ) -> None:
     """Cancel a task in whatever state it is; one that is cancelled already stays so."""
-    await _until_visible(fleet, await tasks.cancel(task_id, by=request.user.subject))
+    await _until_visible(fleet, await tasks.cancel(task_id, by=actor(request)))
 
 
 def _one_line(text: str, field: str) -> str:

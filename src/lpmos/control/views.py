@@ -51,6 +51,8 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     plan_digest: str | None
     tags: dict[str, str]
+    tenant: str | None
+    attempt: int
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -107,6 +109,9 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     network_config: NetworkConfig
     ssh_keys: tuple[str, ...]
     tags: dict[str, str]
+    tenant: str | None
+    attempt: int
+    retry_of: str | None
     status: Status
     meaning: str
     status_history: tuple[StatusChange, ...]
@@ -195,6 +200,8 @@ def summary(task: Task) -> TaskSummary:
         error=task.error.reason if task.error else None,
         plan_digest=task.plan.digest if task.plan else None,
         tags=task.tags,
+        tenant=task.tenant,
+        attempt=task.attempt,
         created_by=task.created_by,
         created_at=task.created_at,
         updated_at=task.updated_at,

@@ -13,6 +13,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskstore import Also, Step, Superseded, TaskStore, logged, moved
 from lpmos.core.unmatched import UnmatchedReports
+from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
 from lpmos.model.diskplan import plan_disk
 from lpmos.model.errors import ForeignClaim, InvalidInput, NoSuitableDisk, NotFound
@@ -49,6 +50,7 @@ class Agents:
         self._clock = clock
         self._idc = idc
         self._unknown = unknown
+        self._actor = Actor(name=f"region:{idc}")
         self._unmatched = UnmatchedReports(store, clock, idc)
 
     @property
@@ -80,7 +82,7 @@ class Agents:
         def step(now: Task) -> Task:
             return self._prepared(now) if now.status is Status.PENDING else now
 
-        return await self._changes.change(task, step)
+        return await self._changes.change(task, step, by=self._actor)
 
     async def fail(self, task: Task, error: TaskError) -> Task:
         """End the task for a reason of the region's; one that is installing or over stays as it is.
@@ -94,7 +96,7 @@ class Agents:
                 return now
             return self._failed(now, error)
 
-        return await self._changes.change(task, step)
+        return await self._changes.change(task, step, by=self._actor)
 
     async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
         """Decide what a machine boots, and note in its task that it asked."""
@@ -105,7 +107,7 @@ class Agents:
         plan = decide(machine, task, self._unknown)
         if isinstance(plan, BootAgent) and task and task.status is Status.READY:
             try:
-                task = await self._changes.change(task, self._boot_requested)
+                task = await self._changes.change(task, self._boot_requested, by=_agent(mac))
             except Superseded as error:
                 raise Unavailable(f"{error}; ask again") from error
         return plan, task
@@ -139,7 +141,9 @@ class Agents:
 
         machine = await self._machine_put(task, inventory, macs)
         try:
-            task = await self._changes.change(task, step, lambda _: [machine])
+            task = await self._changes.change(
+                task, step, by=_agent(run.mac), also=lambda _: [machine]
+            )
         except Superseded as error:
             raise Unavailable(f"{error}; report again") from error
         await self._unmatched.forget(run.mac)
@@ -222,7 +226,7 @@ class Agents:
             raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
         if run.mac != known.mac and run.mac not in self._reported_macs(known):
             raise NoTask(f"task {known.task_id} is not for {run.mac}")
-        return await self._changes.change(known, step, also)
+        return await self._changes.change(known, step, by=_agent(run.mac), also=also)
 
     def _reported_macs(self, task: Task) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
@@ -320,12 +324,16 @@ class Agents:
             inventory=inventory.bounded(),
             bmc_address=inventory.bmc_address,
             tags=task.tags,
-            tenant=known.tenant if known else None,
+            tenant=task.tenant,
             installed=known.installed if known else None,
             first_seen_at=known.first_seen_at if known else now,
             updated_at=now,
         )
         return Put(key, records.encode(machine))
+
+
+def _agent(mac: str) -> Actor:
+    return Actor(name=f"agent:{mac}")
 
 
 def _macs(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:

@@ -12,13 +12,12 @@ import msgspec
 import structlog
 
 from lpmos.core.taskindex import TaskIndex, TaskQuery
-from lpmos.model.errors import NotFound
 from lpmos.model.lifecycle import Status
-from lpmos.model.machine import Machine
+from lpmos.model.machine import Machine, UnmatchedReport
 from lpmos.model.region import Capabilities, Heartbeat
 from lpmos.model.task import Task
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Unavailable
+from lpmos.store.api import KV
 from lpmos.store.mirror import Mirror
 
 log = structlog.get_logger()
@@ -44,6 +43,15 @@ class RegionView(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None
 
 
+class Unmatched(msgspec.Struct, frozen=True):
+    """A report without a task, under the last part of its key."""
+
+    idc: str
+    rest: str
+    report: UnmatchedReport
+    revision: int
+
+
 class Fleet:
     """Tasks, machines and regions of the mirrors that it is given."""
 
@@ -55,7 +63,10 @@ class Fleet:
         self._machines: dict[tuple[str, str], Machine] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
         self._capabilities: dict[str, Capabilities] = {}
+        self._unmatched: dict[tuple[str, str], Unmatched] = {}
+        self._dead_letters: dict[tuple[str, str], Task] = {}
         self._listeners: list[Callable[[TaskChange], None]] = []
+        self._other_listeners: list[Callable[[keys.KeyName, int], None]] = []
         for mirror in mirrors:
             mirror.subscribe(self._apply)
 
@@ -73,19 +84,15 @@ class Fleet:
         """A present or past task by its id."""
         return self._tasks.get(task_id)
 
-    def existing_task(self, task_id: str) -> Task:
-        """A present or past task by its id.
-
-        Raises:
-            NotFound: there is none.
-            Unavailable: none is known here, but the store is not heard now.
-        """
-        task = self._tasks.get(task_id)
-        if task is not None:
-            return task
-        if not self.connected:
-            raise Unavailable(f"the store is away; nobody knows of task {task_id[:64]} now")
-        raise NotFound(f"there is no task {task_id[:64]}")
+    def revision(self, task: Task) -> int:
+        """The store's revision at which this task's document was last written; 0: not known."""
+        places = (
+            keys.task(task.idc, task.sn),
+            keys.history(task.idc, task.sn, task.task_id),
+        )
+        is_current = self._current.get((task.idc, task.sn)) == task.task_id
+        found = (mirror.get(places[0 if is_current else 1]) for mirror in self._mirrors)
+        return next((kv.mod_revision for kv in found if kv), 0)
 
     def current_task(self, idc: str, sn: str) -> Task | None:
         """The machine's present task, finished or not."""
@@ -110,14 +117,26 @@ class Fleet:
         """One page of the matching tasks, present and past, and how many match in all."""
         return self._tasks.page(query)
 
-    def counts(self, idc: str | None = None) -> dict[Status, int]:
-        """How many tasks, present and past, of a region or of all are in each status."""
-        return self._tasks.counts(idc)
+    def counts(self, idc: str | None = None, tenant: str | None = None) -> dict[Status, int]:
+        """How many tasks, present and past, of a region, a tenant or of all are in each status."""
+        return self._tasks.counts(idc, tenant)
 
     def current_tasks(self) -> Iterable[Task]:
         """Every machine's present task, in no order."""
         known = (self._tasks.get(task_id) for task_id in tuple(self._current.values()))
         return (task for task in known if task is not None)
+
+    def machines(self) -> list[Machine]:
+        """Every machine that ever reported with a task, by data center and serial number."""
+        return [self._machines[place] for place in sorted(self._machines)]
+
+    def unmatched(self) -> list[Unmatched]:
+        """Every report of a machine without a task, oldest first."""
+        return sorted(self._unmatched.values(), key=lambda each: each.report.received_at)
+
+    def dead_letters(self) -> list[Task]:
+        """Every failed task that was set aside (S9), the newest first."""
+        return sorted(self._dead_letters.values(), key=lambda t: t.updated_at, reverse=True)
 
     def regions(self) -> list[RegionView]:
         """Every region that was ever heard of, by name."""
@@ -133,6 +152,14 @@ class Fleet:
         """Call `listener` for every change of a present task, in order; the result unsubscribes."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def subscribe_others(self, listener: Callable[[keys.KeyName, int], None]) -> Callable[[], None]:
+        """Call `listener(key, revision)` for every change of a region, machine, report or dead
+        letter, after it was taken in; the revision is 0 where the key is gone. The result
+        unsubscribes.
+        """
+        self._other_listeners.append(listener)
+        return lambda: self._other_listeners.remove(listener)
 
     async def wait_for_task(
         self, task_id: str, condition: Callable[[Task], bool], timeout_s: float
@@ -175,6 +202,13 @@ class Fleet:
             self._apply_history(name, _decode(after, Task))
         elif name.kind == "meta":
             self._apply_machine(name, _decode(after, Machine))
+        elif name.kind == "unmatched":
+            self._apply_unmatched(name, _decode(after, UnmatchedReport), after)
+        elif name.kind == "dlq":
+            _set(self._dead_letters, (name.idc, name.rest), _decode(after, Task))
+        if name.kind in ("region", "meta", "unmatched", "dlq"):
+            for listener in tuple(self._other_listeners):
+                listener(name, after.mod_revision if after else 0)
 
     def _apply_region(self, name: keys.KeyName, after: KV | None) -> None:
         if name.rest == "heartbeat":
@@ -212,6 +246,13 @@ class Fleet:
         key = keys.history(task.idc, task.sn, task.task_id)
         if not any(mirror.get(key) for mirror in self._mirrors):
             self._tasks.remove(task.task_id)
+
+    def _apply_unmatched(
+        self, name: keys.KeyName, report: UnmatchedReport | None, after: KV | None
+    ) -> None:
+        place = name.idc, name.rest
+        held = report and after and Unmatched(*place, report, after.mod_revision)
+        _set(self._unmatched, place, held or None)
 
     def _apply_machine(self, name: keys.KeyName, new: Machine | None) -> None:
         place = name.idc, name.sn

@@ -1,4 +1,4 @@
-"""All tasks that are known, in memory: by id, in order of time, and counted by region and status.
+"""All tasks that are known, in memory: by id, in order of time, counted by region, tenant, status.
 
 The counts move with each change of a task, so that nobody counts by walking. A list of one region
 or status walks only as far as its page; a search for text, a tag or an OS walks every task once.
@@ -37,6 +37,7 @@ class TaskQuery(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     idc: str | None = None
+    tenant: str | None = None
     status: Status | None = None
     text: str | None = None
     tag: str | None = None
@@ -57,7 +58,7 @@ class TaskIndex:
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
         self._order: list[tuple[float, str]] = []
-        self._counts: Counter[tuple[str, Status]] = Counter()
+        self._counts: Counter[tuple[str, str | None, Status]] = Counter()
 
     def get(self, task_id: str) -> Task | None:
         """A task by its id."""
@@ -68,20 +69,20 @@ class TaskIndex:
         self.remove(task.task_id)
         self._tasks[task.task_id] = task
         insort(self._order, _place(task))
-        self._counts[task.idc, task.status] += 1
+        self._counts[task.idc, task.tenant, task.status] += 1
 
     def remove(self, task_id: str) -> None:
         """Forget a task; no error where it is not known."""
         task = self._tasks.pop(task_id, None)
         if task is not None:
             del self._order[bisect_left(self._order, _place(task))]
-            self._counts[task.idc, task.status] -= 1
+            self._counts[task.idc, task.tenant, task.status] -= 1
 
-    def counts(self, idc: str | None = None) -> dict[Status, int]:
-        """How many tasks of a region, or of all, are in each status."""
+    def counts(self, idc: str | None = None, tenant: str | None = None) -> dict[Status, int]:
+        """How many tasks of a region and a tenant, or of all, are in each status."""
         found = dict.fromkeys(Status, 0)
-        for (region, status), count in self._counts.items():
-            if idc in (None, region):
+        for (region, owner, status), count in self._counts.items():
+            if idc in (None, region) and tenant in (None, owner):
                 found[status] += count
         return found
 
@@ -89,7 +90,7 @@ class TaskIndex:
         """One page of the matching tasks, and how many match in all."""
         matching = filter(_condition(query), self._sorted(query.sort))
         if query.counted:
-            counts = self.counts(query.idc)
+            counts = self.counts(query.idc, query.tenant)
             total = sum(counts.values()) if query.status is None else counts[query.status]
             end = min(query.offset + query.limit, total)
             return list(islice(matching, query.offset, max(query.offset, end))), total
@@ -124,6 +125,7 @@ def _condition(query: TaskQuery) -> Callable[[Task], bool]:
     def holds(task: Task) -> bool:
         return (
             (query.idc is None or task.idc == query.idc)
+            and (query.tenant is None or task.tenant == query.tenant)
             and (query.status is None or task.status is query.status)
             and (text is None or _mentions(task, text))
             and (

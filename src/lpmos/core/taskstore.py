@@ -10,12 +10,23 @@ from datetime import datetime
 import msgspec
 
 from lpmos.core.fitting import fitted
+from lpmos.core.journal import told_of_task
+from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, NotFound
-from lpmos.model.lifecycle import Event, advance
+from lpmos.model.lifecycle import Event, Status, advance
 from lpmos.model.machine import ServerEntry
 from lpmos.model.task import LOG_LINE_BYTES, LOG_LINES, StatusChange, Task
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Ambiguous, Compare, Operation, Put, Store, Unavailable
+from lpmos.store.api import (
+    KV,
+    Ambiguous,
+    CasConflict,
+    Compare,
+    Operation,
+    Put,
+    Store,
+    Unavailable,
+)
 
 Step = Callable[[Task], Task]
 Also = Callable[[Task], Sequence[Operation]]
@@ -36,11 +47,29 @@ class TaskStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def change(self, task: Task, step: Step, also: Also | None = None) -> Task:
+    async def change(
+        self,
+        task: Task,
+        step: Step,
+        *,
+        by: Actor,
+        also: Also | None = None,
+        at_revision: int | None = None,
+    ) -> Task:
         """Apply `step` to what the store has of `task` now; the same value back writes nothing.
+
+        A new status tells of itself in the same transaction; a task that fails is set aside (S9).
+
+        Args:
+            task: which one, as far as it is known.
+            step: a pure function; it is called again where a race was lost.
+            by: who does it.
+            also: operations that go into the same transaction.
+            at_revision: the only revision of the document that may be changed; None: any.
 
         Raises:
             NotFound: the machine has no task.
+            CasConflict: the document is not at `at_revision`.
             Superseded: the machine has another task; nothing of it was changed.
             ImpossibleTransition: from `step`, on the value that is in the store.
             Unavailable: the store is away, or others changed the task `ATTEMPTS` times meanwhile.
@@ -58,6 +87,8 @@ class TaskStore:
                 raise Superseded(
                     f"task {task.task_id} is over; machine {task.sn} has task {before.task_id}"
                 )
+            if at_revision not in (None, kv.mod_revision):
+                raise CasConflict(f"the task is at revision {kv.mod_revision}, not {at_revision}")
             after = step(before)
             if after is before:
                 return before
@@ -65,6 +96,9 @@ class TaskStore:
             operations = [Put(key, written), *(also(after) if also else ())]
             if after.status is not before.status:
                 operations += await self._server_entry(after)
+                operations.append(told_of_task(before, after, by))
+                if after.status is Status.FAILED:
+                    operations.append(Put(keys.dead_letter(after.idc, after.task_id), written))
             try:
                 if await self._swap(kv, operations):
                     return after

@@ -20,9 +20,12 @@ _SHAPES = re.compile(
 )
 _SN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _IDC = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 
-RESERVED_IDCS = frozenset({"region", "config", "unmatched_reports", "dlq", "install"})
+RESERVED_IDCS = frozenset(
+    {"region", "config", "unmatched_reports", "dlq", "install", "tasks", "events", "control"}
+)
 """Names that stand beside the data centers in the store's key space."""
 
 
@@ -65,6 +68,21 @@ def parse_idc(text: str, field: str = "idc") -> str:
         raise InvalidInput(
             FieldProblem(
                 field, f"{text[:80]!r} is not a data center's name (a-z, 0-9, '-'; ≤32 characters)"
+            )
+        )
+    return text
+
+
+def parse_tenant(text: str, field: str = "tenant") -> str:
+    """The name of a tenant: lower-case letters, digits and '-', at most 32.
+
+    Raises:
+        InvalidInput: anything else.
+    """
+    if not _TENANT.fullmatch(text):
+        raise InvalidInput(
+            FieldProblem(
+                field, f"{text[:80]!r} is not a tenant's name (a-z, 0-9, '-'; ≤32 characters)"
             )
         )
     return text

@@ -21,6 +21,7 @@ from lpmos.model.machine import (
     parse_idc,
     parse_mac,
     parse_sn,
+    parse_tenant,
     sn_from_mac,
 )
 from lpmos.model.network import NetworkConfig, network_problems
@@ -55,6 +56,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     network_config: NetworkConfig = "dhcp"
     ssh_keys: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+    tenant: str | None = None
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     network_config: NetworkConfig
     ssh_keys: tuple[str, ...]
     tags: dict[str, str]
+    tenant: str | None = None
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +124,18 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
 
 
+class TaskPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a task's machine is."""
+
+    idc: str
+    sn: str
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """The task document of REQUIREMENTS section 3."""
+    """The task document of REQUIREMENTS section 3.
+
+    `attempt` counts from 1; a later one names the task that it tries again in `retry_of`.
+    """
 
     task_id: str
     idc: str
@@ -136,6 +149,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     network_config: NetworkConfig = "dhcp"
     ssh_keys: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+    tenant: str | None = None
+    attempt: int = 1
+    retry_of: str | None = None
     status: Status
     status_history: tuple[StatusChange, ...]
     progress: tuple[Progress, ...] = ()
@@ -186,6 +202,8 @@ def check_new_task(new: NewTask) -> TaskSpec:
         if new.hostname is not None
         else sn and hostname_from_sn(sn)
     )
+    if new.tenant is not None:
+        checked(parse_tenant, new.tenant, "tenant")
     problems += _other_problems(new)
     if problems or idc is None or mac is None or sn is None or hostname is None:
         raise InvalidInput(*problems)
@@ -201,6 +219,7 @@ def check_new_task(new: NewTask) -> TaskSpec:
         network_config=new.network_config,
         ssh_keys=new.ssh_keys,
         tags=new.tags,
+        tenant=new.tenant,
     )
 
 

@@ -5,6 +5,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 ROOT = "/os/"
+EVENTS = "/os/events/"
+TEMPLATES = "/os/config/templates/"
+
+AUDIT = "/os-audit/"
+"""The audit log stands apart from `ROOT`, so that nobody keeps all of it in memory."""
+
+AUDIT_HEAD = "/os-audit/head"
+AUDIT_BLOCK = 1000
 
 
 def idc_prefix(idc: str) -> str:
@@ -60,6 +68,51 @@ def unmatched(idc: str, received_at: datetime, mac: str) -> str:
 def unmatched_prefix(idc: str) -> str:
     """S7, all reports without a task of one data center."""
     return f"/os/unmatched_reports/{idc}/"
+
+
+def unmatched_report(idc: str, rest: str) -> str:
+    """S7, one report by the last part of its key."""
+    return f"/os/unmatched_reports/{idc}/{rest}"
+
+
+def dead_letter(idc: str, task_id: str) -> str:
+    """S9, one failed task set aside."""
+    return f"/os/dlq/{idc}/{task_id}"
+
+
+def task_place(task_id: str) -> str:
+    """Where a task is: so that who knows only its id need not scan for it."""
+    return f"/os/tasks/{task_id}"
+
+
+def mac_place(idc: str, mac: str) -> str:
+    """Which machine had the last task with this MAC; creations of tasks meet in it."""
+    return f"/os/{idc}/macs/{mac.replace(':', '')}"
+
+
+def event(event_id: str) -> str:
+    """Something that happened and was not taken into the audit log yet."""
+    return f"{EVENTS}{event_id}"
+
+
+def template(name: str) -> str:
+    """S8, one template as it is now."""
+    return f"{TEMPLATES}{name}"
+
+
+def control(collection: str, name: str = "") -> str:
+    """A document of the control plane's own; without a name, the prefix of its collection."""
+    return f"/os/control/{collection}/{name}"
+
+
+def audit_entry(seq: int) -> str:
+    """One entry of the audit log, under its block."""
+    return f"{audit_block(seq // AUDIT_BLOCK)}{seq:012d}"
+
+
+def audit_block(number: int) -> str:
+    """The prefix of `AUDIT_BLOCK` entries."""
+    return f"{AUDIT}entries/{number:09d}/"
 
 
 class KeyName(NamedTuple):

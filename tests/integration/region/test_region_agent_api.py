@@ -14,7 +14,7 @@ from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.inventory import Nic
 from lpmos.model.machine import UnmatchedReport
 from lpmos.store import keys, records
-from tests.support.builders import MAC, make_inventory
+from tests.support.builders import MAC, actor, make_inventory
 from tests.support.region import AGENT_ID, OTHER_AGENT_ID, RunningRegion, running, until
 
 OTHER_MAC = "52:54:00:00:00:99"
@@ -36,7 +36,7 @@ async def test_line_from_boot_to_completed_goes_through_every_state(region: Runn
     )
     await region.task_in(task.task_id, "pending_approval")
     assert await region.get(f"/api/v1/agent/approval/{MAC}") == (200, {"status": "pending"})
-    await region.tasks.approve(task.task_id, by="admin", notes=None)
+    await region.tasks.approve(task.task_id, by=actor("admin"), notes=None)
     status, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=20")
     assert (status, body["status"]) == (200, "approved")
     plan = body["plan"]
@@ -117,7 +117,7 @@ async def test_approval_waits_for_the_decision(region: RunningRegion) -> None:
     await region.task_in(task.task_id, "pending_approval")
     waiting = asyncio.create_task(region.get(f"/api/v1/agent/approval/{MAC}?wait=30"))
     await asyncio.sleep(0)
-    await region.tasks.reject(task.task_id, by="admin", reason="wrong rack")
+    await region.tasks.reject(task.task_id, by=actor("admin"), reason="wrong rack")
     async with asyncio.timeout(10):
         assert await waiting == (200, {"status": "rejected", "reason": "wrong rack"})
 
@@ -125,7 +125,7 @@ async def test_approval_waits_for_the_decision(region: RunningRegion) -> None:
 @pytest.mark.parametrize("path", ["/api/approval", "/api/v1/agent/approval"])
 async def test_approval_of_a_cancelled_task_says_stop(region: RunningRegion, path: str) -> None:
     task = await region.approved_task()
-    await region.tasks.cancel(task.task_id, by="admin")
+    await region.tasks.cancel(task.task_id, by=actor("admin"))
     await region.task_in(task.task_id, "cancelled")
     status, body = await region.get(f"{path}/5254.0000.0001?task_id={task.task_id}")
     assert (status, body["status"]) == (200, "cancelled")
@@ -151,7 +151,7 @@ async def test_claim_by_a_second_run_is_refused_and_changes_nothing(region: Runn
 
 async def test_claim_after_cancel_is_refused(region: RunningRegion) -> None:
     task = await region.approved_task()
-    await region.tasks.cancel(task.task_id, by="admin")
+    await region.tasks.cancel(task.task_id, by=actor("admin"))
     status, body = await region.claim(task)
     assert (status, body["code"]) == (409, "impossible-transition")
 

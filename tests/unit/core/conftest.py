@@ -19,7 +19,7 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import MAC, make_capabilities, make_inventory, make_spec
+from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
 from tests.support.faulty_store import FaultyStore
 
 TIMEOUT_S = 5
@@ -73,7 +73,7 @@ class World:
             await self.mirror.wait_for(revision)
 
     async def create(self, **fields: object) -> Task:
-        task = await self.tasks.create(make_spec(**fields), by="admin")
+        task = await self.tasks.create(make_spec(**fields), by=actor("admin"))
         await self.synced()
         return task
 
@@ -107,12 +107,12 @@ class World:
         if status is Status.PENDING_APPROVAL:
             return task
         if status is Status.REJECTED:
-            return await self.tasks.reject(task.task_id, by="boss", reason="no")
-        task = await self.tasks.approve(task.task_id, by="boss", notes=None)
+            return await self.tasks.reject(task.task_id, by=actor("boss"), reason="no")
+        task = await self.tasks.approve(task.task_id, by=actor("boss"), notes=None)
         if status is Status.APPROVED:
             return task
         if status is Status.CANCELLED:
-            return await self.tasks.cancel(task.task_id, by="boss")
+            return await self.tasks.cancel(task.task_id, by=actor("boss"))
         task = await self.agents.claim(self.run, task.task_id, None)
         if status is Status.COMPLETED:
             return await self.agents.progress(self.run, task.task_id, self.at("configuring", 100))

@@ -16,7 +16,7 @@ from lpmos.model.machine import Machine, UnmatchedReport
 from lpmos.model.task import TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import Unavailable
-from tests.support.builders import MAC, make_inventory
+from tests.support.builders import MAC, actor, make_inventory
 from tests.unit.core.conftest import World
 
 OTHER = AgentRun(mac=MAC, agent_id="run-2")
@@ -277,7 +277,7 @@ async def test_progress_last_step_repeated_is_the_same_answer(world: World) -> N
 
 async def test_progress_of_a_cancelled_task_is_refused(world: World) -> None:
     task = await world.task_that_is(Status.INSTALLING)
-    await world.tasks.cancel(task.task_id, by="boss")
+    await world.tasks.cancel(task.task_id, by=actor("boss"))
     with pytest.raises(ImpossibleTransition):
         await world.agents.progress(world.run, task.task_id, world.at("downloading", 30))
 
@@ -342,7 +342,7 @@ async def test_huge_hardware_and_errors_never_block_a_task(world: World) -> None
     await world.create(root_disk={"device": "/dev/sd299"})
     task = await world.report(huge)
     assert task.plan is not None and task.plan.device == "/dev/sd299"
-    await world.tasks.approve(task.task_id, by="boss", notes="n" * 2000)
+    await world.tasks.approve(task.task_id, by=actor("boss"), notes="n" * 2000)
     await world.agents.claim(world.run, task.task_id, None)
     for percent in range(20, 50):
         lines = ["[INFO] " + "\U0001f4be" * 300] * 200

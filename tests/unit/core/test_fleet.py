@@ -3,18 +3,15 @@
 import asyncio
 
 import msgspec
-import pytest
 from structlog.testing import capture_logs
 
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskindex import TaskQuery
-from lpmos.model.errors import NotFound
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
 from lpmos.store import keys, records
-from lpmos.store.api import Unavailable
 from lpmos.store.mirror import Mirror
-from tests.support.builders import MAC, NOW, make_task
+from tests.support.builders import MAC, NOW, actor, make_task
 from tests.support.followed_store import FollowedStore
 from tests.unit.core.conftest import TIMEOUT_S, World
 
@@ -117,16 +114,6 @@ async def test_two_machines_with_a_task_of_one_id_harm_no_reader(world: World) -
     assert sum(world.fleet.counts().values()) == len(_listed(world))
 
 
-async def test_unknown_task_is_not_found_only_while_the_store_is_heard(world: World) -> None:
-    task = await world.create()
-    with pytest.raises(NotFound):
-        world.fleet.existing_task("none")
-    await world.cut_mirror()
-    with pytest.raises(Unavailable):
-        world.fleet.existing_task("none")
-    assert world.fleet.existing_task(task.task_id) == task
-
-
 async def test_fleet_is_listed_once_its_mirror_was() -> None:
     store = FollowedStore()
     mirror = Mirror(store, keys.ROOT)
@@ -150,7 +137,7 @@ async def test_listener_hears_each_change_in_order_until_it_unsubscribes(world: 
     task = await world.agents.prepared(task)
     await world.synced()
     unsubscribe()
-    await world.tasks.cancel(task.task_id, by="boss")
+    await world.tasks.cancel(task.task_id, by=actor("boss"))
     await world.synced()
     assert heard == [Status.PENDING, Status.READY]
 
@@ -160,7 +147,7 @@ async def test_wait_for_task_ends_when_the_condition_holds(world: World) -> None
     waiting = asyncio.create_task(
         world.fleet.wait_for_task(task.task_id, lambda now: now.finished, TIMEOUT_S)
     )
-    await world.tasks.cancel(task.task_id, by="boss")
+    await world.tasks.cancel(task.task_id, by=actor("boss"))
     found = await waiting
     assert found is not None and found.status is Status.CANCELLED
 

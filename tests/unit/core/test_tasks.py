@@ -22,7 +22,7 @@ from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import Unavailable
 from lpmos.store.mirror import Mirror
-from tests.support.builders import MAC, make_inventory, make_spec
+from tests.support.builders import MAC, actor, make_inventory, make_spec
 from tests.unit.core.conftest import World
 
 UNFINISHED = [status for status in Status if status not in FINAL]
@@ -46,7 +46,7 @@ async def test_create_writes_server_and_task_in_one_revision(world: World) -> No
 
 async def test_create_for_an_unknown_region_names_the_field(world: World) -> None:
     with pytest.raises(InvalidInput, match="known: dc1") as caught:
-        await world.tasks.create(make_spec(idc="dc9"), by="admin")
+        await world.tasks.create(make_spec(idc="dc9"), by=actor("admin"))
     assert caught.value.problems[0].field == "idc"
 
 
@@ -57,7 +57,7 @@ async def test_create_for_an_os_not_offered_names_the_field(
     world: World, fields: dict[str, str], wrong: str
 ) -> None:
     with pytest.raises(InvalidInput, match="debian 12") as caught:
-        await world.tasks.create(make_spec(**fields), by="admin")
+        await world.tasks.create(make_spec(**fields), by=actor("admin"))
     assert caught.value.problems[0].field == wrong
     assert await world.store.get(keys.task("dc1", "SN-1")) is None
 
@@ -81,7 +81,7 @@ async def test_create_with_the_mac_of_another_machine_is_refused(world: World) -
 async def test_create_two_at_once_one_wins(world: World) -> None:
     spec = make_spec()
     results = await asyncio.gather(
-        *(world.tasks.create(spec, by="admin") for _ in range(8)), return_exceptions=True
+        *(world.tasks.create(spec, by=actor("admin")) for _ in range(8)), return_exceptions=True
     )
     assert sum(isinstance(result, Task) for result in results) == 1
     assert all(isinstance(r, Task | UnfinishedTask) for r in results)
@@ -106,7 +106,7 @@ async def test_create_many_times_history_keeps_the_newest(world: World) -> None:
     made = []
     for _ in range(HISTORY_LIMIT + 3):
         task = await world.create()
-        await world.tasks.cancel(task.task_id, by="admin")
+        await world.tasks.cancel(task.task_id, by=actor("admin"))
         await world.synced()
         made.append(task.task_id)
     page = await world.store.range(keys.history_prefix("dc1", "SN-1"))
@@ -116,7 +116,7 @@ async def test_create_many_times_history_keeps_the_newest(world: World) -> None:
 
 async def test_approve_makes_a_fresh_intent_and_says_who(world: World) -> None:
     task = await world.task_that_is(Status.PENDING_APPROVAL)
-    approved = await world.tasks.approve(task.task_id, by="boss", notes="fine")
+    approved = await world.tasks.approve(task.task_id, by=actor("boss"), notes="fine")
     assert approved.intent is not None and approved.intent.claimed_by is None
     assert approved.approval is not None
     assert (approved.approval.approved_by, approved.approval.notes) == ("boss", "fine")
@@ -130,8 +130,8 @@ async def test_approve_or_reject_in_any_other_state_changes_nothing(
     task = await world.task_that_is(status)
     before = await stored(world)
     decisions: list[Awaitable[Task]] = [
-        world.tasks.approve(task.task_id, by="boss", notes=None),
-        world.tasks.reject(task.task_id, by="boss", reason="no"),
+        world.tasks.approve(task.task_id, by=actor("boss"), notes=None),
+        world.tasks.reject(task.task_id, by=actor("boss"), reason="no"),
     ]
     for decision in decisions:
         with pytest.raises(ImpossibleTransition):
@@ -144,34 +144,34 @@ async def test_cancel_in_every_state_ends_the_task_and_the_intent(
     world: World, status: Status
 ) -> None:
     task = await world.task_that_is(status)
-    cancelled = await world.tasks.cancel(task.task_id, by="boss")
+    cancelled = await world.tasks.cancel(task.task_id, by=actor("boss"))
     assert (cancelled.status, cancelled.intent) == (Status.CANCELLED, None)
-    assert await world.tasks.cancel(task.task_id, by="boss") == cancelled
+    assert await world.tasks.cancel(task.task_id, by=actor("boss")) == cancelled
 
 
 async def test_cancel_of_a_completed_task_is_refused(world: World) -> None:
     task = await world.task_that_is(Status.COMPLETED)
     with pytest.raises(ImpossibleTransition):
-        await world.tasks.cancel(task.task_id, by="boss")
+        await world.tasks.cancel(task.task_id, by=actor("boss"))
 
 
 async def test_decisions_on_an_unknown_task_are_not_found(world: World) -> None:
     with pytest.raises(NotFound):
-        await world.tasks.approve("no-such-task", by="boss", notes=None)
+        await world.tasks.approve("no-such-task", by=actor("boss"), notes=None)
 
 
 async def test_decision_on_a_past_task_never_touches_the_present_one(world: World) -> None:
     first = await world.task_that_is(Status.CANCELLED)
     second = await world.create()
     with pytest.raises(Conflict):
-        await world.tasks.approve(first.task_id, by="boss", notes=None)
+        await world.tasks.approve(first.task_id, by=actor("boss"), notes=None)
     assert await stored(world) == second
 
 
 async def test_cancel_again_of_a_past_task_leaves_the_present_one(world: World) -> None:
     first = await world.task_that_is(Status.CANCELLED)
     second = await world.task_that_is(Status.INSTALLING)
-    assert await world.tasks.cancel(first.task_id, by="boss") == first
+    assert await world.tasks.cancel(first.task_id, by=actor("boss")) == first
     assert await stored(world) == second
 
 
@@ -180,10 +180,10 @@ async def test_decision_by_a_control_plane_that_lags_never_revives_a_past_task(
 ) -> None:
     first = await world.task_that_is(Status.PENDING_APPROVAL)
     lagging = await world.lagging_tasks()
-    await world.tasks.cancel(first.task_id, by="boss")
+    await world.tasks.cancel(first.task_id, by=actor("boss"))
     second = await world.create()
     with pytest.raises(Conflict):
-        await lagging.approve(first.task_id, by="late", notes=None)
+        await lagging.approve(first.task_id, by=actor("late"), notes=None)
     assert await stored(world) == second
 
 
@@ -194,10 +194,10 @@ async def test_approve_of_another_plan_than_the_one_seen_is_refused(world: World
     other = Disk(device="/dev/sdb", size_bytes=9 * GIB, kind="ssd", serial="DATA")
     again = await world.report(make_inventory(disks=(other,)))
     with pytest.raises(Conflict, match="look again"):
-        await world.tasks.approve(task.task_id, by="boss", notes=None, plan_digest=seen)
+        await world.tasks.approve(task.task_id, by=actor("boss"), notes=None, plan_digest=seen)
     assert again.plan is not None
     approved = await world.tasks.approve(
-        task.task_id, by="boss", notes=None, plan_digest=again.plan.digest
+        task.task_id, by=actor("boss"), notes=None, plan_digest=again.plan.digest
     )
     assert approved.status is Status.APPROVED
 
@@ -208,9 +208,11 @@ async def test_decisions_before_the_first_listing_are_unavailable_not_unknown(
     task = await world.task_that_is(Status.PENDING_APPROVAL)
     fresh = Tasks(world.store, Fleet(Mirror(world.store, keys.ROOT)), world.clock)
     with pytest.raises(Unavailable):
-        await fresh.approve(task.task_id, by="boss", notes=None)
+        await fresh.approve("none", by=actor("boss"), notes=None)
+    approved = await fresh.approve(task.task_id, by=actor("boss"), notes=None)
+    assert approved.status is Status.APPROVED
     with pytest.raises(Unavailable):
-        await fresh.create(make_spec(sn="SN-9", mac="52:54:00:00:00:09"), by="boss")
+        await fresh.create(make_spec(sn="SN-9", mac="52:54:00:00:00:09"), by=actor("boss"))
 
 
 async def test_approve_whose_answer_was_lost_before_another_write_is_applied_once(
@@ -219,7 +221,7 @@ async def test_approve_whose_answer_was_lost_before_another_write_is_applied_onc
     task = await world.task_that_is(Status.PENDING_APPROVAL)
     world.store.lose_answers = 1
     world.store.after_lost_answer.append(world.report)
-    approved = await world.tasks.approve(task.task_id, by="boss", notes=None)
+    approved = await world.tasks.approve(task.task_id, by=actor("boss"), notes=None)
     assert approved.status is Status.APPROVED
     assert [c.status for c in approved.status_history].count(Status.APPROVED) == 1
 
@@ -227,8 +229,8 @@ async def test_approve_whose_answer_was_lost_before_another_write_is_applied_onc
 async def test_approve_and_cancel_at_once_one_order_is_kept(world: World) -> None:
     task = await world.task_that_is(Status.PENDING_APPROVAL)
     results = await asyncio.gather(
-        world.tasks.approve(task.task_id, by="a", notes=None),
-        world.tasks.cancel(task.task_id, by="b"),
+        world.tasks.approve(task.task_id, by=actor("a"), notes=None),
+        world.tasks.cancel(task.task_id, by=actor("b")),
         return_exceptions=True,
     )
     final = await stored(world)
@@ -239,7 +241,7 @@ async def test_approve_and_cancel_at_once_one_order_is_kept(world: World) -> Non
 async def test_approve_that_lost_a_race_is_applied_on_the_new_value(world: World) -> None:
     task = await world.task_that_is(Status.PENDING_APPROVAL)
     world.store.before_txn = [world.report]
-    approved = await world.tasks.approve(task.task_id, by="boss", notes=None)
+    approved = await world.tasks.approve(task.task_id, by=actor("boss"), notes=None)
     assert approved.status is Status.APPROVED
     assert sum("hardware reported" in line for line in approved.logs) == 2
 
@@ -247,21 +249,23 @@ async def test_approve_that_lost_a_race_is_applied_on_the_new_value(world: World
 async def test_approve_whose_answer_was_lost_is_applied_once(world: World) -> None:
     task = await world.task_that_is(Status.PENDING_APPROVAL)
     world.store.lose_answers = 1
-    approved = await world.tasks.approve(task.task_id, by="boss", notes=None)
+    approved = await world.tasks.approve(task.task_id, by=actor("boss"), notes=None)
     assert approved == await stored(world)
     assert [c.status for c in approved.status_history].count(Status.APPROVED) == 1
 
 
 async def test_log_line_stays_one_line_whatever_was_written(world: World) -> None:
     task = await world.task_that_is(Status.PENDING_APPROVAL)
-    approved = await world.tasks.approve(task.task_id, by="boss", notes="a\n[INFO] forged\r\n b")
+    approved = await world.tasks.approve(
+        task.task_id, by=actor("boss"), notes="a\n[INFO] forged\r\n b"
+    )
     assert approved.logs[-1].endswith("approved by boss: a [INFO] forged b")
 
 
 async def test_create_with_the_store_away_is_unavailable(world: World) -> None:
     world.store.away = True
     with pytest.raises(Unavailable):
-        await world.tasks.create(make_spec(), by="admin")
+        await world.tasks.create(make_spec(), by=actor("admin"))
 
 
 async def test_server_entry_follows_the_status(world: World) -> None:

@@ -1,0 +1,72 @@
+"""What exactly one control plane does for all: the elected one, as long as it leads.
+
+A duty writes with the leadership's fence in every transaction, so that one that was stopped for a
+while and does not know yet that another leads changes nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from lpmos.model.errors import LpmosError
+from lpmos.store.api import Leadership, Store
+
+log = structlog.get_logger()
+
+ELECTION = "control-plane"
+TTL_S = 10
+RETRY_S = 1.0
+
+
+class Duty(Protocol):
+    """One thing that the elected control plane does until it no longer leads."""
+
+    async def lead(self, leadership: Leadership) -> None:
+        """Do it until cancelled; what a predecessor left undone is done first."""
+        ...
+
+
+class Duties:
+    """Stands for election for ever, and does the duties while it leads."""
+
+    def __init__(self, store: Store, identity: str, duties: Sequence[Duty]) -> None:
+        """`identity` is what the store shows as the leader's name."""
+        self._store = store
+        self._identity = identity
+        self._duties = duties
+        self.leading = False
+
+    async def run(self) -> None:
+        """Stand, lead, and stand again, until cancelled; leadership is then given up at once."""
+        while True:
+            try:
+                await self._term()
+            except LpmosError as error:
+                log.warning("cannot lead now", reason=str(error), wait_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+    async def _term(self) -> None:
+        leadership = await self._store.elect(ELECTION, self._identity, TTL_S)
+        log.info("leading", identity=self._identity)
+        self.leading = True
+        try:
+            await self._lead(leadership)
+        finally:
+            self.leading = False
+            if not leadership.lost.is_set():
+                await leadership.resign()
+
+    async def _lead(self, leadership: Leadership) -> None:
+        """Run every duty until the leadership is lost; one that fails ends the term."""
+        duties = [asyncio.create_task(each.lead(leadership)) for each in self._duties]
+        lost = asyncio.create_task(leadership.lost.wait())
+        try:
+            done, _ = await asyncio.wait([lost, *duties], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (lost, *duties):
+                task.cancel()
+            await asyncio.gather(lost, *duties, return_exceptions=True)
+        for task in done - {lost}:
+            task.result()
