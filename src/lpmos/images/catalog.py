@@ -151,6 +151,17 @@ class Catalog:
         with _writing(self._directory):
             return self._put(fields, archive)
 
+    def remove(self, name: str) -> None:
+        """Remove an image with its archives; who reads one at this moment reads it to the end.
+
+        Raises:
+            ImageError: there is no such image, or the images directory cannot be written.
+        """
+        if name == AGENT or name not in self._names():
+            raise ImageError(f"there is no image {name!r} in {self._directory}")
+        with _writing(self._directory), scratch_directory(self._directory) as scratch:
+            (self._directory / name).rename(scratch / name)
+
     def _put(self, fields: ImageFields, archive: Path) -> ImageManifest:
         place = self._directory / fields.name
         with scratch_directory(self._directory) as scratch:

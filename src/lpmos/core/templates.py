@@ -1,0 +1,155 @@
+"""Templates in the store (S8): the newest version counts, and every earlier one stays readable."""
+
+from lpmos.core import rendering
+from lpmos.core.clock import Clock
+from lpmos.core.documents import Documents, Held
+from lpmos.core.fleet import Fleet
+from lpmos.model.audit import Actor
+from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
+from lpmos.model.task import Task
+from lpmos.model.template import NewTemplate, Template, check_template
+from lpmos.store import keys, records
+from lpmos.store.api import CasConflict, Put, Store
+from lpmos.store.mirror import Mirror
+
+ATTEMPTS = 10
+VERSIONS = "template-versions"
+
+
+class Templates:
+    """The templates that all regions share."""
+
+    def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._newest = Documents(
+            store, mirror, clock, prefix=keys.TEMPLATES, kind=Template, noun="template"
+        )
+        self._versions = Documents(
+            store,
+            mirror,
+            clock,
+            prefix=keys.control(VERSIONS),
+            kind=Template,
+            noun="template version",
+        )
+
+    def all(self) -> list[Held[Template]]:
+        """Every template in its newest version, by name."""
+        return list(self._newest.all())
+
+    async def read(self, name: str) -> Held[Template]:
+        """The newest version.
+
+        Raises:
+            NotFound: there is no such template.
+        """
+        return await self._newest.read(name)
+
+    def versions(self, name: str) -> list[Template]:
+        """Every version that was stored under this name, the newest first."""
+        prefix = f"{name}/"
+        found = [h.document for h in self._versions.all() if h.name.startswith(prefix)]
+        return sorted(found, key=lambda template: template.version, reverse=True)
+
+    async def version(self, name: str, number: int) -> Template:
+        """One version.
+
+        Raises:
+            NotFound: there is none of this number.
+        """
+        return (await self._versions.read(_version_name(name, number))).document
+
+    async def put(
+        self, name: str, new: NewTemplate, *, by: Actor, at_revision: int | None = None
+    ) -> Held[Template]:
+        """Store a new version; the same text again makes none.
+
+        Args:
+            name: the template's.
+            new: what it shall be.
+            by: who changes it.
+            at_revision: the only revision that may be replaced, 0: there is none; None: any.
+
+        Raises:
+            InvalidInput: the name is wrong, or the text is no template.
+            CasConflict: it is not at `at_revision`.
+        """
+        check_template(name, new)
+        if found := rendering.problems(new.content):
+            raise InvalidInput(*found)
+        for _ in range(ATTEMPTS):
+            held = await self._held(name)
+            revision = held.revision if held else 0
+            if at_revision not in (None, revision):
+                raise CasConflict(f"it is at revision {revision}, not at {at_revision}")
+            try:
+                return await self._store_next(name, new, held, by)
+            except CasConflict:
+                continue
+        raise CasConflict(f"the template {name} is being changed by others; try again")
+
+    async def delete(self, name: str, *, by: Actor, at_revision: int | None = None) -> None:
+        """Delete a template; its versions stay readable, and a later one counts on from them.
+
+        Raises:
+            NotFound: there is none.
+            CasConflict: it is not at `at_revision`.
+        """
+        await self._newest.delete(name, by=by, at_revision=at_revision)
+
+    def preview(self, content: str, task: Task) -> str:
+        """What a template makes for the machine of a task.
+
+        Raises:
+            InvalidInput: it cannot be rendered for this task; the line and the reason are named.
+        """
+        machine = self._fleet.machine(task.idc, task.sn)
+        hidden = ("intent", "logs", "progress", "status_history")
+        variables = {
+            "task": rendering.plain(task, *hidden),
+            "machine": rendering.plain(machine) if machine else {},
+        }
+        return rendering.render(content, variables)
+
+    def problems(self, content: str) -> list[FieldProblem]:
+        """What is wrong with a text as a template, each with its line."""
+        return rendering.problems(content)
+
+    async def _held(self, name: str) -> Held[Template] | None:
+        try:
+            return await self._newest.read(name)
+        except NotFound:
+            return None
+
+    async def _store_next(
+        self, name: str, new: NewTemplate, held: Held[Template] | None, by: Actor
+    ) -> Held[Template]:
+        before = held.document if held else None
+        if (
+            held
+            and before
+            and (before.content, before.description) == (new.content, new.description)
+        ):
+            return held
+        newest = (
+            before.version if before else max((v.version for v in self.versions(name)), default=0)
+        )
+        template = Template(
+            version=newest + 1,
+            content=new.content,
+            description=new.description,
+            updated_by=by.name,
+            updated_at=self._clock(),
+        )
+        key = keys.control(VERSIONS, _version_name(name, template.version))
+        also = [Put(key, records.encode(template))]
+        if held is None:
+            return await self._newest.create(name, template, by=by, also=also)
+        return await self._newest.change(
+            name, lambda _: template, by=by, at_revision=held.revision, also=also
+        )
+
+
+def _version_name(name: str, number: int) -> str:
+    return f"{name}/{number:06d}"

@@ -1,0 +1,116 @@
+"""Images over HTTP: upload in pieces, resume, digests, and what may not be deleted."""
+
+import hashlib
+from typing import Any
+
+import httpx
+import pytest
+
+from lpmos.images.uploads import ZSTD_MAGIC
+from tests.support.builders import make_task
+from tests.support.control_plane import RunningControlPlane
+
+CONTENT = ZSTD_MAGIC + bytes(range(256)) * 40
+UPLOADS = "/api/v1/images/uploads"
+
+
+def new_upload(**fields: Any) -> dict[str, Any]:
+    """What the upload of `CONTENT` says of itself."""
+    return {
+        "name": "debian-13",
+        "family": "debian",
+        "os_type": "debian",
+        "os_version": "13",
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "size_bytes": len(CONTENT),
+        "unpacked_bytes": 1_000_000,
+        **fields,
+    }
+
+
+async def bring(api: httpx.AsyncClient, upload_id: str, offset: int, end: int) -> httpx.Response:
+    """Send a part of `CONTENT`."""
+    headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
+    return await api.patch(f"{UPLOADS}/{upload_id}", content=CONTENT[offset:end], headers=headers)
+
+
+async def begin(api: httpx.AsyncClient, **fields: Any) -> str:
+    """Begin an upload; its id."""
+    begun = await api.post(UPLOADS, json=new_upload(**fields))
+    assert begun.status_code == 201, begun.text
+    return str(begun.json()["upload_id"])
+
+
+async def test_image_uploaded_in_pieces_goes_on_where_it_was_and_is_listed(
+    api: httpx.AsyncClient,
+) -> None:
+    upload_id = await begin(api)
+    assert (await bring(api, upload_id, 0, 4000)).json()["offset"] == 4000
+    again = await api.post(UPLOADS, json=new_upload())
+    assert (again.json()["upload_id"], again.json()["offset"]) == (upload_id, 4000)
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 4000
+    last = await bring(api, upload_id, 4000, len(CONTENT))
+    assert last.json()["image"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    listed = (await api.get("/api/v1/images")).json()["images"]
+    assert [(each["name"], each["size_bytes"]) for each in listed] == [("debian-13", len(CONTENT))]
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).status_code == 404
+    assert (await api.post("/api/v1/images/debian-13/verify")).json()["error"] is None
+
+
+async def test_upload_at_another_offset_is_refused_and_says_where_it_is(
+    api: httpx.AsyncClient,
+) -> None:
+    upload_id = await begin(api)
+    await bring(api, upload_id, 0, 100)
+    answer = await bring(api, upload_id, 50, 150)
+    assert answer.status_code == 409
+    assert "at byte 100" in answer.json()["detail"]
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 100
+
+
+async def test_upload_with_another_digest_never_becomes_an_image(api: httpx.AsyncClient) -> None:
+    upload_id = await begin(api, sha256="0" * 64)
+    answer = await bring(api, upload_id, 0, len(CONTENT))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "sha256"
+    assert (await api.get("/api/v1/images")).json()["images"] == []
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": "../agent"}, "name"),
+        ({"name": "agent"}, "name"),
+        ({"family": "plan9"}, "family"),
+        ({"sha256": "x"}, "sha256"),
+        ({"size_bytes": 0}, "size_bytes"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+async def test_upload_of_a_wrong_image_is_refused(
+    api: httpx.AsyncClient, fields: dict[str, Any], field: str
+) -> None:
+    answer = await api.post(UPLOADS, json=new_upload(**fields))
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_upload_that_is_no_archive_or_too_long_is_refused(api: httpx.AsyncClient) -> None:
+    upload_id = await begin(api, size_bytes=10)
+    headers = {"Upload-Offset": "0", "Content-Type": "application/octet-stream"}
+    for content in (b"not zstd", ZSTD_MAGIC + b"0123456789"):
+        answer = await api.patch(f"{UPLOADS}/{upload_id}", content=content, headers=headers)
+        assert answer.status_code == 422, answer.text
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 0
+
+
+async def test_image_that_an_unfinished_task_needs_is_not_deleted(
+    control_plane: RunningControlPlane, api: httpx.AsyncClient
+) -> None:
+    await bring(api, await begin(api), 0, len(CONTENT))
+    await control_plane.put_task(make_task(os_version="13"))
+    assert (await api.delete("/api/v1/images/debian-13")).status_code == 409
+    await control_plane.put_task(make_task(os_version="12"))
+    assert (await api.delete("/api/v1/images/debian-13")).status_code == 204
+    assert (await api.get("/api/v1/images/debian-13")).status_code == 404
