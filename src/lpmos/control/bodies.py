@@ -2,17 +2,32 @@
 
 The framework converts a body too, but leniently (`"true"` for `true`) and it stops at the first
 wrong field; this check is strict and names them all. A handler whose fields have rules beyond their
-types names the function that knows them: `opt={CHECK: check_new_task}`.
+types names the function that knows them: `opt={CHECK: check_new_task}`. One that takes larger
+bodies says so in its decorator: `request_max_body_size=BULK_LIMIT_BYTES`.
 """
 
+import re
+from itertools import accumulate
 from typing import Any
 
+import msgspec
 from litestar import Request
 
 from lpmos.core.problems import decode_body
 
 BODY_LIMIT_BYTES = 262_144
+BULK_LIMIT_BYTES = 16 * 1024 * 1024
+"""For calls that take many rows at once: 10,000 of them with everything that a row can say."""
+
+DEPTH = 32
+"""How deep a body may be nested; what the API knows is nested four deep."""
+
 CHECK = "check_body"
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""It matches from every quote on, closed or not: so the time grows with the body's size alone."""
+
+_STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -26,7 +41,7 @@ async def check_body(request: AnyRequest) -> None:
 
     Raises:
         UnsupportedMediaType: it is not declared to be JSON.
-        msgspec.DecodeError: it is not JSON.
+        msgspec.DecodeError: it is not JSON, or nested too deeply.
         InvalidInput: it is JSON of another shape, or breaks the handler's own rules.
     """
     field = request.route_handler.parsed_data_field
@@ -37,5 +52,21 @@ async def check_body(request: AnyRequest) -> None:
         raise UnsupportedMediaType(
             f"send the body as 'Content-Type: application/json', not {media_type or 'nothing'!r}"
         )
-    check = request.route_handler.opt.get(CHECK)
-    decode_body(await request.body(), field.annotation, check)
+    body = await request.body()
+    check_depth(body)
+    decode_body(body, field.annotation, request.route_handler.opt.get(CHECK))
+
+
+def check_depth(body: bytes) -> None:
+    """Refuse JSON that is nested deeper than `DEPTH`, in time that grows with its size alone.
+
+    Text that is not JSON may pass; whoever parses it refuses it.
+
+    Raises:
+        msgspec.DecodeError: it is nested deeper (RFC 8259 section 9 lets a parser set this limit).
+    """
+    if body.count(b"[") + body.count(b"{") <= DEPTH:
+        return
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    if any(depth > DEPTH for depth in accumulate(map(_STEPS.__getitem__, brackets))):
+        raise msgspec.DecodeError(f"it is nested deeper than {DEPTH}")

@@ -1,4 +1,4 @@
-"""Serves the application on sockets: several addresses, inherited sockets, TLS, a bounded end.
+"""Serves the application on sockets: several addresses, inherited sockets, a bounded end.
 
 The server installs no signal handlers: whoever runs it cancels it, and cancellation is shutdown.
 """
@@ -6,15 +6,19 @@ The server installs no signal handlers: whoever runs it cancels it, and cancella
 import asyncio
 import re
 import socket
-import ssl
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import cast
 
-import msgspec
 import structlog
 import uvicorn
 from litestar import Litestar
 
+from lpmos.control.frames import FrameProtocol
+from lpmos.control.protocol import BoundedHttp, Patience
+from lpmos.control.tls import Tls, TlsFiles
 from lpmos.model.errors import SettingsError
 
 log = structlog.get_logger()
@@ -29,18 +33,13 @@ WEBSOCKET_MESSAGE_BYTES = 16_384
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 
 
-class TlsFiles(msgspec.Struct, frozen=True):
-    """The server's certificate (with its chain) and private key, as PEM files."""
-
-    certificate: Path
-    key: Path
-
-
 async def serve(
     app: Litestar,
     *,
     addresses: Sequence[str | socket.socket],
     tls: TlsFiles | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+    patience: Patience | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
     """Serve until cancelled; open WebSockets are then closed with 1012 (service restart).
@@ -49,7 +48,10 @@ async def serve(
         app: the application.
         addresses: `host:port`, `[host]:port`, `:port` (every interface), `fd:N` (a listening socket
             inherited from the parent, as systemd passes it), or a listening socket.
-        tls: speak TLS 1.3 with this certificate; plain HTTP without.
+        tls: speak TLS 1.3 with this certificate, and with a new one once it is in the files; plain
+            HTTP without.
+        trusted_proxies: networks of balancers whose `X-Forwarded-For` and `-Proto` are believed.
+        patience: how long a peer may take to send and to receive.
         ready: set when every address is being listened on.
 
     Raises:
@@ -57,13 +59,19 @@ async def serve(
     """
     sockets = [opened for address in addresses for opened in _opened(address)]
     try:
-        server = _Server(_config(app, tls), ready)
+        _send_at_once(sockets)
+        secured = None if tls is None else Tls(tls)
+        if secured is None:
+            _warn_of_plain(sockets)
+        config = _config(app, secured, trusted_proxies, patience or Patience())
+        server = _Server(config, ready)
         running = asyncio.create_task(server.run_on(sockets), name="control http")
     except BaseException:
         _close(sockets)
         raise
     try:
-        await asyncio.shield(running)
+        async with _renewed(secured):
+            await asyncio.shield(running)
     finally:
         await _end(server, running)
         _close(sockets)
@@ -113,11 +121,16 @@ class _Server(uvicorn.Server):
             self._ready.set()
 
 
-def _config(app: Litestar, tls: TlsFiles | None) -> uvicorn.Config:
+def _config(
+    app: Litestar,
+    tls: Tls | None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network],
+    patience: Patience,
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",
-        ws="wsproto",
+        http=cast(type[asyncio.Protocol], partial(BoundedHttp, patience=patience)),
+        ws=FrameProtocol,
         ws_max_size=WEBSOCKET_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # a batch is encoded once for all, not compressed for each
         ws_ping_interval=20.0,
@@ -126,24 +139,41 @@ def _config(app: Litestar, tls: TlsFiles | None) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in trusted_proxies],
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
-        ssl_context_factory=None if tls is None else _tls_13(tls),
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
     )
 
 
-def _tls_13(tls: TlsFiles) -> Callable[..., ssl.SSLContext]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+def _warn_of_plain(sockets: Sequence[socket.socket]) -> None:
+    for each in sockets:
+        if each.family not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        host, port = each.getsockname()[:2]
+        if not ip_address(host.partition("%")[0]).is_loopback:
+            log.warning(
+                "plain HTTP beyond this machine: tokens can be read on the way; give --tls-cert and"
+                " --tls-key, or let a balancer on this machine speak TLS",
+                address=host,
+                port=port,
+            )
+
+
+@asynccontextmanager
+async def _renewed(tls: Tls | None) -> AsyncIterator[None]:
+    """Keep the certificate as it is in its files until the block ends."""
+    if tls is None:
+        yield
+        return
+    renewing = asyncio.create_task(tls.run(), name="control tls")
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:  # an SSLError is one too
-        raise SettingsError(
-            f"the certificate {tls.certificate} with the key {tls.key} cannot be used: {error}"
-        ) from error
-    return lambda _config, _default: context
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])
 
 
 async def _end(server: _Server, running: asyncio.Task[None]) -> None:
@@ -161,6 +191,17 @@ async def _end(server: _Server, running: asyncio.Task[None]) -> None:
 
 def _opened(address: str | socket.socket) -> list[socket.socket]:
     return listen(address) if isinstance(address, str) else [address]
+
+
+def _send_at_once(sockets: Sequence[socket.socket]) -> None:
+    """Switch Nagle's algorithm off, for what is accepted too (Linux: it inherits, tcp(7)).
+
+    asyncio does it only for sockets that say IPPROTO_TCP, and these say 0; an answer of two writes
+    would wait 40 ms for the client's delayed acknowledgement.
+    """
+    for each in sockets:
+        if each.family in (socket.AF_INET, socket.AF_INET6):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _inherited(number: int) -> socket.socket:
