@@ -5,6 +5,8 @@ while and does not know yet that another leads changes nothing.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,6 +20,7 @@ log = structlog.get_logger()
 ELECTION = "control-plane"
 TTL_S = 10
 RETRY_S = 1.0
+RESIGN_TIMEOUT_S = 2.0
 
 
 class Duty(Protocol):
@@ -46,6 +49,9 @@ class Duties:
             except LpmosError as error:
                 log.warning("cannot lead now", reason=str(error), wait_s=RETRY_S)
                 await asyncio.sleep(RETRY_S)
+            except Exception:  # a duty's fault ends its term; the others go on in the next
+                log.exception("a duty failed", wait_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
 
     async def _term(self) -> None:
         leadership = await self._store.elect(ELECTION, self._identity, TTL_S)
@@ -56,7 +62,7 @@ class Duties:
         finally:
             self.leading = False
             if not leadership.lost.is_set():
-                await leadership.resign()
+                await _resign(leadership)
 
     async def _lead(self, leadership: Leadership) -> None:
         """Run every duty until the leadership is lost; one that fails ends the term."""
@@ -70,3 +76,17 @@ class Duties:
             await asyncio.gather(lost, *duties, return_exceptions=True)
         for task in done - {lost}:
             task.result()
+
+
+async def _resign(leadership: Leadership) -> None:
+    """Give way; where the store cannot be told, the end of the lease does it."""
+    try:
+        async with asyncio.timeout(RESIGN_TIMEOUT_S):
+            await leadership.resign()
+    except (LpmosError, TimeoutError) as error:
+        log.info("could not resign", reason=str(error))
+
+
+def identity_of_this_process() -> str:
+    """What the store shows as the leader's name: this host's name and the process's number."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from lpmos.model.audit import Actor, AuditEvent, new_event_id
+from lpmos.model.audit import Actor, AuditEvent, fitted, new_event_id
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import Put
@@ -75,8 +75,8 @@ def told_of_task(before: Task | None, after: Task, by: Actor) -> Put:
 
 
 def put(event: AuditEvent) -> Put:
-    """The operation that stores an event."""
-    return Put(keys.event(event.event_id), records.encode(event))
+    """The operation that stores an event, with what is too long for it left out."""
+    return Put(keys.event(event.event_id), records.encode(fitted(event)))
 
 
 _MISSING = object()

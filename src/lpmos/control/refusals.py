@@ -1,0 +1,248 @@
+"""What known users tried to change and were refused goes into the audit log, too.
+
+One hook, where errors become answers, notes it; a service of the control plane writes it to the
+store afterwards, so that a refusal costs its caller nothing. Of the same refusal (user, action and
+code) `SAME_A_MINUTE` are told in full, of all together `ALL_A_MINUTE`; the rest of that minute is
+told as a count for each of `KINDS`, and one for all others. Where the store is away longer than
+`QUEUED` events last, what is lost is counted as well. An event may be told twice where the store's
+answer was lost; both then have the same id.
+"""
+
+import asyncio
+from collections import Counter, deque
+from typing import Any, NamedTuple, cast
+
+import structlog
+from litestar import Request, Response
+from litestar.handlers import BaseRouteHandler
+
+from lpmos.control.access import SAFE_METHODS, Connection, client_address
+from lpmos.control.observation import request_id
+from lpmos.control.problems import answer_error
+from lpmos.core import journal
+from lpmos.core.clock import Clock
+from lpmos.model.access import Permission, Principal
+from lpmos.model.audit import SYSTEM, Actor, AuditEvent, new_event_id
+from lpmos.store.api import Store, StoreError
+
+log = structlog.get_logger()
+
+REFUSED = frozenset({401, 403, 404, 409, 412, 422, 429})
+"""The statuses that say: not you, not this, not now. Others are faults, of a program or of ours."""
+
+SAME_A_MINUTE = 10
+ALL_A_MINUTE = 300
+KINDS = 200
+QUEUED = 1000
+WRITTEN_AT_ONCE = 50
+PERIOD_S = 60.0
+RETRY_S = 1.0
+LAST_WRITE_S = 1.0
+SHOWN_CHARACTERS = 300
+CLAIMED = "lpmos.claimed_user"
+
+
+class Kind(NamedTuple):
+    """What makes two refusals the same."""
+
+    actor: str
+    tenant: str | None
+    action: str
+    code: str
+
+
+OTHERS = Kind("others", None, "audit.refused", "various")
+"""What more kinds than `KINDS` in one minute are counted as."""
+
+
+def claim(connection: Connection, user: str, tenant: str | None) -> None:
+    """Note whom a call says to come from, where that user exists and the proof may be wrong."""
+    cast(dict[str, Any], connection.scope)[CLAIMED] = Actor(
+        name=user,
+        tenant=tenant,
+        address=client_address(connection),
+        request_id=request_id(connection.scope),
+    )
+
+
+class Refusals:
+    """Notes refusals and writes them, until cancelled, as `run`."""
+
+    def __init__(self, store: Store, clock: Clock, *, period_s: float = PERIOD_S) -> None:
+        """What is beyond the limits is counted over `period_s`."""
+        self._store = store
+        self._clock = clock
+        self._period_s = period_s
+        self._queue: deque[AuditEvent] = deque()
+        self._seen: Counter[Kind] = Counter()
+        self._untold: Counter[Kind] = Counter()
+        self._queued_now = 0
+        self._lost = 0
+        self._arrived = asyncio.Event()
+
+    def answer_error(
+        self, request: Request[Any, Any, Any], error: Exception
+    ) -> Response[dict[str, object]]:
+        """The answer to a request that ended with `error`, which is noted where it must be."""
+        answer = answer_error(request, error)
+        if request.method not in SAFE_METHODS and answer.status_code in REFUSED:
+            by = _who(request)
+            if by is not None:
+                self._note(request, by, answer)
+        return answer
+
+    async def run(self) -> None:
+        """Write what was noted for ever; at the end, what can be written at once."""
+        period_ends_s = asyncio.get_running_loop().time() + self._period_s
+        try:
+            while True:
+                if not await self._noted_before(period_ends_s):
+                    period_ends_s += self._period_s
+                    self._tell_counts()
+                await self._write_all()
+        finally:
+            self._tell_counts()
+            await self._write_last()
+
+    async def _noted_before(self, moment_s: float) -> bool:
+        """Wait for something to write; False where there is nothing until `moment_s`."""
+        try:
+            async with asyncio.timeout_at(moment_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        self._arrived.clear()
+        return True
+
+    async def _write_all(self) -> None:
+        """Write the queue; an event leaves it once it is written."""
+        while self._queue:
+            events = [self._queue[place] for place in range(min(WRITTEN_AT_ONCE, len(self._queue)))]
+            try:
+                await self._store.txn([], [journal.put(event) for event in events])
+            except StoreError as error:
+                log.info("refusals are not written yet", reason=str(error), queued=len(self._queue))
+                await asyncio.sleep(RETRY_S)
+                continue
+            for _ in events:
+                self._queue.popleft()
+
+    async def _write_last(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._write_all()
+        except TimeoutError:
+            log.warning("refusals were not written", count=len(self._queue))
+
+    def _note(
+        self, request: Request[Any, Any, Any], by: Actor, answer: Response[dict[str, object]]
+    ) -> None:
+        action = _action(request)
+        kind = Kind(by.name, by.tenant, action, str(answer.content["code"]))
+        if kind not in self._seen and len(self._seen) >= KINDS:
+            kind = OTHERS
+        self._seen[kind] += 1
+        if self._seen[kind] > SAME_A_MINUTE or self._queued_now >= ALL_A_MINUTE or kind is OTHERS:
+            self._untold[kind] += 1
+            return
+        self._queued_now += 1
+        now = self._clock()
+        self._put(
+            AuditEvent(
+                event_id=new_event_id(now),
+                at=now,
+                action=action,
+                actor=by,
+                target=_target(request, action),
+                tenant=by.tenant,
+                outcome="refused",
+                after={
+                    "method": request.method,
+                    "path": request.url.path[:SHOWN_CHARACTERS],
+                    "status": answer.status_code,
+                    "detail": _detail(answer),
+                },
+                reason=kind.code,
+            )
+        )
+
+    def _tell_counts(self) -> None:
+        """End a period: what was not told in full is told as numbers."""
+        now = self._clock()
+        untold, self._untold = self._untold, Counter()
+        self._seen.clear()
+        self._queued_now = 0
+        for kind, count in untold.items():
+            self._put(
+                AuditEvent(
+                    event_id=new_event_id(now),
+                    at=now,
+                    action=kind.action,
+                    actor=Actor(name=kind.actor, tenant=kind.tenant),
+                    target=kind.action.partition(".")[0],
+                    tenant=kind.tenant,
+                    outcome="refused",
+                    after={"count": count, "within_s": self._period_s},
+                    reason=kind.code,
+                )
+            )
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._put(
+                AuditEvent(
+                    event_id=new_event_id(now),
+                    at=now,
+                    action="audit.overflowed",
+                    actor=SYSTEM,
+                    target="audit/refusals",
+                    outcome="refused",
+                    after={"count": lost},
+                )
+            )
+
+    def _put(self, event: AuditEvent) -> None:
+        if len(self._queue) >= QUEUED:
+            self._lost += 1
+            return
+        self._queue.append(event)
+        self._arrived.set()
+
+
+def _who(request: Request[Any, Any, Any]) -> Actor | None:
+    """Whom the call came from, as far as that is known."""
+    principal: Principal | None = request.scope.get("user")
+    if principal is None:
+        return request.scope.get(CLAIMED)  # type: ignore[return-value]
+    return Actor(
+        name=principal.subject,
+        tenant=principal.tenant,
+        credential=principal.credential,
+        address=client_address(request),
+        request_id=request_id(request.scope),
+    )
+
+
+def _action(request: Request[Any, Any, Any]) -> str:
+    """What was tried: the permission that it needs; of what needs none, the call's own name."""
+    handler: BaseRouteHandler | None = request.scope.get("route_handler")
+    permission = handler.opt.get("permission") if handler else None
+    if permission is not None and permission is not Permission.SELF:
+        return str(permission.value).replace(":", ".")
+    thing = request.url.path.removeprefix("/api/v1").strip("/").partition("/")[0] or "page"
+    verb = handler.fn.__name__ if handler else request.method.lower()
+    return f"{thing[:64]}.{verb}"
+
+
+def _target(request: Request[Any, Any, Any], action: str) -> str:
+    thing = action.partition(".")[0]
+    names = [str(value)[:128] for value in request.path_params.values()]
+    return "/".join([thing, *names])
+
+
+def _detail(answer: Response[dict[str, object]]) -> str:
+    """What the caller was told; of wrong fields only the names, for a value may be a secret."""
+    errors = answer.content.get("errors")
+    if errors:
+        names = [str(each["field"]) for each in cast(list[dict[str, object]], errors)]
+        return f"wrong: {', '.join(names)}"[:SHOWN_CHARACTERS]
+    return str(answer.content["detail"])[:SHOWN_CHARACTERS]
