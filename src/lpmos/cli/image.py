@@ -1,22 +1,88 @@
-"""`lpmos image`: build, list and verify images."""
+"""`lpmos image`: build images on this machine, and keep those of the control plane.
+
+`list` and `verify` ask the control plane; with `--images-dir` they look into a directory here.
+"""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from rich.console import Console
-from rich.table import Table
-
-from lpmos.images.agent_image import RELEASE_LEVEL as AGENT_LEVEL
-from lpmos.images.agent_image import BuiltAgent, build_agent_image
-from lpmos.images.build_display import build_display
-from lpmos.images.catalog import Catalog
-from lpmos.images.debian_image import build_debian_image
+from lpmos.cli.options import Parser, add_yes, command, group
 
 IMAGES_DIR = Path("/var/lib/lpmos/images")
 CACHE_DIR = Path("/var/cache/lpmos")
-MB = 1_000_000
+AGENT_LEVEL = 19
+
+
+def define(image: argparse.ArgumentParser) -> None:
+    """The subcommands of `image`."""
+    kinds = group(image)
+    _define_builds(kinds)
+    listing = command(kinds, "list", _list, "list images, with sizes", calls=("GET /images",))
+    _local(listing)
+    show = command(kinds, "show", _show, "show one image", calls=("GET /images/{name}",))
+    _name(show)
+    upload = command(
+        kinds, "upload", _upload, "upload an image to the control plane",
+        calls=(
+            "POST /images/uploads", "GET /images/uploads/{upload_id}",
+            "PATCH /images/uploads/{upload_id}",
+        ),
+        more="An image of a directory here brings all that is to be said of it; of another archive"
+        " the flags say it. After an interruption the same command goes on from there.",
+    )  # fmt: skip
+    _name(upload)
+    _local(upload)
+    upload.add_argument("--file", type=Path, metavar="FILE", help="an archive (tar.zst)")
+    upload.add_argument("--family", help="with --file: `debian`")
+    upload.add_argument("--os", nargs=2, metavar=("TYPE", "VERSION"), help="with --file")
+    upload.add_argument("--unpacked-bytes", type=int, metavar="N", help="with --file")
+    cancel = command(
+        kinds, "cancel-upload", _cancel_upload, "give an unfinished upload up",
+        calls=("DELETE /images/uploads/{upload_id}",),
+    )  # fmt: skip
+    cancel.add_argument("upload_id", metavar="UPLOAD", help="the id that `image upload` said")
+    verify = command(
+        kinds, "verify", _verify, "compute an image's digest again",
+        calls=("POST /images/{name}/verify",),
+    )  # fmt: skip
+    _name(verify)
+    _local(verify)
+    delete = command(
+        kinds, "delete", _delete, "delete an image that no unfinished task needs",
+        calls=("DELETE /images/{name}",),
+    )  # fmt: skip
+    _name(delete)
+    add_yes(delete)
+
+
+def path(chosen: argparse.Namespace, *below: str) -> str:
+    """Where the named image is in the API."""
+    return "/".join(["images", quote(chosen.name, safe=""), *below])
+
+
+def _define_builds(kinds: Any) -> None:
+    agent = _build(kinds, "build-agent", _build_agent, "build the boot agent's RAM image")
+    agent.add_argument(
+        "--level", type=int, default=AGENT_LEVEL, help="zstd level, 1 to 19 (default: %(default)s)"
+    )
+    build = _build(kinds, "build", _build_os, "build an OS image; needs root")
+    build.add_argument("os", choices=["debian"], help="which system")
+
+
+def _build(kinds: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+    parser: Parser = kinds.add_parser(name, help=help_text, description=help_text)
+    for flag, default, what in (
+        ("--images-dir", IMAGES_DIR, "the catalog"),
+        ("--cache-dir", CACHE_DIR, "downloads"),
+    ):
+        parser.add_argument(
+            flag, type=_directory, default=default, help=f"{what} (default: %(default)s)"
+        )
+    parser.add_argument("--force", action="store_true", help="build also where it is there")
+    parser.set_defaults(run=run)
+    return parser
 
 
 def _directory(text: str) -> Path:
@@ -24,116 +90,68 @@ def _directory(text: str) -> Path:
     return Path(text).absolute()
 
 
-def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add `image` with its own subcommands."""
-    image = commands.add_parser("image", help="build, list and verify images")
-    kinds = image.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    agent = _command(kinds, "build-agent", _build_agent, "build the boot agent's RAM image")
-    agent.add_argument(
-        "--level", type=int, default=AGENT_LEVEL, help="zstd level, 1 to 19 (default: %(default)s)"
-    )
-    build = _command(kinds, "build", _build_os, "build an OS image; needs root")
-    build.add_argument("os", choices=["debian"], help="which system")
-    for command in (agent, build):
-        command.add_argument(
-            "--cache-dir",
-            type=_directory,
-            default=CACHE_DIR,
-            help="downloads (default: %(default)s)",
-        )
-        command.add_argument("--force", action="store_true", help="build also where it is there")
-    _command(kinds, "list", _list, "what is there, with sizes and digests")
-    verify = _command(kinds, "verify", _verify, "compute an image's digest again")
-    verify.add_argument("name", help="the image's name, or `agent`")
+def _local(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images-dir", type=_directory, help="a directory of this machine")
 
 
-def _command(kinds: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = kinds.add_parser(name, help=help_text, description=help_text)
-    command.add_argument(
-        "--images-dir",
-        type=_directory,
-        default=IMAGES_DIR,
-        help="the catalog (default: %(default)s)",
-    )
-    command.set_defaults(run=run)
-    return command
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the image's name")
+
+
+# Each command loads only what it works with: the builders, or the client.
 
 
 def _build_agent(chosen: argparse.Namespace) -> int:
-    console = Console()
-    with build_display(console, "boot agent") as report:
-        built = build_agent_image(
-            chosen.images_dir,
-            chosen.cache_dir,
-            progress=report,
-            compression_level=chosen.level,
-            force=chosen.force,
-            mirror=os.environ.get("LPMOS_MIRROR"),
-        )
-    _show_agent(console, built)
-    return 0
+    from lpmos.cli.image_build import build_agent
 
-
-def _show_agent(console: Console, built: BuiltAgent) -> None:
-    manifest = built.manifest
-    table = Table("part", "files", "raw MB", "compressed MB", "what for", box=None)
-    for part in manifest.parts:
-        sizes = (f"{part.raw_bytes / MB:.2f}", f"{part.compressed_bytes / MB:.2f}")
-        table.add_row(part.name, str(part.files), *sizes, part.why)
-    console.print(table)
-    console.print(
-        f"agent image {manifest.version}{' (there already)' if built.reused else ''}: kernel"
-        f" {manifest.kernel.size_bytes / MB:.1f} MB, initramfs"
-        f" {manifest.initramfs.size_bytes / MB:.1f} MB with {manifest.modules} modules;"
-        f" agent and interpreter {manifest.payload_bytes / MB:.1f} MB"
-    )
+    return build_agent(chosen)
 
 
 def _build_os(chosen: argparse.Namespace) -> int:
-    console = Console()
-    with build_display(console, "Debian 12") as report:
-        built = build_debian_image(
-            chosen.images_dir,
-            chosen.cache_dir,
-            progress=report,
-            force=chosen.force,
-            mirror=os.environ.get("LPMOS_MIRROR"),
-        )
-    manifest = built.manifest
-    console.print(
-        f"image {manifest.name}{' (there already)' if built.reused else ''}:"
-        f" {manifest.size_bytes / MB:.0f} MB, {manifest.unpacked_bytes / MB:.0f} MB unpacked,"
-        f" {manifest.packages} packages"
-    )
-    return 0
+    from lpmos.cli.image_build import build_os
+
+    return build_os(chosen)
 
 
-def _list(chosen: argparse.Namespace) -> int:
-    catalog = Catalog(chosen.images_dir)
-    table = Table("name", "OS", "MB", "unpacked MB", "built", "SHA-256", box=None)
-    for image in catalog.manifests():
-        sizes = (f"{image.size_bytes / MB:.0f}", f"{image.unpacked_bytes / MB:.0f}")
-        system = f"{image.os_type} {image.os_version}"
-        table.add_row(image.name, system, *sizes, f"{image.built_at:%Y-%m-%d %H:%M}", image.sha256)
-    if agent := catalog.agent_manifest():
-        size = f"{(agent.kernel.size_bytes + agent.initramfs.size_bytes) / MB:.0f}"
-        table.add_row(
-            "agent", "boot agent", size, "", f"{agent.built_at:%Y-%m-%d %H:%M}",
-            agent.initramfs.sha256,
-        )  # fmt: skip
-    console = Console()
-    console.print(table)
-    for name, error in catalog.damaged().items():
-        console.print(f"[red]damaged[/] {name}: {error}")
-    return 1 if catalog.damaged() else 0
+def _list(chosen: argparse.Namespace) -> int | None:
+    if chosen.images_dir:
+        from lpmos.cli.image_build import list_local
+
+        return list_local(chosen)
+    from lpmos.cli.image_remote import list_images
+
+    return list_images(chosen)
 
 
-def _verify(chosen: argparse.Namespace) -> int:
-    catalog = Catalog(chosen.images_dir)
-    if chosen.name == "agent":
-        catalog.verify_agent()
-    else:
-        catalog.verify(chosen.name)
-    print(f"{chosen.name}: the digest matches")
-    return 0
+def _verify(chosen: argparse.Namespace) -> int | None:
+    if chosen.images_dir:
+        from lpmos.cli.image_build import verify_local
+
+        return verify_local(chosen)
+    from lpmos.cli.image_remote import verify
+
+    return verify(chosen)
+
+
+def _show(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_remote import show
+
+    show(chosen)
+
+
+def _delete(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_remote import delete
+
+    delete(chosen)
+
+
+def _upload(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_upload import upload
+
+    upload(chosen)
+
+
+def _cancel_upload(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_upload import cancel
+
+    cancel(chosen)

@@ -1,15 +1,13 @@
 """`lpmos lab`: the demonstrations."""
 
 import argparse
-from typing import Any
 
-from lpmos.lab.demo import run_demo
+from lpmos.cli.options import group
 
 
-def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add `lab` with its own subcommands."""
-    lab = commands.add_parser("lab", help="virtual racks and simulated fleets on this machine")
-    kinds = lab.add_subparsers(title="commands", metavar="COMMAND", required=True)
+def define(lab: argparse.ArgumentParser) -> None:
+    """The subcommands of `lab`."""
+    kinds = group(lab)
     help_text = "install servers from bare disks, before your eyes"
     demo = kinds.add_parser(
         "demo",
@@ -25,4 +23,6 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
+    from lpmos.lab.demo import run_demo
+
     return run_demo(simulated=chosen.simulated)

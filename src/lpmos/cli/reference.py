@@ -2,10 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-from lpmos.app.settings import reference as settings_page
-from lpmos.model.lifecycle import MEANING, diagram
 
 LIFECYCLE = """\
 # The lifecycle of a task
@@ -24,18 +20,22 @@ is refused and changes nothing.
 
 def pages() -> dict[str, str]:
     """Every generated page, by file name."""
+    from lpmos.app.settings import reference as settings_page
+    from lpmos.cli.reference_access import access_page
+    from lpmos.cli.reference_page import commands_page
+    from lpmos.model.lifecycle import MEANING, diagram
+
     states = "\n".join(f"| `{status.value}` | {text} |" for status, text in MEANING.items())
     return {
+        "access.md": access_page(),
+        "cli.md": commands_page(),
         "lifecycle.md": LIFECYCLE.format(diagram=diagram(), states=states),
         "settings.md": settings_page(),
     }
 
 
-def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add `reference`."""
-    command = commands.add_parser(
-        "reference", help="write the generated reference pages", description=__doc__
-    )
+def define(command: argparse.ArgumentParser) -> None:
+    """The arguments of `reference`."""
     command.add_argument("folder", type=Path, help="where the pages go")
     command.set_defaults(run=_run)
 

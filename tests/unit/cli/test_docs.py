@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,17 @@ ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
+SHELL = {"|", ">", "<", "&&"}
+"""Where a command ends for the shell."""
+
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Each `lpmos` command of the page's shell blocks as words, continued lines joined."""
     for block in re.findall(r"```sh\n(.*?)```", re.sub(r"(?m)^ {1,6}", "", page.read_text()), re.S):
         for line in block.replace("\\\n", " ").splitlines():
-            if re.match(r"(sudo |\S*=\S* )*(\S*/)?lpmos ", line):
-                words = shlex.split(line, comments=True)
+            command = re.sub(r"^\w+=\$\((.*)\)$", r"\1", line)  # what a variable is set to
+            if re.match(r"(sudo |\S*=\S* )*(\S*/)?lpmos ", command):
+                words = [*takewhile(lambda word: word not in SHELL, shlex.split(command, True))]
                 yield words[next(n for n, word in enumerate(words) if word.endswith("lpmos")) :]
 
 

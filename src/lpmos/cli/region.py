@@ -1,0 +1,67 @@
+"""`lpmos region`: the data centers and what they offer; without a subcommand, serving one."""
+
+import argparse
+from urllib.parse import quote
+
+from lpmos.cli import parts
+from lpmos.cli.client import Document
+from lpmos.cli.connect import connect
+from lpmos.cli.display import Column, Display, utc_now
+from lpmos.cli.options import command, group
+from lpmos.cli.words import ago, listed
+
+COLUMNS = (
+    Column("IDC", lambda region: region["idc"]),
+    Column("STATE", lambda region: "online" if region["online"] else "offline"),
+    Column("HEARTBEAT", lambda region: ago(region["last_heartbeat"], utc_now()), drop=2),
+    Column("SERVICES", lambda region: listed(region["services"]), drop=3),
+    Column("OFFERS", lambda region: listed(offers(region)), drop=1),
+    Column("VERSION", lambda region: region["version"] or "", drop=4),
+)
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """The subcommands, beside the flags with which the regional client itself is started."""
+    parts.define(parser)
+    kinds = group(parser, required=False)
+    command(kinds, "list", _list, "list the data centers", calls=("GET /regions",))
+    show = command(
+        kinds, "show", _show, "show what a data center can do, and how it is",
+        calls=("GET /regions/{idc}",),
+    )  # fmt: skip
+    show.add_argument("name", metavar="IDC", help="the data center")
+
+
+def offers(region: Document) -> list[str]:
+    """The systems that a region can install."""
+    return [f"{each['os_type']} {each['os_version']}" for each in region["offered"]]
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    with connect(chosen) as client:
+        found = client.get("regions")
+    Display(chosen).listing(
+        found, "regions", COLUMNS, lambda region: str(region["idc"]), nothing="no regions yet"
+    )
+
+
+def _show(chosen: argparse.Namespace) -> None:
+    with connect(chosen) as client:
+        region = client.get(f"regions/{quote(chosen.name, safe='')}")
+    display = Display(chosen)
+    if not display.people:
+        display.result(region, region["idc"], "")
+        return
+    display.fields(
+        [
+            ("data center", region["idc"]),
+            ("state", "online" if region["online"] else "offline"),
+            ("heartbeat", ago(region["last_heartbeat"], utc_now())),
+            *((f"service {name}", state) for name, state in region["services"].items()),
+            ("offers", listed(offers(region))),
+            ("machines", region["machines"]),
+            ("tasks", listed({name: count for name, count in region["counts"].items() if count})),
+            ("without a task", region["unmatched"]),
+            ("version", region["version"]),
+        ]
+    )

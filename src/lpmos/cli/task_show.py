@@ -1,0 +1,118 @@
+"""`lpmos task show` and `task logs`: one task for a person to read."""
+
+import argparse
+from collections.abc import Iterable
+
+from lpmos.cli.client import Document
+from lpmos.cli.connect import connect
+from lpmos.cli.display import Column, Display, get, utc_now
+from lpmos.cli.inventory import show_inventory
+from lpmos.cli.task_names import task_id
+from lpmos.cli.words import ago, listed, plain, size, stamp
+
+LOG_LINES = 10
+TIMELINE = (
+    Column("TIME", lambda entry: stamp(entry["timestamp"])),
+    Column("", lambda entry: ago(entry["timestamp"], utc_now()), drop=1),
+    Column("EVENT", lambda entry: entry["event"]),
+    Column("", lambda entry: entry.get("detail", "")),
+)
+PARTITIONS = (
+    Column("PARTITION", lambda part: part["number"], right=True),
+    Column("ROLE", lambda part: part["role"]),
+    Column("SIZE", lambda part: size(part["size_bytes"]) or "the rest", right=True),
+    Column("FILE SYSTEM", lambda part: part["filesystem"] or ""),
+)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Show one task."""
+    with connect(chosen) as client:
+        task = client.get(f"tasks/{task_id(client, chosen.task)}")
+    display = Display(chosen)
+    if display.people:
+        show(display, task)
+    else:
+        display.result(task, task["task_id"], "")
+
+
+def show(display: Display, task: Document) -> None:
+    """All of a task, the most needed first."""
+    now = utc_now()
+    display.fields(
+        [
+            ("task", task["task_id"]),
+            ("machine", f"{task['idc']} / {task['sn']} / {task['mac']}"),
+            ("host name", task["hostname"]),
+            ("system", f"{task['os_type']} {task['os_version']}"),
+            ("status", task["status"]),
+            ("", task["meaning"]),
+            ("done", f"{task['percentage']:.0f} %" if task["progress"] else ""),
+            ("created", f"{ago(task['created_at'], now)} by {task['created_by']}"),
+            ("changed", ago(task["updated_at"], now)),
+            ("network", network(task["network_config"])),
+            ("root disk", listed(given(task["root_disk"]))),
+            ("tags", listed(task["tags"])),
+            ("tenant", task["tenant"]),
+            ("tries again", task["retry_of"]),
+        ]
+    )
+    show_error(display, task)
+    show_plan(display, task["plan"])
+    if task["hardware"]:
+        display.heading("hardware")
+        show_inventory(display, task["hardware"])
+    display.heading("timeline")
+    display.table(task["timeline"], TIMELINE)
+    if task["logs"]:
+        display.heading(f"log (lpmos task logs {task['task_id'][:8]} shows all)")
+        for line in task["logs"][-LOG_LINES:]:
+            display.line(line)
+
+
+def show_error(display: Display, task: Document) -> None:
+    """Why it failed, and what to do."""
+    error = task["error"]
+    if not error:
+        return
+    display.heading("error")
+    display.line(error["reason"], "red")
+    display.fields([("command", error.get("command")), ("what to do", error.get("hint"))])
+    for line in (error.get("output") or "").splitlines():
+        display.line(f"  {line}")
+
+
+def show_plan(display: Display, plan: Document | None) -> None:
+    """The disk that will be (or was) written."""
+    if plan is None:
+        return
+    display.heading("disk that is written")
+    display.fields(disk_fields(plan))
+    display.table(plan["partitions"], PARTITIONS)
+
+
+def disk_fields(plan: Document) -> Iterable[tuple[str, object]]:
+    """What names the disk of a plan, and what is lost on it."""
+    return (
+        ("device", plan["device"]),
+        ("model", plan.get("model")),
+        ("serial", plan.get("serial")),
+        ("wwn", plan.get("wwn")),
+        ("size", size(plan["size_bytes"])),
+        ("LOST", listed([plain(each) for each in plan.get("overwrites") or ()])),
+    )
+
+
+def network(config: object) -> str:
+    """The addresses that the installed system gets."""
+    if not isinstance(config, dict):
+        return str(config)
+    dns = listed(get(config, "dns"))
+    parts = (config.get("address"), config.get("gateway") and f"via {config['gateway']}",
+             dns and f"DNS {dns}")  # fmt: skip
+    return " ".join(str(part) for part in parts if part)
+
+
+def given(document: Document) -> Document:
+    """What of a document says something."""
+    return {name: value for name, value in document.items() if value not in (None, False)}
