@@ -71,6 +71,7 @@ async def dashboard(page: Page, control_plane: RunningControlPlane) -> Page:
 async def log_in(page: Page, control_plane: RunningControlPlane) -> None:
     """Log in with the admin's token, as a person would."""
     await page.goto(control_plane.url)
+    await page.get_by_role("button", name="Use a token instead").click()
     await page.get_by_label("Token").fill(control_plane.token)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.locator("#connection")).to_have_text("live")

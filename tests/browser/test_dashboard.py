@@ -6,16 +6,19 @@ import pytest
 from playwright.async_api import Page, expect
 
 from lpmos.core.taskstore import moved
+from lpmos.model.access import Role
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Progress, Task, TaskError
+from lpmos.model.user import NewUser
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import NOW, make_inventory, make_task
+from tests.support.builders import NOW, actor, make_inventory, make_principal, make_task
 from tests.support.control_plane import RunningControlPlane, open_store, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 
 
@@ -26,14 +29,20 @@ def _waiting(**fields: object) -> Task:
     return make_task(**(known | fields))
 
 
-async def test_login_with_a_wrong_token_says_so_and_with_the_right_one_opens(
+async def test_login_with_a_wrong_password_says_so_and_with_the_right_one_opens(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
+    new = NewUser(name="alice", roles=(Role.VIEWER,), password=PASSWORD)
+    users = control_plane.services.identity.users
+    await users.create(new, caller=make_principal(), by=actor())
     await page.goto(control_plane.url)
-    await page.get_by_label("Token").fill("guess")
+    await page.get_by_label("User name").fill("alice")
+    await page.get_by_label("Password").fill("guess")
     await page.get_by_role("button", name="Log in").click()
-    await expect(page.get_by_role("alert")).to_contain_text("not valid")
-    await page.get_by_label("Token").fill(control_plane.token)
+    await expect(page.get_by_role("alert")).to_contain_text("is wrong")
+    await expect(page.get_by_label("User name")).to_have_value("alice")
+    await expect(page.get_by_label("Password")).to_have_value("")
+    await page.keyboard.type(PASSWORD)  # the field has the focus
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
     await expect(page.locator("#empty")).to_contain_text("No tasks yet")
@@ -41,11 +50,31 @@ async def test_login_with_a_wrong_token_says_so_and_with_the_right_one_opens(
     assert await page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
-async def test_logout_closes_the_pages(dashboard: Page, control_plane: RunningControlPlane) -> None:
+async def test_login_with_a_wrong_token_says_so_and_with_the_right_one_opens(
+    page: Page, control_plane: RunningControlPlane
+) -> None:
+    await page.goto(control_plane.url)
+    await page.get_by_role("button", name="Use a token instead").click()
+    await page.get_by_label("Token").fill("guess")
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("not valid")
+    await page.get_by_label("Token").fill(control_plane.token)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+
+
+async def test_logout_closes_the_pages_and_ends_the_session(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    (cookie,) = await dashboard.context.cookies()
     await dashboard.get_by_role("button", name="Log out").click()
-    await expect(dashboard.get_by_label("Token")).to_be_visible()
+    await expect(dashboard.get_by_label("User name")).to_be_visible()
     await dashboard.goto(control_plane.url)
-    await expect(dashboard.get_by_label("Token")).to_be_visible()
+    await expect(dashboard.get_by_label("User name")).to_be_visible()
+    name, value = str(cookie["name"]), str(cookie["value"])
+    await dashboard.context.add_cookies([{"name": name, "value": value, "url": control_plane.url}])
+    await dashboard.goto(control_plane.url)
+    await expect(dashboard.get_by_label("User name")).to_be_visible()
 
 
 async def test_table_follows_an_installation_without_a_reload(
@@ -220,6 +249,7 @@ async def _first_life(page: Page, store: SqliteStore) -> int:
     async with running(store) as first:
         await first.put_task(make_task(task_id="a", hostname="before"))
         await page.goto(first.url)
+        await page.get_by_role("button", name="Use a token instead").click()
         await page.get_by_label("Token").fill(first.token)
         await page.get_by_role("button", name="Log in").click()
         await expect(page.get_by_role("link", name="before")).to_be_visible()

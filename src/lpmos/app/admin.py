@@ -1,23 +1,29 @@
-"""The key that signs API tokens, and the first administrator's token.
+"""The key that signs API tokens, and the first administrator.
 
-Nothing is ever open: a control plane without a key makes one at its first start, readable by its
-own user alone, and leaves a token for the first administrator beside it.
+Nothing is ever open, and no password is a default one: a control plane without a key makes one at
+its first start, and where the store has no user it makes the administrator `admin` with a random
+password, which stands in a file that only the control plane's own user can read.
 """
 
+import asyncio
 import os
 import secrets
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
 from lpmos.control.auth import KEY_BYTES, TokenSigner
 from lpmos.core.clock import utc_now
+from lpmos.core.users import Users
 from lpmos.model.errors import SettingsError
+from lpmos.store.api import StoreError
 
 log = structlog.get_logger()
 
-FIRST_TOKEN_LIFETIME = timedelta(days=7)
+PASSWORD_FILE = "admin.password"  # noqa: S105 - the name of a file
+PASSWORD_BYTES = 18
+RETRY_S = 1.0
 
 
 def signer_from(key_file: Path) -> TokenSigner:
@@ -37,7 +43,7 @@ def signer_from(key_file: Path) -> TokenSigner:
 
 
 def prepare(state_dir: Path, key_file: Path | None) -> TokenSigner:
-    """The signer of this control plane; key and first token are made where there is no key yet.
+    """The signer of this control plane; the key is made where there is none yet.
 
     Raises:
         SettingsError: as `signer_from`, or a key file that is named does not exist.
@@ -47,20 +53,43 @@ def prepare(state_dir: Path, key_file: Path | None) -> TokenSigner:
     path = state_dir / "auth.key"
     if path.exists():
         return signer_from(path)
-    state_dir.mkdir(parents=True, exist_ok=True)
     key = secrets.token_bytes(KEY_BYTES)
-    signer = TokenSigner(key, utc_now)
-    token = signer.issue("admin", "admin", FIRST_TOKEN_LIFETIME)
-    # The key comes last: who dies in between makes both again at the next start.
-    _write_secret(state_dir / "admin.token", token.encode() + b"\n")
     _write_secret(path, key)
-    log.info("made the first administrator's token", file=str(state_dir / "admin.token"))
-    return signer
+    return TokenSigner(key, utc_now)
+
+
+async def make_first_admin(users: Users, state_dir: Path) -> None:
+    """Make the first administrator where the store has no user; a store that is away is waited for.
+
+    The file is there before the user is, so that a password is never lost; it goes where another
+    control plane was first.
+    """
+    if await _patiently(users.any):
+        return
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    user = await users.first_admin(password)
+    file = state_dir / PASSWORD_FILE
+    _write_secret(file, password.encode() + b"\n")
+    if await _patiently(lambda: users.make_first(user)):
+        log.info("made the first administrator", name=user.name, password_file=str(file))
+    else:
+        file.unlink(missing_ok=True)
+
+
+async def _patiently(ask: Callable[[], Awaitable[bool]]) -> bool:
+    """The store's answer, however long it is away."""
+    while True:
+        try:
+            return await ask()
+        except StoreError as error:
+            log.warning("cannot look for the first administrator yet", reason=str(error))
+            await asyncio.sleep(RETRY_S)
 
 
 def _write_secret(path: Path, content: bytes) -> None:
     """Write a file that nobody else can read, at once or not at all."""
-    temporary = path.with_suffix(".new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -2,14 +2,16 @@
 
 import asyncio
 
-from lpmos.app import admin
+from lpmos.app import admin, keyring, single_sign_on
+from lpmos.app.region import images_dir
 from lpmos.app.settings import Settings
 from lpmos.control.app import create_app
-from lpmos.control.server import TlsFiles, serve
+from lpmos.control.config import ControlConfig
+from lpmos.control.server import serve
+from lpmos.control.services import Services
+from lpmos.control.tls import TlsFiles
 from lpmos.core.clock import utc_now
 from lpmos.core.compaction import keep_compacted
-from lpmos.core.fleet import Fleet
-from lpmos.core.tasks import Tasks
 from lpmos.model.errors import SettingsError
 from lpmos.store import keys
 from lpmos.store.api import Store
@@ -24,14 +26,45 @@ async def run_control_plane(settings: Settings, store: Store) -> None:
     """
     signer = admin.prepare(settings.state_dir, settings.auth_key_file)
     mirror = Mirror(store, keys.ROOT)
-    fleet = Fleet(mirror)
-    tasks = Tasks(store, fleet, utc_now)
-    app = create_app(store=store, fleet=fleet, tasks=tasks, signer=signer, clock=utc_now)
+    config = ControlConfig(
+        images_dir=images_dir(settings),
+        second_person=settings.second_person,
+        audit_days=settings.audit_days,
+        public_url=settings.public_url,
+        oidc=single_sign_on.provider_from(settings),
+        unmatched_limit=settings.unmatched_limit,
+        webhook_networks=settings.webhook_networks,
+        rate_limit_per_s=settings.rate_limit_per_s,
+        rate_limit_address_per_s=settings.rate_limit_address_per_s,
+    )
+    provider = keyring.provider_from(settings)
+    ring = await provider.read()
+    services = Services(
+        store,
+        mirror,
+        signer=signer,
+        clock=utc_now,
+        key_provider=provider,
+        ring=ring,
+        config=config,
+    )
+    app = create_app(services)
     async with asyncio.TaskGroup() as group:
         group.create_task(mirror.run(), name="control mirror")
+        group.create_task(services.run(), name="control services")
         group.create_task(keep_compacted(store), name="compaction")
         group.create_task(
-            serve(app, addresses=settings.listen_addr, tls=_tls(settings)), name="control api"
+            admin.make_first_admin(services.identity.users, settings.state_dir),
+            name="first administrator",
+        )
+        group.create_task(
+            serve(
+                app,
+                addresses=settings.listen_addr,
+                tls=_tls(settings),
+                trusted_proxies=settings.trusted_proxies,
+            ),
+            name="control api",
         )
 
 

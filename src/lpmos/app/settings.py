@@ -7,9 +7,12 @@ all that is wrong is reported together. Secrets are never settings; settings nam
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from lpmos.model.access import Role
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import InvalidInput, SettingsError
 from lpmos.model.machine import parse_idc
@@ -36,6 +39,55 @@ def _choice(*names: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _rate(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > 1_000_000:
+        raise ValueError("a whole number from 0 to 1000000")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= 36_500:
+        raise ValueError("a whole number of days from 1 to 36500")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= 1_000_000:
+        raise ValueError("a whole number from 1 to 1000000")
+    return int(text)
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("a URL as https://lpmos.example.com")
+    return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    allowed = ("https", "http") if local else ("https",)
+    if parts.scheme not in allowed or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("an https URL as the provider writes it: https://sso.example.com/realms/x")
+    return text
+
+
+def _role_mapping(text: str) -> tuple[tuple[str, Role], ...]:
+    pairs = [[part.strip() for part in word.rpartition("=")] for word in _words(text)]
+    if not all(group and role in [*Role] for group, _, role in pairs):
+        raise ValueError(f"pairs as lpmos-admins=admin,noc=operator; roles: {', '.join(Role)}")
+    return tuple((group, Role(role)) for group, _, role in pairs)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(word) for word in _words(text))
+
+
+def _yes_or_no(text: str) -> bool:
+    return _choice("yes", "no")(text) == "yes"
 
 
 def _unknown_machines(text: str) -> UnknownMachines:
@@ -85,7 +137,7 @@ TABLE: tuple[Setting, ...] = (
         "images_dir",
         Path,
         None,
-        (UP, REGION),
+        PARTS,
         "OS and agent images; `images` in the state directory where not given.",
     ),
     Setting(
@@ -123,6 +175,131 @@ TABLE: tuple[Setting, ...] = (
         (UP, CONTROL),
         "Key that signs API tokens, the same for all control planes; `auth.key` in the state"
         " directory where not given, made at the first start.",
+    ),
+    Setting(
+        "second_person",
+        _yes_or_no,
+        False,
+        (UP, CONTROL),
+        "`yes`: a task is approved by another person than the one who created it.",
+    ),
+    Setting(
+        "public_url",
+        _public_url,
+        None,
+        (UP, CONTROL),
+        "Where people reach the API, for the links in notifications: `https://lpmos.example.com`.",
+    ),
+    Setting(
+        "unmatched_limit",
+        _limit,
+        10,
+        (UP, CONTROL),
+        "How many reports without a task one data center may have before it is told of.",
+    ),
+    Setting(
+        "webhook_networks",
+        _networks,
+        (),
+        (UP, CONTROL),
+        "Networks that tenants' webhooks may reach besides public addresses: `192.0.2.0/24`,"
+        " several separated by commas.",
+    ),
+    Setting(
+        "secrets_key_file",
+        Path,
+        None,
+        (UP, CONTROL),
+        "Keys that stored secrets are sealed with, a line `ID BASE64` for each; `secrets.key` in"
+        " the state directory where not given, made at the first start.",
+    ),
+    Setting(
+        "vault_addr",
+        str,
+        None,
+        (UP, CONTROL),
+        "HashiCorp Vault that keeps these keys instead: `https://host:8200`.",
+    ),
+    Setting(
+        "vault_token_file",
+        Path,
+        None,
+        (UP, CONTROL),
+        "File with the token for Vault; read anew for each call.",
+    ),
+    Setting("vault_mount", str, "secret", (UP, CONTROL), "Vault's KV version 2 engine."),
+    Setting("vault_path", str, "lpmos/keys", (UP, CONTROL), "The secret in it."),
+    Setting("vault_ca", Path, None, (UP, CONTROL), "CA certificate of Vault's server."),
+    Setting(
+        "oidc_issuer",
+        _issuer,
+        None,
+        (UP, CONTROL),
+        "OpenID provider that people sign in at: its issuer, exactly as it writes it. It needs"
+        " `oidc_client_id`, `oidc_roles` and `public_url`.",
+    ),
+    Setting("oidc_client_id", str, None, (UP, CONTROL), "The control plane's name at it."),
+    Setting(
+        "oidc_client_secret_file",
+        Path,
+        None,
+        (UP, CONTROL),
+        "File with the client's secret; a public client has none.",
+    ),
+    Setting("oidc_ca", Path, None, (UP, CONTROL), "CA certificate of the provider's server."),
+    Setting(
+        "oidc_roles",
+        _role_mapping,
+        (),
+        (UP, CONTROL),
+        "Which group gives which role: `lpmos-admins=admin,noc=operator`. Who is in none of them"
+        " has no access.",
+    ),
+    Setting("oidc_roles_claim", str, "groups", (UP, CONTROL), "The claim that names the groups."),
+    Setting(
+        "oidc_tenant_claim",
+        str,
+        None,
+        (UP, CONTROL),
+        "The claim that names the tenant, `*` for the provider's own staff; without it all who"
+        " sign in there are staff.",
+    ),
+    Setting(
+        "oidc_name_claim",
+        str,
+        "preferred_username",
+        (UP, CONTROL),
+        "The claim that a user's name is taken from at the first login.",
+    ),
+    Setting(
+        "trusted_proxies",
+        _networks,
+        (),
+        (UP, CONTROL),
+        "Balancers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or"
+        " networks, several separated by commas.",
+    ),
+    Setting(
+        "audit_days",
+        _days,
+        400,
+        (UP, CONTROL),
+        "How many days the audit log keeps its entries; older ones are deleted by the thousand.",
+    ),
+    Setting(
+        "rate_limit_per_s",
+        _rate,
+        200,
+        (UP, CONTROL),
+        "Requests a second of one user, twice as many at once; 0: no limit.",
+    ),
+    Setting(
+        "rate_limit_address_per_s",
+        _rate,
+        20,
+        (UP, CONTROL),
+        "Requests a second without a user from one address, five times as many at once; 0: no"
+        " limit.",
     ),
     Setting(
         "region_addr",

@@ -1,6 +1,8 @@
 """The one door: no handler is reached without a token, unless it says that it is public.
 
 Every handler says in its `opt` either `needs(Permission.…)` or `PUBLIC`; a test walks them all.
+One that is about a user's own things names the permission for other users' as well
+(`needs_for_others`), and calls `check_own`.
 
 A program sends `Authorization: Bearer`. A browser has the token in a cookie that its scripts cannot
 read and that other sites' requests do not carry (`HttpOnly`, `SameSite=Strict`); what it changes
@@ -14,11 +16,14 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from lpmos.control.auth import TokenSigner
+from lpmos.control.auth import TokenSigner, Use
 from lpmos.control.observation import request_id
+from lpmos.core.identity import Identity
+from lpmos.core.tokens import PREFIX
 from lpmos.model.access import Permission, Principal, require
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Forbidden, Unauthenticated
+from lpmos.model.user import Caller, KeyToken
 
 COOKIE = "lpmos_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -33,6 +38,26 @@ PUBLIC = {"public": True}
 def needs(permission: Permission, **more: Any) -> dict[str, Any]:
     """The `opt` of a handler that only holders of `permission` reach."""
     return {"permission": permission, **more}
+
+
+def needs_for_others(permission: Permission, **more: Any) -> dict[str, Any]:
+    """The `opt` of a handler that all reach for what is their own, and others by `permission`."""
+    return needs(Permission.SELF, others=permission, **more)
+
+
+def check_own(request: CallerRequest, user: str) -> bool:
+    """Whether the caller is this user itself, by a login or token of its own.
+
+    Who has a token signed with the key is nobody's self, whatever name it says.
+
+    Raises:
+        Forbidden: it is another, and may not do this for others.
+    """
+    caller = request.user
+    if caller.subject == user and not caller.credential.startswith("key:"):
+        return True
+    require(caller, request.route_handler.opt["others"])
+    return False
 
 
 def actor(request: CallerRequest) -> Actor:
@@ -52,11 +77,21 @@ def client_address(connection: Connection) -> str:
     return connection.client.host if connection.client else "unknown"
 
 
+def caller_of(connection: Connection) -> Caller:
+    """Where somebody who signs in comes from."""
+    return Caller(
+        address=client_address(connection),
+        user_agent=connection.headers.get("user-agent", ""),
+        request_id=request_id(connection.scope),
+    )
+
+
 class Door:
     """The guard of the whole application; it puts the `Principal` where handlers find it."""
 
-    def __init__(self, signer: TokenSigner) -> None:
+    def __init__(self, signer: TokenSigner, identity: Identity) -> None:
         self._signer = signer
+        self._identity = identity
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Let a connection pass to `handler`.
@@ -68,8 +103,10 @@ class Door:
         if handler.opt.get("public"):
             return
         principal = await self.principal(connection)
-        require(principal, handler.opt["permission"])
         connection.scope["user"] = principal
+        if connection.scope.get("method") == "OPTIONS":  # the framework's own: says what there is
+            return
+        require(principal, handler.opt["permission"])
 
     async def principal(self, connection: Connection) -> Principal:
         """Who sent this; raises as the call does."""
@@ -78,7 +115,7 @@ class Door:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer":
                 raise Unauthenticated("send the token as 'Authorization: Bearer …'")
-            return self._signer.verify(token.strip())
+            return await self.bearer(token.strip(), client_address(connection))
         cookie = connection.cookies.get(COOKIE)
         if not cookie:
             raise Unauthenticated("send a token: 'Authorization: Bearer …', or log in at /login")
@@ -86,7 +123,42 @@ class Door:
             connection
         ):
             raise Forbidden("this request came from another site's page")
-        return self._signer.verify(cookie)
+        claims = self._signer.verify(cookie, Use.COOKIE)
+        return await self._identity.by_session(claims.token_id, claims.subject, claims.expires_at)
+
+    async def bearer(self, token: str, address: str) -> Principal:
+        """Who has this token: of a session, a personal one, or one signed with the key.
+
+        Raises:
+            Unauthenticated: it is not valid, or not any more.
+            TooBusy: too many unknown tokens came from there.
+            Unavailable: it is not known here, and the store is away.
+        """
+        if token.startswith(PREFIX):
+            return await self._identity.by_api_token(token, address)
+        claims = self._signer.verify(token, Use.ACCESS, Use.KEY)
+        if claims.use is Use.ACCESS:
+            return await self._identity.by_session(
+                claims.token_id, claims.subject, claims.expires_at
+            )
+        shown = KeyToken(
+            subject=claims.subject,
+            roles=claims.roles,
+            expires_at=claims.expires_at,
+            address=address,
+        )
+        return await self._identity.by_key_token(claims.token_id, shown)
+
+    async def typed(self, token: str, address: str) -> Principal:
+        """As `bearer`, for a token that somebody may be guessing: wrong ones are counted."""
+        if token.startswith(PREFIX):  # these are counted whoever sends them
+            return await self.bearer(token, address)
+        self._identity.guesses.check(address)
+        try:
+            return await self.bearer(token, address)
+        except Unauthenticated:
+            self._identity.guesses.failed(address)
+            raise
 
 
 def from_own_page(connection: Connection) -> bool:

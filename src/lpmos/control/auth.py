@@ -1,18 +1,23 @@
-"""Who calls: signed tokens (JWT, RFC 7519), what a role may do, and a limit on failed logins.
+"""Signed tokens (JWT, RFC 7519): what each is good for, and whether it is ours.
 
 A token is believed only for its signature with the one key and the one algorithm named here; what
-its header says of algorithms is never followed.
+its header says of algorithms is never followed. One that was made for one use (`Use`, the claim
+`aud`) is nothing for another.
 """
 
 import uuid
-from collections import OrderedDict, deque
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 import jwt
+import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lpmos.core.clock import Clock, utc_now
-from lpmos.model.access import Principal, Role
-from lpmos.model.errors import SettingsError, TooBusy, Unauthenticated
+from lpmos.core.tokens import KEY_TOKEN_LIFETIME
+from lpmos.model.access import Role
+from lpmos.model.errors import SettingsError, Unauthenticated
 
 ALGORITHM = "HS256"
 ISSUER = "lpmos"
@@ -20,7 +25,31 @@ KEY_BYTES = 32
 """RFC 7518 section 3.2: a key for HS256 has at least as many bytes as its digest."""
 
 TOKEN_CHARACTERS = 4096
-CLAIMS = ("iss", "sub", "role", "iat", "exp", "jti")
+ACCESS_LIFETIME = timedelta(minutes=15)
+INVALID = "the token is not valid"
+
+
+class Use(StrEnum):
+    """What a token is for."""
+
+    ACCESS = "access"
+    """A program's bearer token of a session."""
+    COOKIE = "cookie"
+    """A browser's, of a session."""
+    REFRESH = "refresh"
+    """For the next access token of a session."""
+    KEY = "key"
+    """A bearer token of its own: signed by who has the key, without a user or a session."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a valid token says; `token_id` of a session's token is the session."""
+
+    use: Use
+    subject: str
+    token_id: str
+    roles: tuple[Role, ...] = ()
+    expires_at: datetime
 
 
 class TokenSigner:
@@ -37,89 +66,98 @@ class TokenSigner:
         self._clock = clock
 
     def issue(self, subject: str, role: str, lifetime: timedelta) -> str:
-        """A new token; `role` is one of `Role`."""
-        now = self._clock()
-        claims = {
-            "iss": ISSUER,
-            "sub": subject,
-            "role": Role(role).value,
-            "iat": int(now.timestamp()),
-            "exp": int((now + lifetime).timestamp()),
-            "jti": str(uuid.uuid4()),
-        }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
-
-    def verify(self, token: str) -> Principal:
-        """The principal that a token was issued for.
+        """A token that is good by itself; `role` is one of `Role`.
 
         Raises:
-            Unauthenticated: it is no token of ours, or it is over; the text does not say why in
-                more detail than its holder may know.
+            SettingsError: it would last longer than such a token may.
+        """
+        if not timedelta() < lifetime <= KEY_TOKEN_LIFETIME:
+            hours = KEY_TOKEN_LIFETIME / timedelta(hours=1)
+            raise SettingsError(f"a token signed with the key lasts at most {hours:.0f} hours")
+        expires_at = self._clock() + lifetime
+        roles = (Role(role),)
+        return self._signed(Use.KEY, subject, str(uuid.uuid4()), expires_at, roles)
+
+    def of_session(self, use: Use, session_id: str, subject: str, expires_at: datetime) -> str:
+        """A token of a session; two of them are never the same."""
+        return self._signed(use, subject, session_id, expires_at)
+
+    def verify(self, token: str, *uses: Use) -> Claims:
+        """What a token says that is for one of `uses`.
+
+        Raises:
+            Unauthenticated: it is no such token of ours, or it is over; the text does not say why
+                in more detail than its holder may know.
         """
         if len(token) > TOKEN_CHARACTERS:
-            raise Unauthenticated("the token is not valid")
+            raise Unauthenticated(INVALID)
         # The times are compared with our own clock below.
-        options = {"require": list(CLAIMS), "verify_exp": False, "verify_iat": False}
+        options = {"require": ["iss", "sub", "aud", "iat", "exp", "jti"], "verify_exp": False}
+        options |= {"verify_iat": False, "strict_aud": False}
         try:
             claims = jwt.decode(
                 token,
                 self._key,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
+                audience=[use.value for use in uses],
                 options=options,  # type: ignore[arg-type]
             )
-            expires_at = datetime.fromtimestamp(int(claims["exp"]), UTC)
-            role = Role(claims["role"])
-        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, OSError):
-            raise Unauthenticated("the token is not valid") from None
-        if expires_at <= self._clock():
+            found = _claims(claims, self._clock())
+        except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, OverflowError, OSError):
+            raise Unauthenticated(INVALID) from None
+        if found.expires_at <= self._clock():
             raise Unauthenticated("the token has expired; get a new one")
-        return Principal(
-            subject=claims["sub"],
-            roles=(role,),
-            expires_at=expires_at,
-            credential=f"key:{claims['jti']}",
-        )
+        return found
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes for another purpose, the same on every control plane (HKDF, RFC 5869)."""
+        info = f"{ISSUER} {purpose}".encode()
+        return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(self._key)
+
+    def _signed(
+        self,
+        use: Use,
+        subject: str,
+        token_id: str,
+        expires_at: datetime,
+        roles: tuple[Role, ...] = (),
+    ) -> str:
+        claims: dict[str, object] = {
+            "iss": ISSUER,
+            "aud": use.value,
+            "sub": subject,
+            "iat": int(self._clock().timestamp()),
+            "exp": int(expires_at.timestamp()),
+            "jti": str(uuid.uuid4()) if use is not Use.KEY else token_id,
+        }
+        if use is Use.KEY:
+            claims["roles"] = [role.value for role in roles]
+        else:
+            claims["sid"] = token_id
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
 
 
-class FailedLogins:
-    """At most `limit` failed logins from one address within `window`; then none is looked at.
+def _claims(claims: dict[str, object], now: datetime) -> Claims:
+    """The checked claims; a wrong one raises ValueError, TypeError, KeyError or OverflowError."""
+    use = Use(str(claims["aud"]))
+    expires_at, issued_at = _time(claims["exp"]), _time(claims["iat"])
+    token_id, roles = claims["jti" if use is Use.KEY else "sid"], claims.get("roles", [])
+    longest = max(expires_at - issued_at, expires_at - now)
+    if use is Use.KEY and (longest > KEY_TOKEN_LIFETIME or not roles):
+        raise ValueError
+    if not isinstance(token_id, str) or not isinstance(roles, list):
+        raise TypeError
+    return Claims(
+        use=use,
+        subject=str(claims["sub"]),
+        token_id=token_id,
+        roles=tuple(Role(role) for role in roles),
+        expires_at=expires_at,
+    )
 
-    Only the last `ADDRESSES` addresses are remembered; the one that failed longest ago goes first.
-    """
 
-    ADDRESSES = 10_000
-
-    def __init__(
-        self, clock: Clock, *, limit: int = 10, window: timedelta = timedelta(minutes=1)
-    ) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._window = window
-        self._failures: OrderedDict[str, deque[datetime]] = OrderedDict()
-
-    def check(self, address: str) -> None:
-        """Refuse an address that failed too often.
-
-        Raises:
-            TooBusy: nothing was looked at; the text says how long to wait.
-        """
-        failures = self._failures.get(address)
-        if failures is None:
-            return
-        while failures and failures[0] <= self._clock() - self._window:
-            failures.popleft()
-        if not failures:
-            del self._failures[address]
-        elif len(failures) >= self._limit:
-            raise TooBusy(
-                f"too many failed logins; try again in {self._window.total_seconds():.0f} s"
-            )
-
-    def failed(self, address: str) -> None:
-        """Note one failure."""
-        failures = self._failures.setdefault(address, deque(maxlen=self._limit))
-        failures.append(self._clock())
-        self._failures.move_to_end(address)
-        if len(self._failures) > self.ADDRESSES:
-            self._failures.popitem(last=False)
+def _time(claim: object) -> datetime:
+    if not isinstance(claim, int | float):
+        raise TypeError
+    return datetime.fromtimestamp(int(claim), UTC)

@@ -1,4 +1,4 @@
-"""The control plane's REST API as the lab's drivers use it: five calls and what they need to see.
+"""The control plane's REST API as the lab's drivers use it: a few calls and what they need to see.
 
 A client like any other: it knows the documented paths and shapes, and nothing of the server's code
 but the model that both share.
@@ -50,6 +50,14 @@ class RegionState(msgspec.Struct, frozen=True, kw_only=True):
     offered: tuple[OfferedOs, ...] = ()
 
 
+class _Login(msgspec.Struct, frozen=True):
+    access_token: str
+
+
+class _ApiToken(msgspec.Struct, frozen=True):
+    token: str
+
+
 class _Regions(msgspec.Struct, frozen=True):
     regions: tuple[RegionState, ...]
 
@@ -73,13 +81,12 @@ class ApiClient:
 
     def __init__(self, base_url: str, token: str = "") -> None:
         self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ApiClient":
         self._session = aiohttp.ClientSession(
             self._base_url,
-            headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
         )
         return self
@@ -92,6 +99,13 @@ class ApiClient:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def sign_in(self, username: str, password: str) -> None:
+        """Sign in, and call with an API token of one day from then on: a login's lasts minutes."""
+        credentials = {"username": username, "password": password}
+        self._token = (await self._call("POST", f"{API}/login", _Login, credentials)).access_token
+        new = {"name": "lab", "lifetime_days": 1}
+        self._token = (await self._call("POST", f"{API}/tokens", _ApiToken, new)).token
 
     async def ready(self) -> bool:
         """Whether the control plane is of use: it answers, and so does its store."""
@@ -124,8 +138,9 @@ class ApiClient:
     ) -> T:
         if self._session is None:
             raise ApiRefused(0, "the client is not open")
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            async with self._session.request(method, path, json=body) as answer:
+            async with self._session.request(method, path, json=body, headers=headers) as answer:
                 content = await answer.read()
         except (TimeoutError, aiohttp.ClientError) as error:
             raise ApiRefused(0, f"{method} {path}: no answer ({error!r})") from error

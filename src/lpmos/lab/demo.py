@@ -24,7 +24,7 @@ from lpmos.lab.errors import LabError
 from lpmos.lab.journey import Journey, JourneyProgress
 from lpmos.lab.machine import BlankDisk, MachineSpec
 from lpmos.lab.rack import check_host
-from lpmos.lab.site import Site
+from lpmos.lab.site import ADMIN, Site
 from lpmos.lab.stage import Stage, build_missing_images, rack_stage, simulated_stage
 
 SIMULATED_SERVERS: Final = 6
@@ -174,8 +174,10 @@ def _own_directory(directory: Path) -> Iterator[None]:
 
 
 def _greet(options: DemoOptions, console: Console, site: Site) -> None:
-    console.print(f"\nDashboard: {site.url}   sign in with this token:", highlight=False)
-    console.print(site.token, style="bold", soft_wrap=True, highlight=False)
+    console.print(f"\nDashboard: {site.url}   sign in as", end=" ", highlight=False)
+    console.print(ADMIN, style="bold", end=" ", highlight=False)
+    console.print("with the password", end=" ", highlight=False)
+    console.print(site.password, style="bold", soft_wrap=True, highlight=False, markup=False)
     if not options.approve:
         console.print(
             "APPROVE=manual: press Approve beside each server in the dashboard when it asks.",

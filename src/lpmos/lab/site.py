@@ -21,6 +21,10 @@ from lpmos.lab.rack import ADDRESS, BRIDGE
 IDC: Final = "dc1"
 START_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.1
+SIGN_IN_POLL_S: Final = 1.0
+"""Longer, for the control plane counts logins that fail."""
+
+ADMIN: Final = "admin"
 UP: Final = ("ok", "off")
 """States of a service that keep nobody from installing."""
 LOG_LINES: Final = 20
@@ -87,7 +91,7 @@ class Site:
         self._open = AsyncExitStack()
         self._process: LabProcess | None = None
         self.url = ""
-        self.token = ""
+        self.password = ""
         self.api = ApiClient("")
 
     async def __aenter__(self) -> "Site":
@@ -173,12 +177,13 @@ class Site:
             raise WaitTimedOut(text) from None
 
     async def _wait_ready(self) -> None:
-        token_file = self.state_dir / "admin.token"
-        while not token_file.exists():
+        password_file = self.state_dir / "admin.password"
+        while not password_file.exists():
             self.check()
             await asyncio.sleep(POLL_S)
-        self.token = token_file.read_text().strip()
-        self.api = await self._open.enter_async_context(ApiClient(self.url, self.token))
+        self.password = password_file.read_text().strip()
+        self.api = await self._open.enter_async_context(ApiClient(self.url))
+        await self._sign_in()
         while True:
             self.check()
             try:
@@ -188,6 +193,19 @@ class Site:
                 if error.status not in (0, 503):
                     raise
             await asyncio.sleep(POLL_S)
+
+    async def _sign_in(self) -> None:
+        """The file with the password is there a moment before the user is."""
+        while True:
+            self.check()
+            try:
+                await self.api.sign_in(ADMIN, self.password)
+            except ApiRefused as error:
+                if error.status not in (0, 401, 429, 503):
+                    raise
+                await asyncio.sleep(SIGN_IN_POLL_S if error.status in (401, 429) else POLL_S)
+            else:
+                return
 
 
 def _missing(region: RegionState, os_type: str, os_version: str) -> str:

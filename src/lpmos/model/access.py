@@ -49,7 +49,9 @@ class Permission(StrEnum):
     WEBHOOK_WRITE = "webhook:write"
     USER_READ = "user:read"
     USER_WRITE = "user:write"
+    BREAK_GLASS = "break-glass:handle"
     AUDIT_READ = "audit:read"
+    AUDIT_VERIFY = "audit:verify"
     SECRETS_ROTATE = "secrets:rotate"
     METRICS_READ = "metrics:read"
 
@@ -105,7 +107,13 @@ GRANTS: Mapping[Permission, Grant] = MappingProxyType(
         Permission.USER_WRITE: Grant(
             frozenset({_ADMIN}), "make, change and lock users; revoke their sessions and tokens"
         ),
-        Permission.AUDIT_READ: Grant(frozenset({_ADMIN}), "read and verify the audit log"),
+        Permission.BREAK_GLASS: Grant(
+            frozenset({_ADMIN}), "see and revoke tokens signed with the key", provider_only=True
+        ),
+        Permission.AUDIT_READ: Grant(frozenset({_ADMIN}), "read the audit log"),
+        Permission.AUDIT_VERIFY: Grant(
+            frozenset({_ADMIN}), "read the whole chain, to verify it", provider_only=True
+        ),
         Permission.SECRETS_ROTATE: Grant(
             frozenset({_ADMIN}), "encrypt the stored secrets with a new key", provider_only=True
         ),

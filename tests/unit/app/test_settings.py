@@ -66,6 +66,12 @@ def test_every_setting_has_help_and_its_own_names() -> None:
     assert all(setting.help.endswith(".") for setting in TABLE)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "36501", "٣", "9" * 30, ""])
+def test_load_days_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--audit-days"):
+        load(UP, {"audit_days": text})
+
+
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_generated_pages_are_as_the_code_says(name: str) -> None:
     assert (ROOT / "docs/reference" / name).read_text() == pages()[name], "run `make docs`"

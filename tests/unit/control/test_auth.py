@@ -1,4 +1,4 @@
-"""Tokens: what is believed, what is not, and how often one may guess."""
+"""Signed tokens: what is believed and what is not."""
 
 import base64
 import json
@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.auth import FailedLogins, Principal, Role, TokenSigner, require
-from lpmos.model.errors import SettingsError, TooBusy, Unauthenticated
+from lpmos.control.auth import TokenSigner, Use
+from lpmos.model.access import Role
+from lpmos.model.errors import SettingsError, Unauthenticated
 
 KEY = b"k" * 32
 HOUR = timedelta(hours=1)
@@ -40,8 +41,9 @@ def _claims(clock: HandClock, **changes: object) -> dict[str, object]:
     now = int(clock.now.timestamp())
     claims: dict[str, object] = {
         "iss": "lpmos",
+        "aud": "key",
         "sub": "mallory",
-        "role": "admin",
+        "roles": ["admin"],
         "iat": now,
         "exp": now + 3600,
         "jti": "1",
@@ -50,16 +52,47 @@ def _claims(clock: HandClock, **changes: object) -> dict[str, object]:
     return {name: value for name, value in claims.items() if value is not None}
 
 
-def test_verify_own_token_gives_its_principal(signer: TokenSigner, clock: HandClock) -> None:
-    principal = signer.verify(signer.issue("alice", "admin", HOUR))
-    assert (principal.subject, principal.role) == ("alice", Role.ADMIN)
-    assert principal.expires_at == clock.now + HOUR
-    assert principal.token_id
+def test_verify_own_token_gives_what_it_says(signer: TokenSigner, clock: HandClock) -> None:
+    claims = signer.verify(signer.issue("alice", "viewer", HOUR), Use.KEY)
+    assert (claims.subject, claims.roles, claims.use) == ("alice", (Role.VIEWER,), Use.KEY)
+    assert claims.expires_at == clock.now + HOUR
+    assert claims.token_id
 
 
 def test_issue_twice_gives_tokens_of_different_ids(signer: TokenSigner) -> None:
-    ids = {signer.verify(signer.issue("alice", "admin", HOUR)).token_id for _ in range(2)}
-    assert len(ids) == 2
+    tokens = [signer.issue("alice", "admin", HOUR) for _ in range(2)]
+    assert len({signer.verify(token, Use.KEY).token_id for token in tokens}) == 2
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(hours=25), timedelta(0), timedelta(hours=-1)])
+def test_issue_for_longer_than_a_day_is_refused(signer: TokenSigner, lifetime: timedelta) -> None:
+    with pytest.raises(SettingsError, match="24 hours"):
+        signer.issue("alice", "admin", lifetime)
+
+
+def test_of_session_names_the_session_and_no_role(signer: TokenSigner, clock: HandClock) -> None:
+    token = signer.of_session(Use.ACCESS, "s1", "alice", clock.now + HOUR)
+    claims = signer.verify(token, Use.ACCESS, Use.KEY)
+    assert (claims.use, claims.token_id, claims.subject) == (Use.ACCESS, "s1", "alice")
+    assert claims.roles == ()
+
+
+def test_of_session_twice_gives_different_tokens(signer: TokenSigner, clock: HandClock) -> None:
+    tokens = {signer.of_session(Use.REFRESH, "s1", "a", clock.now + HOUR) for _ in range(2)}
+    assert len(tokens) == 2
+
+
+@pytest.mark.parametrize("use", [Use.ACCESS, Use.COOKIE, Use.REFRESH])
+@pytest.mark.parametrize("other", list(Use))
+def test_verify_token_of_another_use_is_refused(
+    signer: TokenSigner, clock: HandClock, use: Use, other: Use
+) -> None:
+    token = signer.of_session(use, "s1", "alice", clock.now + HOUR)
+    if use is other:
+        signer.verify(token, other)
+        return
+    with pytest.raises(Unauthenticated, match="not valid"):
+        signer.verify(token, other)
 
 
 def test_issue_unknown_role_is_refused(signer: TokenSigner) -> None:
@@ -71,13 +104,13 @@ def test_verify_at_the_end_of_its_life_is_refused(signer: TokenSigner, clock: Ha
     token = signer.issue("alice", "admin", HOUR)
     clock.now += HOUR
     with pytest.raises(Unauthenticated, match="expired"):
-        signer.verify(token)
+        signer.verify(token, Use.KEY, Use.ACCESS)
 
 
 def test_verify_another_key_is_refused(signer: TokenSigner, clock: HandClock) -> None:
     token = TokenSigner(b"x" * 32, clock).issue("alice", "admin", HOUR)
     with pytest.raises(Unauthenticated):
-        signer.verify(token)
+        signer.verify(token, Use.KEY, Use.ACCESS)
 
 
 def test_verify_token_without_signature_is_refused(signer: TokenSigner, clock: HandClock) -> None:
@@ -87,7 +120,7 @@ def test_verify_token_without_signature_is_refused(signer: TokenSigner, clock: H
     for algorithm in ("none", "None", "NONE"):
         token = f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part(_claims(clock))}."
         with pytest.raises(Unauthenticated):
-            signer.verify(token)
+            signer.verify(token, Use.KEY, Use.ACCESS)
 
 
 def test_verify_another_algorithm_with_our_key_is_refused(
@@ -95,7 +128,7 @@ def test_verify_another_algorithm_with_our_key_is_refused(
 ) -> None:
     token = jwt.encode(_claims(clock), KEY * 2, algorithm="HS512")
     with pytest.raises(Unauthenticated):
-        signer.verify(token)
+        signer.verify(token, Use.KEY, Use.ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +138,23 @@ def test_verify_another_algorithm_with_our_key_is_refused(
         {"iss": None},
         {"sub": None},
         {"sub": 7},
-        {"role": "root"},
-        {"role": None},
-        {"role": ["admin"]},
+        {"roles": ["root"]},
+        {"roles": None},
+        {"roles": []},
+        {"roles": "admin"},
+        {"roles": [["admin"]]},
+        {"roles": [7]},
+        {"aud": None},
+        {"aud": "access"},
+        {"aud": "admin"},
+        {"aud": ["key", "access"]},
         {"exp": None},
         {"exp": "soon"},
         {"exp": 10**30},
+        {"exp": float("inf")},
+        {"iat": 0},
+        {"iat": "now"},
+        {"exp": 1767330000 + 10**6, "iat": 1767330000 + 10**6 - 60},
         {"jti": None},
         {"iat": None},
     ],
@@ -120,13 +164,13 @@ def test_verify_signed_token_with_wrong_claims_is_refused(
 ) -> None:
     token = jwt.encode(_claims(clock, **changes), KEY, algorithm="HS256")
     with pytest.raises(Unauthenticated):
-        signer.verify(token)
+        signer.verify(token, Use.KEY, Use.ACCESS)
 
 
 @given(st.text(max_size=300))
 def test_verify_any_text_is_refused_as_unauthenticated(text: str) -> None:
     with pytest.raises(Unauthenticated):
-        TokenSigner(KEY, HandClock()).verify(text)
+        TokenSigner(KEY, HandClock()).verify(text, *Use)
 
 
 def test_signer_with_a_short_key_is_refused(clock: HandClock) -> None:
@@ -134,28 +178,6 @@ def test_signer_with_a_short_key_is_refused(clock: HandClock) -> None:
         TokenSigner(b"short", clock)
 
 
-def test_require_of_the_role_that_is_held_passes(clock: HandClock) -> None:
-    admin = Principal(subject="a", role=Role.ADMIN, expires_at=clock.now, token_id="1")
-    require(admin, Role.ADMIN)
-
-
-def test_failed_logins_up_to_the_limit_pass_and_then_wait(clock: HandClock) -> None:
-    logins = FailedLogins(clock, limit=3)
-    for _ in range(3):
-        logins.check("192.0.2.1")
-        logins.failed("192.0.2.1")
-    with pytest.raises(TooBusy):
-        logins.check("192.0.2.1")
-    logins.check("192.0.2.2")
-    clock.now += timedelta(minutes=1)
-    logins.check("192.0.2.1")
-
-
-def test_failed_logins_from_very_many_addresses_are_forgotten_in_order(clock: HandClock) -> None:
-    logins = FailedLogins(clock, limit=1)
-    logins.failed("first")
-    for number in range(FailedLogins.ADDRESSES):
-        logins.failed(f"address {number}")
-    logins.check("first")
-    with pytest.raises(TooBusy):
-        logins.check("address 0")
+def test_verify_huge_token_is_refused_unread(signer: TokenSigner) -> None:
+    with pytest.raises(Unauthenticated, match="not valid"):
+        signer.verify("x" * 10_000_000, *Use)

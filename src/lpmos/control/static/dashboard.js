@@ -2,7 +2,7 @@
 
 import { details, target } from "./details.js";
 import { connect } from "./live.js";
-import { ago, byId, bytes, call, element } from "./page.js";
+import { ago, byId, bytes, call, element, read } from "./page.js";
 import { DECIDABLE, FINAL, STATUS } from "./words.js";
 
 const PAGE_SIZE = 50;
@@ -31,7 +31,8 @@ async function load() {
   if (view.status) query.set("status", view.status);
   if (view.idc) query.set("idc", view.idc);
   try {
-    const list = await call("GET", `/tasks?${query}`);
+    const { document: list, revision } = await read(`/tasks?${query}`);
+    if (revision < live.heard()) loadSoon(); // another control plane answered, which is behind
     if (list.tasks.length === 0 && view.offset > 0) {
       view.offset = 0;
       return load();
@@ -61,6 +62,7 @@ async function loadRegions() {
 }
 
 const loadSoon = soon(load);
+const loadRegionsSoon = soon(loadRegions);
 const loadDetailsSoon = soon(() => showDetails());
 
 // The table
@@ -302,6 +304,8 @@ function followAddress() {
 
 function take(messages) {
   for (const message of messages) {
+    if (message.type === "region") loadRegionsSoon();
+    if (message.type === "removed") loadSoon();
     const task = tasks.get(message.task_id);
     if (message.task_id === view.selected) loadDetailsSoon();
     if (!task) {
@@ -326,11 +330,12 @@ function showConnection(state) {
   const sign = byId("connection");
   sign.dataset.state = state;
   sign.textContent = state === "live" ? "live" : "reconnecting…";
-  if (state === "live") {
-    load();
-    loadRegions();
-    showDetails();
-  }
+}
+
+function readAgain() {
+  load();
+  loadRegions();
+  showDetails();
 }
 
 let noticeTimer = null;
@@ -362,6 +367,5 @@ setInterval(() => {
   }
 }, 5000);
 
-load();
+const live = connect({ onState: showConnection, onMessages: take, onStale: readAgain });
 followAddress();
-connect({ onState: showConnection, onMessages: take });

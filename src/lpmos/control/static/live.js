@@ -1,4 +1,6 @@
-// The live connection: it comes back by itself, and says when a list has to be read again.
+// The live connection: it comes back by itself and goes on where it was, so that nothing is missed.
+
+import { call } from "./page.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
@@ -8,27 +10,35 @@ const TOKEN_MISSING = 4408;
 /**
  * Stay connected to /ws for ever.
  *
- * `onState` is told "live" or "waiting", `onMessages` a list of messages. After "live" whatever was
- * read before may be old: messages are not repeated.
+ * `onState` is told "live" or "waiting"; `onMessages` a list of messages; `onStale` that whatever was
+ * read before may be old. The answer says the revision of the store up to which all was heard.
  */
-export function connect({ onState, onMessages }) {
+export function connect({ onState, onMessages, onStale }) {
   let wait = FIRST_WAIT_MS;
+  let heard = null;
+
+  function take(message) {
+    const stale = message.type === "resync" || (message.type === "subscribed" && heard === null);
+    if (["subscribed", "resync", "revision"].includes(message.type)) heard = message.revision;
+    if (stale) onStale();
+    if (stale || message.type === "subscribed") onState("live");
+  }
 
   function open() {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
     socket.addEventListener("open", () => {
       wait = FIRST_WAIT_MS;
-      socket.send(JSON.stringify({ type: "subscribe", batch: true }));
+      socket.send(JSON.stringify({ type: "subscribe", batch: true, from_revision: heard }));
     });
     socket.addEventListener("message", (event) => {
       const content = JSON.parse(event.data);
-      if (Array.isArray(content)) onMessages(content);
-      else if (content.type === "subscribed") onState("live");
+      const messages = Array.isArray(content) ? content : [content];
+      messages.forEach(take);
+      onMessages(messages);
     });
     socket.addEventListener("close", (event) => {
       if (event.code === SESSION_OVER || event.code === TOKEN_MISSING) {
-        location.assign("/login");
-        return;
+        call("GET", "/session").catch(() => null); // which leads to the login where there is none
       }
       onState("waiting");
       setTimeout(open, wait * (0.5 + Math.random()));
@@ -37,4 +47,5 @@ export function connect({ onState, onMessages }) {
   }
 
   open();
+  return { heard: () => heard ?? 0 };
 }

@@ -13,6 +13,15 @@ export class Problem extends Error {
 
 /** Call the API; the answer's JSON. Whoever is not logged in any more is sent to the login page. */
 export async function call(method, path, body) {
+  return (await exchange(method, path, body)).document;
+}
+
+/** Read from the API: the answer's JSON, and the store's revision that it is at least as new as. */
+export async function read(path) {
+  return exchange("GET", path);
+}
+
+async function exchange(method, path, body) {
   const request = { method, headers: { Accept: "application/json" } };
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
@@ -24,13 +33,14 @@ export async function call(method, path, body) {
   } catch {
     throw new Problem(0, { detail: "The control plane does not answer." });
   }
-  if (answer.status === 401 && location.pathname !== "/login") {
+  if (answer.status === 401 && !location.pathname.startsWith("/login")) {
     location.assign("/login");
   }
-  if (answer.status === 204) return null;
+  const revision = Number(answer.headers.get("Lpmos-Revision"));
+  if (answer.status === 204) return { document: null, revision };
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(answer.status, document);
-  return document;
+  return { document, revision };
 }
 
 /** A new element. Properties are set as such; `data` and `aria` are objects; children are nodes or text. */

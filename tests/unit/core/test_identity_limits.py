@@ -1,0 +1,71 @@
+"""How often one may guess."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lpmos.core.identity_limits import FailedLogins
+from lpmos.model.errors import TooBusy, Unauthenticated
+
+
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+def test_failed_logins_up_to_the_limit_pass_and_then_wait(clock: HandClock) -> None:
+    logins = FailedLogins(clock, limit=3)
+    for _ in range(3):
+        logins.check("192.0.2.1")
+        logins.failed("192.0.2.1")
+    with pytest.raises(TooBusy):
+        logins.check("192.0.2.1")
+    logins.check("192.0.2.2")
+    clock.now += timedelta(minutes=1)
+    logins.check("192.0.2.1")
+
+
+def test_attempt_that_succeeds_or_that_nobody_decides_is_taken_back(clock: HandClock) -> None:
+    logins = FailedLogins(clock, limit=2)
+    for _ in range(5):
+        with logins.attempt("alice", Unauthenticated):
+            pass
+        with pytest.raises(OSError, match="away"), logins.attempt("alice", Unauthenticated):
+            raise OSError("the store is away")
+    logins.check("alice")
+
+
+def test_attempt_that_is_wrong_counts(clock: HandClock) -> None:
+    logins = FailedLogins(clock, limit=2)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated), logins.attempt("alice", Unauthenticated):
+            raise Unauthenticated("wrong")
+    with pytest.raises(TooBusy), logins.attempt("alice", Unauthenticated):
+        pass
+
+
+def test_attempt_counts_from_its_beginning(clock: HandClock) -> None:
+    logins = FailedLogins(clock, limit=1)
+    with logins.attempt("alice", Unauthenticated), pytest.raises(TooBusy):
+        logins.check("alice")
+    logins.check("alice")
+
+
+def test_failed_logins_from_very_many_addresses_are_forgotten_in_order(clock: HandClock) -> None:
+    logins = FailedLogins(clock, limit=1)
+    logins.failed("first")
+    for number in range(FailedLogins.KEYS):
+        logins.failed(f"address {number}")
+    logins.check("first")
+    with pytest.raises(TooBusy):
+        logins.check("address 0")
