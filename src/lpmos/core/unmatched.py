@@ -1,7 +1,8 @@
 """Reports of machines that have no task (S7): one key for each machine, however often it reports.
 
 A machine in discovery reports every minute for as long as nobody cares: an unchanged report is
-written again only after `REFRESH`, and beyond `LIMIT` machines the oldest report makes room.
+written again only after `REFRESH`, and beyond `LIMIT` machines the oldest report makes room. One
+that a control plane deleted (dismissed, or made a task of) is new when the machine reports again.
 """
 
 from collections import OrderedDict
@@ -51,6 +52,8 @@ class UnmatchedReports:
         stable = msgspec.structs.replace(inventory.bounded(), collected_at=datetime.min)
         content = msgspec.json.encode((sn, stable))
         before = kept.get(mac)
+        if before and await self._store.get(before.key) is None:
+            before = None
         if before and before.is_fresh(content, now):
             return
         report = UnmatchedReport(

@@ -1,0 +1,235 @@
+"""Rules kept, changed and asked: who may, in which order, and what each says."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from lpmos.core.rules import Rules, judge_report, judge_task
+from lpmos.core.unmatched_reports import report_place
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.errors import Conflict, InvalidInput, NotFound
+from lpmos.model.rule import RULE_LIMIT, TENANT_RULE_LIMIT, rule_actor
+from lpmos.model.task import Task
+from lpmos.store.api import CasConflict
+from tests.support.builders import actor, make_inventory, make_task
+from tests.support.rules import DEBIAN, Plane, make_fields, make_report, make_rule
+from tests.unit.core.conftest import World
+
+
+@pytest.fixture
+def rules(world: World) -> Rules:
+    return Rules(world.store, world.mirror, world.clock)
+
+
+def waiting_task(**fields: Any) -> Task:
+    plan = DiskPlan(device="/dev/vda", size_bytes=8 << 30, partitions=())
+    return make_task(**{"hardware": make_inventory(), "plan": plan, **fields})
+
+
+async def test_rules_are_asked_by_priority_then_by_name(rules: Rules) -> None:
+    for name, priority in (("b", 1), ("a", 1), ("c", 9)):
+        await rules.create(name, make_fields(priority=priority), by=actor())
+    await rules.create("off", make_fields(priority=10, enabled=False), by=actor())
+    await rules.create("zt", make_fields(task=DEBIAN), by=actor())
+
+    assert [held.name for held in rules.enabled("approve")] == ["c", "a", "b"]
+    assert [held.name for held in rules.enabled("create")] == ["zt"]
+    assert [held.name for held in rules.seen_by(None)] == ["zt", "off", "c", "a", "b"]
+
+
+async def test_rule_of_a_taken_name_is_refused(rules: Rules) -> None:
+    await rules.create("one", make_fields(), by=actor())
+
+    with pytest.raises(Conflict):
+        await rules.create("one", make_fields(), by=actor())
+
+
+async def test_rule_with_several_wrong_fields_names_them_all(rules: Rules) -> None:
+    fields = make_fields(condition="machine.x > 1", idc=("DC",), task=DEBIAN, allow_overwrite=True)
+
+    with pytest.raises(InvalidInput) as refused:
+        await rules.create("bad", fields, by=actor())
+
+    assert {each.field for each in refused.value.problems} == {
+        "condition",
+        "idc.0",
+        "allow_overwrite",
+    }
+
+
+async def test_rules_beyond_the_limits_are_refused(rules: Rules) -> None:
+    for number in range(TENANT_RULE_LIMIT):
+        await rules.create(f"acme-{number}", make_fields(), by=actor("a", tenant="acme"))
+    with pytest.raises(Conflict, match="delete one"):
+        await rules.create("acme-more", make_fields(), by=actor("a", tenant="acme"))
+    for number in range(RULE_LIMIT - TENANT_RULE_LIMIT):
+        await rules.create(f"rule-{number}", make_fields(), by=actor())
+
+    with pytest.raises(Conflict, match="delete one"):
+        await rules.create("more", make_fields(), by=actor())
+
+
+async def test_rule_changed_at_an_older_revision_stays(rules: Rules) -> None:
+    first = await rules.create("one", make_fields(), by=actor())
+    await rules.change("one", make_fields(priority=5), by=actor("bob"))
+
+    with pytest.raises(CasConflict):
+        await rules.change("one", make_fields(), by=actor(), at_revision=first.revision)
+    with pytest.raises(CasConflict):
+        await rules.delete("one", by=actor(), at_revision=first.revision)
+
+    held = await rules.read("one", None)
+    assert held.document.fields.priority == 5
+    assert held.document.changed_by == "bob"
+    assert held.document.created_at < held.document.changed_at
+
+
+async def test_rule_never_becomes_one_of_another_kind(rules: Rules) -> None:
+    await rules.create("one", make_fields(), by=actor())
+
+    with pytest.raises(Conflict, match="kind"):
+        await rules.change("one", make_fields(task=DEBIAN), by=actor())
+
+
+async def test_tenants_user_makes_rules_for_its_tenant_only(rules: Rules) -> None:
+    acme = actor("ann", tenant="acme")
+    held = await rules.create("ours", make_fields(), by=acme)
+
+    assert held.document.tenant == "acme"
+    with pytest.raises(InvalidInput, match="tenant"):
+        await rules.create("theirs", make_fields(tenant="other"), by=acme)
+    with pytest.raises(InvalidInput, match="provider's"):
+        await rules.create("zt", make_fields(task=DEBIAN), by=acme)
+
+
+async def test_rule_of_another_tenant_is_not_there(rules: Rules) -> None:
+    await rules.create("ours", make_fields(tenant="acme"), by=actor())
+    await rules.create("all", make_fields(), by=actor())
+    other = actor("bob", tenant="other")
+
+    assert rules.seen_by("other") == []
+    assert [held.name for held in rules.seen_by("acme")] == ["ours"]
+    for name in ("ours", "all", "none"):
+        with pytest.raises(NotFound):
+            await rules.read(name, "other")
+        with pytest.raises(NotFound):
+            await rules.change(name, make_fields(), by=other)
+        with pytest.raises(NotFound):
+            await rules.delete(name, by=other)
+
+
+async def test_deleted_rule_is_asked_no_more(rules: Rules) -> None:
+    await rules.create("one", make_fields(), by=actor())
+
+    await rules.delete("one", by=actor())
+
+    assert rules.enabled("approve") == []
+
+
+async def test_changes_of_rules_are_told_with_what_changed(rules: Rules, world: World) -> None:
+    plane = Plane(world.store, world.clock)
+    await rules.create("one", make_fields(), by=actor())
+    await rules.change("one", make_fields(enabled=False), by=actor("bob"))
+    await rules.delete("one", by=actor())
+
+    told = {event.action: event for event in await plane.events()}
+    assert set(told) == {"rule.created", "rule.changed", "rule.deleted"}
+    assert told["rule.changed"].before == {"enabled": True}
+    assert told["rule.changed"].after == {"enabled": False}
+    assert told["rule.changed"].actor.name == "bob"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"idc": ("dc2",)}, "is only for tasks in dc2"),
+        ({"tenant": "acme"}, "is only for tasks of acme"),
+        ({"condition": "plan.size_bytes > TiB"}, "plan.size_bytes = 8589934592"),
+    ],
+)
+def test_rule_that_does_not_match_a_task_says_why(fields: dict[str, Any], why: str) -> None:
+    verdict = judge_task(make_rule(**fields), waiting_task())
+
+    assert not verdict.matched
+    assert why in verdict.reason
+
+
+def test_rule_approves_what_overwrites_data_only_where_it_says_so() -> None:
+    plan = DiskPlan(device="/dev/vda", size_bytes=1, overwrites=("gpt", "ext4"), partitions=())
+    task = waiting_task(plan=plan)
+
+    verdict = judge_task(make_rule(), task)
+
+    assert not verdict.matched
+    assert verdict.reason == "the plan overwrites what /dev/vda holds (gpt, ext4)"
+    assert judge_task(make_rule(allow_overwrite=True), task).matched
+
+
+def test_rule_that_names_overwriting_in_its_condition_still_needs_the_flag() -> None:
+    plan = DiskPlan(device="/dev/vda", size_bytes=1, overwrites=("gpt",), partitions=())
+
+    rule = make_rule(condition="'gpt' in plan.overwrites")
+
+    assert not judge_task(rule, waiting_task(plan=plan)).matched
+
+
+async def test_report_is_judged_by_condition_and_data_center(world: World) -> None:
+    plane = Plane(world.store, world.clock)
+    async with plane.listening():
+        identity = await plane.keep(make_report())
+        unmatched = await plane.desk.find(identity)
+
+    assert report_place(identity)[0] == "dc1"
+    assert judge_report(make_rule(task=DEBIAN, condition="report.sn == 'SN-1'"), unmatched).matched
+    assert not judge_report(make_rule(task=DEBIAN, idc=("dc2",)), unmatched).matched
+
+
+async def test_rule_does_not_approve_what_it_created_itself(rules: Rules) -> None:
+    held = await rules.create("one", make_fields(), by=actor())
+
+    (verdict,) = rules.verdicts_on_task(waiting_task(created_by=rule_actor("one")), [held])
+
+    assert not verdict.matched
+    assert "created this task itself" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("created_by", "matched"),
+    [
+        ("alice", False),
+        ("bob", True),
+        ("rule:zt-alice", False),
+        ("rule:zt-bob", True),
+        ("rule:deleted", False),
+    ],
+)
+async def test_rule_acts_for_its_author_where_a_second_person_is_needed(
+    world: World, created_by: str, matched: bool
+) -> None:
+    rules = Rules(world.store, world.mirror, world.clock, second_person=True)
+    held = await rules.create("one", make_fields(), by=actor("alice"))
+    await rules.create("zt-alice", make_fields(task=DEBIAN), by=actor("alice"))
+    await rules.create("zt-bob", make_fields(task=DEBIAN), by=actor("bob"))
+
+    (verdict,) = rules.verdicts_on_task(waiting_task(created_by=created_by), [held])
+
+    assert verdict.matched is matched, verdict.reason
+
+
+async def test_decision_shows_a_tenant_its_own_rules_only(rules: Rules) -> None:
+    await rules.create("all", make_fields(priority=1), by=actor())
+    await rules.create("ours", make_fields(tenant="acme", condition="false"), by=actor())
+    task = waiting_task(tenant="acme")
+
+    provider = await rules.decision(task, None)
+    tenant = await rules.decision(task, "acme")
+
+    assert [(each.rule, each.matched) for each in provider] == [("ours", False), ("all", True)]
+    assert [each.rule for each in tenant] == ["ours"]
+
+
+def test_fields_survive_the_store() -> None:
+    rule = make_rule(task=DEBIAN, idc=("dc1",))
+
+    assert msgspec.json.decode(msgspec.json.encode(rule), type=type(rule)) == rule
