@@ -5,18 +5,16 @@ shared file system; under `lpmos up` the region serves from the same directory a
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from lpmos.control.access import CallerRequest, actor, needs
+from lpmos.control.bodies import TAKES, UnsupportedMediaType
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
@@ -30,6 +28,7 @@ from lpmos.model.errors import Conflict, FieldProblem, ImageError, InvalidInput,
 from lpmos.model.image import ImageManifest
 from lpmos.store.api import Store
 
+PIECE = "application/octet-stream"
 PIECE_BYTES = 64 * 1024 * 1024
 """The most that one `PATCH` may bring."""
 
@@ -60,7 +59,7 @@ class NewUpload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What an image will be, before its bytes come."""
 
     name: Annotated[str, msgspec.Meta(pattern="^(?!agent$)[a-z0-9][a-z0-9._-]{0,99}$")]
-    family: Annotated[str, msgspec.Meta(pattern="^[a-z]{1,20}$")]
+    family: Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(FAMILIES)})]
     os_type: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,31}$")]
     os_version: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,31}$")]
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -213,30 +212,15 @@ async def show_upload(upload_id: FromPath[str], images: NamedDependency[Images])
     return _upload(images.uploads.show(upload_id))
 
 
-_PIECE = RequestBody(
-    content={
-        "application/octet-stream": OpenAPIMediaType(
-            schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        )
-    },
-    required=True,
-)
-
-
-@dataclass
-class _TakesPieces(Operation):
-    """The description of a call whose body is the bytes themselves."""
-
-    def __post_init__(self) -> None:
-        self.request_body = _PIECE
+def _takes() -> dict[str, Any]:
+    return {PIECE: bytes}
 
 
 @patch(
     "/images/uploads/{upload_id:str}",
     responses=PROBLEMS,
-    opt=needs(Permission.IMAGE_WRITE),
+    opt=needs(Permission.IMAGE_WRITE, **{TAKES: _takes}),
     request_max_body_size=PIECE_BYTES,
-    operation_class=_TakesPieces,
 )
 async def append_upload(
     upload_id: FromPath[str],
@@ -245,6 +229,9 @@ async def append_upload(
     upload_offset: Annotated[int, HeaderParameter(name="Upload-Offset", ge=0, le=IMAGE_BYTES)],
 ) -> UploadView:
     """Bring the next bytes; with the last ones the image is verified and enters the catalog."""
+    media_type = request.content_type[0]
+    if media_type != PIECE:
+        raise UnsupportedMediaType(f"send the bytes as {PIECE}, not {media_type or 'nothing'!r}")
     upload = await images.append(request, upload_id, upload_offset)
     if upload.offset < upload.size_bytes:
         return _upload(upload)

@@ -1,28 +1,36 @@
-"""The region calls of the API: which data centers there are and what each can install."""
+"""The region calls of the API (A7): which data centers there are, how they are, what is in each."""
 
-import msgspec
 from litestar import get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from lpmos.control.access import needs
+from lpmos.control.access import CallerRequest, needs
 from lpmos.control.problems import PROBLEMS
-from lpmos.control.views import RegionSummary, region_summary
+from lpmos.control.regionviews import RegionList, RegionSummary, region_summary
 from lpmos.core.fleet import Fleet
 from lpmos.model.access import Permission
+from lpmos.model.errors import NotFound
 from lpmos.store.api import Unavailable
 
 
-class RegionList(msgspec.Struct, frozen=True):
-    """Every region that was ever heard of, by name."""
-
-    regions: list[RegionSummary]
-
-
 @get("/regions", responses=PROBLEMS, opt=needs(Permission.REGION_READ))
-async def list_regions(fleet: NamedDependency[Fleet]) -> RegionList:
-    """The regions with their state and the systems they offer."""
+async def list_regions(request: CallerRequest, fleet: NamedDependency[Fleet]) -> RegionList:
+    """The regions with their state, the systems they offer, and how many tasks are in each."""
     check_listed(fleet)
-    return RegionList([region_summary(region) for region in fleet.regions()])
+    tenant = request.user.tenant
+    return RegionList([region_summary(region, fleet, tenant) for region in fleet.regions()])
+
+
+@get("/regions/{idc:str}", responses=PROBLEMS, opt=needs(Permission.REGION_READ))
+async def show_region(
+    idc: FromPath[str], request: CallerRequest, fleet: NamedDependency[Fleet]
+) -> RegionSummary:
+    """One region."""
+    check_listed(fleet)
+    region = fleet.region(idc)
+    if region.heartbeat is None and region.capabilities is None:
+        raise NotFound(f"there is no region {idc[:32]}")
+    return region_summary(region, fleet, request.user.tenant)
 
 
 def check_listed(fleet: Fleet) -> None:
@@ -35,4 +43,4 @@ def check_listed(fleet: Fleet) -> None:
         raise Unavailable("the store was not read yet; try again")
 
 
-REGION_CALLS = (list_regions,)
+REGION_CALLS = (list_regions, show_region)

@@ -1,52 +1,65 @@
-"""The task calls of the API (A1-A6): parse, call the use case, show the result.
+"""The task calls of the API (A1-A6, A11): parse, call the use case, show the result.
 
-A call that changes a task answers only when the fleet in memory shows the change, so that whoever
-reads next, over any connection to this control plane, reads what was written.
+A call that changes a task answers only when the fleet in memory shows the change. A single task is
+read from the store, so that it is shown as any control plane left it (F7).
 """
 
-import asyncio
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
-import structlog
 from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.bodies import CHECK
+from lpmos.control.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
+from lpmos.control.idempotency import REPLAYED, REPLAYS, IdempotencyKey
+from lpmos.control.paging import (
+    LIMIT,
+    Limit,
+    Name,
+    Offset,
+    Search,
+    Statuses,
+    only_own,
+    page_links,
+    statuses,
+)
+from lpmos.control.parameters import Moment, moment
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.regions import check_listed
-from lpmos.control.views import (
+from lpmos.control.taskviews import (
     ApprovedTask,
     ApprovedView,
     CreatedTask,
     RejectedTask,
     RejectedView,
+    RetriedTask,
     TaskList,
     TaskView,
+    created,
     full,
-    links,
+    retried,
     summary,
 )
+from lpmos.control.visible import until_shown, until_visible
+from lpmos.core.creation import Created
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskindex import TaskQuery, TaskSort
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask, Task, check_new_task
+from lpmos.model.task import NewTask, check_new_task, of_tenant
 
-log = structlog.get_logger()
-
-VISIBLE_TIMEOUT_S = 2.0
 NOTE_CHARACTERS = 1000
-SEARCH_CHARACTERS = 128
-LIST_PARAMETERS = frozenset(
-    {"idc", "region_id", "status", "text", "tag", "os", "sort", "limit", "offset"}
-)
+Said = Annotated[
+    str, msgspec.Meta(extra_json_schema={"maxLength": NOTE_CHARACTERS, "format": "printable"})
+]
+"""What a person says of a decision; line breaks become spaces."""
 
-SearchParameter = Annotated[str | None, QueryParameter(min_length=1, max_length=SEARCH_CHARACTERS)]
+View = TypeVar("View", CreatedTask, RetriedTask)
 
 
 class ApproveTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,20 +68,21 @@ class ApproveTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `plan_digest` is the one that the task showed: the approval holds for that disk plan only.
     """
 
-    approved: bool
-    notes: str | None = None
+    approved: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
+    notes: Said | None = None
     plan_digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `PUT …/reject` takes."""
 
-    reason: str
+    reason: Annotated[Said, msgspec.Meta(extra_json_schema={"pattern": r"\S"})]
 
 
 @post(
     "/tasks",
     responses=PROBLEMS,
+    response_headers=[LOCATION, REPLAYS],
     opt=needs(Permission.TASK_CREATE, **{CHECK: check_new_task}),
 )
 async def create_task(
@@ -76,17 +90,13 @@ async def create_task(
     request: CallerRequest,
     tasks: NamedDependency[Tasks],
     fleet: NamedDependency[Fleet],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CreatedTask]:
     """Create a task: the machine with this MAC or serial number shall get this OS."""
-    spec = check_new_task(data)
-    if request.user.tenant is not None:
-        if spec.tenant not in (None, request.user.tenant):
-            raise InvalidInput(FieldProblem("tenant", f"must be {request.user.tenant}"))
-        spec = msgspec.structs.replace(spec, tenant=request.user.tenant)
-    task = await tasks.create(spec, by=actor(request))
-    await _until_visible(fleet, task)
-    made = CreatedTask(task.task_id, task.status, task.created_at, links(task))
-    return Response(made, status_code=201, headers={"Location": made.links.self})
+    spec = of_tenant(check_new_task(data), request.user.tenant)
+    made = await tasks.create_once(spec, by=actor(request), idempotency_key=idempotency_key)
+    await until_shown(fleet, made.revision)
+    return _made(made, created(made.task))
 
 
 @get("/tasks", responses=PROBLEMS, opt=needs(Permission.TASK_READ))
@@ -95,65 +105,88 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
     fleet: NamedDependency[Fleet],
     idc: FromQuery[str | None] = None,
     region_id: FromQuery[str | None] = None,
-    status: FromQuery[Status | None] = None,
-    text: SearchParameter = None,
-    tag: SearchParameter = None,
-    os: SearchParameter = None,
+    status: Statuses = None,
+    text: Search = None,
+    tag: Search = None,
+    os: Search = None,
+    tenant: Name = None,
+    created_by: Name = None,
+    machine: Name = None,
+    since: Moment = None,
+    until: Moment = None,
     sort: FromQuery[TaskSort] = "-created_at",
-    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
-    offset: Annotated[int, QueryParameter(ge=0, le=10_000_000)] = 0,
+    limit: Limit = LIMIT,
+    offset: Offset = 0,
 ) -> TaskList:
     """One page of the tasks that match, newest first; `region_id` is an older name of `idc`.
 
     `text` is looked for in serial number, host name, MAC and task id; `tag` is `key` or
-    `key=value`; `os` is `debian` or `debian 12`.
+    `key=value`; `os` is `debian` or `debian 12`; `machine` is a serial number; `since` and `until`
+    bound the time of creation.
     """
-    _refuse_unknown_parameters(request)
     check_listed(fleet)
-    if idc is not None and region_id is not None and idc != region_id:
-        raise InvalidInput(FieldProblem("region_id", "contradicts idc"))
-    idc = idc if idc is not None else region_id
+    owner = only_own(tenant, request.user.tenant)
+    place = _either(idc, region_id)
     query = TaskQuery(
-        idc=idc,
-        tenant=request.user.tenant,
-        status=status,
+        idc=place,
+        tenant=owner,
+        statuses=statuses(status),
         text=text,
         tag=tag,
         os=os,
+        created_by=created_by,
+        sn=machine,
+        since=moment(since, "since"),
+        until=moment(until, "until"),
         sort=sort,
         limit=limit,
         offset=offset,
     )
     page, total = fleet.tasks(query)
-    counted = fleet.counts(idc, request.user.tenant)
-    counts = {status.value: count for status, count in counted.items()}
-    return TaskList([summary(task) for task in page], total, limit, offset, counts)
+    counts = {each.value: count for each, count in fleet.counts(place, owner).items()}
+    beside = page_links(request, limit, offset, total)
+    return TaskList([summary(row) for row in page], total, limit, offset, counts, beside)
 
 
-@get("/tasks/{task_id:str}", responses=PROBLEMS, opt=needs(Permission.TASK_READ))
+@get(
+    "/tasks/{task_id:str}",
+    responses=PROBLEMS,
+    response_headers=[ETAG],
+    opt=needs(Permission.TASK_READ),
+)
 async def show_task(
-    task_id: FromPath[str], request: CallerRequest, tasks: NamedDependency[Tasks]
-) -> TaskView:
-    """One task with its hardware, timeline, progress and log."""
-    return full(await tasks.find(task_id, request.user.tenant))
+    task_id: FromPath[str],
+    request: CallerRequest,
+    tasks: NamedDependency[Tasks],
+    fleet: NamedDependency[Fleet],
+) -> Response[TaskView]:
+    """One task with its hardware, timeline, progress and log, and what can be done with it now."""
+    stored = await tasks.read(task_id, request.user.tenant)
+    retry = fleet.retry(task_id)
+    return tagged(full(stored, fleet.row(retry) if retry else None), stored.revision)
 
 
 @put("/tasks/{task_id:str}/approve", responses=PROBLEMS, opt=needs(Permission.TASK_APPROVE))
-async def approve_task(
+async def approve_task(  # noqa: PLR0917 - the framework hands them over by name
     task_id: FromPath[str],
     data: JSONBody[ApproveTask],
     request: CallerRequest,
     tasks: NamedDependency[Tasks],
     fleet: NamedDependency[Fleet],
+    if_match: IfMatch = None,
 ) -> ApprovedTask:
     """Allow one installation of a task that waits for approval."""
     if not data.approved:
         raise InvalidInput(FieldProblem("approved", "must be true; to refuse, use …/reject"))
     notes = _one_line(data.notes, "notes") if data.notes else None
     task = await tasks.approve(
-        task_id, by=actor(request), notes=notes, plan_digest=data.plan_digest
+        task_id,
+        by=actor(request),
+        notes=notes,
+        plan_digest=data.plan_digest,
+        at_revision=named_revision(if_match),
     )
-    await _until_visible(fleet, task)
+    await until_visible(fleet, task)
     approval = ApprovedView(
         status="approved",
         approved_by=task.approval.approved_by if task.approval else None,
@@ -164,19 +197,22 @@ async def approve_task(
 
 
 @put("/tasks/{task_id:str}/reject", responses=PROBLEMS, opt=needs(Permission.TASK_APPROVE))
-async def reject_task(
+async def reject_task(  # noqa: PLR0917 - the framework hands them over by name
     task_id: FromPath[str],
     data: JSONBody[RejectTask],
     request: CallerRequest,
     tasks: NamedDependency[Tasks],
     fleet: NamedDependency[Fleet],
+    if_match: IfMatch = None,
 ) -> RejectedTask:
     """Refuse the installation of a task that waits for approval."""
     reason = _one_line(data.reason, "reason")
     if not reason:
         raise InvalidInput(FieldProblem("reason", "is empty; say why, for whoever asked"))
-    task = await tasks.reject(task_id, by=actor(request), reason=reason)
-    await _until_visible(fleet, task)
+    task = await tasks.reject(
+        task_id, by=actor(request), reason=reason, at_revision=named_revision(if_match)
+    )
+    await until_visible(fleet, task)
     approval = RejectedView(
         status="rejected",
         rejected_by=task.approval.rejected_by if task.approval else None,
@@ -192,9 +228,47 @@ async def cancel_task(
     request: CallerRequest,
     tasks: NamedDependency[Tasks],
     fleet: NamedDependency[Fleet],
+    if_match: IfMatch = None,
 ) -> None:
     """Cancel a task in whatever state it is; one that is cancelled already stays so."""
-    await _until_visible(fleet, await tasks.cancel(task_id, by=actor(request)))
+    task = await tasks.cancel(task_id, by=actor(request), at_revision=named_revision(if_match))
+    await until_visible(fleet, task)
+
+
+@post(
+    "/tasks/{task_id:str}/retry",
+    responses=PROBLEMS,
+    response_headers=[LOCATION, REPLAYS],
+    opt=needs(Permission.TASK_RETRY),
+)
+async def retry_task(  # noqa: PLR0917 - the framework hands them over by name
+    task_id: FromPath[str],
+    request: CallerRequest,
+    tasks: NamedDependency[Tasks],
+    fleet: NamedDependency[Fleet],
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[RetriedTask]:
+    """Try a failed, cancelled or rejected task again: a new task, which needs a new approval."""
+    made = await tasks.retry(
+        task_id,
+        by=actor(request),
+        idempotency_key=idempotency_key,
+        at_revision=named_revision(if_match),
+    )
+    await until_shown(fleet, made.revision)
+    return _made(made, retried(made.task))
+
+
+def _made(made: Created, view: View) -> Response[View]:
+    headers = {"Location": view.links.self, **(REPLAYED if made.replayed else {})}
+    return Response(view, status_code=201, headers=headers)
+
+
+def _either(idc: str | None, region_id: str | None) -> str | None:
+    if idc is not None and region_id is not None and idc != region_id:
+        raise InvalidInput(FieldProblem("region_id", "contradicts idc"))
+    return idc if idc is not None else region_id
 
 
 def _one_line(text: str, field: str) -> str:
@@ -207,33 +281,12 @@ def _one_line(text: str, field: str) -> str:
     return line
 
 
-def _refuse_unknown_parameters(request: CallerRequest) -> None:
-    unknown = sorted(set(request.query_params) - LIST_PARAMETERS)
-    if unknown:
-        known = ", ".join(sorted(LIST_PARAMETERS))
-        raise InvalidInput(
-            *(FieldProblem(name[:64], f"is unknown; known: {known}") for name in unknown)
-        )
-
-
-async def _until_visible(fleet: Fleet, written: Task) -> None:
-    """Wait until the fleet shows a task at least as far as it was just written."""
-    changed = asyncio.Event()
-    unsubscribe = fleet.subscribe(lambda _: changed.set())
-    try:
-        async with asyncio.timeout(VISIBLE_TIMEOUT_S):
-            while not _shows(fleet, written):
-                await changed.wait()
-                changed.clear()
-    except TimeoutError:  # it is written; only this control plane does not hear of it yet
-        log.warning("a written task is not visible yet", task_id=written.task_id)
-    finally:
-        unsubscribe()
-
-
-def _shows(fleet: Fleet, written: Task) -> bool:
-    known = fleet.task(written.task_id)
-    return known is not None and len(known.status_history) >= len(written.status_history)
-
-
-TASK_CALLS = (create_task, list_tasks, show_task, approve_task, reject_task, cancel_task)
+TASK_CALLS = (
+    create_task,
+    list_tasks,
+    show_task,
+    approve_task,
+    reject_task,
+    cancel_task,
+    retry_task,
+)

@@ -9,16 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from lpmos.control.access import CallerRequest, actor, needs
-from lpmos.control.conditional import expected_revision, tagged
+from lpmos.control.conditional import ETAG, IfMatch, named_revision, tagged
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.documents import Held
 from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
 from lpmos.model.access import Permission
-from lpmos.model.errors import FieldProblem
-from lpmos.model.template import CONTENT_BYTES, NewTemplate, Template
-
-Content = Annotated[str, msgspec.Meta(max_length=CONTENT_BYTES)]
+from lpmos.model.errors import FieldProblem, NotFound
+from lpmos.model.template import Content, NewTemplate, Template
 
 
 class TemplateSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +86,12 @@ async def list_templates(templates: NamedDependency[Templates]) -> TemplateList:
     return TemplateList([_summary(held) for held in templates.all()])
 
 
-@get("/templates/{name:str}", responses=PROBLEMS, opt=needs(Permission.TEMPLATE_READ))
+@get(
+    "/templates/{name:str}",
+    responses=PROBLEMS,
+    response_headers=[ETAG],
+    opt=needs(Permission.TEMPLATE_READ),
+)
 async def show_template(
     name: FromPath[str], templates: NamedDependency[Templates]
 ) -> Response[TemplateView]:
@@ -97,26 +100,33 @@ async def show_template(
     return tagged(_view(held.name, held.document, held.revision), held.revision)
 
 
-@put("/templates/{name:str}", responses=PROBLEMS, opt=needs(Permission.TEMPLATE_WRITE))
+@put(
+    "/templates/{name:str}",
+    responses=PROBLEMS,
+    response_headers=[ETAG],
+    opt=needs(Permission.TEMPLATE_WRITE),
+)
 async def put_template(
     name: FromPath[str],
     data: JSONBody[NewTemplate],
     request: CallerRequest,
     templates: NamedDependency[Templates],
+    if_match: IfMatch = None,
 ) -> Response[TemplateView]:
     """Store a new version of a template."""
-    held = await templates.put(
-        name, data, by=actor(request), at_revision=expected_revision(request)
-    )
+    held = await templates.put(name, data, by=actor(request), at_revision=named_revision(if_match))
     return tagged(_view(held.name, held.document, held.revision), held.revision)
 
 
 @delete("/templates/{name:str}", responses=PROBLEMS, opt=needs(Permission.TEMPLATE_WRITE))
 async def delete_template(
-    name: FromPath[str], request: CallerRequest, templates: NamedDependency[Templates]
+    name: FromPath[str],
+    request: CallerRequest,
+    templates: NamedDependency[Templates],
+    if_match: IfMatch = None,
 ) -> None:
     """Delete a template; its versions stay readable."""
-    await templates.delete(name, by=actor(request), at_revision=expected_revision(request))
+    await templates.delete(name, by=actor(request), at_revision=named_revision(if_match))
 
 
 @get("/templates/{name:str}/versions", responses=PROBLEMS, opt=needs(Permission.TEMPLATE_READ))
@@ -124,7 +134,10 @@ async def list_versions(
     name: FromPath[str], templates: NamedDependency[Templates]
 ) -> TemplateVersions:
     """Every version that was stored under this name, the newest first."""
-    return TemplateVersions([_view(name, each) for each in templates.versions(name)])
+    versions = templates.versions(name)
+    if not versions:
+        raise NotFound(f"there was never a template {name[:64]}")
+    return TemplateVersions([_view(name, each) for each in versions])
 
 
 @get(

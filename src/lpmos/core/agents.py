@@ -11,7 +11,7 @@ import msgspec
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
-from lpmos.core.taskstore import Also, Step, Superseded, TaskStore, logged, moved
+from lpmos.core.taskstore import MachineStep, Step, Superseded, TaskStore, logged, moved
 from lpmos.core.unmatched import UnmatchedReports
 from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
@@ -19,10 +19,9 @@ from lpmos.model.diskplan import plan_disk
 from lpmos.model.errors import ForeignClaim, InvalidInput, NoSuitableDisk, NotFound
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import Installed, Machine, parse_mac
+from lpmos.model.machine import Installed, Machine, parse_mac, with_tags
 from lpmos.model.task import Progress, Task, TaskError
-from lpmos.store import keys, records
-from lpmos.store.api import Operation, Put, Store, Unavailable
+from lpmos.store.api import Store, Unavailable
 
 
 class NoTask(NotFound):
@@ -139,11 +138,11 @@ class Agents:
                 return self._reported_while_installing(now, run)
             return self._reported(now, inventory, required_bytes)
 
-        machine = await self._machine_put(task, inventory, macs)
+        def machine(now: Task, known: Machine | None) -> Machine:
+            return self._reporting(now, known, inventory, macs)
+
         try:
-            task = await self._changes.change(
-                task, step, by=_agent(run.mac), also=lambda _: [machine]
-            )
+            task = await self._changes.change(task, step, by=_agent(run.mac), machine=machine)
         except Superseded as error:
             raise Unavailable(f"{error}; report again") from error
         await self._unmatched.forget(run.mac)
@@ -189,7 +188,7 @@ class Agents:
             self._check_claim(task, run)
             return self._progressed(task, progress, lines)
 
-        return await self._own_change(run, task_id, step, self._installed)
+        return await self._own_change(run, task_id, step, _installed)
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
         """The agent gave up; repeated by the same run it is the same answer.
@@ -217,7 +216,7 @@ class Agents:
         return await self.progress(run, task_id, last)
 
     async def _own_change(
-        self, run: AgentRun, task_id: str, step: Step, also: Also | None = None
+        self, run: AgentRun, task_id: str, step: Step, machine: MachineStep | None = None
     ) -> Task:
         known = self._fleet.task(task_id)
         if known is None and not self._fleet.connected:
@@ -226,7 +225,7 @@ class Agents:
             raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
         if run.mac != known.mac and run.mac not in self._reported_macs(known):
             raise NoTask(f"task {known.task_id} is not for {run.mac}")
-        return await self._changes.change(known, step, by=_agent(run.mac), also=also)
+        return await self._changes.change(known, step, by=_agent(run.mac), machine=machine)
 
     def _reported_macs(self, task: Task) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
@@ -294,42 +293,51 @@ class Agents:
         now = self._clock()
         return logged(moved(task, Event.FAIL, now, error=error), now, f"[ERROR] {error.reason}")
 
-    def _installed(self, task: Task) -> list[Operation]:
-        """With a completion goes the machine's installed generation (S3)."""
-        machine = self._fleet.machine(task.idc, task.sn)
-        if task.status is not Status.COMPLETED or machine is None:
-            return []
-        generation = machine.installed.generation + 1 if machine.installed else 1
-        installed = Installed(
-            generation=generation,
-            task_id=task.task_id,
-            os_type=task.os_type,
-            os_version=task.os_version,
-            installed_at=task.updated_at,
-        )
-        after = msgspec.structs.replace(machine, installed=installed, updated_at=task.updated_at)
-        return [Put(keys.meta(task.idc, task.sn), records.encode(after))]
-
-    async def _machine_put(
-        self, task: Task, inventory: Inventory, macs: tuple[str, ...]
-    ) -> Operation:
-        key = keys.meta(task.idc, task.sn)
-        kv = await self._store.get(key)
-        known = records.decode(kv, Machine) if kv else None
+    def _reporting(
+        self,
+        task: Task,
+        known: Machine | None,
+        inventory: Inventory,
+        macs: tuple[str, ...],
+    ) -> Machine:
+        """The machine's record after a report; what people changed in it stays."""
         now = self._clock()
-        machine = Machine(
+        whole = known or Machine(
             idc=task.idc,
             sn=task.sn,
             macs=macs,
-            inventory=inventory.bounded(),
-            bmc_address=inventory.bmc_address,
-            tags=task.tags,
             tenant=task.tenant,
-            installed=known.installed if known else None,
-            first_seen_at=known.first_seen_at if known else now,
+            first_seen_at=now,
             updated_at=now,
         )
-        return Put(key, records.encode(machine))
+        tags = whole.tags
+        if whole.tagged_by != task.task_id:
+            tags = with_tags(tags, task.tags)
+        return msgspec.structs.replace(
+            whole,
+            macs=macs,
+            inventory=inventory.bounded(),
+            bmc_address=inventory.bmc_address,
+            tags=tags,
+            tagged_by=task.task_id,
+            reported_at=now,
+            updated_at=now,
+        )
+
+
+def _installed(task: Task, known: Machine | None) -> Machine | None:
+    """With a completion goes the machine's installed generation (S3)."""
+    if task.status is not Status.COMPLETED or known is None:
+        return known
+    generation = known.installed.generation + 1 if known.installed else 1
+    installed = Installed(
+        generation=generation,
+        task_id=task.task_id,
+        os_type=task.os_type,
+        os_version=task.os_version,
+        installed_at=task.updated_at,
+    )
+    return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
 
 
 def _agent(mac: str) -> Actor:

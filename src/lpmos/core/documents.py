@@ -99,8 +99,19 @@ class Documents(Generic[T]):
             held = self._decoded(kv)
         return held
 
+    async def fresh(self, name: str) -> Held[T] | None:
+        """The document as the store has it now, whatever memory shows."""
+        kv = await self._store.get(self._prefix + name)
+        return None if kv is None else self._decoded(kv)
+
     async def create(
-        self, name: str, document: T, *, by: Actor, also: Sequence[Operation] = ()
+        self,
+        name: str,
+        document: T,
+        *,
+        by: Actor,
+        verb: str = "created",
+        also: Sequence[Operation] = (),
     ) -> Held[T]:
         """Store a new document.
 
@@ -108,6 +119,7 @@ class Documents(Generic[T]):
             name: its name.
             document: what it is.
             by: who makes it.
+            verb: what the audit calls it.
             also: operations of the same transaction.
 
         Raises:
@@ -116,7 +128,7 @@ class Documents(Generic[T]):
         key = self._prefix + name
         value = records.encode(document)  # type: ignore[arg-type]
         event = told(
-            f"{self._noun}.created",
+            f"{self._noun}.{verb}",
             f"{self._noun}/{name}",
             by,
             self._clock(),
@@ -138,6 +150,7 @@ class Documents(Generic[T]):
         at_revision: int | None = None,
         verb: str = "changed",
         also: Sequence[Operation] = (),
+        only_if: Sequence[Compare] = (),
     ) -> Held[T]:
         """Apply `change` to what the store has now; the same value back writes nothing.
 
@@ -149,13 +162,14 @@ class Documents(Generic[T]):
             verb: what the audit calls the change; an empty one writes no event (use it for what
                 is not a person's doing, as a counter).
             also: operations of the same transaction.
+            only_if: what else must hold in the store; where it is given there is only one try.
 
         Raises:
             NotFound: there is none.
-            CasConflict: it is not at `at_revision`.
+            CasConflict: it is not at `at_revision`, or `only_if` does not hold.
         """
         key = self._prefix + name
-        for _ in range(ATTEMPTS):
+        for _ in range(1 if only_if else ATTEMPTS):
             kv = await self._store.get(key)
             if kv is None:
                 raise NotFound(f"there is no {self._noun} {name[:64]}")
@@ -167,7 +181,8 @@ class Documents(Generic[T]):
             operations: list[Operation] = [Put(key, records.encode(after)), *also]  # type: ignore[arg-type]
             if verb:
                 operations.append(self._told(verb, name, before.document, after, by))
-            done = await self._store.txn([Compare(key, "mod", "=", kv.mod_revision)], operations)
+            compare = [Compare(key, "mod", "=", kv.mod_revision), *only_if]
+            done = await self._store.txn(compare, operations)
             if done.succeeded:
                 await self._visible(done.revision)
                 return Held(name, after, done.revision)
@@ -179,13 +194,16 @@ class Documents(Generic[T]):
         *,
         by: Actor,
         at_revision: int | None = None,
+        verb: str = "deleted",
         also: Sequence[Operation] = (),
+        only_if: Sequence[Compare] = (),
     ) -> T:
-        """Delete a document; what it was.
+        """Delete a document; what it was. The arguments are as those of `change`.
 
         Raises:
             NotFound: there is none.
-            CasConflict: it is not at `at_revision`, or was changed meanwhile.
+            CasConflict: it is not at `at_revision`, was changed meanwhile, or `only_if` does not
+                hold.
         """
         key = self._prefix + name
         kv = await self._store.get(key)
@@ -194,16 +212,15 @@ class Documents(Generic[T]):
         self._check(kv, at_revision)
         document = self._decoded(kv).document
         event = told(
-            f"{self._noun}.deleted",
+            f"{self._noun}.{verb}",
             f"{self._noun}/{name}",
             by,
             self._clock(),
             tenant=document.tenant,
             before=document.audited(),
         )
-        done = await self._store.txn(
-            [Compare(key, "mod", "=", kv.mod_revision)], [Delete(key), event, *also]
-        )
+        compare = [Compare(key, "mod", "=", kv.mod_revision), *only_if]
+        done = await self._store.txn(compare, [Delete(key), event, *also])
         if not done.succeeded:
             raise CasConflict(f"the {self._noun} {name[:64]} has changed meanwhile")
         await self._visible(done.revision)

@@ -6,13 +6,16 @@ The decoder itself stops at the first wrong field; here a document is taken apar
 import re
 from collections.abc import Callable, Iterable, Sequence
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from lpmos.model.errors import FieldProblem, InvalidInput
 
 T = TypeVar("T")
+
+EXACT = 2**53
+"""Up to here every whole number is a float of its own (IEEE 754 binary64)."""
 
 _FIELD_PATH = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
 _QUOTED_FIELD = re.compile(r"Object (?:missing required|contains unknown) field `([^`]+)`")
@@ -28,6 +31,7 @@ def field_problems(value: object, kind: object, path: str = "") -> list[FieldPro
     if parts is not None:
         for name, part, part_kind in parts:
             problems += field_problems(part, part_kind, f"{path}{name[:64]}.")
+    if problems:
         return problems
     try:
         msgspec.convert(value, kind)
@@ -46,6 +50,17 @@ def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProble
         message = "is missing" if "missing" in message else "is unknown"
     field = f"{path}{'.'.join(parts)}".rstrip(".")
     return FieldProblem(field[:200] or "body", message)
+
+
+def whole_numbers(value: object) -> object:
+    """Plain JSON with `5.0` as the 5 that it is to JSON Schema, where a float is exact."""
+    if isinstance(value, dict):
+        return {name: whole_numbers(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(part) for part in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return int(value)
+    return value
 
 
 def value_problems(
@@ -95,7 +110,7 @@ def _readable(value: object, kind: object) -> object:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        return "" if kind is str or str in get_args(kind) else msgspec.UNSET
+        return "" if _is_text(kind) else msgspec.UNSET
     return value
 
 
@@ -110,6 +125,18 @@ def _readable_struct(value: dict[str, object], struct: type[msgspec.Struct]) -> 
     return found
 
 
+def _is_text(kind: object) -> bool:
+    """Whether `kind` is text, with or without what its description says, or text among others."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(map(_is_text, get_args(kind)))
+    return _bare(kind) is str
+
+
+def _bare(kind: object) -> object:
+    """A type without what its description says of it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _struct_of(kind: object) -> type[msgspec.Struct] | None:
     """The one struct that a JSON object can be where a `kind` is wanted."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
@@ -121,10 +148,11 @@ def _struct_of(kind: object) -> type[msgspec.Struct] | None:
 
 def _parts(value: object, kind: object) -> Iterable[tuple[str, Any, Any]] | None:
     """The items of a list or mapping, each with its name and type; None for anything else."""
+    kind = _bare(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, list) and arguments[1:] == (...,):
         return ((str(number), item, arguments[0]) for number, item in enumerate(value))
-    if origin is dict and isinstance(value, dict) and arguments[0] is str:
+    if origin is dict and isinstance(value, dict) and _bare(arguments[0]) is str:
         return ((name, item, arguments[1]) for name, item in value.items())
     return None
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from lpmos.core.fields import field_problem, field_problems, value_problems
+from lpmos.core.fields import field_problem, field_problems, value_problems, whole_numbers
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, LpmosError
 from lpmos.store import api, records
@@ -51,6 +51,9 @@ TABLE: Mapping[type[LpmosError], Row] = {
     errors.NoSuitableDisk: Row(409, "No disk can be the root disk"),
     errors.TooLarge: Row(413, "The request is too large"),
     errors.TooBusy: Row(429, "Too many requests", RETRY_AFTER_S),
+    errors.ProviderAway: Row(503, "The identity provider cannot be used now", RETRY_AFTER_S),
+    errors.SecretError: Row(500, "A stored secret cannot be used"),
+    errors.UnknownKey: Row(503, "A key that secrets are sealed with is missing", RETRY_AFTER_S),
     errors.ImageError: Row(500, "An image cannot be used"),
     errors.SettingsError: Row(500, "The configuration is wrong"),
     api.Unavailable: _STORE_AWAY,
@@ -92,7 +95,8 @@ def problem_for(error: Exception, *, instance: str = "") -> Problem:
             instance=instance,
         )
     fields = error.problems if isinstance(error, errors.InvalidInput) else ()
-    headers = {} if row.retry_after_s is None else {"Retry-After": str(row.retry_after_s)}
+    retry_after_s = getattr(error, "retry_after_s", None) or row.retry_after_s
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     if row.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="lpmos"'
     return problem(
@@ -147,10 +151,12 @@ def decode_body(body: bytes, kind: type[T], check: Callable[[T], object] | None 
         try:
             document = msgspec.json.decode(body, type=kind)
         except msgspec.ValidationError:
-            plain = msgspec.json.decode(body)
+            plain = whole_numbers(msgspec.json.decode(body))
             shape = field_problems(plain, kind)
-            values = value_problems(plain, kind, check, shape) if check else []
-            raise errors.InvalidInput(*[*shape, *values][:FIELDS_NAMED]) from None
+            if shape:
+                values = value_problems(plain, kind, check, shape) if check else []
+                raise errors.InvalidInput(*[*shape, *values][:FIELDS_NAMED]) from None
+            document = msgspec.convert(plain, kind)
     except (RecursionError, UnicodeDecodeError) as error:
         raise msgspec.DecodeError(str(error)) from None
     if check:

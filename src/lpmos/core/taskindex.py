@@ -1,12 +1,12 @@
-"""All tasks that are known, in memory: by id, in order of time, counted by region, tenant, status.
+"""All tasks that are known, in memory: by id, in every order, counted by region, tenant, status.
 
-The counts move with each change of a task, so that nobody counts by walking. A list of one region
-or status walks only as far as its page; a search for text, a tag or an OS walks every task once.
+The orders and the counts move with each change of a task, so that nobody sorts or counts by
+walking. A list of one region or status walks only as far as its page; a search walks the rows once,
+over text that was made ready when the row came.
 """
 
-from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from types import MappingProxyType
@@ -14,69 +14,112 @@ from typing import Any, Literal
 
 import msgspec
 
+from lpmos.core.ordered import Ordered, narrowed
+from lpmos.core.taskrow import TaskRow
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Task
 
-TaskSort = Literal["-created_at", "created_at", "-updated_at", "updated_at", "sn", "status"]
+TaskSort = Literal[
+    "-created_at",
+    "created_at",
+    "-updated_at",
+    "updated_at",
+    "sn",
+    "-sn",
+    "status",
+    "-status",
+]
 
-_SORT_KEYS: Mapping[str, Callable[[Task], Any]] = MappingProxyType(
+_RANK = {status: number for number, status in enumerate(Status)}
+_ORDERS: Mapping[str, Callable[[TaskRow], Any]] = MappingProxyType(
     {
-        "updated_at": lambda task: _seconds(task.updated_at),
-        "sn": lambda task: task.sn,
-        "status": lambda task: list(Status).index(task.status),
+        "created_at": lambda row: seconds(row.created_at),
+        "updated_at": lambda row: seconds(row.updated_at),
+        "sn": lambda row: row.sn,
+        "status": lambda row: _RANK[row.status],
     }
 )
+
+Condition = Callable[[TaskRow], bool]
+
+SORTED_LIMIT = 500
+"""How many matches are sorted rather than found again in the order of all."""
 
 
 class TaskQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which tasks to list, and in which order; None matches every task.
 
     `text` is a part of the serial number, host name, MAC or task id, whatever the case; `tag` is a
-    `key` or `key=value`; `os` is a type, or a type and a version as `debian 12`. `status` sorts as
-    in the lifecycle; equals are sorted newest first.
+    `key` or `key=value`; `os` is a type, or a type and a version as `debian 12`; `since` and
+    `until` bound the time of creation, `until` is the first that is too late. `status` sorts as in
+    the lifecycle; equals are sorted newest first.
     """
 
     idc: str | None = None
     tenant: str | None = None
-    status: Status | None = None
+    statuses: frozenset[Status] | None = None
     text: str | None = None
     tag: str | None = None
     os: str | None = None
+    created_by: str | None = None
+    sn: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     sort: TaskSort = "-created_at"
     limit: int = 50
     offset: int = 0
-
-    @property
-    def counted(self) -> bool:
-        """Whether the counts know how many tasks match."""
-        return self.text is None and self.tag is None and self.os is None
 
 
 class TaskIndex:
     """Present and past tasks by their ids."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, Task] = {}
-        self._order: list[tuple[float, str]] = []
+        self._rows: dict[str, TaskRow] = {}
+        self._orders = {name: Ordered() for name in _ORDERS}
         self._counts: Counter[tuple[str, str | None, Status]] = Counter()
+        self._of_machine: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._retries: dict[str, str] = {}
 
-    def get(self, task_id: str) -> Task | None:
+    def get(self, task_id: str) -> TaskRow | None:
         """A task by its id."""
-        return self._tasks.get(task_id)
+        return self._rows.get(task_id)
 
-    def put(self, task: Task) -> None:
+    def of_machine(self, idc: str, sn: str) -> list[TaskRow]:
+        """All tasks of one machine, the newest first."""
+        rows = [self._rows[task_id] for task_id in self._of_machine.get((idc, sn), ())]
+        return sorted(rows, key=lambda row: seconds(row.created_at), reverse=True)
+
+    def retry(self, task_id: str) -> str | None:
+        """The id of the task that tries this one again."""
+        return self._retries.get(task_id)
+
+    def put(self, row: TaskRow) -> None:
         """Take in a task, or its next version."""
-        self.remove(task.task_id)
-        self._tasks[task.task_id] = task
-        insort(self._order, _place(task))
-        self._counts[task.idc, task.tenant, task.status] += 1
+        before = self._rows.get(row.task_id)
+        if before is not None and _place(before) != _place(row):
+            self.remove(row.task_id)
+            before = None
+        self._rows[row.task_id] = row
+        self._move(before, row)
+        if before is None:
+            place = row.idc, row.sn
+            self._of_machine[place] = (*self._of_machine.get(place, ()), row.task_id)
+            if row.retry_of is not None:
+                self._retries[row.retry_of] = row.task_id
 
     def remove(self, task_id: str) -> None:
         """Forget a task; no error where it is not known."""
-        task = self._tasks.pop(task_id, None)
-        if task is not None:
-            del self._order[bisect_left(self._order, _place(task))]
-            self._counts[task.idc, task.tenant, task.status] -= 1
+        row = self._rows.pop(task_id, None)
+        if row is None:
+            return
+        self._move(row, None)
+        place = row.idc, row.sn
+        others = tuple(each for each in self._of_machine[place] if each != task_id)
+        if others:
+            self._of_machine[place] = others
+        else:
+            del self._of_machine[place]
+        if row.retry_of is not None and self._retries.get(row.retry_of) == task_id:
+            del self._retries[row.retry_of]
 
     def counts(self, idc: str | None = None, tenant: str | None = None) -> dict[Status, int]:
         """How many tasks of a region and a tenant, or of all, are in each status."""
@@ -86,61 +129,114 @@ class TaskIndex:
                 found[status] += count
         return found
 
-    def page(self, query: TaskQuery) -> tuple[list[Task], int]:
+    def page(self, query: TaskQuery) -> tuple[list[TaskRow], int]:
         """One page of the matching tasks, and how many match in all."""
-        matching = filter(_condition(query), self._sorted(query.sort))
-        if query.counted:
-            counts = self.counts(query.idc, query.tenant)
-            total = sum(counts.values()) if query.status is None else counts[query.status]
-            end = min(query.offset + query.limit, total)
-            return list(islice(matching, query.offset, max(query.offset, end))), total
-        found = list(matching)
-        return found[query.offset : query.offset + query.limit], len(found)
+        conditions = _conditions(query)
+        if conditions:
+            every = (*_counted_conditions(query), *conditions)
+            found = {row.task_id: row for row in narrowed(self._rows.values(), every)}
+            ordered = self._ordered(found, query.sort)
+            return list(islice(ordered, query.offset, query.offset + query.limit)), len(found)
+        counts = self.counts(query.idc, query.tenant)
+        wanted = Status if query.statuses is None else query.statuses
+        total = sum(counts[status] for status in wanted)
+        rows = map(self._rows.__getitem__, self._ids(query.sort))
+        matching = narrowed(rows, _counted_conditions(query))
+        end = min(query.offset + query.limit, total)
+        return list(islice(matching, query.offset, max(query.offset, end))), total
 
-    def _sorted(self, sort: TaskSort) -> Iterator[Task]:
-        if sort == "created_at":
-            return (self._tasks[task_id] for _, task_id in self._order)
-        newest_first = (self._tasks[task_id] for _, task_id in reversed(self._order))
+    def _ordered(self, found: Mapping[str, TaskRow], sort: TaskSort) -> Iterable[TaskRow]:
+        """A few are sorted; for many, all are walked in their order as far as the page."""
+        if len(found) > SORTED_LIMIT:
+            return (found[task_id] for task_id in self._ids(sort) if task_id in found)
+        newest_first = sorted(found.values(), key=_place_in_time, reverse=True)
+        value = _ORDERS[sort.removeprefix("-")]
+        return sorted(newest_first, key=value, reverse=sort.startswith("-"))
+
+    def _ids(self, sort: TaskSort) -> Iterator[str]:
+        order = self._orders[sort.removeprefix("-")]
         if sort == "-created_at":
-            return newest_first
-        key = _SORT_KEYS[sort.removeprefix("-")]
-        return iter(sorted(newest_first, key=key, reverse=sort.startswith("-")))
+            return order.backwards()
+        return order.descending() if sort.startswith("-") else order.ids()
+
+    def _move(self, before: TaskRow | None, after: TaskRow | None) -> None:
+        """From where the row was in the orders and counts to where it is now."""
+        for name, value in _ORDERS.items():
+            was = None if before is None else (value(before), _created_s(before), before.task_id)
+            now = None if after is None else (value(after), _created_s(after), after.task_id)
+            if was != now:
+                if was is not None:
+                    self._orders[name].remove(*was)
+                if now is not None:
+                    self._orders[name].add(*now)
+        for row, change in ((before, -1), (after, 1)):
+            if row is not None:
+                self._counts[row.idc, row.tenant, row.status] += change
 
 
-def _place(task: Task) -> tuple[float, str]:
-    return _seconds(task.created_at), task.task_id
-
-
-def _seconds(time: datetime) -> float:
+def seconds(time: datetime) -> float:
     """A time as seconds since 1970; one that names no zone, as a foreign record may, is UTC."""
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _condition(query: TaskQuery) -> Callable[[Task], bool]:
-    """What a task must satisfy, with the query's words taken apart once for all tasks."""
-    text = None if query.text is None else query.text.casefold()
-    key, has_value, value = (query.tag or "").partition("=")
-    system = None if query.os is None else query.os.casefold().split()
-
-    def holds(task: Task) -> bool:
-        return (
-            (query.idc is None or task.idc == query.idc)
-            and (query.tenant is None or task.tenant == query.tenant)
-            and (query.status is None or task.status is query.status)
-            and (text is None or _mentions(task, text))
-            and (
-                query.tag is None
-                or (task.tags.get(key) == value if has_value else key in task.tags)
-            )
-            and (system is None or _is_system(task, system))
-        )
-
-    return holds
+def has_tag(tag: str) -> Callable[[Mapping[str, str]], bool]:
+    """Whether tags have `key`, or `key=value`."""
+    key, has_value, value = tag.partition("=")
+    if has_value:
+        return lambda tags: tags.get(key) == value
+    return lambda tags: key in tags
 
 
-def _mentions(task: Task, text: str) -> bool:
-    return any(text in word.casefold() for word in (task.sn, task.hostname, task.mac, task.task_id))
+def is_system(os: str) -> Callable[[str, str], bool]:
+    """Whether a type and version are `os`: `debian`, or `debian 12`."""
+    words = os.casefold().split()
+    return lambda kind, version: [kind.casefold(), version.casefold()][: len(words)] == words
 
 
-def _is_system(task: Task, words: list[str]) -> bool:
-    return [task.os_type.casefold(), task.os_version.casefold()][: len(words)] == words
+def _place(row: TaskRow) -> tuple[str, str, str | None]:
+    return row.idc, row.sn, row.retry_of
+
+
+def _place_in_time(row: TaskRow) -> tuple[float, str]:
+    return _created_s(row), row.task_id
+
+
+def _created_s(row: TaskRow) -> float:
+    return seconds(row.created_at)
+
+
+def _counted_conditions(query: TaskQuery) -> list[Condition]:
+    """Those that the counts know of: how many match need not be walked for."""
+    found: list[Condition] = []
+    if (idc := query.idc) is not None:
+        found.append(lambda row: row.idc == idc)
+    if (tenant := query.tenant) is not None:
+        found.append(lambda row: row.tenant == tenant)
+    if (statuses := query.statuses) is not None:
+        found.append(lambda row: row.status in statuses)
+    return found
+
+
+def _conditions(query: TaskQuery) -> list[Condition]:
+    """The others, with the query's words taken apart once for all tasks."""
+    found: list[Condition] = []
+    if query.text is not None:
+        text = query.text.casefold()
+        found.append(lambda row: text in row.words)
+    if query.tag is not None:
+        tagged = has_tag(query.tag)
+        found.append(lambda row: tagged(row.tags))
+    if query.os is not None:
+        system = is_system(query.os)
+        found.append(lambda row: system(row.os_type, row.os_version))
+    if (created_by := query.created_by) is not None:
+        found.append(lambda row: row.created_by == created_by)
+    if (sn := query.sn) is not None:
+        found.append(lambda row: row.sn == sn)
+    if query.since is not None:
+        first_s = seconds(query.since)
+        found.append(lambda row: seconds(row.created_at) >= first_s)
+    if query.until is not None:
+        end_s = seconds(query.until)
+        found.append(lambda row: seconds(row.created_at) < end_s)
+    return found

@@ -8,34 +8,23 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 
-import msgspec
-
 from lpmos.core.clock import Clock
+from lpmos.core.creation import Created, Creation
 from lpmos.core.fleet import Fleet
-from lpmos.core.journal import told_of_task
-from lpmos.core.taskstore import Step, Superseded, TaskStore, logged, moved
+from lpmos.core.journal import told
+from lpmos.core.taskstore import Step, StoredTask, Superseded, TaskStore, logged, moved
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
-from lpmos.model.errors import (
-    Conflict,
-    FieldProblem,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    UnfinishedTask,
-)
+from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFound
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import ServerEntry
-from lpmos.model.task import Approval, Intent, StatusChange, Task, TaskPlace, TaskSpec
+from lpmos.model.task import Approval, Intent, Task, TaskSpec
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Ambiguous, Compare, Delete, Operation, Put, Store, Unavailable
+from lpmos.store.api import CasConflict, Compare, Delete, Operation, Store, Unavailable
 
-HISTORY_LIMIT = 20
-"""How many finished tasks are kept for each machine (S5)."""
+READ_TIMEOUT_S = 1.0
+"""How long a read of one task waits for the store before memory answers."""
 
-ATTEMPTS = 10
-IDEMPOTENCY = uuid.UUID("6d2c1c9c-5c0e-4f0a-9a55-6c706d6f7331")
-"""The name space of the ids of tasks that were made with an idempotency key."""
+RETRYABLE = frozenset({Status.FAILED, Status.CANCELLED, Status.REJECTED})
 
 
 class Tasks:
@@ -49,6 +38,7 @@ class Tasks:
     ) -> None:
         self._store = store
         self._changes = TaskStore(store)
+        self._creation = Creation(store, fleet, clock)
         self._fleet = fleet
         self._clock = clock
         self._second_person = second_person
@@ -60,12 +50,38 @@ class Tasks:
             NotFound: there is none, or it is another tenant's.
             Unavailable: it is not known here, and the store is away or was not read yet.
         """
-        task = self._fleet.task(task_id) or await self._stored(task_id)
+        task = self._fleet.task(task_id)
+        if task is None:
+            stored = await self._changes.stored(task_id)
+            task = stored.task if stored else None
         if task is None and not self._fleet.listed:
             raise Unavailable("the store was not read yet; try again")
         if task is None or not sees(tenant, task.tenant):
-            raise NotFound(f"there is no task {task_id[:64]}")
+            raise _no_task(task_id)
         return task
+
+    async def read(self, task_id: str, tenant: str | None = None) -> StoredTask:
+        """A present or past task as the store has it now, whoever changed it last (F7).
+
+        Memory answers where the store is away, or slow; raises as `find`.
+        """
+        row = self._fleet.row(task_id)
+        if row is None or self._fleet.connected:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    place = (row.idc, row.sn) if row else None
+                    stored = await self._changes.stored(task_id, place)
+            except (Unavailable, TimeoutError):
+                if row is None:
+                    raise Unavailable("the store is away and this task is not known here") from None
+            else:
+                if stored is None and not self._fleet.listed:
+                    raise Unavailable("the store was not read yet; try again")
+                if stored is None or not sees(tenant, stored.task.tenant):
+                    raise _no_task(task_id)
+                return stored
+        task = await self.find(task_id, tenant)
+        return StoredTask(task, self._fleet.revision(task), past=bool(row and row.past))
 
     async def create(
         self,
@@ -73,7 +89,8 @@ class Tasks:
         *,
         by: Actor,
         idempotency_key: str | None = None,
-        retry_of: Task | None = None,
+        only_while: Sequence[Compare] = (),
+        also: Sequence[Operation] = (),
     ) -> Task:
         """Create a task and its server's entry in one transaction (S11).
 
@@ -81,40 +98,120 @@ class Tasks:
             spec: what shall be installed where.
             by: who asks.
             idempotency_key: the same actor's second call with it is answered by the first's task.
-            retry_of: the finished task that this one tries again.
+            only_while: what else must hold in the store, as a leadership's fence.
+            also: operations of the same transaction.
 
         Raises:
+            CasConflict: `only_while` may not hold.
             InvalidInput: the region is unknown or does not offer the OS.
             UnfinishedTask: the machine has a task under way, or another machine of this data
                 center has one with the same MAC.
             Conflict: the machine is another tenant's, or the key was used for something else.
         """
-        task = _new_task(spec, by, self._clock, idempotency_key, retry_of)
-        if idempotency_key is not None and (known := await self._stored(task.task_id)):
-            return _same(known, spec)
-        self._check_offered(spec)
-        self._check_mac_is_free(spec)
-        for _ in range(ATTEMPTS):
-            machine_kv, mac_kv = await self._present(spec)
-            earlier = records.decode(machine_kv, Task) if machine_kv else None
-            if earlier and earlier.task_id == task.task_id:  # a try whose answer was lost
-                return _same(earlier, spec)
-            self._check_free(spec, earlier)
-            await self._check_mac_holder(spec, mac_kv)
-            compare = [
-                Compare(keys.task(spec.idc, spec.sn), "mod", "=", _revision(machine_kv)),
-                Compare(keys.mac_place(spec.idc, spec.mac), "mod", "=", _revision(mac_kv)),
-                Compare(keys.task_place(task.task_id), "create", "=", 0),
-            ]
-            try:
-                result = await self._store.txn(compare, await self._creation(task, earlier, by))
-            except Ambiguous:
-                continue
-            if result.succeeded:
-                return task
-            if idempotency_key is not None and (known := await self._stored(task.task_id)):
-                return _same(known, spec)
-        raise Unavailable(f"machine {spec.sn} is being changed by others; try again")
+        created = await self.create_once(
+            spec, by=by, idempotency_key=idempotency_key, only_while=only_while, also=also
+        )
+        return created.task
+
+    async def create_once(
+        self,
+        spec: TaskSpec,
+        *,
+        by: Actor,
+        idempotency_key: str | None = None,
+        only_while: Sequence[Compare] = (),
+        also: Sequence[Operation] = (),
+    ) -> Created:
+        """As `create`, and whether an earlier call with the same key made the task."""
+        wanted = self._creation.wanted(
+            spec, by, idempotency_key=idempotency_key, only_while=only_while, also=also
+        )
+        return await self._creation.create(wanted, by)
+
+    async def retry(
+        self,
+        task_id: str,
+        *,
+        by: Actor,
+        idempotency_key: str | None = None,
+        at_revision: int | None = None,
+    ) -> Created:
+        """A new task like one that failed, was rejected or cancelled; it needs a new approval.
+
+        Where the old one was set aside (S9), it is so no more: that is the same transaction.
+
+        Raises:
+            NotFound: no such task.
+            ImpossibleTransition: it is not over, or it was completed.
+            Conflict: its machine has another task since.
+            CasConflict: it is not at `at_revision`.
+        """
+        old = (await self.read(task_id, by.tenant)).task
+        if old.status not in RETRYABLE:
+            raise ImpossibleTransition(
+                f"a task that is {old.status.value} cannot be tried again; possible for those that"
+                " are failed, cancelled or rejected"
+            )
+        return await self._retry(old, by, idempotency_key, at_revision)
+
+    async def requeue(
+        self, task_id: str, *, by: Actor, idempotency_key: str | None = None
+    ) -> Created:
+        """Try a task again that was set aside (S9); raises as `retry`.
+
+        Raises:
+            NotFound: it is not set aside.
+        """
+        try:
+            letter = await self.dead_letter(task_id, by.tenant)
+        except NotFound:
+            earlier = idempotency_key and await self._creation.made_by(by, idempotency_key)
+            if earlier and earlier.retry_of == task_id:
+                return Created(earlier, 0, replayed=True)
+            raise
+        return await self._retry(letter.task, by, idempotency_key)
+
+    async def dead_letter(self, task_id: str, tenant: str | None = None) -> StoredTask:
+        """A failed task that was set aside (S9), as it was then.
+
+        Raises:
+            NotFound: there is none, or it is another tenant's.
+        """
+        row = self._fleet.dead_letter(task_id)
+        idc = row.idc if row else None
+        if idc is None and (stored := await self._changes.stored(task_id)):
+            idc = stored.task.idc
+        kv = await self._store.get(keys.dead_letter(idc, task_id)) if idc else None
+        task = records.decode(kv, Task) if kv else None
+        if kv is None or task is None or not sees(tenant, task.tenant):
+            raise NotFound(f"there is no task {task_id[:64]} in the dead-letter queue")
+        return StoredTask(task, kv.mod_revision, past=True)
+
+    async def dismiss(self, task_id: str, *, by: Actor, at_revision: int | None = None) -> int:
+        """Take a task out of the dead-letter queue and leave it at that; the store's revision.
+
+        Raises:
+            NotFound: it is not there.
+            CasConflict: it is not at `at_revision`, or was changed meanwhile.
+        """
+        letter = await self.dead_letter(task_id, by.tenant)
+        if at_revision not in (None, letter.revision):
+            raise CasConflict(f"it is at revision {letter.revision}, not {at_revision}")
+        task = letter.task
+        key = keys.dead_letter(task.idc, task_id)
+        event = told(
+            "dead_letter.dismissed",
+            f"task/{task_id}",
+            by,
+            self._clock(),
+            tenant=task.tenant,
+            before={"error": task.error.reason if task.error else None},
+        )
+        compare = [Compare(key, "mod", "=", letter.revision)]
+        result = await self._store.txn(compare, [Delete(key), event])
+        if not result.succeeded:
+            raise CasConflict("the dead letter has changed meanwhile")
+        return result.revision
 
     async def approve(
         self,
@@ -124,6 +221,7 @@ class Tasks:
         notes: str | None,
         plan_digest: str | None = None,
         at_revision: int | None = None,
+        only_while: Sequence[Compare] = (),
     ) -> Task:
         """Allow one installation: a fresh, single-use intent.
 
@@ -133,12 +231,13 @@ class Tasks:
             notes: for people.
             plan_digest: `DiskPlan.digest` of what the person saw; None takes the plan as it is.
             at_revision: the only revision of the task that may be approved; None: any.
+            only_while: what else must hold in the store, as a leadership's fence.
 
         Raises:
             NotFound: no such task.
             ImpossibleTransition: it does not wait for approval.
             Conflict: the plan is no longer the one that was seen.
-            CasConflict: the task is not at `at_revision`.
+            CasConflict: the task is not at `at_revision`, or `only_while` may not hold.
             Forbidden: who created it may not approve it.
         """
         now = self._clock()
@@ -158,7 +257,7 @@ class Tasks:
             line = f"[INFO] approved by {by.name}" + (f": {notes}" if notes else "")
             return logged(approved, now, line)
 
-        return await self._change(task_id, step, by, at_revision)
+        return await self._change(task_id, step, by, at_revision, only_while)
 
     async def reject(
         self, task_id: str, *, by: Actor, reason: str, at_revision: int | None = None
@@ -196,158 +295,42 @@ class Tasks:
         return await self._change(task_id, step, by, at_revision)
 
     async def _change(
-        self, task_id: str, step: Step, by: Actor, at_revision: int | None = None
+        self,
+        task_id: str,
+        step: Step,
+        by: Actor,
+        at_revision: int | None = None,
+        only_while: Sequence[Compare] = (),
     ) -> Task:
         known = await self.find(task_id, by.tenant)
         try:
-            return await self._changes.change(known, step, by=by, at_revision=at_revision)
+            return await self._changes.change(
+                known, step, by=by, at_revision=at_revision, only_while=only_while
+            )
         except Superseded:
             past = await self._changes.past(known)
             if past is not None and step(past) is past:  # a past task can only stay as it is
                 return past
             raise
 
-    async def _stored(self, task_id: str) -> Task | None:
-        """The task as the store has it, found by its place."""
-        kv = await self._store.get(keys.task_place(task_id))
-        if kv is None:
-            return None
-        place = records.decode(kv, TaskPlace)
-        kv = await self._store.get(keys.task(place.idc, place.sn))
-        task = records.decode(kv, Task) if kv else None
-        if task is None or task.task_id != task_id:
-            kv = await self._store.get(keys.history(place.idc, place.sn, task_id))
-            task = records.decode(kv, Task) if kv else None
-        return task
-
-    async def _present(self, spec: TaskSpec) -> tuple[KV | None, KV | None]:
-        """The machine's task and the holder of the MAC, read at once."""
-        return await asyncio.gather(
-            self._store.get(keys.task(spec.idc, spec.sn)),
-            self._store.get(keys.mac_place(spec.idc, spec.mac)),
+    async def _retry(
+        self,
+        old: Task,
+        by: Actor,
+        idempotency_key: str | None,
+        at_revision: int | None = None,
+    ) -> Created:
+        values = {name: getattr(old, name) for name in TaskSpec.__struct_fields__}
+        wanted = self._creation.wanted(
+            TaskSpec(**values),
+            by,
+            idempotency_key=idempotency_key,
+            retry_of=old,
+            retry_revision=at_revision,
+            also=[Delete(keys.dead_letter(old.idc, old.task_id))],
         )
-
-    def _check_offered(self, spec: TaskSpec) -> None:
-        known = [region.idc for region in self._fleet.regions() if region.capabilities]
-        capabilities = self._fleet.region(spec.idc).capabilities
-        if capabilities is None and not self._fleet.connected:
-            raise Unavailable("the store is away and the regions are not known here yet")
-        if capabilities is None:
-            raise InvalidInput(
-                FieldProblem(
-                    "idc", f"no region {spec.idc!r}; known: {', '.join(known) or 'none yet'}"
-                )
-            )
-        offered = [(each.os_type, each.os_version) for each in capabilities.offered]
-        if (spec.os_type, spec.os_version) in offered:
-            return
-        names = ", ".join(" ".join(pair) for pair in offered) or "nothing yet: build an image"
-        types = {os_type for os_type, _ in offered}
-        field = "os_version" if spec.os_type in types else "os_type"
-        raise InvalidInput(
-            FieldProblem(
-                field,
-                f"{spec.idc} does not offer {spec.os_type} {spec.os_version}; it has: {names}",
-            )
-        )
-
-    def _check_free(self, spec: TaskSpec, earlier: Task | None) -> None:
-        """The machine is the tenant's, and has nothing under way."""
-        machine = self._fleet.machine(spec.idc, spec.sn)
-        owners = {each.tenant for each in (machine, earlier) if each is not None}
-        if any(not sees(spec.tenant, owner) for owner in owners):
-            raise Conflict(f"machine {spec.sn} of {spec.idc} does not belong to {spec.tenant}")
-        if earlier and not earlier.finished:
-            raise UnfinishedTask(
-                f"machine {spec.sn} has task {earlier.task_id}, which is"
-                f" {earlier.status.value}; cancel it first"
-            )
-
-    def _check_mac_is_free(self, spec: TaskSpec) -> None:
-        other = self._fleet.task_by_mac(spec.idc, spec.mac)
-        if other and other.sn != spec.sn and not other.finished:
-            raise _mac_taken(spec, other)
-
-    async def _check_mac_holder(self, spec: TaskSpec, holder: KV | None) -> None:
-        """As `_check_mac_is_free`, by what the store has: two creations at once meet here."""
-        if holder is None or (sn := records.decode(holder, TaskPlace).sn) == spec.sn:
-            return
-        kv = await self._store.get(keys.task(spec.idc, sn))
-        other = records.decode(kv, Task) if kv else None
-        if other and other.mac == spec.mac and not other.finished:
-            raise _mac_taken(spec, other)
-
-    async def _creation(self, task: Task, earlier: Task | None, by: Actor) -> Sequence[Operation]:
-        entry = ServerEntry(
-            sn=task.sn, status=task.status.value, mac=task.mac, added_at=task.created_at
-        )
-        place = records.encode(TaskPlace(idc=task.idc, sn=task.sn))
-        operations: list[Operation] = [
-            Put(keys.server(task.idc, task.sn), records.encode(entry)),
-            Put(keys.task(task.idc, task.sn), records.encode(task)),
-            Put(keys.task_place(task.task_id), place),
-            Put(keys.mac_place(task.idc, task.mac), place),
-            told_of_task(None, task, by),
-        ]
-        if earlier:
-            key = keys.history(task.idc, task.sn, earlier.task_id)
-            operations.append(Put(key, records.encode(earlier)))
-            operations += await self._beyond_limit(task)
-        return operations
-
-    async def _beyond_limit(self, task: Task) -> list[Operation]:
-        prefix = keys.history_prefix(task.idc, task.sn)
-        page = await self._store.range(prefix, keys_only=True)
-        oldest_first = sorted(page.kvs, key=lambda kv: kv.create_revision)
-        beyond = oldest_first[: max(0, len(page.kvs) + 1 - HISTORY_LIMIT)]
-        places = [keys.task_place(kv.key.removeprefix(prefix)) for kv in beyond]
-        return [Delete(key) for key in (*(kv.key for kv in beyond), *places)]
+        return await self._creation.create(wanted, by)
 
 
-def _new_task(
-    spec: TaskSpec, by: Actor, clock: Clock, idempotency_key: str | None, retry_of: Task | None
-) -> Task:
-    now = clock()
-    name = f"{by.tenant or ''}/{by.name}/{idempotency_key}"
-    task_id = uuid.uuid4() if idempotency_key is None else uuid.uuid5(IDEMPOTENCY, name)
-    task = Task(
-        task_id=str(task_id),
-        **msgspec.structs.asdict(spec),
-        attempt=retry_of.attempt + 1 if retry_of else 1,
-        retry_of=retry_of.task_id if retry_of else None,
-        status=Status.PENDING,
-        status_history=(StatusChange(status=Status.PENDING, timestamp=now),),
-        created_at=now,
-        updated_at=now,
-        created_by=by.name,
-    )
-    return logged(task, now, f"[INFO] created by {by.name}")
-
-
-def _same(known: Task, spec: TaskSpec) -> Task:
-    """The task that an earlier call with the same idempotency key made.
-
-    Raises:
-        Conflict: that call asked for something else.
-    """
-    names = TaskSpec.__struct_fields__
-    differing = [name for name in names if getattr(known, name) != getattr(spec, name)]
-    if differing:
-        raise Conflict(
-            f"this idempotency key made task {known.task_id}, which differs in"
-            f" {', '.join(differing)}; use a new key"
-        )
-    return known
-
-
-def _mac_taken(spec: TaskSpec, other: Task) -> UnfinishedTask:
-    if not sees(spec.tenant, other.tenant):
-        return UnfinishedTask(f"MAC {spec.mac} belongs to another machine's task")
-    return UnfinishedTask(
-        f"MAC {spec.mac} belongs to machine {other.sn}, whose task {other.task_id} is"
-        f" {other.status.value}"
-    )
-
-
-def _revision(kv: KV | None) -> int:
-    return kv.mod_revision if kv else 0
+def _no_task(task_id: str) -> NotFound:
+    return NotFound(f"there is no task {task_id[:64]}")

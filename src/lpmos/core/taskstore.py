@@ -14,11 +14,10 @@ from lpmos.core.journal import told_of_task
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, NotFound
 from lpmos.model.lifecycle import Event, Status, advance
-from lpmos.model.machine import ServerEntry
-from lpmos.model.task import LOG_LINE_BYTES, LOG_LINES, StatusChange, Task
+from lpmos.model.machine import Machine, ServerEntry
+from lpmos.model.task import LOG_LINE_BYTES, LOG_LINES, StatusChange, Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import (
-    KV,
     Ambiguous,
     CasConflict,
     Compare,
@@ -29,8 +28,8 @@ from lpmos.store.api import (
 )
 
 Step = Callable[[Task], Task]
-Also = Callable[[Task], Sequence[Operation]]
-"""Operations that go into the same transaction as the new version of the task."""
+MachineStep = Callable[[Task, Machine | None], Machine | None]
+"""What the machine's record (S3) is with the new version of the task; None leaves it."""
 
 ATTEMPTS = 50
 
@@ -39,6 +38,14 @@ class Superseded(Conflict):
     """The machine has another task by now; this one is over."""
 
     code = "superseded"
+
+
+class StoredTask(msgspec.Struct, frozen=True):
+    """A task and the revision of its document; `past`: it stands in its machine's history."""
+
+    task: Task
+    revision: int
+    past: bool
 
 
 class TaskStore:
@@ -53,8 +60,9 @@ class TaskStore:
         step: Step,
         *,
         by: Actor,
-        also: Also | None = None,
+        machine: MachineStep | None = None,
         at_revision: int | None = None,
+        only_while: Sequence[Compare] = (),
     ) -> Task:
         """Apply `step` to what the store has of `task` now; the same value back writes nothing.
 
@@ -64,12 +72,14 @@ class TaskStore:
             task: which one, as far as it is known.
             step: a pure function; it is called again where a race was lost.
             by: who does it.
-            also: operations that go into the same transaction.
+            machine: a pure function; what it makes of the machine's record goes into the same
+                transaction, and is compared like the task.
             at_revision: the only revision of the document that may be changed; None: any.
+            only_while: what else must hold in the store, as a leadership's fence.
 
         Raises:
             NotFound: the machine has no task.
-            CasConflict: the document is not at `at_revision`.
+            CasConflict: the document is not at `at_revision`, or `only_while` may not hold.
             Superseded: the machine has another task; nothing of it was changed.
             ImpossibleTransition: from `step`, on the value that is in the store.
             Unavailable: the store is away, or others changed the task `ATTEMPTS` times meanwhile.
@@ -92,19 +102,19 @@ class TaskStore:
             after = step(before)
             if after is before:
                 return before
-            after, written = fitted(after)
-            operations = [Put(key, written), *(also(after) if also else ())]
-            if after.status is not before.status:
-                operations += await self._server_entry(after)
-                operations.append(told_of_task(before, after, by))
-                if after.status is Status.FAILED:
-                    operations.append(Put(keys.dead_letter(after.idc, after.task_id), written))
+            after, written = fitted(_signed(before, after, by))
+            operations = [Put(key, written), *await self._told(before, after, written, by)]
+            compare = [Compare(key, "mod", "=", kv.mod_revision), *only_while]
+            if machine is not None:
+                compare, operations = await self._with_machine(machine, after, compare, operations)
             try:
-                if await self._swap(kv, operations):
+                if (await self._store.txn(compare, operations)).succeeded:
                     return after
                 written = None
             except Ambiguous:
                 continue
+            if only_while:
+                raise CasConflict("the task, or what this change of it depends on, has changed")
         raise Unavailable(f"the task of {task.sn} changed {ATTEMPTS} times meanwhile; try again")
 
     async def past(self, task: Task) -> Task | None:
@@ -112,9 +122,45 @@ class TaskStore:
         kv = await self._store.get(keys.history(task.idc, task.sn, task.task_id))
         return records.decode(kv, Task) if kv else None
 
-    async def _swap(self, kv: KV, operations: Sequence[Operation]) -> bool:
-        compare = [Compare(kv.key, "mod", "=", kv.mod_revision)]
-        return (await self._store.txn(compare, operations)).succeeded
+    async def stored(self, task_id: str, place: tuple[str, str] | None = None) -> StoredTask | None:
+        """A present or past task as the store has it; `place` is its machine, where it is known."""
+        if place is None:
+            kv = await self._store.get(keys.task_place(task_id))
+            if kv is None:
+                return None
+            known = records.decode(kv, TaskPlace)
+            place = known.idc, known.sn
+        kv = await self._store.get(keys.task(*place))
+        task = records.decode(kv, Task) if kv else None
+        if kv is not None and task is not None and task.task_id == task_id:
+            return StoredTask(task, kv.mod_revision, past=False)
+        kv = await self._store.get(keys.history(*place, task_id))
+        return StoredTask(records.decode(kv, Task), kv.mod_revision, past=True) if kv else None
+
+    async def _with_machine(
+        self,
+        machine: MachineStep,
+        task: Task,
+        compare: list[Compare],
+        operations: list[Operation],
+    ) -> tuple[list[Compare], list[Operation]]:
+        key = keys.meta(task.idc, task.sn)
+        kv = await self._store.get(key)
+        known = records.decode(kv, Machine) if kv else None
+        after = machine(task, known)
+        if after is None or after == known:
+            return compare, operations
+        compare = [*compare, Compare(key, "mod", "=", kv.mod_revision if kv else 0)]
+        return compare, [*operations, Put(key, records.encode(after))]
+
+    async def _told(self, before: Task, after: Task, written: bytes, by: Actor) -> list[Operation]:
+        """What goes with a new status: the server's entry, the word of it, the dead letter."""
+        if after.status is before.status:
+            return []
+        operations = [*await self._server_entry(after), told_of_task(before, after, by)]
+        if after.status is Status.FAILED:
+            operations.append(Put(keys.dead_letter(after.idc, after.task_id), written))
+        return operations
 
     async def _server_entry(self, task: Task) -> list[Operation]:
         """The server's short entry (S1) follows the task's status."""
@@ -123,6 +169,13 @@ class TaskStore:
         added_at = records.decode(kv, ServerEntry).added_at if kv else task.created_at
         entry = ServerEntry(sn=task.sn, status=task.status.value, mac=task.mac, added_at=added_at)
         return [Put(key, records.encode(entry))]
+
+
+def _signed(before: Task, after: Task, by: Actor) -> Task:
+    """The task with who made each of its new steps."""
+    known = len(before.status_history)
+    signed = (msgspec.structs.replace(each, by=by.name) for each in after.status_history[known:])
+    return msgspec.structs.replace(after, status_history=(*after.status_history[:known], *signed))
 
 
 def moved(task: Task, event: Event, now: datetime, **fields: object) -> Task:

@@ -49,7 +49,7 @@ class Uploads:
         """Begin an upload, or find the one that was begun with the same name and digest.
 
         Raises:
-            InvalidInput: it was begun with another size or other fields.
+            Conflict: it was begun with another size or other fields.
         """
         name = f"{fields.name}\0{sha256}".encode()
         upload_id = hashlib.sha256(name).hexdigest()[:32]
@@ -57,8 +57,9 @@ class Uploads:
         if place.exists():
             known = self.show(upload_id)
             if (known.fields, known.size_bytes) != (fields, size_bytes):
-                text = "this upload was begun with other fields or another size; delete it first"
-                raise InvalidInput(FieldProblem("size_bytes", text))
+                raise Conflict(
+                    "this upload was begun with other fields or another size; delete it first"
+                )
             return known
         place.mkdir(parents=True)
         (place / "data").touch()

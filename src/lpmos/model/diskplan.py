@@ -6,7 +6,7 @@ disks the smallest wins, and of equal sizes the first by device name.
 """
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -20,6 +20,11 @@ BIOS_BOOT_BYTES = MIB
 LAYOUTS = ("auto",)
 """Names that `disk_layout` of a task may have."""
 
+HINT_CHARACTERS = 256
+Hint = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": HINT_CHARACTERS})]
+HintBytes = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""Every number of it is the same to every reader of JSON (RFC 8259 section 6)."""
+
 
 class RootDiskHints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the task says of its root disk; every hint that is given must match.
@@ -27,12 +32,12 @@ class RootDiskHints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `model` matches as a part of the disk's model, whatever the case; the others match exactly.
     """
 
-    serial: str | None = None
-    wwn: str | None = None
-    model: str | None = None
-    device: str | None = None
-    min_size_bytes: int | None = None
-    max_size_bytes: int | None = None
+    serial: Hint | None = None
+    wwn: Hint | None = None
+    model: Hint | None = None
+    device: Hint | None = None
+    min_size_bytes: HintBytes | None = None
+    max_size_bytes: HintBytes | None = None
     rotational: bool | None = None
     overwrite: bool = False
 

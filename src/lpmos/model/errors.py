@@ -12,6 +12,10 @@
     ├── NoSuitableDisk        no disk of the machine satisfies the task
     ├── TooLarge              more bytes than this call takes
     ├── TooBusy               try again later; nothing was changed
+    ├── ProviderAway          the identity provider cannot be used now
+    ├── SecretError           a stored secret cannot be sealed or opened
+    │   ├── UnknownKey             its key is not in the key ring
+    │   └── DamagedSecret          it was changed, or moved from elsewhere
     ├── ImageError            an image is missing, damaged, or could not be built
     ├── SettingsError         the configuration is wrong; every problem is listed
     └── StoreError            (`lpmos.store.api`) the store refused or could not be reached
@@ -102,9 +106,37 @@ class TooLarge(LpmosError):
 
 
 class TooBusy(LpmosError):
-    """Nothing was changed; the caller may try again later."""
+    """Nothing was changed; the caller may try again, after `retry_after_s` where that is known."""
 
     code = "too-busy"
+
+    def __init__(self, text: str, *, retry_after_s: int | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(text)
+
+
+class ProviderAway(LpmosError):
+    """The identity provider cannot be reached, or not be understood; the log says why."""
+
+    code = "identity-provider-away"
+
+
+class SecretError(LpmosError):
+    """A stored secret cannot be sealed or opened."""
+
+    code = "secret-error"
+
+
+class UnknownKey(SecretError):
+    """The key ring has no key of the id that is needed; the text names the id."""
+
+    code = "unknown-key"
+
+
+class DamagedSecret(SecretError):
+    """Sealed text was changed, or stands where it was not sealed for."""
+
+    code = "damaged-secret"
 
 
 class ImageError(LpmosError):

@@ -1,6 +1,7 @@
 """A machine and the names it goes by: MAC address, serial number, data center, host name."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NewType
 
@@ -13,15 +14,37 @@ Mac = NewType("Mac", str)
 """A MAC address as `52:54:00:12:34:56`: six lower-case octets with colons."""
 
 _HEX = re.compile(r"[0-9a-f]{12}")
-_SHAPES = re.compile(
-    r"(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}"  # 52:54:.. or 52-54-..
-    r"|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"  # 5254.0012.3456
-    r"|[0-9A-Fa-f]{12}"
-)
-_SN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_IDC = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_BYTE = "[0-9A-Fa-f]{2}"
+
+
+def _mac_shapes(first: str) -> str:
+    """The usual notations of a MAC address whose first octet is like `first`."""
+    octets = [f"{first}{between}({_BYTE}{between}){{4}}{_BYTE}" for between in (":", "-", "")]
+    return f"^({'|'.join(octets)}|{first}{_BYTE}([.]{_BYTE}{_BYTE}){{2}})$"
+
+
+MAC_PATTERN = _mac_shapes("[0-9A-Fa-f][02468ACEace]")
+SN_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+IDC_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
+TENANT_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME_PATTERN = f"^{_LABEL}([.]{_LABEL})*$"
+TAG_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
+"""What the API's description says of each; the functions below see what a pattern cannot say."""
+
+_SHAPES = re.compile(_mac_shapes(_BYTE))
+_SN = re.compile(SN_PATTERN)
+_IDC = re.compile(IDC_PATTERN)
+_TENANT = re.compile(TENANT_PATTERN)
 _HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+
+_TAG = re.compile(TAG_PATTERN)
+
+TAGS_LIMIT = 64
+TAGS_BYTES = 16_384
+"""What all tags of a machine may take: its record holds an inventory too (S13)."""
+
+TAG_CHARACTERS = 256
 
 RESERVED_IDCS = frozenset(
     {"region", "config", "unmatched_reports", "dlq", "install", "tasks", "events", "control"}
@@ -100,6 +123,34 @@ def parse_hostname(text: str, field: str = "hostname") -> str:
     return name
 
 
+def tag_problems(tags: Mapping[str, str | None], field: str = "tags") -> list[FieldProblem]:
+    """All that is wrong with tags, of a task or a machine; empty where nothing is."""
+    problems = []
+    if len(tags) > TAGS_LIMIT:
+        problems.append(FieldProblem(field, f"more than {TAGS_LIMIT} tags"))
+    text = f"keys: up to 63 of A-Z a-z 0-9 . _ / -; values: up to {TAG_CHARACTERS}"
+    return problems + [
+        FieldProblem(f"{field}.{key[:64]}", text)
+        for key, value in tags.items()
+        if not _TAG.fullmatch(key) or len(value or "") > TAG_CHARACTERS
+    ]
+
+
+def tags_fit(tags: Mapping[str, str]) -> bool:
+    """Whether a machine can have all these tags."""
+    size_bytes = sum(len(text.encode()) for text in (*tags, *tags.values()))
+    return len(tags) <= TAGS_LIMIT and size_bytes <= TAGS_BYTES
+
+
+def with_tags(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """The known tags and as many of the new ones as a machine can have with them."""
+    tags = dict(known)
+    for key, value in new.items():
+        if tags_fit(more := {**tags, key: value}):
+            tags = more
+    return tags
+
+
 def sn_from_mac(mac: Mac) -> str:
     """The serial number used for a machine whose own is not known."""
     return "mac-" + mac.replace(":", "")
@@ -121,7 +172,11 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as the store keeps it (S3), apart from any task."""
+    """A machine as the store keeps it (S3), apart from any task.
+
+    A task's tags become the machine's with its first report for that task, which `tagged_by` names:
+    what people change afterwards stays. `reported_at` is when an agent reported last.
+    """
 
     idc: str
     sn: str
@@ -129,10 +184,20 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     inventory: Inventory | None = None
     bmc_address: str | None = None
     tags: dict[str, str] = {}
+    tagged_by: str | None = None
     tenant: str | None = None
     installed: Installed | None = None
     first_seen_at: datetime
+    reported_at: datetime | None = None
     updated_at: datetime
+
+
+class AgentLease(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent of a machine lives (S4): bound to a lease of the store that the region keeps."""
+
+    agent_id: str
+    mac: str
+    at: datetime
 
 
 class ServerEntry(msgspec.Struct, frozen=True, kw_only=True):

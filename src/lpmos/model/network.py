@@ -1,22 +1,36 @@
 """How an installed machine gets its addresses; `"dhcp"` or one static configuration."""
 
 from ipaddress import ip_address, ip_interface
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from lpmos.model.errors import FieldProblem
 
+DNS_LIMIT = 8
+
+Interface = Annotated[
+    str, msgspec.Meta(extra_json_schema={"format": "ip-interface", "examples": ["192.0.2.10/24"]})
+]
+Gateway = Annotated[
+    str, msgspec.Meta(extra_json_schema={"format": "ip-gateway", "examples": ["192.0.2.1"]})
+]
+NameServer = Annotated[
+    str, msgspec.Meta(extra_json_schema={"format": "ip-address", "examples": ["192.0.2.53"]})
+]
+NameServers = Annotated[
+    tuple[NameServer, ...], msgspec.Meta(extra_json_schema={"maxItems": DNS_LIMIT})
+]
+"""Only what a pattern could not say is left to the formats: whether a text is such an address."""
+
 
 class StaticNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fixed addresses on the NIC that booted; `address` carries its prefix: `192.0.2.10/24`."""
 
-    address: str
-    gateway: str | None = None
-    dns: tuple[str, ...] = ()
+    address: Interface
+    gateway: Gateway | None = None
+    dns: NameServers = ()
 
-
-DNS_LIMIT = 8
 
 NetworkConfig = Literal["dhcp"] | StaticNetwork
 

@@ -6,15 +6,24 @@ A task never changes in place; `lpmos.core` makes the next version of it and swa
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from lpmos.model.diskplan import LAYOUTS, DiskPlan, RootDiskHints
+from lpmos.model.diskplan import HINT_CHARACTERS, LAYOUTS, DiskPlan, RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import (
+    HOSTNAME_PATTERN,
+    IDC_PATTERN,
+    MAC_PATTERN,
+    RESERVED_IDCS,
+    SN_PATTERN,
+    TAG_CHARACTERS,
+    TAG_PATTERN,
+    TAGS_LIMIT,
+    TENANT_PATTERN,
     Mac,
     hostname_from_sn,
     parse_hostname,
@@ -23,6 +32,7 @@ from lpmos.model.machine import (
     parse_sn,
     parse_tenant,
     sn_from_mac,
+    tag_problems,
 )
 from lpmos.model.network import NetworkConfig, network_problems
 
@@ -32,31 +42,85 @@ LOG_LINES = 100
 LOG_LINE_BYTES = 200
 TEXT_LIMIT_BYTES = 16_384
 """What SSH keys and tags of one task may take together: its document has a limit (S13)."""
-HINT_CHARACTERS = 256
-_SSH_KEY = re.compile(
-    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)"
-    r" [A-Za-z0-9+/=]{16,}( [^\n]*)?"
+SSH_KEYS_LIMIT = 20
+SSH_KEY_PATTERN = (
+    "^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)"
+    " [A-Za-z0-9+/=]{16,}( [^\\n]*)?$"
 )
-_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+OS_PATTERN = "^[a-z0-9][a-z0-9.-]{0,63}$"
+_OS = re.compile(OS_PATTERN)
+_SSH_KEY = re.compile(SSH_KEY_PATTERN.removeprefix("^").removesuffix("$"))
+
+
+def _text(pattern: str, longest: int, example: str, description: str) -> msgspec.Meta:
+    """What the API's description says of a text field; it is `check_new_task` that checks it."""
+    schema = {"pattern": pattern, "maxLength": longest, "examples": [example]}
+    return msgspec.Meta(extra_json_schema={"description": description, **schema})
+
+
+IdcName = Annotated[
+    str,
+    _text(IDC_PATTERN, 32, "dc1", "The data center."),
+    msgspec.Meta(extra_json_schema={"not": {"enum": sorted(RESERVED_IDCS)}}),
+]
+SerialNumber = Annotated[
+    str, _text(SN_PATTERN, 64, "SN-0042", "The serial number; made from the MAC where missing.")
+]
+MacText = Annotated[
+    str,
+    _text(MAC_PATTERN, 17, "52:54:00:12:34:56", "The NIC that boots, in any usual notation."),
+    msgspec.Meta(extra_json_schema={"not": {"pattern": "^[0:.-]*$"}}),
+]
+HostName = Annotated[
+    str, _text(HOSTNAME_PATTERN, 253, "web-1", "RFC 1123; from the serial number.")
+]
+TenantName = Annotated[str, _text(TENANT_PATTERN, 32, "team-a", "Whose it is.")]
+OsType = Annotated[str, _text(OS_PATTERN, 64, "debian", "What the region offers.")]
+OsVersion = Annotated[str, _text(OS_PATTERN, 64, "12", "What the region offers.")]
+SshKey = Annotated[
+    str,
+    _text(SSH_KEY_PATTERN, 4096, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me", "One OpenSSH key."),
+]
+DiskLayout = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={"enum": list(LAYOUTS), "description": "How the root disk is laid out."}
+    ),
+]
+SshKeys = Annotated[
+    tuple[SshKey, ...],
+    msgspec.Meta(
+        extra_json_schema={"maxItems": SSH_KEYS_LIMIT, "description": "Who may log in as root."}
+    ),
+]
+TagKey = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": TAG_PATTERN})]
+TagValue = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": TAG_CHARACTERS})]
+AllTags = msgspec.Meta(
+    extra_json_schema={
+        "maxProperties": TAGS_LIMIT,
+        "description": "What people say of the machine, by key.",
+    }
+)
+Tags = Annotated[dict[TagKey, TagValue], AllTags]
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `POST /tasks` takes (A1); the older names are accepted beside the present ones."""
+    """What `POST /tasks` takes; the older names are accepted beside the present ones."""
 
-    os_type: str
-    os_version: str
-    idc: str | None = None
-    region_id: str | None = None
-    mac: str | None = None
-    target_mac: str | None = None
-    sn: str | None = None
-    hostname: str | None = None
-    disk_layout: str = "auto"
+    os_type: OsType
+    os_version: OsVersion
+    idc: IdcName | None = None
+    region_id: IdcName | None = None
+    mac: MacText | None = None
+    target_mac: MacText | None = None
+    sn: SerialNumber | None = None
+    hostname: HostName | None = None
+    disk_layout: DiskLayout = "auto"
     root_disk: RootDiskHints = RootDiskHints()
     network_config: NetworkConfig = "dhcp"
-    ssh_keys: tuple[str, ...] = ()
-    tags: dict[str, str] = {}
-    tenant: str | None = None
+    ssh_keys: SshKeys = ()
+    tags: Tags = {}
+    tenant: TenantName | None = None
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +140,12 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
 
 
-class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a task's history."""
+class StatusChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One row of a task's history; `by` is who or what made the step, as far as it is known."""
 
     status: Status
     timestamp: datetime
+    by: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +288,19 @@ def check_new_task(new: NewTask) -> TaskSpec:
     )
 
 
+def of_tenant(spec: TaskSpec, tenant: str | None) -> TaskSpec:
+    """The specification as users of `tenant` may give it: what they create is their tenant's.
+
+    Raises:
+        InvalidInput: it names another tenant.
+    """
+    if tenant is None or spec.tenant == tenant:
+        return spec
+    if spec.tenant is not None:
+        raise InvalidInput(FieldProblem("tenant", f"must be {tenant}"))
+    return msgspec.structs.replace(spec, tenant=tenant)
+
+
 def _either(
     new: NewTask, name: str, older: str, problems: list[FieldProblem]
 ) -> tuple[str | None, str]:
@@ -235,14 +313,19 @@ def _either(
 
 def _other_problems(new: NewTask) -> list[FieldProblem]:
     problems = network_problems(new.network_config)
+    problems += [
+        FieldProblem(name, "must be up to 64 of a-z, 0-9, '.', '-', a letter or digit first")
+        for name in ("os_type", "os_version")
+        if not _OS.fullmatch(getattr(new, name))
+    ]
     if new.disk_layout not in LAYOUTS:
         problems.append(
             FieldProblem(
                 "disk_layout", f"{new.disk_layout!r} is unknown; known: {', '.join(LAYOUTS)}"
             )
         )
-    if len(new.ssh_keys) > 20:
-        problems.append(FieldProblem("ssh_keys", "more than 20 keys"))
+    if len(new.ssh_keys) > SSH_KEYS_LIMIT:
+        problems.append(FieldProblem("ssh_keys", f"more than {SSH_KEYS_LIMIT} keys"))
     problems += [
         FieldProblem(f"ssh_keys.{number}", "is not one line of an OpenSSH public key")
         for number, key in enumerate(new.ssh_keys)
@@ -258,11 +341,5 @@ def _other_problems(new: NewTask) -> list[FieldProblem]:
         for name in ("serial", "wwn", "model", "device")
         if len(getattr(new.root_disk, name) or "") > HINT_CHARACTERS
     ]
-    if len(new.tags) > 64:
-        problems.append(FieldProblem("tags", "more than 64 tags"))
-    problems += [
-        FieldProblem(f"tags.{key[:64]}", "keys: up to 63 of A-Z a-z 0-9 . _ / -; values: up to 256")
-        for key, value in new.tags.items()
-        if not _TAG.fullmatch(key) or len(value) > 256
-    ]
+    problems += tag_problems(new.tags)
     return problems

@@ -14,11 +14,16 @@ CONTENT_BYTES = 49_152
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 _NAME = re.compile(NAME_PATTERN)
 
+Content = Annotated[
+    str, msgspec.Meta(max_length=CONTENT_BYTES, extra_json_schema={"format": "jinja"})
+]
+"""A text in the language of Jinja."""
+
 
 class NewTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `PUT /templates/{name}` takes."""
 
-    content: Annotated[str, msgspec.Meta(max_length=CONTENT_BYTES)]
+    content: Content
     description: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 

@@ -38,6 +38,7 @@ NewPassword = Annotated[
         min_length=PASSWORD_CHARACTERS[0],
         max_length=PASSWORD_CHARACTERS[1],
         examples=["correct horse battery"],
+        extra_json_schema={"format": "password"},
     ),
 ]
 Label = Annotated[

@@ -39,8 +39,18 @@ _NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 EventPattern = Annotated[str, msgspec.Meta(pattern=f"^{_PATTERN}$", max_length=64)]
 """`task.failed`, `task.*`, `*.created` or `*`: parts with dots between, each a word or a star."""
 
-WebhookName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-WebhookUrl = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+WebhookName = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        extra_json_schema={"format": "printable", "pattern": r"^\S(.*\S)?$"},
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=2048, extra_json_schema={"format": "receiver-url"}),
+]
 EventPatterns = Annotated[list[EventPattern], msgspec.Meta(min_length=1, max_length=20)]
 Idc = Annotated[str, msgspec.Meta(pattern=f"^{_NAME_PATTERN}$")]
 

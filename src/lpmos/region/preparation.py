@@ -67,7 +67,9 @@ class Preparation:
 
         What is wrong with one task is logged and holds up no other.
         """
-        pending = [task for task in self._fleet.current_tasks() if self._concerns(task)]
+        pending = [
+            task for task in self._fleet.current_tasks(Status.PENDING) if self._concerns(task)
+        ]
         for number, task in enumerate(pending):
             try:
                 await self._prepare(task)

@@ -12,7 +12,9 @@ AUDIT = "/os-audit/"
 """The audit log stands apart from `ROOT`, so that nobody keeps all of it in memory."""
 
 AUDIT_HEAD = "/os-audit/head"
+AUDIT_ANCHOR = "/os-audit/anchor"
 AUDIT_BLOCK = 1000
+AUDIT_CHUNK = 100
 
 
 def idc_prefix(idc: str) -> str:
@@ -33,6 +35,11 @@ def task(idc: str, sn: str) -> str:
 def meta(idc: str, sn: str) -> str:
     """S3, the machine."""
     return f"/os/{idc}/machines/{sn}/meta"
+
+
+def lease(idc: str, sn: str) -> str:
+    """S4, there while the machine's agent lives."""
+    return f"/os/{idc}/machines/{sn}/lease"
 
 
 def history(idc: str, sn: str, task_id: str) -> str:
@@ -115,6 +122,16 @@ def audit_block(number: int) -> str:
     return f"{AUDIT}entries/{number:09d}/"
 
 
+def audit_chunk(number: int) -> str:
+    """The prefix of `AUDIT_CHUNK` entries: of those whose number is `seq // AUDIT_CHUNK`."""
+    return audit_entry(number * AUDIT_CHUNK)[:-2]
+
+
+def audit_damaged(seq: int) -> str:
+    """An event that could not be read; entry `seq` of the audit log tells of it."""
+    return f"{AUDIT}damaged/{seq:012d}"
+
+
 class KeyName(NamedTuple):
     """What a key names; `idc` and `sn` are empty where the kind has none."""
 
@@ -132,6 +149,7 @@ _KINDS = (
     ("history", re.compile(r"/os/([^/]+)/machines/([^/]+)/history/([^/]+)")),
     ("task", re.compile(r"/os/([^/]+)/machines/([^/]+)/task")),
     ("meta", re.compile(r"/os/([^/]+)/machines/([^/]+)/meta")),
+    ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
 )
 
 

@@ -4,14 +4,20 @@
 (compaction, a watch cut off, a store restored from an older snapshot) it lists again and tells only
 the difference. All changes are made in `run`, without an await between a change and the news of
 it: so what a subscriber sees in the mirror is what it is told.
+
+Large values (inventories) are kept packed: thousands of them would fill the memory.
 """
 
 import asyncio
 import contextlib
 import heapq
+import zlib
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
+
+import msgspec
 
 from lpmos.store.api import KV, Compacted, Page, Unavailable, WatchBatch, WatchLagged
 
@@ -20,8 +26,15 @@ FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 LIST_PAGE = 500
+PACK_OVER_BYTES = 2048
+FRESH_KEYS = 2000
+"""How many of the large values that changed last stay as they came: they change again soonest."""
 
 Subscriber = Callable[[str, KV | None, KV | None], None]
+
+
+class _PackedKV(KV, frozen=True):
+    """A key whose value is deflated."""
 
 
 class Followed(Protocol):
@@ -51,7 +64,9 @@ class Mirror:
         self._kvs: dict[str, KV] = {}
         self._order: list[str] = []
         self._added: set[str] = set()
+        self._fresh: OrderedDict[str, None] = OrderedDict()
         self._revision = 0
+        self._change_revision = 0
         self._connected = False
         self._ready = asyncio.Event()
         self._subscribers: list[Subscriber] = []
@@ -64,20 +79,29 @@ class Mirror:
         return self._revision
 
     @property
+    def change_revision(self) -> int:
+        """The revision of the change that subscribers are being told of; 0 for a listing's.
+
+        What a listing tells is a difference: changes that were undone or overtaken are not in it.
+        """
+        return self._change_revision
+
+    @property
     def connected(self) -> bool:
         """Whether the store answered last; what the mirror has may be old where not."""
         return self._connected
 
     def get(self, key: str) -> KV | None:
         """The key, or None where it does not exist."""
-        return self._kvs.get(key)
+        kv = self._kvs.get(key)
+        return kv and _unpacked(kv)
 
     def items(self, prefix: str) -> Iterator[KV]:
         """The keys that begin with `prefix`, in order, as they are at this moment."""
         order = self._sorted()
         first = bisect_left(order, prefix)
         last = bisect_right(order, prefix, first, key=lambda key: key[: len(prefix)])
-        return iter([self._kvs[key] for key in order[first:last]])
+        return map(_unpacked, [self._kvs[key] for key in order[first:last]])
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber(key, before, after)` called for every change from now on.
@@ -135,9 +159,10 @@ class Mirror:
         found: dict[str, KV] = {}
         revision = 0
         async for page in self._store.list(self._prefix, page=LIST_PAGE):
-            found.update((kv.key, kv) for kv in page.kvs)
+            found.update((kv.key, _packed(kv)) for kv in page.kvs)
             revision = page.revision
         self._connected = True
+        self._change_revision = 0
         self._replace(found)
         self._reach(revision)
         self._ready.set()
@@ -177,16 +202,21 @@ class Mirror:
     def _take(self, batch: WatchBatch) -> None:
         self._connected = True
         for event in batch.events:
+            self._change_revision = event.kv.mod_revision
             self._set(event.kv.key, event.kv if event.type == "put" else None)
         self._reach(batch.revision)
 
     def _replace(self, found: dict[str, KV]) -> None:
-        """Go over to a new listing by its difference: what is gone first, then what changed."""
+        """Go over to a new listing, packed, by its difference: first what is gone."""
         for key in [key for key in self._sorted() if key not in found]:
             self._set(key, None)
-        changed = [kv for kv in found.values() if self._kvs.get(kv.key) != kv]
+        changed = [kv for kv in found.values() if self._differs(kv)]
         for kv in sorted(changed, key=lambda kv: kv.mod_revision):
             self._set(kv.key, kv)
+
+    def _differs(self, packed: KV) -> bool:
+        known = self._kvs.get(packed.key)
+        return known is None or _packed(known) != packed
 
     def _set(self, key: str, after: KV | None) -> None:
         before = self._kvs.get(key)
@@ -194,14 +224,26 @@ class Mirror:
             if before is None:
                 self._added.add(key)
             self._kvs[key] = after
+            self._refresh(after)
         elif before is not None:
             del self._kvs[key]
+            self._fresh.pop(key, None)
             order = self._sorted()
             del order[bisect_left(order, key)]
         else:
             return
+        known, now = before and _unpacked(before), after and _unpacked(after)
         for subscriber in tuple(self._subscribers):
-            subscriber(key, before, after)
+            subscriber(key, known, now)
+
+    def _refresh(self, kv: KV) -> None:
+        """Note that a value came as it is; the one that is so for longest is packed instead."""
+        self._fresh.pop(kv.key, None)
+        if _packs(kv):
+            self._fresh[kv.key] = None
+        if len(self._fresh) > FRESH_KEYS:
+            oldest, _ = self._fresh.popitem(last=False)
+            self._kvs[oldest] = _packed(self._kvs[oldest])
 
     def _sorted(self) -> list[str]:
         """All keys in order; what was added since the last call is sorted in now."""
@@ -221,6 +263,26 @@ class Mirror:
 
 class _WentBack(Exception):
     """The store is at an older revision than the mirror: it was restored from a snapshot."""
+
+
+def _packed(kv: KV) -> KV:
+    """The key as it is kept; the same key and value are always packed alike."""
+    if not _packs(kv):
+        return kv
+    fields = msgspec.structs.asdict(kv)
+    return _PackedKV(**{**fields, "value": zlib.compress(kv.value, level=1)})
+
+
+def _packs(kv: KV) -> bool:
+    return len(kv.value) > PACK_OVER_BYTES and not isinstance(kv, _PackedKV)
+
+
+def _unpacked(kv: KV) -> KV:
+    """The key as the store has it."""
+    if not isinstance(kv, _PackedKV):
+        return kv
+    fields = msgspec.structs.asdict(kv)
+    return KV(**{**fields, "value": zlib.decompress(kv.value)})
 
 
 async def _next(watch: AsyncIterator[WatchBatch]) -> WatchBatch | None:

@@ -92,12 +92,12 @@ async def test_create_with_wrong_fields_names_each_and_changes_nothing(
     change: dict[str, Any],
     fields: list[str],
 ) -> None:
-    before = (await control_plane.store.status()).revision
+    before = await control_plane.documents()
     answer = await api.post("/api/v1/tasks", json=NEW | change)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert [each["field"] for each in answer.json()["errors"]] == fields
-    assert (await control_plane.store.status()).revision == before
+    assert await control_plane.documents() == before
 
 
 async def test_create_for_a_machine_with_a_task_under_way_is_a_conflict(
@@ -158,7 +158,6 @@ async def test_list_is_searched_and_sorted(
         ("offset=-1", "offset"),
         ("status=sleeping", "status"),
         ("colour=red", "colour"),
-        ("tenant=a", "tenant"),
         ("sort=size", "sort"),
         ("text=", "text"),
         (f"tag={'x' * 129}", "tag"),

@@ -3,11 +3,24 @@
 from datetime import timedelta
 
 import msgspec
+import pytest
 
-from lpmos.control.views import full, summary, timeline
+from lpmos.control.taskviews import TaskSummary, TaskView, actions, timeline
+from lpmos.control.taskviews import full as full_view
+from lpmos.control.taskviews import summary as summary_view
+from lpmos.core.taskrow import row_of_task
+from lpmos.core.taskstore import StoredTask
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Approval, Intent, Progress, StatusChange, TaskError
+from lpmos.model.task import Approval, Intent, Progress, StatusChange, Task, TaskError
 from tests.support.builders import NOW, make_inventory, make_task
+
+
+def full(task: Task, *, past: bool = False) -> TaskView:
+    return full_view(StoredTask(task, 7, past=past))
+
+
+def summary(task: Task) -> TaskSummary:
+    return summary_view(row_of_task(task, revision=7))
 
 
 def _history(*statuses: Status) -> tuple[StatusChange, ...]:
@@ -52,6 +65,72 @@ def test_timeline_is_in_the_order_of_the_history() -> None:
     assert stamps == sorted(stamps)
 
 
+def test_timeline_has_the_steps_of_the_install_between_its_states_whatever_the_clocks() -> None:
+    early = NOW - timedelta(days=1)
+    task = make_task(
+        status=Status.COMPLETED,
+        status_history=_history(Status.APPROVED, Status.INSTALLING, Status.COMPLETED),
+        progress=(
+            Progress(step="partitioning", percent=20, timestamp=early, message="done"),
+            Progress(step="downloading", percent=60, timestamp=early),
+        ),
+    )
+    assert [(entry.event, entry.detail) for entry in timeline(task)] == [
+        ("approved", ""),
+        ("installing", ""),
+        ("partitioning", "20 %: done"),
+        ("downloading", "60 %"),
+        ("completed", ""),
+    ]
+
+
+def test_timeline_links_a_retry_to_what_it_tries_again_and_back() -> None:
+    first = make_task(status_history=_history(Status.PENDING, Status.FAILED))
+    second = make_task(task_id="second", retry_of=first.task_id, attempt=2)
+    (created,) = timeline(second)
+    assert (created.by, created.task_id) == ("admin", first.task_id)
+    last = timeline(first, row_of_task(second))[-1]
+    assert (last.event, last.task_id, last.detail) == ("retried", "second", "as attempt 2")
+
+
+def test_timeline_says_who_made_each_step() -> None:
+    history = (
+        StatusChange(status=Status.PENDING, timestamp=NOW),
+        StatusChange(status=Status.CANCELLED, timestamp=NOW, by="alice"),
+    )
+    assert [entry.by for entry in timeline(make_task(status_history=history))] == [
+        "admin",
+        "alice",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "possible"),
+    [
+        (Status.PENDING, ["cancel"]),
+        (Status.PENDING_APPROVAL, ["approve", "reject", "cancel"]),
+        (Status.INSTALLING, ["cancel"]),
+        (Status.COMPLETED, []),
+        (Status.FAILED, ["retry"]),
+        (Status.CANCELLED, ["retry"]),
+        (Status.REJECTED, ["retry"]),
+    ],
+)
+def test_actions_and_links_are_those_that_the_state_allows(
+    status: Status, possible: list[str]
+) -> None:
+    view = full(make_task(status=status))
+    assert [each.action for each in view.next_actions] == possible
+    links = msgspec.to_builtins(view.links)
+    assert set(links) == {"self", "machine", *possible}
+    assert all(links[each.action] == each.href for each in view.next_actions)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_past_task_allows_nothing(status: Status) -> None:
+    assert actions(row_of_task(make_task(status=status), past=True)) == []
+
+
 def test_full_view_of_an_approved_task_has_no_intent() -> None:
     task = make_task(intent=Intent(intent_id="SECRET-INTENT", claimed_by="SECRET-RUN"))
     text = msgspec.json.encode(full(task)).decode()
@@ -64,7 +143,9 @@ def test_full_view_has_what_was_asked_for_as_metadata() -> None:
     assert view.metadata.os_version == "12"
     assert view.metadata.tags == {"rack": "a3"}
     assert view.hardware is not None
-    assert view.links.approve == f"/api/v1/tasks/{view.task_id}/approve"
+    assert view.links.self == f"/api/v1/tasks/{view.task_id}"
+    assert view.links.machine == "/api/v1/machines/dc1/SN-1"
+    assert view.revision == 7
 
 
 def test_summary_shows_the_newest_progress_and_the_error() -> None:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.core.taskindex import TaskIndex, TaskQuery, TaskSort
+from lpmos.core.taskindex import SORTED_LIMIT, TaskIndex, TaskQuery, TaskSort
+from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Task
 from tests.support.builders import NOW, make_task
 
 
-def _task(number: int, **fields: object) -> Task:
+def _task(number: int, **fields: object) -> TaskRow:
     known = {
         "task_id": f"id-{number}",
         "sn": f"SN-{number}",
@@ -21,10 +21,10 @@ def _task(number: int, **fields: object) -> Task:
         "mac": f"52:54:00:00:00:{number:02x}",
         "created_at": NOW + timedelta(seconds=number),
     }
-    return make_task(**(known | fields))
+    return row_of_task(make_task(**(known | fields)))
 
 
-def _index(*tasks: Task) -> TaskIndex:
+def _index(*tasks: TaskRow) -> TaskIndex:
     index = TaskIndex()
     for task in tasks:
         index.put(task)
@@ -70,6 +70,8 @@ def test_os_is_a_type_or_a_type_and_version(os: str, found: list[str]) -> None:
         ("-updated_at", ["id-3", "id-1", "id-2"]),
         ("sn", ["id-3", "id-1", "id-2"]),
         ("status", ["id-3", "id-2", "id-1"]),
+        ("-status", ["id-1", "id-3", "id-2"]),
+        ("-sn", ["id-2", "id-1", "id-3"]),
     ],
 )
 def test_sort_orders_tasks_with_equals_newest_first(sort: TaskSort, found: list[str]) -> None:
@@ -85,7 +87,9 @@ def test_sort_orders_tasks_with_equals_newest_first(sort: TaskSort, found: list[
 def test_pages_of_a_status_tell_the_total_of_all() -> None:
     ready = [_task(number, status=Status.READY) for number in range(5)]
     index = _index(*ready, _task(9), _task(8, idc="dc2", status=Status.READY))
-    page, total = index.page(TaskQuery(idc="dc1", status=Status.READY, limit=2, offset=2))
+    page, total = index.page(
+        TaskQuery(idc="dc1", statuses=frozenset({Status.READY}), limit=2, offset=2)
+    )
     assert [task.task_id for task in page] == ["id-2", "id-1"]
     assert total == 5
     assert index.page(TaskQuery(limit=2, offset=100)) == ([], 7)
@@ -104,6 +108,66 @@ def test_times_without_a_zone_and_at_the_edges_are_placed() -> None:
     index = _index(_task(1, created_at=last), _task(2, created_at=first, updated_at=first))
     assert _found(index) == ["id-1", "id-2"]
     assert _found(index, sort="updated_at") == ["id-2", "id-1"]
+
+
+def test_several_statuses_match_each_and_total_is_theirs() -> None:
+    index = _index(
+        _task(1, status=Status.READY), _task(2, status=Status.FAILED), _task(3), _task(4)
+    )
+    wanted = frozenset({Status.READY, Status.FAILED})
+    assert _found(index, statuses=wanted) == ["id-2", "id-1"]
+    assert index.page(TaskQuery(statuses=wanted, limit=1)) == ([index.get("id-2")], 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"created_by": "bob"}, ["id-2"]),
+        ({"sn": "SN-3"}, ["id-3"]),
+        ({"tenant": "a"}, ["id-1"]),
+        ({"since": NOW + timedelta(seconds=2)}, ["id-3", "id-2"]),
+        ({"until": NOW + timedelta(seconds=2)}, ["id-1"]),
+        ({"text": "web", "created_by": "bob", "idc": "dc2"}, []),
+    ],
+)
+def test_each_filter_narrows_the_list(query: dict[str, object], found: list[str]) -> None:
+    index = _index(_task(1, tenant="a"), _task(2, created_by="bob"), _task(3))
+    assert _found(index, **query) == found
+
+
+@pytest.mark.parametrize("sort", ["-created_at", "created_at", "-updated_at", "-sn", "status"])
+def test_search_with_many_matches_is_ordered_like_one_with_few(sort: TaskSort) -> None:
+    statuses = list(Status)
+    rows = [
+        _task(n, sn=f"SN-{n % 7}", status=statuses[n % 10], updated_at=NOW + timedelta(days=n % 9))
+        for n in range(SORTED_LIMIT + 1)
+    ]
+    many, few = _index(*rows), _index(*rows[:-1])
+    many.remove(rows[-1].task_id)
+    many.put(rows[-1])
+    found, total = many.page(TaskQuery(text="web", sort=sort, limit=len(rows)))
+    assert total == len(rows)
+    others = [row for row in found if row is not rows[-1]]
+    assert others == few.page(TaskQuery(text="web", sort=sort, limit=len(rows)))[0]
+
+
+def test_tasks_of_a_machine_are_newest_first_and_retries_are_known() -> None:
+    first, second = _task(1, sn="A"), _task(2, sn="A", retry_of="id-1")
+    index = _index(first, second, _task(3, sn="B"))
+    assert index.of_machine("dc1", "A") == [second, first]
+    assert index.retry("id-1") == "id-2"
+    index.remove("id-2")
+    assert index.of_machine("dc1", "A") == [first]
+    assert index.retry("id-1") is None
+    index.remove("id-1")
+    assert index.of_machine("dc1", "A") == []
+
+
+def test_put_of_a_task_that_moved_to_another_machine_is_listed_there_only() -> None:
+    index = _index(_task(1, sn="A"))
+    index.put(_task(1, sn="B"))
+    assert index.of_machine("dc1", "A") == []
+    assert [row.task_id for row in index.of_machine("dc1", "B")] == ["id-1"]
 
 
 changes = st.lists(

@@ -273,3 +273,17 @@ async def test_mirror_without_the_right_to_read_ends_with_the_error(store: Follo
     with pytest.raises(PermissionDenied):
         await mirror.run()
     assert not mirror.connected
+
+
+async def test_mirror_gives_large_values_as_they_came_and_tells_only_of_changed_ones(
+    store: FollowedStore, mirror: Mirror, ready: Ready, told: Told
+) -> None:
+    large = b"inventory " * 1000
+    revision = store.put("/os/a", value=large)
+    await ready()
+    assert mirror.get("/os/a") == KV("/os/a", large, revision, revision, 1)
+    assert [kv.value for kv in mirror.items("/os/")] == [large]
+    store.break_watches(WatchLagged("slow"))
+    await _reached(mirror, store.put("/os/b"))
+    await _reached(mirror, store.delete("/os/a"))
+    assert told == [("/os/a", None, large), ("/os/b", None, b""), ("/os/a", large, None)]

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Protocol
 
-from lpmos.store.api import WatchBatch
+from lpmos.store.api import WatchBatch, WatchEvent
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 16 * 1024 * 1024
@@ -67,14 +67,16 @@ class Feed:
         return not self._ended
 
     def take(self, since: int) -> WatchBatch | None:
-        """The oldest batch, without what is older than `since`."""
+        """All that is here in one batch (of the oldest), without what is older than `since`."""
         if not self._batches:
             self._more.clear()
             return None
-        batch = self._batches.popleft()
-        self._events -= len(batch.events)
-        self._bytes -= sum(len(event.kv.value) for event in batch.events)
-        return _since(batch, since)
+        events: list[WatchEvent] = []
+        while self._batches and len(events) < CATCH_UP_EVENTS:
+            events += self._batches.popleft().events
+        self._events -= len(events)
+        self._bytes -= sum(len(event.kv.value) for event in events)
+        return _since(WatchBatch(events[-1].kv.mod_revision, tuple(events)), since)
 
     def _empty(self) -> None:
         self._batches.clear()

@@ -1,0 +1,416 @@
+"""Tasks as the API shows them: pure functions from the model to the answers' shapes.
+
+What a caller must not see (the single-use install intent) has no place in these types.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from lpmos.core.taskrow import TaskRow, row_of_task
+from lpmos.core.tasks import RETRYABLE
+from lpmos.core.taskstore import StoredTask
+from lpmos.model.diskplan import DiskPlan, RootDiskHints
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import MEANING, TRANSITIONS, Event, Status
+from lpmos.model.network import NetworkConfig
+from lpmos.model.task import Approval, Progress, StatusChange, Task, TaskError
+
+API = "/api/v1"
+
+
+class CreatedLinks(msgspec.Struct, frozen=True):
+    """Where a new task and its approval are."""
+
+    self: str
+    approve: str
+
+
+class CreatedTask(msgspec.Struct, frozen=True):
+    """The answer to a new task (A1)."""
+
+    task_id: str
+    status: Status
+    created_at: datetime
+    links: CreatedLinks
+
+
+class RetriedTask(msgspec.Struct, frozen=True):
+    """The answer to a task that is tried again: the new one."""
+
+    task_id: str
+    status: Status
+    created_at: datetime
+    attempt: int
+    retry_of: str | None
+    links: CreatedLinks
+
+
+class TaskLinks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a task is, what can be done with it now, and its machine; what cannot is left out."""
+
+    self: str
+    machine: str
+    approve: str | None = None
+    reject: str | None = None
+    cancel: str | None = None
+    retry: str | None = None
+    requeue: str | None = None
+
+
+Action = Literal["approve", "reject", "cancel", "retry"]
+Method = Literal["PUT", "POST", "DELETE"]
+
+
+class NextAction(msgspec.Struct, frozen=True):
+    """A call that the task's state allows now."""
+
+    action: Action
+    method: Method
+    href: str
+
+
+class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A task in a list: what one row shows."""
+
+    task_id: str
+    idc: str
+    sn: str
+    mac: str
+    hostname: str
+    os_type: str
+    os_version: str
+    status: Status
+    percentage: float
+    stage: str
+    message: str
+    bytes_per_second: float | None
+    error: str | None
+    plan_digest: str | None
+    tags: dict[str, str]
+    tenant: str | None
+    attempt: int
+    retry_of: str | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+    links: TaskLinks
+
+
+class PageLinks(msgspec.Struct, frozen=True):
+    """The pages after and before this one, with the same filters; null where there is none."""
+
+    next: str | None
+    prev: str | None
+
+
+class TaskList(msgspec.Struct, frozen=True):
+    """One page of tasks; `total` match in all; `counts` is by status, of every status."""
+
+    tasks: list[TaskSummary]
+    total: int
+    limit: int
+    offset: int
+    counts: dict[str, int]
+    links: PageLinks
+
+
+class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for."""
+
+    idc: str
+    sn: str
+    mac: str
+    hostname: str
+    os_type: str
+    os_version: str
+    disk_layout: str
+    root_disk: RootDiskHints
+    network_config: NetworkConfig
+    tags: dict[str, str]
+    tenant: str | None
+    created_at: datetime
+    created_by: str
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that happened; `event` is a status, a step of the install, or `retried`.
+
+    `by` did it, as far as it is known; `task_id` is the other task that it is about.
+    """
+
+    timestamp: datetime
+    event: str
+    detail: str = ""
+    by: str | None = None
+    task_id: str | None = None
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """One task in full (A2).
+
+    `revision` is that of the ETag; `plan_digest` names the disk plan, so that an approval can;
+    `retried_as` is the task that tries this one again.
+    """
+
+    task_id: str
+    idc: str
+    sn: str
+    mac: str
+    hostname: str
+    os_type: str
+    os_version: str
+    disk_layout: str
+    root_disk: RootDiskHints
+    network_config: NetworkConfig
+    ssh_keys: tuple[str, ...]
+    tags: dict[str, str]
+    tenant: str | None
+    attempt: int
+    retry_of: str | None
+    retried_as: str | None
+    status: Status
+    meaning: str
+    status_history: tuple[StatusChange, ...]
+    metadata: TaskMetadata
+    hardware: Inventory | None
+    plan: DiskPlan | None
+    plan_digest: str | None
+    approval: Approval | None
+    timeline: list[TimelineEntry]
+    progress: tuple[Progress, ...]
+    percentage: float
+    logs: tuple[str, ...]
+    error: TaskError | None
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    revision: int
+    links: TaskLinks
+    next_actions: list[NextAction]
+
+
+class ApprovedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The approval in the answer to it."""
+
+    status: Literal["approved"]
+    approved_by: str | None
+    approved_at: datetime | None
+    notes: str | None = None
+
+
+class ApprovedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to an approval (A4)."""
+
+    task_id: str
+    approval: ApprovedView
+    next_status: Status
+
+
+class RejectedView(msgspec.Struct, frozen=True, kw_only=True):
+    """The rejection in the answer to it."""
+
+    status: Literal["rejected"]
+    rejected_by: str | None
+    rejected_at: datetime | None
+    reason: str | None
+
+
+class RejectedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a rejection (A5)."""
+
+    task_id: str
+    approval: RejectedView
+
+
+_CALLS: tuple[tuple[Event, Action, Method, str], ...] = (
+    (Event.APPROVE, "approve", "PUT", "/approve"),
+    (Event.REJECT, "reject", "PUT", "/reject"),
+    (Event.CANCEL, "cancel", "DELETE", ""),
+)
+
+
+def _possible(status: Status) -> tuple[tuple[Action, Method, str], ...]:
+    calls = tuple(
+        (action, method, path)
+        for event, action, method, path in _CALLS
+        if (status, event) in TRANSITIONS
+    )
+    return (*calls, ("retry", "POST", "/retry")) if status in RETRYABLE else calls
+
+
+_POSSIBLE = {status: _possible(status) for status in Status}
+"""What each state of a machine's last task allows: action, method, and path under the task's."""
+
+
+def task_place(task_id: str) -> str:
+    """Where a task is in the API."""
+    return f"{API}/tasks/{task_id}"
+
+
+def machine_place(idc: str, sn: str) -> str:
+    """Where a machine is in the API."""
+    return f"{API}/machines/{idc}/{sn}"
+
+
+def created(task: Task) -> CreatedTask:
+    """A new task."""
+    return CreatedTask(task.task_id, task.status, task.created_at, _created_links(task))
+
+
+def retried(task: Task) -> RetriedTask:
+    """A new task that tries another one again."""
+    return RetriedTask(
+        task.task_id,
+        task.status,
+        task.created_at,
+        task.attempt,
+        task.retry_of,
+        _created_links(task),
+    )
+
+
+def _created_links(task: Task) -> CreatedLinks:
+    place = task_place(task.task_id)
+    return CreatedLinks(self=place, approve=f"{place}/approve")
+
+
+def actions(row: TaskRow) -> list[NextAction]:
+    """What the task's state allows now; only a machine's last task can be tried again."""
+    place = task_place(row.task_id)
+    possible = () if row.past else _POSSIBLE[row.status]
+    return [NextAction(action, method, place + path) for action, method, path in possible]
+
+
+def links(row: TaskRow) -> TaskLinks:
+    """Where the task and its machine are in the API, and what is possible now."""
+    place, machine = task_place(row.task_id), machine_place(row.idc, row.sn)
+    allowed = () if row.past else _POSSIBLE[row.status]
+    possible = {action: place + path for action, _, path in allowed}
+    return TaskLinks(self=place, machine=machine, **possible)
+
+
+def summary(row: TaskRow) -> TaskSummary:
+    """The task as a row of a list."""
+    return TaskSummary(
+        task_id=row.task_id,
+        idc=row.idc,
+        sn=row.sn,
+        mac=row.mac,
+        hostname=row.hostname,
+        os_type=row.os_type,
+        os_version=row.os_version,
+        status=row.status,
+        percentage=row.percent,
+        stage=row.stage,
+        message=row.message,
+        bytes_per_second=row.bytes_per_second,
+        error=row.error,
+        plan_digest=row.plan_digest,
+        tags=row.tags,
+        tenant=row.tenant,
+        attempt=row.attempt,
+        retry_of=row.retry_of,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        revision=row.revision,
+        links=links(row),
+    )
+
+
+def letter_links(row: TaskRow) -> TaskLinks:
+    """Where a task is in the dead-letter queue, and how it gets out."""
+    place = f"{API}/dlq/{row.task_id}"
+    machine = machine_place(row.idc, row.sn)
+    return TaskLinks(self=place, machine=machine, requeue=f"{place}/requeue")
+
+
+def letter_summary(row: TaskRow) -> TaskSummary:
+    """A task of the dead-letter queue as a row of its list."""
+    return msgspec.structs.replace(summary(row), links=letter_links(row))
+
+
+def letter_full(stored: StoredTask) -> TaskView:
+    """A task of the dead-letter queue in full."""
+    row = row_of_task(stored.task, revision=stored.revision)
+    return msgspec.structs.replace(full(stored), links=letter_links(row))
+
+
+def full(stored: StoredTask, retry: TaskRow | None = None) -> TaskView:
+    """The task with all that a person may know of it; `retry` is the one that tries it again."""
+    task = stored.task
+    row = row_of_task(task, revision=stored.revision, past=stored.past)
+    known = msgspec.structs.asdict(task)
+    metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
+    del known["intent"]
+    return TaskView(
+        **known,
+        meaning=MEANING[task.status],
+        metadata=TaskMetadata(**metadata),
+        timeline=timeline(task, retry),
+        plan_digest=row.plan_digest,
+        percentage=task.percent,
+        retried_as=retry.task_id if retry else None,
+        revision=stored.revision,
+        links=links(row),
+        next_actions=actions(row),
+    )
+
+
+def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
+    """What happened to the task, oldest first: its states, the steps of its install, its retry.
+
+    The order is that of the document: clocks of different parts may differ.
+    """
+    entries = [_of_change(task, change) for change in task.status_history]
+    started = next(
+        (at for at, entry in enumerate(entries, 1) if entry.event == Status.INSTALLING.value), 0
+    )
+    entries[started:started] = [
+        TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
+        for step in task.progress
+    ]
+    if retry is not None:
+        said = f"as attempt {retry.attempt}"
+        entries.append(
+            TimelineEntry(
+                retry.created_at, "retried", said, by=retry.created_by, task_id=retry.task_id
+            )
+        )
+    return entries
+
+
+def _of_change(task: Task, change: StatusChange) -> TimelineEntry:
+    created = change.status is Status.PENDING
+    return TimelineEntry(
+        change.timestamp,
+        change.status.value,
+        _detail(task, change.status),
+        by=task.created_by if created else change.by,
+        task_id=task.retry_of if created else None,
+    )
+
+
+def _of_step(percent: float, message: str) -> str:
+    return f"{percent:.0f} %" + (f": {message}" if message else "")
+
+
+def _detail(task: Task, status: Status) -> str:
+    approval = task.approval
+    if status is Status.PENDING:
+        again = f", to try {task.retry_of} again" if task.retry_of else ""
+        return f"by {task.created_by}{again}"
+    if status is Status.APPROVED and approval:
+        return _said(approval.approved_by, approval.notes)
+    if status is Status.REJECTED and approval:
+        return _said(approval.rejected_by, approval.reason)
+    if status is Status.FAILED and task.error:
+        return task.error.reason
+    return ""
+
+
+def _said(who: str | None, what: str | None) -> str:
+    return f"by {who or 'unknown'}" + (f": {what}" if what else "")

@@ -1,0 +1,424 @@
+"""How a task comes into being: what must hold, and the one transaction that makes it (S11).
+
+Whether a task may be made is decided on what the store has. The first look is into memory, which
+costs nothing: where memory is behind, the transaction's compares fail or the refusal is looked at
+again with fresh values, so that nobody is refused for what is no longer so (F7).
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from lpmos.core.clock import Clock
+from lpmos.core.creation_checks import (
+    check_free,
+    check_offered,
+    check_other,
+    check_owner,
+    check_retried,
+    check_same,
+)
+from lpmos.core.fleet import Fleet
+from lpmos.core.journal import told_of_task
+from lpmos.core.taskstore import TaskStore, logged
+from lpmos.model.audit import Actor
+from lpmos.model.errors import Conflict, LpmosError
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import Machine, ServerEntry
+from lpmos.model.task import StatusChange, Task, TaskPlace, TaskSpec
+from lpmos.store import keys, records
+from lpmos.store.api import (
+    KV,
+    MAX_TXN_OPERATIONS,
+    Ambiguous,
+    CasConflict,
+    Compare,
+    Delete,
+    Get,
+    Operation,
+    Put,
+    Store,
+    StoreError,
+    Unavailable,
+)
+
+HISTORY_LIMIT = 20
+"""How many finished tasks are kept for each machine (S5)."""
+
+ATTEMPTS = 10
+BATCH = 25
+"""How many tasks are made in one transaction; each takes five operations or a few more."""
+
+TXN_BYTES = 1_000_000
+IDEMPOTENCY = uuid.UUID("6d2c1c9c-5c0e-4f0a-9a55-6c706d6f7331")
+"""The name space of the ids of tasks that were made with an idempotency key."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A task to be made.
+
+    A task that it tries again must be the machine's present one, and at `retry_revision` where that
+    is given. `only_while` and `also` join the transaction.
+    """
+
+    task: Task
+    retry_revision: int | None = None
+    only_while: tuple[Compare, ...] = ()
+    also: tuple[Operation, ...] = ()
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The task of a call; `replayed`: an earlier call with the same idempotency key made it.
+
+    `revision` is 0 where it was not made now.
+    """
+
+    task: Task
+    revision: int
+    replayed: bool = False
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What bears on a new task, as memory has it or, `fresh`, the store."""
+
+    machine_task: KV | None
+    mac: KV | None
+    meta: KV | None
+    place: KV | None
+    fresh: bool
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """A task that may be made, and the part of a transaction that makes it."""
+
+    wanted: Wanted
+    task: Task
+    compare: tuple[Compare, ...]
+    operations: tuple[Operation, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes of a request."""
+        puts = (each for each in self.operations if isinstance(each, Put))
+        return sum(len(put.key) + len(put.value) for put in puts)
+
+
+class Creation:
+    """Makes tasks, one or many in a transaction."""
+
+    def __init__(self, store: Store, fleet: Fleet, clock: Clock) -> None:
+        self._store = store
+        self._tasks = TaskStore(store)
+        self._fleet = fleet
+        self._clock = clock
+
+    def wanted(
+        self,
+        spec: TaskSpec,
+        by: Actor,
+        *,
+        idempotency_key: str | None = None,
+        retry_of: Task | None = None,
+        retry_revision: int | None = None,
+        only_while: Sequence[Compare] = (),
+        also: Sequence[Operation] = (),
+    ) -> Wanted:
+        """The task of a specification; see `Wanted`."""
+        now = self._clock()
+        task_id = _task_id(by, idempotency_key) if idempotency_key is not None else uuid.uuid4()
+        task = Task(
+            task_id=str(task_id),
+            **msgspec.structs.asdict(spec),
+            attempt=retry_of.attempt + 1 if retry_of else 1,
+            retry_of=retry_of.task_id if retry_of else None,
+            status=Status.PENDING,
+            status_history=(StatusChange(status=Status.PENDING, timestamp=now, by=by.name),),
+            created_at=now,
+            updated_at=now,
+            created_by=by.name,
+        )
+        line = f"[INFO] created by {by.name}"
+        if retry_of is not None:
+            line += f" to try {retry_of.task_id} again"
+        return Wanted(
+            task=logged(task, now, line),
+            retry_revision=retry_revision,
+            only_while=tuple(only_while),
+            also=tuple(also),
+        )
+
+    async def made_by(self, by: Actor, idempotency_key: str) -> Task | None:
+        """The task that an earlier call of this actor with this key made."""
+        return await self._known(str(_task_id(by, idempotency_key)))
+
+    async def create(self, wanted: Wanted, by: Actor) -> Created:
+        """Make one task.
+
+        Raises:
+            InvalidInput: the region is unknown or does not offer the OS.
+            UnfinishedTask: the machine has a task under way, or another machine of this data
+                center has one with the same MAC.
+            Conflict: the machine is another tenant's, the key was used for something else, or the
+                task to be tried again is not the machine's last.
+            CasConflict: `retry_revision` or `only_while` does not hold.
+            Unavailable: others change the machine all the time, or the store is away.
+        """
+        from_memory = self._fleet.connected and not wanted.only_while
+        seen = self._remembered(wanted) if from_memory else None
+        for _ in range(ATTEMPTS):
+            seen = seen or await self._read(wanted)
+            try:
+                plan = await self._planned(wanted, seen, by)
+            except (Conflict, CasConflict):
+                if seen.fresh:
+                    raise
+                seen = None
+                continue
+            if isinstance(plan, Created):
+                return plan
+            seen = None
+            try:
+                result = await self._store.txn(plan.compare, plan.operations)
+            except Ambiguous:
+                continue
+            if result.succeeded:
+                return Created(plan.task, result.revision)
+            if wanted.only_while:
+                raise CasConflict("the machine, or what this task depends on, has changed")
+        raise Unavailable(f"machine {wanted.task.sn} is being changed by others; try again")
+
+    async def create_many(self, batch: Sequence[Wanted], by: Actor) -> list[Created | LpmosError]:
+        """Make up to `BATCH` tasks of different machines and MACs; for each what `create` gives.
+
+        As many as can be are made in one transaction; what conflicts in it is tried by itself.
+        """
+        found: dict[str, Created | LpmosError] = {}
+        left = list(batch)
+        for fresh in (False, True):
+            plans, others = await self._plan_many(left, by, fresh=fresh)
+            made = await self._write(plans)
+            final = {name: each for name, each in others.items() if fresh or _is_made(each)}
+            found |= made | final
+            left = [each for each in left if each.task.task_id not in found]
+        for wanted in left:
+            found[wanted.task.task_id] = await self._attempt(wanted, by)
+        return [found[wanted.task.task_id] for wanted in batch]
+
+    async def check_many(
+        self, batch: Sequence[Wanted], by: Actor
+    ) -> list[Created | LpmosError | None]:
+        """What would come of `create_many`, with nothing written; None: it can be made."""
+        plans, others = await self._plan_many(batch, by, fresh=True)
+        free = {plan.wanted.task.task_id: None for plan in plans}
+        found: dict[str, Created | LpmosError | None] = {**others, **free}
+        return [found[wanted.task.task_id] for wanted in batch]
+
+    async def _attempt(self, wanted: Wanted, by: Actor) -> Created | LpmosError:
+        try:
+            return await self.create(wanted, by)
+        except LpmosError as error:
+            return error
+
+    async def _plan_many(
+        self, batch: Sequence[Wanted], by: Actor, *, fresh: bool
+    ) -> tuple[list[_Plan], dict[str, Created | LpmosError]]:
+        """Those that can be made, and for the others by task id why not, or what is there."""
+        if not batch:
+            return [], {}
+        try:
+            seen = await self._look(batch, fresh=fresh)
+        except StoreError as error:
+            return [], {wanted.task.task_id: error for wanted in batch}
+        plans: list[_Plan] = []
+        others: dict[str, Created | LpmosError] = {}
+        for wanted, each in zip(batch, seen, strict=True):
+            try:
+                plan = await self._planned(wanted, each, by)
+            except LpmosError as error:
+                others[wanted.task.task_id] = error
+                continue
+            if isinstance(plan, Created):
+                others[wanted.task.task_id] = plan
+            else:
+                plans.append(plan)
+        return plans, others
+
+    async def _look(self, batch: Sequence[Wanted], *, fresh: bool) -> list[_Seen]:
+        if fresh:
+            return await self._read_many(batch)
+        return [self._remembered(wanted) for wanted in batch]
+
+    async def _write(self, plans: Sequence[_Plan]) -> dict[str, Created | LpmosError]:
+        """The tasks that could be made together, by id."""
+        made: dict[str, Created | LpmosError] = {}
+        for group in _packed(plans):
+            compare = [each for plan in group for each in plan.compare]
+            operations = [each for plan in group for each in plan.operations]
+            try:
+                result = await self._store.txn(compare, operations)
+            except StoreError:
+                continue  # each is looked at again, and found if it was made
+            if result.succeeded:
+                made |= {plan.task.task_id: Created(plan.task, result.revision) for plan in group}
+        return made
+
+    def _remembered(self, wanted: Wanted) -> _Seen:
+        machine_task, mac, meta, place = map(self._fleet.stored, _looked_at(wanted))
+        return _Seen(machine_task, mac, meta, place, fresh=False)
+
+    async def _read(self, wanted: Wanted) -> _Seen:
+        (seen,) = await self._read_many([wanted])
+        return seen
+
+    async def _read_many(self, batch: Sequence[Wanted]) -> list[_Seen]:
+        gets = [Get(key) for wanted in batch for key in _looked_at(wanted)]
+        results = (await self._store.txn([], gets)).results
+        values = map(_first, results)
+        by_task = zip(values, values, values, values, strict=True)
+        return [_Seen(*each, fresh=True) for each in by_task]
+
+    async def _planned(self, wanted: Wanted, seen: _Seen, by: Actor) -> _Plan | Created:
+        """What to write for a task; or the one that an earlier call with its key made."""
+        task = wanted.task
+        if seen.place is not None and (known := await self._known(task.task_id)):
+            return _same(known, task)
+        earlier = records.decode(seen.machine_task, Task) if seen.machine_task else None
+        if earlier and earlier.task_id == task.task_id:  # a try whose answer was lost
+            return _same(earlier, task)
+        machine = records.decode(seen.meta, Machine) if seen.meta else None
+        self._check_offered(task)
+        check_retried(task, earlier)
+        _check_revision(wanted, seen)
+        check_owner(task, machine, earlier)
+        check_free(task, earlier)
+        await self._check_mac(task, seen)
+        if machine is not None and task.tenant is None:
+            task = msgspec.structs.replace(task, tenant=machine.tenant)
+        compare = (
+            *_unchanged(wanted, seen),
+            Compare(keys.task_place(task.task_id), "create", "=", 0),
+            *wanted.only_while,
+        )
+        operations = await self._operations(task, earlier, by)
+        return _Plan(wanted, task, compare, (*operations, *wanted.also))
+
+    async def _known(self, task_id: str) -> Task | None:
+        known = self._fleet.task(task_id)
+        if known is None and (stored := await self._tasks.stored(task_id)):
+            known = stored.task
+        return known
+
+    def _check_offered(self, task: Task) -> None:
+        capabilities = self._fleet.region(task.idc).capabilities
+        if capabilities is None and not self._fleet.connected:
+            raise Unavailable("the store is away and the regions are not known here yet")
+        check_offered(task, capabilities, self._fleet.regions)
+
+    async def _check_mac(self, task: Task, seen: _Seen) -> None:
+        """No other machine has an unfinished task with this MAC."""
+        holders = {self._fleet.place_of_mac(task.idc, task.mac)}
+        if seen.mac is not None:
+            holder = records.decode(seen.mac, TaskPlace)
+            holders.add((holder.idc, holder.sn))
+        for place in holders - {None, (task.idc, task.sn)}:
+            key = keys.task(*place) if place else ""
+            kv = await self._store.get(key) if seen.fresh else self._fleet.stored(key)
+            check_other(task, records.decode(kv, Task) if kv else None)
+
+    async def _operations(self, task: Task, earlier: Task | None, by: Actor) -> Sequence[Operation]:
+        entry = ServerEntry(
+            sn=task.sn, status=task.status.value, mac=task.mac, added_at=task.created_at
+        )
+        place = records.encode(TaskPlace(idc=task.idc, sn=task.sn))
+        operations: list[Operation] = [
+            Put(keys.server(task.idc, task.sn), records.encode(entry)),
+            Put(keys.task(task.idc, task.sn), records.encode(task)),
+            Put(keys.task_place(task.task_id), place),
+            Put(keys.mac_place(task.idc, task.mac), place),
+            told_of_task(None, task, by),
+        ]
+        if earlier:
+            key = keys.history(task.idc, task.sn, earlier.task_id)
+            operations.append(Put(key, records.encode(earlier)))
+            if len(self._fleet.tasks_of_machine(task.idc, task.sn)) >= HISTORY_LIMIT:
+                operations += await self._beyond_limit(task)
+        return operations
+
+    async def _beyond_limit(self, task: Task) -> list[Operation]:
+        prefix = keys.history_prefix(task.idc, task.sn)
+        page = await self._store.range(prefix, keys_only=True)
+        oldest_first = sorted(page.kvs, key=lambda kv: kv.create_revision)
+        beyond = oldest_first[: max(0, len(page.kvs) + 1 - HISTORY_LIMIT)]
+        places = [keys.task_place(kv.key.removeprefix(prefix)) for kv in beyond]
+        return [Delete(key) for key in (*(kv.key for kv in beyond), *places)]
+
+
+def _task_id(by: Actor, idempotency_key: str) -> uuid.UUID:
+    """The id of the one task that an actor makes with a key."""
+    return uuid.uuid5(IDEMPOTENCY, f"{by.tenant or ''}/{by.name}/{idempotency_key}")
+
+
+def _looked_at(wanted: Wanted) -> tuple[str, str, str, str]:
+    """The keys that bear on a new task, in the order of `_Seen`."""
+    task = wanted.task
+    return (
+        keys.task(task.idc, task.sn),
+        keys.mac_place(task.idc, task.mac),
+        keys.meta(task.idc, task.sn),
+        keys.task_place(task.task_id),
+    )
+
+
+def _unchanged(wanted: Wanted, seen: _Seen) -> list[Compare]:
+    """What was decided on is as it was seen."""
+    values = (seen.machine_task, seen.mac, seen.meta)
+    return [
+        Compare(key, "mod", "=", kv.mod_revision if kv else 0)
+        for key, kv in zip(_looked_at(wanted), values, strict=False)
+    ]
+
+
+def _packed(plans: Iterable[_Plan]) -> list[list[_Plan]]:
+    """The plans in groups that each fit into one transaction."""
+    groups: list[list[_Plan]] = []
+    for plan in plans:
+        together = [*groups[-1], plan] if groups else []
+        if together and _fits(together):
+            groups[-1].append(plan)
+        else:
+            groups.append([plan])
+    return groups
+
+
+def _fits(plans: Sequence[_Plan]) -> bool:
+    operations = sum(len(plan.operations) for plan in plans)
+    compares = sum(len(plan.compare) for plan in plans)
+    size_bytes = sum(plan.size_bytes for plan in plans)
+    return max(operations, compares) <= MAX_TXN_OPERATIONS and size_bytes <= TXN_BYTES
+
+
+def _check_revision(wanted: Wanted, seen: _Seen) -> None:
+    """The task that is tried again is as it was seen.
+
+    Raises:
+        CasConflict: it is not at the revision that was asked for.
+    """
+    revision = seen.machine_task.mod_revision if seen.machine_task else 0
+    if wanted.retry_revision not in (None, revision):
+        raise CasConflict(f"the task is at revision {revision}, not {wanted.retry_revision}")
+
+
+def _same(known: Task, task: Task) -> Created:
+    """The task that an earlier call with the same idempotency key made, or an earlier try."""
+    check_same(known, task)
+    return Created(known, 0, replayed=known.created_at != task.created_at)
+
+
+def _is_made(found: Created | LpmosError) -> bool:
+    return isinstance(found, Created)
+
+
+def _first(result: int | tuple[KV, ...] | None) -> KV | None:
+    """The key that a transaction's Get found."""
+    return result[0] if isinstance(result, tuple) and result else None

@@ -1,0 +1,129 @@
+"""What of a task stays decoded in memory: the words of one row of a list, without its hardware.
+
+A task's whole document is many times larger; it is decoded when somebody asks for it.
+"""
+
+import sys
+import zlib
+from datetime import datetime
+
+import msgspec
+
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.lifecycle import FINAL, Status
+from lpmos.model.task import Progress, Task, TaskError
+from lpmos.store import records
+from lpmos.store.api import KV
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A task in a list.
+
+    `steps` counts its status history. `revision` is the store's of the document; `past` says that
+    the document is in the machine's history. `hardware_sum` differs where the hardware does.
+    `words` is what a search looks in.
+    """
+
+    task_id: str
+    idc: str
+    sn: str
+    mac: str
+    hostname: str
+    os_type: str
+    os_version: str
+    tags: dict[str, str]
+    tenant: str | None
+    attempt: int
+    retry_of: str | None
+    status: Status
+    steps: int
+    percent: float
+    stage: str
+    message: str
+    bytes_per_second: float | None
+    error: str | None
+    plan_digest: str | None
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    revision: int
+    past: bool
+    hardware_sum: int
+    words: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can happen to this task any more."""
+        return self.status in FINAL
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a task's document that a row is made of; the hardware stays as it came."""
+
+    task_id: str
+    idc: str
+    sn: str
+    mac: str
+    hostname: str
+    os_type: str
+    os_version: str
+    tags: dict[str, str] = {}
+    tenant: str | None = None
+    attempt: int = 1
+    retry_of: str | None = None
+    status: Status
+    status_history: tuple[msgspec.Raw, ...]
+    progress: tuple[Progress, ...] = ()
+    plan: DiskPlan | None = None
+    error: TaskError | None = None
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    hardware: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def row_of_document(kv: KV, *, past: bool = False) -> TaskRow:
+    """The row of a task's document.
+
+    Raises:
+        DamagedRecord: it is no task.
+    """
+    head = records.decode(kv, _Head)
+    return _row(head, zlib.crc32(head.hardware), kv.mod_revision, past)
+
+
+def row_of_task(task: Task, *, revision: int = 0, past: bool = False) -> TaskRow:
+    """The row of a task at a revision."""
+    return _row(task, zlib.crc32(msgspec.json.encode(task.hardware)), revision, past)
+
+
+def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> TaskRow:
+    newest = task.progress[-1] if task.progress else None
+    return TaskRow(
+        task_id=task.task_id,
+        idc=sys.intern(task.idc),
+        sn=task.sn,
+        mac=task.mac,
+        hostname=task.hostname,
+        os_type=sys.intern(task.os_type),
+        os_version=sys.intern(task.os_version),
+        tags=task.tags,
+        tenant=task.tenant,
+        attempt=task.attempt,
+        retry_of=task.retry_of,
+        status=task.status,
+        steps=len(task.status_history),
+        percent=newest.percent if newest else 0.0,
+        stage=sys.intern(newest.step) if newest else "",
+        message=newest.message if newest else "",
+        bytes_per_second=newest.bytes_per_second if newest else None,
+        error=task.error.reason if task.error else None,
+        plan_digest=task.plan.digest if task.plan else None,
+        created_at=task.created_at,
+        updated_at=task.updated_at,
+        created_by=sys.intern(task.created_by),
+        revision=revision,
+        past=past,
+        hardware_sum=hardware_sum,
+        words="\n".join((task.sn, task.hostname, task.mac, task.task_id)).casefold(),
+    )

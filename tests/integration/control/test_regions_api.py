@@ -1,0 +1,74 @@
+"""The region calls over HTTP: what a region says of itself, and what is in it."""
+
+import asyncio
+
+import httpx
+import msgspec
+
+from lpmos.model.access import Role
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import UnmatchedReport
+from lpmos.model.region import Heartbeat
+from lpmos.store import keys, records
+from tests.support.builders import NOW, make_inventory, make_task
+from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
+
+
+async def _stored(control_plane: RunningControlPlane, key: str, document: msgspec.Struct) -> None:
+    revision = await control_plane.store.put(key, records.encode(document))
+    async with asyncio.timeout(TIMEOUT_S):
+        await control_plane.fleet.wait_for_revision(revision)
+
+
+async def _populate(control_plane: RunningControlPlane) -> None:
+    beat = Heartbeat(idc="dc1", identity="host-a", at=NOW, services={"dhcp": "ok"})
+    await _stored(control_plane, keys.heartbeat("dc1"), beat)
+    report = UnmatchedReport(
+        mac_address="52:54:00:00:00:99",
+        region="dc1",
+        hardware=make_inventory(),
+        received_at=NOW,
+        error="no task",
+    )
+    await _stored(control_plane, keys.unmatched("dc1", NOW, "52:54:00:00:00:99"), report)
+    await control_plane.put_task(make_task(status=Status.READY))
+    other = make_task(task_id="t2", sn="SN-2", mac="52:54:00:00:00:02", tenant="a")
+    await control_plane.put_task(other)
+
+
+async def test_region_tells_its_state_services_and_what_is_in_it(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _populate(control_plane)
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert (region["online"], region["identity"]) == (True, "host-a")
+    assert (region["last_heartbeat"], region["services"]) == (
+        "2026-01-02T03:04:05Z",
+        {"dhcp": "ok"},
+    )
+    assert region["capabilities"] == ["http"]
+    assert (region["counts"]["ready"], region["counts"]["pending"]) == (1, 1)
+    assert (region["machines"], region["unmatched"]) == (2, 1)
+    assert (await api.get("/api/v1/regions")).json()["regions"] == [region]
+
+
+async def test_region_tells_a_tenants_user_of_its_tenants_only(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _populate(control_plane)
+    own = {"Authorization": f"Bearer {await control_plane.as_user([Role.VIEWER], 'a')}"}
+    region = (await api.get("/api/v1/regions/dc1", headers=own)).json()
+    assert (region["counts"]["ready"], region["counts"]["pending"]) == (0, 1)
+    assert (region["machines"], region["unmatched"]) == (1, None)
+
+
+async def test_region_without_a_heartbeat_is_offline(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert (region["online"], region["last_heartbeat"], region["services"]) == (False, None, {})
+
+
+async def test_unknown_region_is_not_found(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/api/v1/regions/dc9")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
