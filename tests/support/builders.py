@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lpmos.model.access import Principal, Role
 from lpmos.model.audit import Actor
 from lpmos.model.diskplan import GIB
 from lpmos.model.image import ImageManifest, OfferedOs
@@ -12,6 +13,7 @@ from lpmos.model.inventory import Disk, Inventory, Memory, Nic
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import Capabilities
 from lpmos.model.task import NewTask, StatusChange, Task, TaskSpec, check_new_task
+from lpmos.model.user import User, new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAC = "52:54:00:00:00:01"
@@ -87,3 +89,26 @@ def make_capabilities(idc: str = "dc1") -> Capabilities:
         version="0.1.0",
         updated_at=NOW,
     )
+
+
+def make_user(**fields: Any) -> User:
+    """An enabled viewer of the provider, without a password."""
+    whole = User(
+        name="alice",
+        user_id=new_id(),
+        generation=new_id(),
+        roles=(Role.VIEWER,),
+        created_at=NOW,
+    )
+    return msgspec.structs.replace(whole, **fields)
+
+
+def make_principal(*roles: Role, **fields: Any) -> Principal:
+    """A caller of the provider with these roles, an administrator where none is given."""
+    whole = Principal(
+        subject="admin",
+        roles=roles or (Role.ADMIN,),
+        expires_at=NOW.replace(year=NOW.year + 1),
+        credential="session:1",
+    )
+    return msgspec.structs.replace(whole, **fields)

@@ -1,30 +1,39 @@
 """A whole control plane on a free port of this machine, over the embedded store, for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import msgspec
 
 from lpmos.control.app import create_app
-from lpmos.control.auth import TokenSigner
+from lpmos.control.auth import TokenSigner, Use
 from lpmos.control.config import ControlConfig
-from lpmos.control.server import TlsFiles, listen, serve
+from lpmos.control.server import listen, serve
 from lpmos.control.services import Services
+from lpmos.control.tls import TlsFiles
+from lpmos.core.auditreader import AuditQuery
 from lpmos.core.clock import utc_now
+from lpmos.core.keyring import KeyProvider
 from lpmos.core.taskstore import Step, TaskStore
+from lpmos.model.access import Role
+from lpmos.model.audit import SYSTEM, AuditEvent
 from lpmos.model.task import Task
+from lpmos.model.user import Caller, new_id
 from lpmos.store import keys, records
 from lpmos.store.api import Store
 from lpmos.store.mirror import SILENCE_S, Mirror
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import actor, make_capabilities
+from tests.support.builders import actor, make_capabilities, make_user
 from tests.support.polling import until
+from tests.support.secret_keys import KeptKeys
 
 KEY = b"0123456789abcdef0123456789abcdef"
 TIMEOUT_S = 20.0
+NOTED = (keys.EVENTS, keys.control("key-tokens"), keys.control("alerts"))
 
 
 class RunningControlPlane:
@@ -42,6 +51,43 @@ class RunningControlPlane:
         self.url = f"{scheme}://{self.host}"
         self.signer = TokenSigner(KEY, utc_now)
         self.token = self.signer.issue("admin", "admin", timedelta(hours=1))
+
+    async def as_user(
+        self, roles: Iterable[Role], tenant: str | None = None, name: str | None = None
+    ) -> str:
+        """The bearer token of a user with these roles, made where there is none of this name."""
+        roles = tuple(roles)
+        name = name or "-".join([tenant or "provider", *roles])
+        identity = self.services.identity
+        held = identity.users.documents.get(name)
+        if held is None:
+            user = make_user(name=name, roles=roles, tenant=tenant)
+            held = await identity.users.documents.create(name, user, by=SYSTEM)
+        session_id = new_id()
+        session = await identity.open(session_id, held.document, Caller(address="127.0.0.1"))
+        return self.signer.of_session(Use.ACCESS, session_id, name, session.document.expires_at)
+
+    async def documents(self) -> dict[str, int]:
+        """Every key of the store with its revision, but for what is only noted of a call."""
+        page = await self.store.range(keys.ROOT, keys_only=True)
+        kvs = [kv for kv in page.kvs if not kv.key.startswith(NOTED)]
+        return {kv.key: kv.mod_revision for kv in kvs}
+
+    async def audited(self, **fields: object) -> AuditEvent:
+        """The newest event of the audit log with these fields, as soon as it is there."""
+
+        async def found() -> bool:
+            page = await self.services.audit.newest_first(AuditQuery(), from_seq=None, limit=500)
+            events.extend(
+                entry.event
+                for entry in page.entries
+                if all(getattr(entry.event, name) == value for name, value in fields.items())
+            )
+            return bool(events)
+
+        events: list[AuditEvent] = []
+        await until(found, TIMEOUT_S)
+        return events[0]
 
     async def change(self, task_id: str, step: Step) -> Task:
         """Change a task as a region would."""
@@ -81,9 +127,11 @@ async def running(
     *,
     port: int = 0,
     tls: TlsFiles | None = None,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     wait_listed: bool = True,
     silence_s: float = SILENCE_S,
     config: ControlConfig | None = None,
+    key_provider: KeyProvider | None = None,
 ) -> AsyncIterator[RunningControlPlane]:
     """A control plane over `store` until the block ends.
 
@@ -91,8 +139,15 @@ async def running(
     silent for `silence_s` is looked after.
     """
     mirror = Mirror(store, keys.ROOT, silence_s=silence_s)
+    provider = key_provider or KeptKeys()
     services = Services(
-        store, mirror, signer=TokenSigner(KEY, utc_now), clock=utc_now, config=config
+        store,
+        mirror,
+        signer=TokenSigner(KEY, utc_now),
+        clock=utc_now,
+        key_provider=provider,
+        ring=await provider.read(),
+        config=config,
     )
     app = create_app(services)
     (listener,) = listen(f"127.0.0.1:{port}")
@@ -101,7 +156,16 @@ async def running(
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(mirror.run()),
-            group.create_task(serve(app, addresses=[listener], tls=tls, ready=ready)),
+            group.create_task(services.run()),
+            group.create_task(
+                serve(
+                    app,
+                    addresses=[listener],
+                    tls=tls,
+                    trusted_proxies=trusted_proxies,
+                    ready=ready,
+                )
+            ),
         ]
         async with asyncio.timeout(TIMEOUT_S):
             await ready.wait()
@@ -117,7 +181,11 @@ async def running_with_debian(
     directory: Path, *, tls: TlsFiles | None = None
 ) -> AsyncIterator[RunningControlPlane]:
     """A control plane over a new embedded store, with region dc1 that offers Debian 12."""
-    async with open_store(directory) as store, running(store, tls=tls) as control_plane:
+    config = ControlConfig(images_dir=directory / "images")
+    async with (
+        open_store(directory) as store,
+        running(store, tls=tls, config=config) as control_plane,
+    ):
         await control_plane.offer_debian()
         yield control_plane
 

@@ -5,7 +5,6 @@ is whole or it is nothing: it is shown to the provider's administrators only.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from litestar import get
@@ -15,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lpmos.control.access import CallerRequest, needs
-from lpmos.control.parameters import refuse_unknown
+from lpmos.control.parameters import Moment, moment, refuse_unknown
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.audit import AuditChain
 from lpmos.core.auditreader import AuditPage, AuditQuery, AuditReader
@@ -44,8 +43,8 @@ async def search_audit(  # noqa: PLR0917 - these are query parameters
     idc: Word = None,
     sn: Word = None,
     outcome: FromQuery[Literal["done", "refused"] | None] = None,
-    since: FromQuery[datetime | None] = None,
-    until: FromQuery[datetime | None] = None,
+    since: Moment = None,
+    until: Moment = None,
     sort: FromQuery[Literal["-seq", "seq"]] = "-seq",
     from_seq: Annotated[int | None, QueryParameter(ge=1, le=SEQ_LIMIT)] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
@@ -64,8 +63,8 @@ async def search_audit(  # noqa: PLR0917 - these are query parameters
         idc=idc,
         sn=sn,
         outcome=outcome,
-        since=_aware(since),
-        until=_aware(until),
+        since=moment(since, "since"),
+        until=moment(until, "until"),
     )
     if sort == "seq":
         return await audit.oldest_first(query, from_seq=from_seq or 1, limit=limit)
@@ -122,11 +121,6 @@ def _tenant(request: CallerRequest, asked: str | None) -> str | None:
     if own is not None and asked not in (None, own):
         raise InvalidInput(FieldProblem("tenant", f"must be {own}"))
     return own or asked
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 AUDIT_CALLS = (search_audit, read_audit_chain, show_audit_entry)

@@ -25,6 +25,9 @@ KEY_BYTES = 32
 """RFC 7518 section 3.2: a key for HS256 has at least as many bytes as its digest."""
 
 TOKEN_CHARACTERS = 4096
+VERIFIED_TOKENS = 4096
+"""How many tokens' signatures need not be computed again; only good ones are remembered."""
+
 ACCESS_LIFETIME = timedelta(minutes=15)
 INVALID = "the token is not valid"
 
@@ -64,6 +67,7 @@ class TokenSigner:
             raise SettingsError(f"the token key has {len(key)} bytes; it needs {KEY_BYTES} or more")
         self._key = key
         self._clock = clock
+        self._verified: dict[tuple[str, tuple[Use, ...]], Claims] = {}
 
     def issue(self, subject: str, role: str, lifetime: timedelta) -> str:
         """A token that is good by itself; `role` is one of `Role`.
@@ -91,7 +95,22 @@ class TokenSigner:
         """
         if len(token) > TOKEN_CHARACTERS:
             raise Unauthenticated(INVALID)
-        # The times are compared with our own clock below.
+        found = self._verified.get((token, uses))
+        if found is None:
+            found = self._verified[token, uses] = self._decoded(token, uses)
+            if len(self._verified) > VERIFIED_TOKENS:
+                del self._verified[next(iter(self._verified))]
+        if found.expires_at <= self._clock():
+            raise Unauthenticated("the token has expired; get a new one")
+        return found
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes for another purpose, the same on every control plane (HKDF, RFC 5869)."""
+        info = f"{ISSUER} {purpose}".encode()
+        return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(self._key)
+
+    def _decoded(self, token: str, uses: tuple[Use, ...]) -> Claims:
+        # The times are compared with our own clock.
         options = {"require": ["iss", "sub", "aud", "iat", "exp", "jti"], "verify_exp": False}
         options |= {"verify_iat": False, "strict_aud": False}
         try:
@@ -103,17 +122,9 @@ class TokenSigner:
                 audience=[use.value for use in uses],
                 options=options,  # type: ignore[arg-type]
             )
-            found = _claims(claims, self._clock())
+            return _claims(claims, self._clock())
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, OverflowError, OSError):
             raise Unauthenticated(INVALID) from None
-        if found.expires_at <= self._clock():
-            raise Unauthenticated("the token has expired; get a new one")
-        return found
-
-    def derived_key(self, purpose: str) -> bytes:
-        """32 bytes for another purpose, the same on every control plane (HKDF, RFC 5869)."""
-        info = f"{ISSUER} {purpose}".encode()
-        return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(self._key)
 
     def _signed(
         self,

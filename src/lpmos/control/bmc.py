@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.bodies import CHECK
-from lpmos.control.conditional import expected_revision, tagged
+from lpmos.control.conditional import ETAG, IfMatch, named_revision, tagged
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.bmc import BmcCredentials, Bmcs, parse_address
 from lpmos.core.documents import Held
@@ -22,7 +22,9 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 class SetBmc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a controller is reached; `address` is an IP address or a host name."""
 
-    address: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    address: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=253, extra_json_schema={"format": "host"})
+    ]
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=_PRINTABLE)]
 
@@ -43,7 +45,12 @@ def check_bmc(body: SetBmc) -> None:
     parse_address(body.address)
 
 
-@get("/machines/{idc:str}/{sn:str}/bmc", responses=PROBLEMS, opt=needs(Permission.MACHINE_READ))
+@get(
+    "/machines/{idc:str}/{sn:str}/bmc",
+    responses=PROBLEMS,
+    response_headers=[ETAG],
+    opt=needs(Permission.MACHINE_READ),
+)
 async def show_bmc(
     idc: FromPath[str], sn: FromPath[str], request: CallerRequest, bmcs: NamedDependency[Bmcs]
 ) -> Response[BmcView]:
@@ -55,14 +62,16 @@ async def show_bmc(
 @put(
     "/machines/{idc:str}/{sn:str}/bmc",
     responses=PROBLEMS,
+    response_headers=[ETAG],
     opt=needs(Permission.MACHINE_WRITE, **{CHECK: check_bmc}),
 )
-async def put_bmc(
+async def put_bmc(  # noqa: PLR0917 - the framework hands them over by name
     idc: FromPath[str],
     sn: FromPath[str],
     data: JSONBody[SetBmc],
     request: CallerRequest,
     bmcs: NamedDependency[Bmcs],
+    if_match: IfMatch = None,
 ) -> Response[BmcView]:
     """Set the credentials of a machine's controller; they are stored encrypted."""
     held = await bmcs.put(
@@ -72,17 +81,21 @@ async def put_bmc(
         username=data.username,
         password=data.password,
         by=actor(request),
-        at_revision=expected_revision(request),
+        at_revision=named_revision(if_match),
     )
     return tagged(_view(idc, sn, held), held.revision)
 
 
 @delete("/machines/{idc:str}/{sn:str}/bmc", responses=PROBLEMS, opt=needs(Permission.MACHINE_WRITE))
 async def delete_bmc(
-    idc: FromPath[str], sn: FromPath[str], request: CallerRequest, bmcs: NamedDependency[Bmcs]
+    idc: FromPath[str],
+    sn: FromPath[str],
+    request: CallerRequest,
+    bmcs: NamedDependency[Bmcs],
+    if_match: IfMatch = None,
 ) -> None:
     """Forget the credentials of a machine's controller."""
-    await bmcs.delete(idc, sn, by=actor(request), at_revision=expected_revision(request))
+    await bmcs.delete(idc, sn, by=actor(request), at_revision=named_revision(if_match))
 
 
 def _view(idc: str, sn: str, held: Held[BmcCredentials]) -> BmcView:

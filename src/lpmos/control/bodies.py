@@ -23,6 +23,9 @@ DEPTH = 32
 """How deep a body may be nested; what the API knows is nested four deep."""
 
 CHECK = "check_body"
+TAKES = "takes"
+"""In the `opt` of a handler that reads its body itself: says the type of each media type."""
+
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """It matches from every quote on, closed or not: so the time grows with the body's size alone."""
 
@@ -33,7 +36,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class UnsupportedMediaType(Exception):
-    """The body is something other than JSON."""
+    """The body is of a media type that the call does not take."""
 
 
 async def check_body(request: AnyRequest) -> None:

@@ -10,9 +10,12 @@ from typing import Literal
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 
 from lpmos.control.access import PUBLIC, needs
+from lpmos.control.limits import UNLIMITED
 from lpmos.control.observation import Observation
+from lpmos.control.problems import PROBLEMS
 from lpmos.core.fleet import Fleet
 from lpmos.model.access import Permission
 from lpmos.store.api import Store, StoreError
@@ -39,6 +42,9 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     ready: bool
     store: StoreHealth
+
+
+NOT_READY = ResponseSpec(HealthView, description="Send no requests here for now.")
 
 
 class Health:
@@ -79,19 +85,19 @@ class Health:
         )
 
 
-@get("/health", opt=PUBLIC)
+@get("/health", opt={**PUBLIC, **UNLIMITED})
 async def show_health(health: NamedDependency[Health]) -> HealthView:
     """How the control plane is; 200 as long as it can answer."""
     return await health.look()
 
 
-@get("/health/live", opt=PUBLIC)
+@get("/health/live", opt={**PUBLIC, **UNLIMITED})
 async def show_liveness() -> dict[str, str]:
     """200 while the process answers; restart it when it does not."""
     return {"status": "ok"}
 
 
-@get("/health/ready", opt=PUBLIC)
+@get("/health/ready", responses={503: NOT_READY}, opt={**PUBLIC, **UNLIMITED})
 async def show_readiness(health: NamedDependency[Health]) -> Response[HealthView]:
     """200 when requests can be served, else 503: send none here for now."""
     view = await health.look()
@@ -100,7 +106,12 @@ async def show_readiness(health: NamedDependency[Health]) -> Response[HealthView
     return Response(view, status_code=503, headers={"Retry-After": "5"})
 
 
-@get("/metrics", media_type=MediaType.TEXT, opt=needs(Permission.METRICS_READ))
+@get(
+    "/metrics",
+    media_type=MediaType.TEXT,
+    responses=PROBLEMS,
+    opt=needs(Permission.METRICS_READ),
+)
 async def show_metrics(observation: NamedDependency[Observation]) -> Response[bytes]:
     """Metrics in the text format of Prometheus; needs a token like any other call."""
     return Response(observation.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

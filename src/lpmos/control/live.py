@@ -1,178 +1,322 @@
-"""The live hub: changes of tasks go out as messages, many times copied but encoded once.
+"""The live hub: every change goes to all that listen, encoded once, and slows nobody.
 
-Changes are gathered for a moment and sent as one batch, at most `BATCHES_PER_SECOND`. In a batch
-only the newest progress and hardware of a task remain; every status stays, in order. A client has
-a short queue of batches; one whose queue is full is cut off rather than waited for, and reads the
-list again when it comes back.
+The messages are one log in order of the store's revisions (`Replay`), and each client is a place in
+it: the revision up to which it has heard all. So a client that comes back, one that is slow and one
+that keeps up are served alike, by what comes after its place. Nothing is queued for a client: one
+whose socket is full is left where it is, and later hears the newest only. One that takes nothing
+for `STALL_S` is cut off.
+
+The clients are dealt to `LANES`, which are served in turn, each `BATCHES_PER_SECOND` times in a
+second: so that the loop is never held up by all of them at once, and the last of a thousand does
+not wait for the others' writes. All changes of one revision come in one batch.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
-import msgspec
+from lpmos.control.frames import FrameSink, text_frame
+from lpmos.control.messages import Others, of_task
+from lpmos.control.replay import Replay
+from lpmos.control.subscriptions import Subscription, Wish, wish
+from lpmos.core.fleet import Fleet
+from lpmos.core.taskchange import TaskChange
+from lpmos.model.access import Principal
+from lpmos.model.errors import TooBusy
+from lpmos.store.keys import KeyName
 
-from lpmos.core.fleet import Fleet, TaskChange
-from lpmos.model.inventory import Inventory
-from lpmos.model.lifecycle import Status
-from lpmos.model.task import Task
+BATCHES_PER_SECOND = 40
+LANES = 8
+TURN_S = 1 / BATCHES_PER_SECOND / LANES
+STALL_S = 10.0
+"""How long a client's socket may stay full before it is cut off."""
 
-BATCHES_PER_SECOND = 20
-QUEUED_BATCHES = 64
+UNSENT_BYTES = 16 << 10
+"""A client with more than this in its socket's buffer gets no more for now."""
+
+STATED_EVERY_S = 10.0
+"""How often one that hears nothing of what happens is told how far it is."""
+
 MAX_CLIENTS = 2000
+MAX_CLIENTS_PER_USER = 100
+MAX_ARRIVALS = 200
+"""How many may be connected who have not said yet who they are."""
+
+REACH_TRIES = 20
+REACH_EVERY_S = 0.05
+_NOWHERE = -1
+"""The place of a client that has to read again."""
 
 
-class ProgressMessage(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
-    """How far an install is; `percentage` is of the whole install."""
+class Position(Protocol):
+    """Where the fleet's mirror is; see `lpmos.store.mirror.Mirror`."""
 
-    task_id: str
-    percentage: float
-    stage: str
-    message: str
-    bytes_per_second: float | None = None
-
-
-class StatusMessage(msgspec.Struct, frozen=True, tag="status"):
-    """A task came into a status; a task not heard of before is new."""
-
-    task_id: str
-    status: Status
+    @property
+    def revision(self) -> int: ...
+    @property
+    def change_revision(self) -> int: ...
 
 
-class HardwareMessage(msgspec.Struct, frozen=True, tag="hardware"):
-    """A machine reported its hardware."""
+class Batch(NamedTuple):
+    """What brings a client up to `revision`; no frames where it wants nothing of it."""
 
-    task_id: str
-    hardware: Inventory
-
-
-Message = ProgressMessage | StatusMessage | HardwareMessage
-
-
-class Subscription(
-    msgspec.Struct, frozen=True, tag="subscribe", tag_field="type", forbid_unknown_fields=True
-):
-    """What a client wants to hear; None is everything. `batch`: arrays of messages, not single."""
-
-    idc: str | None = None
-    task_id: str | None = None
-    batch: bool = False
-
-    def wants(self, task: Task) -> bool:
-        """Whether messages of this task go to the client."""
-        return self.idc in (None, task.idc) and self.task_id in (None, task.task_id)
+    frames: bytes
+    revision: int
 
 
 class Client:
-    """One connection's share of the hub: a queue of batches, each a tuple of text frames."""
+    """One connection's place in the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, sink: FrameSink, principal: Principal, revision: int) -> None:
+        self.sink = sink
+        self.principal = principal
         self.subscription = Subscription()
+        self.wish = wish(self.subscription, principal)
+        self.revision = revision
+        self.listening = False
+        """Until it is, its place in the log stays where it is."""
+        self.stated_at = float("-inf")
+        self.stalled_since: float | None = None
         self.lagged = asyncio.Event()
-        """Set once a batch was lost for this client; it gets no more."""
-        self.batches: asyncio.Queue[tuple[str, ...]] = asyncio.Queue(QUEUED_BATCHES)
+        """Set once it is to be cut off."""
 
-    def offer(self, frames: tuple[str, ...]) -> None:
-        """Queue a batch; a client without room has lagged."""
-        if self.lagged.is_set():
-            return
-        try:
-            self.batches.put_nowait(frames)
-        except asyncio.QueueFull:
-            self.lagged.set()
+    def subscribe(self, subscription: Subscription) -> None:
+        """Hear by this subscription from its place on."""
+        self.subscription = subscription
+        self.wish = wish(subscription, self.principal)
 
 
 class LiveHub:
     """Hears every change of the fleet and hands it to the clients that want it."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._clients: set[Client] = set()
-        self._gathered: dict[tuple[str, ...], tuple[Task, Message]] = {}
-        self._flush_at: asyncio.TimerHandle | None = None
-        self._flushed_at = float("-inf")
-        self._unsubscribe: Callable[[], None] = fleet.subscribe(self.gather)
+    def __init__(self, fleet: Fleet, position: Position, *, stall_s: float = STALL_S) -> None:
+        self._position = position
+        self._stall_s = stall_s
+        self._others = Others(fleet)
+        self._replay = Replay()
+        self._lanes: tuple[set[Client], ...] = tuple(set() for _ in range(LANES))
+        self._users: Counter[str] = Counter()
+        self._arrivals = 0
+        self._next_lane = self._idle_lanes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._reached = 0
+        self._history_lost = False
+        self._ambiguous_until = _NOWHERE
+        self._unsubscribe: tuple[Callable[[], None], ...] = (
+            fleet.subscribe(self._gather_task),
+            fleet.subscribe_others(self._gather_other),
+        )
+
+    def revision(self) -> int:
+        """The store's revision up to which this control plane knows all."""
+        return self._position.revision
 
     def count(self) -> int:
         """How many clients there are."""
-        return len(self._clients)
+        return sum(map(len, self._lanes))
 
     @contextmanager
-    def client(self) -> Iterator[Client | None]:
-        """A client that hears from now on, until the block ends; None beyond `MAX_CLIENTS`."""
-        if len(self._clients) >= MAX_CLIENTS:
-            yield None
-            return
-        client = Client()
-        self._clients.add(client)
+    def arrival(self) -> Iterator[None]:
+        """A connection that has not said yet who it is, until the block ends.
+
+        Raises:
+            TooBusy: there are `MAX_ARRIVALS` of them.
+        """
+        if self._arrivals >= MAX_ARRIVALS:
+            raise TooBusy("too many are connecting; try again later")
+        self._arrivals += 1
+        try:
+            yield
+        finally:
+            self._arrivals -= 1
+
+    @contextmanager
+    def client(self, sink: FrameSink, principal: Principal) -> Iterator[Client]:
+        """A client that can hear what happens from now on, until the block ends.
+
+        Raises:
+            TooBusy: there are too many, of this user or in all.
+        """
+        if self.count() >= MAX_CLIENTS:
+            raise TooBusy("too many are connected; try again later")
+        if self._users[principal.subject] >= MAX_CLIENTS_PER_USER:
+            raise TooBusy(f"{principal.subject} has too many connections; close some")
+        self._notice_lost_history()
+        client = Client(sink, principal, self._position.revision)
+        lane = min(self._lanes, key=len)
+        lane.add(client)
+        self._users[principal.subject] += 1
         try:
             yield client
         finally:
-            self._clients.discard(client)
+            lane.discard(client)
+            self._users[principal.subject] -= 1
+            if not self._users[principal.subject]:
+                del self._users[principal.subject]
 
     def close(self) -> None:
         """Hear nothing more."""
-        self._unsubscribe()
-        if self._flush_at:
-            self._flush_at.cancel()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        if self._timer:
+            self._timer.cancel()
 
-    def gather(self, change: TaskChange) -> None:
-        """Keep what a change has to tell until the next batch goes out."""
-        if not self._clients or change.after is None:
-            return
-        for key, message in messages(change):
-            self._gathered.pop(key, None)
-            self._gathered[key] = change.after, message
-        if self._gathered and self._flush_at is None:
-            loop = asyncio.get_running_loop()
-            due = max(loop.time(), self._flushed_at + 1 / BATCHES_PER_SECOND)
-            self._flush_at = loop.call_at(due, self.flush)
+    def listen(self, client: Client) -> None:
+        """Tell a client that asked for nothing everything from its place on."""
+        client.listening = True
+        self._wake()
+
+    async def reach(self, revision: int) -> None:
+        """Wait a moment for a revision that another control plane had already."""
+        for _ in range(REACH_TRIES):
+            if self._position.revision >= revision:
+                return
+            await asyncio.sleep(REACH_EVERY_S)
+
+    def subscribe(self, client: Client, subscription: Subscription) -> None:
+        """Change what a client hears, and answer it: from where it goes on, or to read again."""
+        self._notice_lost_history()
+        client.subscribe(subscription)
+        client.listening = True
+        present = self._position.revision
+        asked = subscription.from_revision
+        start = client.revision if asked is None else asked
+        known = asked is None or self._ambiguous_until < asked <= present
+        if known and self._replay.covers(start):
+            self._state(client, "subscribed", start)
+        else:
+            self._state(client, "resync", present)
+        self._wake()
+
+    def identify(self, client: Client, principal: Principal) -> None:
+        """Who the client is now; one who sees something else than before has to read again."""
+        before = client.wish
+        client.principal = principal
+        client.subscribe(client.subscription)
+        if client.wish != before:
+            client.revision = _NOWHERE
+            self._wake()
 
     def flush(self) -> None:
-        """Send one batch of all that was gathered."""
-        self._flush_at = None
-        self._flushed_at = asyncio.get_running_loop().time()
-        encoded = [
-            (task, msgspec.json.encode(message).decode())
-            for task, message in self._gathered.values()
-        ]
-        self._gathered = {}
-        batches: dict[Subscription, tuple[str, ...]] = {}
-        for client in tuple(self._clients):
-            wish = client.subscription
-            if wish not in batches:
-                batches[wish] = _frames([text for task, text in encoded if wish.wants(task)], wish)
-            if batches[wish]:
-                client.offer(batches[wish])
+        """Bring every client as far as it can be brought now."""
+        self._notice_lost_history()
+        for lane in self._lanes:
+            self._serve(lane)
+
+    def _gather_task(self, change: TaskChange) -> None:
+        if revision := self._gathered_revision():
+            for told in of_task(change, revision):
+                self._replay.keep(told)
+
+    def _gather_other(self, name: KeyName, changed_at: int) -> None:
+        revision = self._gathered_revision()
+        for told in self._others.take(name, exists=changed_at > 0, revision=revision):
+            self._replay.keep(told)
+
+    def _gathered_revision(self) -> int:
+        """The revision of the present change; 0 where it is a listing's, which is no history."""
+        revision = self._position.change_revision
+        if not revision and not self._history_lost:
+            self.flush()
+            self._reached = self._position.revision
+            self._history_lost = True
+        self._wake()
+        return revision
+
+    def _notice_lost_history(self) -> None:
+        """Begin anew where the mirror listed again, or the store is an older one than it was."""
+        present = self._position.revision
+        if self._history_lost or present < self._reached:
+            self._history_lost = False
+            if present < self._reached:
+                self._ambiguous_until = self._reached
+            self._replay.begin(present)
+            for lane in self._lanes:
+                for client in lane:
+                    client.revision = _NOWHERE
+        self._reached = present
+
+    def _wake(self) -> None:
+        """Begin to serve the lanes, where that is not being done."""
+        self._idle_lanes = 0
+        if self._timer is None and self._users:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(self._due, loop.time()), self._turn)
+
+    def _turn(self) -> None:
+        """Serve the next lane; go on until none has anything to be told.
+
+        A turn that comes late moves no other, but for a rest of half of what it took: no matter how
+        many listen, a third of the loop is others'.
+        """
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        lane = self._lanes[self._next_lane]
+        self._next_lane = (self._next_lane + 1) % LANES
+        self._notice_lost_history()
+        self._idle_lanes = self._idle_lanes + 1 if self._serve(lane) else 0
+        ended = loop.time()
+        self._due = max(self._due + TURN_S, ended - LANES * TURN_S)
+        if self._idle_lanes < LANES:
+            self._timer = loop.call_at(max(self._due, ended + (ended - began) / 2), self._turn)
+
+    def _serve(self, lane: set[Client]) -> bool:
+        """Bring the clients of a lane up to date; whether all of them are."""
+        revision = self._position.revision
+        now = asyncio.get_running_loop().time()
+        batches: dict[tuple[Wish, int], Batch] = {}
+        done = True
+        for client in lane:
+            if client.revision != revision and client.listening:
+                done &= self._bring(client, revision, now, batches)
+        return done
+
+    def _bring(
+        self, client: Client, revision: int, now: float, batches: dict[tuple[Wish, int], Batch]
+    ) -> bool:
+        if client.sink.unsent_bytes() > UNSENT_BYTES:
+            self._stalled(client, now)
+            return False
+        client.stalled_since = None
+        if not self._replay.covers(client.revision):
+            self._state(client, "resync", revision)
+            return True
+        place = client.wish, client.revision
+        if (batch := batches.get(place)) is None:
+            batch = batches[place] = self._batch(*place, revision)
+        client.revision = batch.revision
+        if batch.frames:
+            client.sink.write_frames(batch.frames)
+            client.stated_at = now
+        elif now - client.stated_at > STATED_EVERY_S:
+            self._state(client, "revision", batch.revision)
+        return batch.revision == revision
+
+    def _batch(self, wanted: Wish, since: int, present: int) -> Batch:
+        chunk = self._replay.after(since, present, wanted.wants)
+        if not chunk.texts:
+            return Batch(b"", chunk.revision)
+        texts = [*chunk.texts, _stating("revision", chunk.revision)]
+        if wanted.batch:
+            return Batch(text_frame(b"[%b]" % b",".join(texts)), chunk.revision)
+        return Batch(b"".join(map(text_frame, texts)), chunk.revision)
+
+    def _state(self, client: Client, kind: str, revision: int) -> None:
+        """Tell a client how far it is; it goes on from there."""
+        client.revision = revision
+        client.stated_at = asyncio.get_running_loop().time()
+        client.sink.write_frames(text_frame(_stating(kind, revision)))
+
+    def _stalled(self, client: Client, now: float) -> None:
+        if client.stalled_since is None:
+            client.stalled_since = now
+        if now - client.stalled_since > self._stall_s or not self._replay.covers(client.revision):
+            client.lagged.set()
 
 
-def messages(change: TaskChange) -> Iterator[tuple[tuple[str, ...], Message]]:
-    """What a change has to tell, each with the key under which a newer message replaces it."""
-    before, after = change.before, change.after
-    if after is None:
-        return
-    if before is not None and before.task_id != after.task_id:
-        before = None
-    if after.hardware is not None and (before is None or before.hardware != after.hardware):
-        yield ("hardware", after.task_id), HardwareMessage(after.task_id, after.hardware)
-    if after.progress and (before is None or before.progress != after.progress):
-        yield ("progress", after.task_id), _progress(after)
-    if before is None or before.status is not after.status:
-        key = ("status", after.task_id, after.status.value)
-        yield key, StatusMessage(after.task_id, after.status)
-
-
-def _progress(task: Task) -> ProgressMessage:
-    newest = task.progress[-1]
-    return ProgressMessage(
-        task_id=task.task_id,
-        percentage=newest.percent,
-        stage=newest.step,
-        message=newest.message,
-        bytes_per_second=newest.bytes_per_second,
-    )
-
-
-def _frames(texts: list[str], wish: Subscription) -> tuple[str, ...]:
-    if not texts:
-        return ()
-    return (f"[{','.join(texts)}]",) if wish.batch else tuple(texts)
+def _stating(kind: str, revision: int) -> bytes:
+    return b'{"type":"%b","revision":%d}' % (kind.encode(), revision)

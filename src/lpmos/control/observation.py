@@ -68,6 +68,10 @@ class Observation:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
         )
 
+    def add(self, collector: Collector) -> None:
+        """Have another collector's metrics among these."""
+        self._registry.register(collector)
+
     async def before_send(self, message: Message, scope: Scope) -> None:
         """Complete an answer's headers and count it."""
         if message["type"] != "http.response.start":
@@ -108,7 +112,7 @@ class _FleetCollector(Collector):
         self._websocket_clients = websocket_clients
 
     def collect(self) -> Iterable[Metric]:
-        counts = CountOf(task.status for task in self._fleet.current_tasks())
+        counts = CountOf(row.status for row in self._fleet.current_rows())
         tasks = GaugeMetricFamily(
             "lpmos_tasks", "Machines by their task's status", labels=["status"]
         )

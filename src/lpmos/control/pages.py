@@ -68,6 +68,14 @@ class Pages:
             return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
         return Response(file.content, headers=headers, media_type=file.media_type)
 
+    def failure(self, status: int, name: str, *, retry_after_s: int) -> Response[bytes]:
+        """A page that stands for what could not be done now."""
+        file = self._files[name]
+        headers = {"Retry-After": str(retry_after_s), "Cache-Control": "no-store"}
+        return Response(
+            file.content, status_code=status, headers=headers, media_type=file.media_type
+        )
+
     async def page(self, request: AnyRequest, name: str) -> Response[bytes]:
         """A page for who is logged in; everybody else is sent to the login page."""
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.openapi import ResponseSpec
 
 from lpmos.control.bodies import UnsupportedMediaType
@@ -40,6 +40,10 @@ OTHERS = {400: "malformed", 405: "method-not-allowed", 415: "unsupported-media-t
 """The codes of what the framework refuses and no error of ours stands for."""
 
 
+CUT_OFF = "client disconnected prematurely"
+"""What the framework says of a body that did not come whole; it is no fault of ours."""
+
+
 class ProblemDocument(msgspec.Struct, frozen=True):
     """Every error's shape (RFC 9457); `instance` is the request's id, as in the log."""
 
@@ -64,10 +68,12 @@ PROBLEMS: dict[int, ResponseSpec] = {
     403: _response("The token does not allow this, or another site's page sent it."),
     404: _response("There is no such thing."),
     409: _response("This contradicts what is there."),
+    412: _response("It has changed since it was read; read it again."),
     413: _response("The body is too large."),
     415: _response("The body is not declared as JSON."),
     422: _response("A field is wrong; every wrong one is named."),
     429: _response("Too many requests; see Retry-After."),
+    500: _response("A defect; the log has the cause under the request's id."),
     503: _response("The store is away; see Retry-After."),
 }
 
@@ -89,6 +95,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 def _problem(error: Exception, instance: str) -> Problem:
     if isinstance(error, ValidationException):
         return problem_for(_invalid_parameters(error), instance=instance)
+    if isinstance(error, InternalServerException) and error.detail == CUT_OFF:
+        return problem(400, OTHERS[400], "the connection ended before the body", instance=instance)
     if isinstance(error, UnsupportedMediaType):
         return problem(415, OTHERS[415], str(error), instance=instance)
     if isinstance(error, HTTPException) and error.status_code in OURS:
@@ -100,13 +108,18 @@ def _problem(error: Exception, instance: str) -> Problem:
 
 
 def _invalid_parameters(error: ValidationException) -> InvalidInput:
-    """The query and path parameters that could not be converted."""
+    """The parameters of query, path and headers that could not be converted."""
     extra = error.extra if isinstance(error.extra, list) else []
     problems = [
-        FieldProblem(str(each.get("key", "request")), str(each.get("message", "is wrong")))
-        for each in extra
+        FieldProblem(_parameter(each), str(each.get("message", "is wrong"))) for each in extra
     ]
     return InvalidInput(*(problems or [FieldProblem("request", error.detail)]))
+
+
+def _parameter(wrong: dict[str, Any]) -> str:
+    """The parameter's name as callers write it."""
+    name = str(wrong.get("key", "request"))
+    return name.replace("_", "-").title() if wrong.get("source") == "header" else name
 
 
 def _framework_problem(error: HTTPException, instance: str) -> Problem:

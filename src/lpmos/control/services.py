@@ -4,19 +4,59 @@ One object is handed to the application; each part of it is a service of `lpmos.
 package, and knows nothing of the others but what it is given here.
 """
 
+import asyncio
+import time
+from datetime import timedelta
+
 from lpmos.control.access import Door
+from lpmos.control.audit import AuditCollector
 from lpmos.control.auth import TokenSigner
 from lpmos.control.config import ControlConfig
 from lpmos.control.health import Health
+from lpmos.control.images import Images
+from lpmos.control.limits import Gate
 from lpmos.control.live import LiveHub
+from lpmos.control.notify.metrics import NotificationCollector
+from lpmos.control.notify.reach import Reach
+from lpmos.control.notify.senders import Senders
 from lpmos.control.observation import Observation
+from lpmos.control.oidc import SingleSignOn
 from lpmos.control.pages import Pages
-from lpmos.control.session import Sessions
+from lpmos.control.refusals import Refusals
+from lpmos.control.session import Logins
+from lpmos.control.unmatched import UnmatchedCollector
+from lpmos.core import bmc, webhooks
+from lpmos.core.alerts import AlertDuty
+from lpmos.core.audit import AuditChain, Sink
+from lpmos.core.auditreader import AuditReader
+from lpmos.core.bmc import Bmcs
+from lpmos.core.bulk import Bulk
 from lpmos.core.clock import Clock
+from lpmos.core.deliveries import Deliveries, DeliverySink
+from lpmos.core.deliveries_duty import DeliveryDuty
+from lpmos.core.deliveries_payload import Payloads
+from lpmos.core.duties import Duties, Duty, identity_of_this_process
 from lpmos.core.fleet import Fleet
+from lpmos.core.identity import Identity
+from lpmos.core.identity_retention import IdentityRetention
+from lpmos.core.keyring import KeyProvider, KeyRing
+from lpmos.core.machines import Machines
+from lpmos.core.passwords import Passwords
+from lpmos.core.rotation import SecretKeys
+from lpmos.core.rules import Rules
+from lpmos.core.rules_dry_run import DryRuns
+from lpmos.core.rules_duty import RulesDuty
 from lpmos.core.tasks import Tasks
+from lpmos.core.templates import Templates
+from lpmos.core.unmatched_reports import UnmatchedDesk
+from lpmos.core.webhooks import Webhooks, webhook_documents
+from lpmos.images.catalog import Catalog
+from lpmos.images.uploads import Uploads
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
+
+SEALED_FIELDS = (bmc.SEALED, webhooks.SEALED)
+"""Every field in which a secret stands sealed: a rotation wraps these and no others."""
 
 
 class Services:
@@ -29,15 +69,76 @@ class Services:
         *,
         signer: TokenSigner,
         clock: Clock,
+        key_provider: KeyProvider,
+        ring: KeyRing,
         config: ControlConfig | None = None,
     ) -> None:
         config = config or ControlConfig()
         self.config = config
         self.fleet = Fleet(mirror)
         self.tasks = Tasks(store, self.fleet, clock, second_person=config.second_person)
-        self.door = Door(signer)
-        self.sessions = Sessions(signer, clock)
-        self.hub = LiveHub(self.fleet)
+        self.bulk = Bulk(store, self.fleet, self.tasks, clock)
+        self.machines = Machines(store, self.fleet, clock)
+        self.secret_keys = SecretKeys(
+            store, mirror, clock, provider=key_provider, ring=ring, places=SEALED_FIELDS
+        )
+        self.bmcs = Bmcs(store, mirror, clock, self.secret_keys)
+        self.identity = Identity(store, mirror, clock, Passwords())
+        self.door = Door(signer, self.identity)
+        self.gate = Gate(
+            self.door,
+            user_rate_per_s=config.rate_limit_per_s,
+            address_rate_per_s=config.rate_limit_address_per_s,
+            monotonic=time.monotonic,
+        )
+        self.logins = Logins(self.identity, self.door, signer, clock)
+        self.single_sign_on = SingleSignOn(
+            config.oidc,
+            config.public_url,
+            identity=self.identity,
+            logins=self.logins,
+            signer=signer,
+            clock=clock,
+        )
+        self.hub = LiveHub(self.fleet, mirror)
         self.health = Health(store, self.fleet)
         self.observation = Observation(self.fleet, self.hub.count)
         self.pages = Pages(self.door)
+        catalog = Catalog(config.images_dir)
+        self.images = Images(catalog, Uploads(config.images_dir, catalog), store, self.fleet, clock)
+        self.templates = Templates(store, mirror, self.fleet, clock)
+        self.rules = Rules(store, mirror, clock, second_person=config.second_person)
+        self.dry_runs = DryRuns(self.fleet)
+        self.unmatched = UnmatchedDesk(
+            store, self.fleet, self.tasks, clock, alert_over=config.unmatched_limit
+        )
+        self.observation.add(UnmatchedCollector(self.fleet))
+        self.audit = AuditReader(store)
+        self.refusals = Refusals(store, clock)
+        self.senders = Senders(clock, Reach(config.webhook_networks))
+        self.webhooks = Webhooks(
+            webhook_documents(store, mirror, clock), self.senders, self.secret_keys.box, clock
+        )
+        self.deliveries = Deliveries(store, mirror, clock)
+        payloads = Payloads(self.fleet, config.public_url)
+        deliver = DeliveryDuty(store, self.deliveries, self.webhooks, clock)
+        self.observation.add(NotificationCollector(self.deliveries, deliver, clock))
+        alert = AlertDuty(store, self.fleet, clock, unmatched_limit=config.unmatched_limit)
+        sinks: list[Sink] = [
+            DeliverySink(self.webhooks.documents, self.deliveries.index, payloads, clock)
+        ]
+        self.audit_chain = AuditChain(
+            store, mirror, clock, sinks=sinks, kept=timedelta(days=config.audit_days)
+        )
+        retention = IdentityRetention(store, self.identity, clock)
+        decide = RulesDuty(store, self.fleet, self.tasks, self.rules, clock)
+        duties: list[Duty] = [self.audit_chain, deliver, alert, retention, decide]
+        self.duties = Duties(store, identity_of_this_process(), duties)
+        self.observation.add(AuditCollector(self.audit_chain, self.duties))
+
+    async def run(self) -> None:
+        """Do all that goes on beside the calls, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.secret_keys.run(), name="keys of secrets")
+            group.create_task(self.refusals.run(), name="refusals")
+            group.create_task(self.duties.run(), name="duties")

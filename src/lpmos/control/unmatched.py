@@ -8,6 +8,7 @@ import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET, UnsetType
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -113,9 +114,9 @@ class MatchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `force` matches although the machine's serial number or disks contradict the task.
     """
 
-    task_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    task_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | UnsetType = UNSET
     force: bool = False
-    create: TaskOfReport | None = None
+    create: TaskOfReport | UnsetType = UNSET
 
 
 class MatchedTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +135,9 @@ def check_match(data: MatchReport) -> None:
     Raises:
         InvalidInput: names each wrong field.
     """
-    if (data.task_id is None) == (data.create is None):
+    if (data.task_id is UNSET) == (data.create is UNSET):
         raise InvalidInput(FieldProblem("task_id", "give either task_id or create"))
-    if data.create is None:
+    if data.create is UNSET:
         return
     if data.force:
         raise InvalidInput(FieldProblem("force", "is for a match to task_id only"))
@@ -209,11 +210,11 @@ async def match_report(
 ) -> MatchedTask:
     """Give the machine a task: one that waits for a machine, or a new one."""
     by = actor(request)
-    if data.create is not None:
+    if data.create is not UNSET:
         require(request.user, Permission.TASK_CREATE)
         task = await unmatched.create(report, _new_task(data.create), by=by)
     else:
-        task = await unmatched.match(report, data.task_id or "", by=by, force=data.force)
+        task = await unmatched.match(report, str(data.task_id), by=by, force=data.force)
     return MatchedTask(
         task_id=task.task_id, idc=task.idc, sn=task.sn, mac=task.mac, status=task.status
     )

@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.bodies import CHECK
-from lpmos.control.conditional import expected_revision, tagged
+from lpmos.control.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
 from lpmos.control.parameters import refuse_unknown
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.deliveries import Deliveries
@@ -122,6 +122,7 @@ async def list_webhooks(
 @post(
     "/webhooks",
     responses=PROBLEMS,
+    response_headers=[ETAG, LOCATION],
     opt=needs(Permission.WEBHOOK_WRITE, **{CHECK: check_webhook}),
 )
 async def create_webhook(
@@ -137,7 +138,12 @@ async def create_webhook(
     return answer
 
 
-@get("/webhooks/{webhook_id:str}", responses=PROBLEMS, opt=needs(Permission.WEBHOOK_READ))
+@get(
+    "/webhooks/{webhook_id:str}",
+    responses=PROBLEMS,
+    response_headers=[ETAG],
+    opt=needs(Permission.WEBHOOK_READ),
+)
 async def show_webhook(
     webhook_id: FromPath[str],
     request: CallerRequest,
@@ -152,28 +158,33 @@ async def show_webhook(
 @patch(
     "/webhooks/{webhook_id:str}",
     responses=PROBLEMS,
+    response_headers=[ETAG],
     opt=needs(Permission.WEBHOOK_WRITE, **{CHECK: check_webhook}),
 )
-async def change_webhook(
+async def change_webhook(  # noqa: PLR0917 - the framework hands them over by name
     webhook_id: FromPath[str],
     data: JSONBody[WebhookChange],
     request: CallerRequest,
     webhooks: NamedDependency[Webhooks],
     deliveries: NamedDependency[Deliveries],
+    if_match: IfMatch = None,
 ) -> Response[WebhookView]:
     """Change what is given; what is missing stays as it is."""
     held = await webhooks.change(
-        webhook_id, data, by=actor(request), at_revision=expected_revision(request)
+        webhook_id, data, by=actor(request), at_revision=named_revision(if_match)
     )
     return tagged(_view(held, deliveries), held.revision)
 
 
 @delete("/webhooks/{webhook_id:str}", responses=PROBLEMS, opt=needs(Permission.WEBHOOK_WRITE))
 async def delete_webhook(
-    webhook_id: FromPath[str], request: CallerRequest, webhooks: NamedDependency[Webhooks]
+    webhook_id: FromPath[str],
+    request: CallerRequest,
+    webhooks: NamedDependency[Webhooks],
+    if_match: IfMatch = None,
 ) -> None:
     """Delete a webhook with all its deliveries; what waits is not sent."""
-    await webhooks.delete(webhook_id, by=actor(request), at_revision=expected_revision(request))
+    await webhooks.delete(webhook_id, by=actor(request), at_revision=named_revision(if_match))
 
 
 @post(
@@ -199,6 +210,7 @@ async def test_webhook(
 @post(
     "/webhooks/{webhook_id:str}/rotate-secret",
     responses=PROBLEMS,
+    response_headers=[ETAG],
     opt=needs(Permission.WEBHOOK_WRITE),
     status_code=200,
 )
@@ -207,10 +219,11 @@ async def rotate_webhook_secret(
     request: CallerRequest,
     webhooks: NamedDependency[Webhooks],
     deliveries: NamedDependency[Deliveries],
+    if_match: IfMatch = None,
 ) -> Response[MadeWebhookView]:
     """Make a new signing secret; for a day the one before signs beside it."""
     made = await webhooks.rotate_secret(
-        webhook_id, by=actor(request), at_revision=expected_revision(request)
+        webhook_id, by=actor(request), at_revision=named_revision(if_match)
     )
     return _made(made, deliveries, status_code=200)
 

@@ -76,3 +76,25 @@ async def test_call_to_a_closed_port_is_status_zero() -> None:
             with pytest.raises(ApiRefused, match="no answer") as refused:
                 await client.regions()
     assert refused.value.status == 0
+
+
+async def test_sign_in_goes_on_with_an_api_token() -> None:
+    came: list[tuple[str, str | None]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        came.append((request.path, request.headers.get("Authorization")))
+        return web.json_response({"access_token": "A", "token": "T", "regions": []})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    async with (
+        TestServer(app) as server,
+        ApiClient(str(server.make_url("/"))) as client,
+    ):
+        await client.sign_in("admin", "correct horse battery")
+        await client.regions()
+    assert came == [
+        ("/api/v1/login", None),
+        ("/api/v1/tokens", "Bearer A"),
+        ("/api/v1/regions", "Bearer T"),
+    ]

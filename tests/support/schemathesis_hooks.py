@@ -1,0 +1,158 @@
+"""What schemathesis must be told of the control plane that it tests; `schemathesis.toml` loads it.
+
+Formats that only this API has get values that it takes. In positive cases a hook puts in what only
+the store knows: names of things that are there. Nothing is taken from a negative case.
+"""
+
+import itertools
+import json
+import os
+import random
+import string
+import uuid
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
+from schemathesis.generation.meta import TestPhase
+
+URL = os.environ["LPMOS_URL"]
+TOKEN = os.environ["LPMOS_TOKEN"]
+SESSIONS = itertools.cycle(os.environ["LPMOS_SESSIONS"].split())
+"""Tokens of sessions that may end; the token of all other calls must not."""
+
+OWN_ID = json.loads(urlsafe_b64decode(TOKEN.split(".")[1] + "=="))["jti"]
+
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+CHANCE = random.Random(1)  # noqa: S311 - the same every time
+
+CONDITIONS = (
+    "machine.cpu.cores >= 8",
+    "machine.memory.total_bytes >= 64*GiB && machine.product.vendor == 'Example'",
+    "machine.disks.all(d, d.size_bytes > 1*GB)",
+)
+TEMPLATES = (
+    "",
+    "plain text\n",
+    "#!/bin/sh\necho {{ task.hostname }}\n",
+    "{% if true %}x{% endif %}",
+)
+FORMATS: Mapping[str, st.SearchStrategy[str]] = {
+    "cel": st.sampled_from(CONDITIONS),
+    "jinja": st.sampled_from(TEMPLATES),
+    "printable": st.text(string.ascii_letters + string.digits + " -äλ中", min_size=1).map(
+        str.strip
+    ),
+    "host": st.sampled_from(("192.0.2.90", "2001:db8::90", "bmc-1.example.net")),
+    "host-name-pattern": st.sampled_from(("node", "node-{sn}", "n{mac}.example.net")),
+    "password": st.text(string.ascii_letters, min_size=12, max_size=60).map("pw {}".format),
+    "ip-address": st.ip_addresses().map(str),
+    "ip-interface": st.sampled_from(("192.0.2.10/24", "192.0.2.99/25")),
+    "ip-gateway": st.just("192.0.2.1"),
+    "receiver-url": st.just("http://127.0.0.1:9/lpmos"),
+}
+for _name, _strategy in FORMATS.items():
+    schemathesis.openapi.format(_name, _strategy)
+
+
+@schemathesis.auth(refresh_interval=None)
+class Bearer:
+    """Who calls: the administrator; a session that may end where the call ends it."""
+
+    def get(self, case: Any, context: Any) -> str:
+        """The token for this call."""
+        name = case.operation.definition.raw["operationId"]
+        return next(SESSIONS) if name == "log_out_program" else TOKEN
+
+    def set(self, case: Any, data: str, context: Any) -> None:
+        """Show it."""
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """Let positive cases, but for those of a chain, be about what is there."""
+    name = case.operation.definition.raw["operationId"]
+    if name == "revoke_key_token" and case.path_parameters.get("key_token_id") == OWN_ID:
+        case.path_parameters = {"key_token_id": str(uuid.uuid4())}
+    if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
+        return
+    for location in case.meta.components:
+        if case.meta.components[location].mode is not GenerationMode.POSITIVE:
+            return
+    if case.meta.phase.name is not TestPhase.STATEFUL:
+        _name_what_is_there(case)
+    if isinstance(case.body, dict) and case.media_type == "application/json":
+        case.body = _possible(case.body)
+    elif isinstance(case.body, list):
+        case.body = [_possible(each) for each in case.body]
+    if case.query and "region_id" in case.query:
+        case.query.pop("idc", None)
+
+
+def _possible(body: dict[str, Any]) -> dict[str, Any]:
+    """A task's fields as its region can do it; a name and its older one never contradict."""
+    body = dict(body)
+    for name, older in (("idc", "region_id"), ("mac", "target_mac")):
+        if body.get(name) is not None:
+            body.pop(older, None)
+    for name, value in (("os_type", "debian"), ("os_version", "12")):
+        if name in body:
+            body[name] = value
+    for name in ("idc", "region_id"):
+        if isinstance(body.get(name), str) and "os_type" in body:
+            body[name] = "dc1"
+    if body.get("kind") == "create" and "plan" in str(body.get("condition")):
+        body["condition"] = CONDITIONS[0]
+    for name in ("task", "create", "rule"):
+        if isinstance(body.get(name), dict):
+            body[name] = _possible(body[name])
+    return body
+
+
+def _ids(path: str, key: str, *fields: str) -> Callable[[], list[tuple[str, ...]]]:
+    """Reads what there is of a kind."""
+
+    def read() -> list[tuple[str, ...]]:
+        document = httpx.get(f"{URL}/api/v1/{path}", headers=HEADERS, timeout=10).json()
+        return [tuple(str(each[field]) for field in fields) for each in document.get(key, [])]
+
+    return read
+
+
+KINDS: Mapping[str, tuple[tuple[str, ...], Callable[[], list[tuple[str, ...]]]]] = {
+    "/tasks/{task_id}": (("task_id",), _ids("tasks?limit=500", "tasks", "task_id")),
+    "/tasks/{task_id}/approve": (
+        ("task_id",),
+        _ids("tasks?limit=500&status=pending_approval", "tasks", "task_id"),
+    ),
+    "/dlq/{task_id}": (("task_id",), _ids("dlq", "dead_letters", "task_id")),
+    "/machines/{idc}/{sn}": (("idc", "sn"), _ids("machines", "machines", "idc", "sn")),
+    "/regions/{idc}": (("idc",), _ids("regions", "regions", "idc")),
+    "/users/{name}": (("name",), _ids("users", "users", "name")),
+    "/tokens/{token_id}": (("token_id",), _ids("tokens?user=alice", "tokens", "id")),
+    "/templates/{name}": (("name",), _ids("templates", "templates", "name")),
+    "/images/uploads/{upload_id}": (("upload_id",), list),
+    "/images/{name}": (("name",), _ids("images", "images", "name")),
+    "/audit/{seq}": (("seq",), lambda: [(str(seq),) for seq in range(1, 50)]),
+    "/rules/{name}": (("name",), _ids("rules", "rules", "name")),
+    "/unmatched-reports/{report}": (("report",), _ids("unmatched-reports", "reports", "id")),
+    "/webhooks/{webhook_id}": (("webhook_id",), _ids("webhooks", "webhooks", "webhook_id")),
+}
+
+
+def _name_what_is_there(case: Any) -> None:
+    """Half of the paths name something that there is."""
+    path = case.operation.path.removeprefix("/api/v1")
+    kinds = [kind for kind in KINDS if path.startswith(kind)]
+    if not kinds or CHANCE.random() < 0.5:
+        return
+    names, read = KINDS[max(kinds, key=len)]
+    there = read()
+    if there:
+        chosen = dict(zip(names, CHANCE.choice(there), strict=True))
+        case.path_parameters = {**(case.path_parameters or {}), **chosen}
