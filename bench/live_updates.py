@@ -405,7 +405,8 @@ def show(row: Row) -> float:
     wall_s = written.seconds + WARM_UP_S + LAST_WORDS_S
     batches = arrived.frames / max(row.browsers, 1) / wall_s
     line = (
-        f"{row.written_by:>11} {row.browsers:>8} {rate:>9.0f} {quantiles(store_ms, n=100)[98]:>9.1f}"
+        f"{row.written_by:>11} {row.browsers:>8} {rate:>9.0f}"
+        f" {quantiles(store_ms, n=100)[98]:>9.1f}"
         f" {100 * written.cpu:>9.0f} {100 * arrived.cpu_s / wall_s:>11.0f}"
     )
     if not row.browsers:
@@ -434,9 +435,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     chosen = parser.parse_args()
     print(
-        f"{'written by':>11} {'browsers':>8} {'updates/s':>9} {'store p99':>9} {'server %':>9} {'browsers %':>11}"
-        f" {'batch/s':>8} {'kB/s':>7} {'p50':>6} {'p95':>6} {'p99':>6} {'max':>6} {'ratio':>6}"
-        f" {'not all':>8}",
+        f"{'written by':>11} {'browsers':>8} {'updates/s':>9} {'store p99':>9} {'server %':>9}"
+        f" {'browsers %':>11} {'batch/s':>8} {'kB/s':>7} {'p50':>6} {'p95':>6} {'p99':>6}"
+        f" {'max':>6} {'ratio':>6} {'not all':>8}",
         flush=True,
     )
     show(measure(0, chosen.updates, chosen.seconds, bare=True))

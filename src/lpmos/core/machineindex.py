@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from lpmos.core.ordered import Ordered, narrowed
-from lpmos.core.taskindex import has_tag, is_system, seconds
+from lpmos.core.taskindex import SORTED_LIMIT, has_tag, is_system, seconds
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
@@ -171,12 +171,19 @@ class MachineIndex:
         if conditions:
             rows = narrowed(self._rows.values(), (*_counted_conditions(query), *conditions))
             found = {row.name: row for row in rows}
-            names = (name for name in self._names(query.sort) if name in found)
-            return _page((found[name] for name in names), query), len(found)
+            return _page(self._ordered(found, query.sort), query), len(found)
         rows = map(self._rows.__getitem__, self._names(query.sort))
         matching = narrowed(rows, _counted_conditions(query))
         total = self.count(query.idc, query.tenant)
         return _page(matching, query) if query.offset < total else [], total
+
+    def _ordered(self, found: Mapping[str, MachineRow], sort: MachineSort) -> Iterable[MachineRow]:
+        """A few are sorted; for many, all are walked in their order as far as the page."""
+        if len(found) > SORTED_LIMIT:
+            return (found[name] for name in self._names(sort) if name in found)
+        by_name = sorted(found.values(), key=lambda row: row.name)
+        value = _ORDERS[sort.removeprefix("-")]
+        return sorted(by_name, key=value, reverse=sort.startswith("-"))
 
     def _names(self, sort: MachineSort) -> Iterator[str]:
         order = self._orders[sort.removeprefix("-")]

@@ -26,7 +26,14 @@ RESERVED_NAMES = frozenset({"system"})
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._@+-]{0,63}$"
 _NAME = re.compile(NAME_PATTERN[1:-1])
 
-UserName = Annotated[str, Meta(pattern=NAME_PATTERN, examples=["alice"])]
+UserName = Annotated[
+    str,
+    Meta(
+        pattern=NAME_PATTERN,
+        examples=["alice"],
+        extra_json_schema={"not": {"enum": sorted(RESERVED_NAMES)}},
+    ),
+]
 TenantName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", examples=["team-a"])]
 DisplayName = Annotated[
     str, Meta(max_length=100, examples=["Alice Miller"], extra_json_schema={"format": "printable"})

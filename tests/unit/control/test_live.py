@@ -13,13 +13,13 @@ from lpmos.core.taskstore import moved
 from lpmos.model.access import Principal, Role
 from lpmos.model.errors import TooBusy
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import UnmatchedReport
+from lpmos.model.machine import AgentLease, Machine, UnmatchedReport
 from lpmos.model.region import Heartbeat
 from lpmos.model.task import Progress, Task
 from lpmos.store import keys, records
 from tests.support.builders import MAC, NOW, make_capabilities, make_inventory, make_task
 from tests.support.followed_store import FollowedStore
-from tests.support.live_listener import HeldSink, live_plane
+from tests.support.live_listener import HeldSink, Message, live_plane
 from tests.support.polling import until
 
 PENDING = make_task()
@@ -171,6 +171,41 @@ async def test_hub_tells_of_regions_agents_machines_and_to_the_provider_of_unmat
             {"type": "unmatched", "idc": "dc1", "count": 0},
         ]
         assert {message["type"] for message in tenants.news()} == {"region"}
+
+
+async def test_machine_that_goes_to_another_tenant_is_gone_for_the_first() -> None:
+    async with live_plane() as plane:
+        first, second = HeldSink(), HeldSink()
+        with (
+            plane.listening(first, _principal(tenant="first")),
+            plane.listening(second, _principal(tenant="second")),
+        ):
+            key = keys.meta("dc1", "SN-1")
+            for tenant in ("first", "second"):
+                plane.store.put(key, value=records.encode(_machine(tenant)))
+                await plane.catch_up()
+                plane.hub.flush()
+            plane.store.put(keys.lease("dc1", "SN-1"), value=records.encode(LEASE))
+            plane.store.put(keys.lease("dc1", "SN-1"), value=records.encode(LEASE))
+            plane.store.delete(keys.lease("dc1", "SN-1"))
+            plane.store.delete(key)
+            await plane.catch_up()
+            plane.hub.flush()
+    assert [_in_short(each) for each in first.news()] == ["machine", "machine removed"]
+    assert [_in_short(each) for each in second.news()][-2:] == ["agent", "machine removed"]
+
+
+LEASE = AgentLease(agent_id="one", mac=MAC, at=NOW)
+
+
+def _machine(tenant: str) -> Machine:
+    return Machine(
+        idc="dc1", sn="SN-1", macs=(MAC,), tenant=tenant, first_seen_at=NOW, updated_at=NOW
+    )
+
+
+def _in_short(message: Message) -> str:
+    return f"{message['type']} removed" if message.get("removed") else str(message["type"])
 
 
 def _report() -> UnmatchedReport:
