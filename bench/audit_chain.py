@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import structlog
 
-from lpmos.core.audit import AuditChain
-from lpmos.core.auditreader import AuditReader
+from lpmos.core.audit.chain import AuditChain
+from lpmos.core.audit.reader import AuditReader
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks

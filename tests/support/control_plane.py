@@ -15,9 +15,9 @@ from lpmos.control.config import ControlConfig
 from lpmos.control.server import listen, serve
 from lpmos.control.services import Services
 from lpmos.control.tls import TlsFiles
-from lpmos.core.auditreader import AuditQuery
+from lpmos.core.audit.reader import AuditQuery
 from lpmos.core.clock import utc_now
-from lpmos.core.keyring import KeyProvider
+from lpmos.core.secrets.keyring import KeyProvider
 from lpmos.core.taskstore import Step, TaskStore
 from lpmos.model.access import Role
 from lpmos.model.audit import SYSTEM, AuditEvent

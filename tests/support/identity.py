@@ -9,8 +9,8 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from lpmos.core.documents import Held
-from lpmos.core.identity import Identity
-from lpmos.core.passwords import Passwords
+from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.passwords import Passwords
 from lpmos.model.access import Principal, Role
 from lpmos.model.audit import SYSTEM
 from lpmos.model.user import Caller, Session, User, new_id

@@ -8,12 +8,13 @@ from typing import Any
 
 from lpmos.control.frames import FrameSink
 from lpmos.control.live import STALL_S, Client, LiveHub
+from lpmos.control.replay import Replay
 from lpmos.control.subscriptions import Subscription
 from lpmos.core.fleet import Fleet
 from lpmos.model.access import Principal
 from lpmos.model.task import Task
 from lpmos.store import keys, records
-from lpmos.store.mirror import Mirror
+from lpmos.store.mirror import SILENCE_S, Mirror
 from tests.support.followed_store import FollowedStore
 from tests.support.gated_store import GatedStore
 
@@ -135,12 +136,14 @@ def messages_of(payload: bytes) -> list[Message]:
 class LivePlane:
     """The part of a control plane that tells what happens, over a store that others share."""
 
-    def __init__(self, store: FollowedStore, stall_s: float) -> None:
+    def __init__(
+        self, store: FollowedStore, replay: Replay | None, stall_s: float, silence_s: float
+    ) -> None:
         self.store = store
         self.gate = GatedStore(store)
-        self.mirror = Mirror(self.gate, keys.ROOT, retry_s=0.001)
+        self.mirror = Mirror(self.gate, keys.ROOT, silence_s=silence_s, retry_s=0.001)
         self.fleet = Fleet(self.mirror)
-        self.hub = LiveHub(self.fleet, self.mirror, stall_s=stall_s)
+        self.hub = LiveHub(self.fleet, self.mirror, replay=replay, stall_s=stall_s)
 
     @contextmanager
     def listening(self, sink: FrameSink, principal: Principal) -> Iterator[Client]:
@@ -169,10 +172,14 @@ class LivePlane:
 
 @asynccontextmanager
 async def live_plane(
-    store: FollowedStore | None = None, *, stall_s: float = STALL_S
+    store: FollowedStore | None = None,
+    *,
+    replay: Replay | None = None,
+    stall_s: float = STALL_S,
+    silence_s: float = SILENCE_S,
 ) -> AsyncIterator[LivePlane]:
     """A running plane that has listed the store."""
-    plane = LivePlane(store or FollowedStore(), stall_s)
+    plane = LivePlane(store or FollowedStore(), replay, stall_s, silence_s)
     running = asyncio.create_task(plane.mirror.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-from lpmos.core.audit import AuditChain
+from lpmos.core.audit.chain import AuditChain
 from lpmos.core.clock import Clock
-from lpmos.core.deliveries import Deliveries, DeliverySink
-from lpmos.core.deliveries_duty import DeliveryDuty
-from lpmos.core.deliveries_payload import Payloads
 from lpmos.core.duties import Duty
 from lpmos.core.fleet import Fleet
-from lpmos.core.secrets import SecretBox
-from lpmos.core.webhooks import Letter, Sender, Webhooks, webhook_documents
+from lpmos.core.notifications.deliveries import Deliveries, DeliverySink
+from lpmos.core.notifications.duty import DeliveryDuty
+from lpmos.core.notifications.payload import Payloads
+from lpmos.core.notifications.webhooks import Letter, Sender, Webhooks, webhook_documents
+from lpmos.core.secrets.box import SecretBox
 from lpmos.model.audit import AuditEvent, new_event_id
 from lpmos.model.webhook import Attempt, Outcome
 from lpmos.store import keys, records

@@ -10,8 +10,8 @@ import msgspec
 from lpmos.core.clock import Clock
 from lpmos.core.duties import Duties
 from lpmos.core.fleet import Fleet
-from lpmos.core.rules import Rules
-from lpmos.core.rules_duty import RulesDuty
+from lpmos.core.rules.duty import RulesDuty
+from lpmos.core.rules.rules import Rules
 from lpmos.core.tasks import Tasks
 from lpmos.core.unmatched_reports import UnmatchedDesk
 from lpmos.model.audit import AuditEvent

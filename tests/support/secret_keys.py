@@ -1,6 +1,6 @@
 """The keys of secrets, kept in memory."""
 
-from lpmos.core.keyring import KeyRing
+from lpmos.core.secrets.keyring import KeyRing
 
 KEY_ID = "first"
 

@@ -15,7 +15,7 @@ import structlog
 
 from lpmos.control.auth import KEY_BYTES, TokenSigner
 from lpmos.core.clock import utc_now
-from lpmos.core.users import Users
+from lpmos.core.identity.users import Users
 from lpmos.model.errors import SettingsError
 from lpmos.store.api import StoreError
 

@@ -19,7 +19,7 @@ import structlog
 
 from lpmos.app.settings import Settings
 from lpmos.core.clock import utc_now
-from lpmos.core.keyring import KeyProvider, KeyRing, new_key
+from lpmos.core.secrets.keyring import KeyProvider, KeyRing, new_key
 from lpmos.model.errors import SettingsError
 
 log = structlog.get_logger()

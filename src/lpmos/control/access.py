@@ -18,8 +18,8 @@ from litestar.handlers import BaseRouteHandler
 
 from lpmos.control.auth import TokenSigner, Use
 from lpmos.control.observation import request_id
-from lpmos.core.identity import Identity
-from lpmos.core.tokens import PREFIX
+from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.tokens import PREFIX
 from lpmos.model.access import Permission, Principal, require
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Forbidden, Unauthenticated

@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from lpmos.control.access import CallerRequest, needs
 from lpmos.control.parameters import Moment, moment, refuse_unknown
 from lpmos.control.problems import PROBLEMS
-from lpmos.core.audit import AuditChain
-from lpmos.core.auditreader import AuditPage, AuditQuery, AuditReader
+from lpmos.core.audit.chain import AuditChain
+from lpmos.core.audit.reader import AuditPage, AuditQuery, AuditReader
 from lpmos.core.duties import Duties
 from lpmos.model.access import Permission
 from lpmos.model.audit import AuditEntry

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lpmos.core.clock import Clock, utc_now
-from lpmos.core.tokens import KEY_TOKEN_LIFETIME
+from lpmos.core.identity.tokens import KEY_TOKEN_LIFETIME
 from lpmos.model.access import Role
 from lpmos.model.errors import SettingsError, Unauthenticated
 

@@ -91,11 +91,18 @@ class Client:
 class LiveHub:
     """Hears every change of the fleet and hands it to the clients that want it."""
 
-    def __init__(self, fleet: Fleet, position: Position, *, stall_s: float = STALL_S) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        position: Position,
+        *,
+        replay: Replay | None = None,
+        stall_s: float = STALL_S,
+    ) -> None:
         self._position = position
         self._stall_s = stall_s
         self._others = Others(fleet)
-        self._replay = Replay()
+        self._replay = replay or Replay()
         self._lanes: tuple[set[Client], ...] = tuple(set() for _ in range(LANES))
         self._users: Counter[str] = Counter()
         self._arrivals = 0

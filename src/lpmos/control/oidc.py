@@ -34,8 +34,8 @@ from lpmos.control.problems import PROBLEMS
 from lpmos.control.refusals import claim
 from lpmos.control.session import Logins, SessionView
 from lpmos.core.clock import Clock
-from lpmos.core.identity import Identity
-from lpmos.core.identity_limits import FailedLogins
+from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.limits import FailedLogins
 from lpmos.model.errors import (
     Forbidden,
     NotFound,

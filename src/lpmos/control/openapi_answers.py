@@ -59,12 +59,12 @@ from lpmos.control.webhooks import (
     WebhookList,
     WebhookView,
 )
-from lpmos.core.auditreader import AuditPage
+from lpmos.core.audit.reader import AuditPage
 from lpmos.core.bulk import RowProblem, RowResult, RowStatus
 from lpmos.core.machines import StoredMachine
-from lpmos.core.rotation import KeyUse, Rotation
-from lpmos.core.rules import RuleVerdict
-from lpmos.core.rules_dry_run import DryRunLine, DryRunResult
+from lpmos.core.rules.dry_run import DryRunLine, DryRunResult
+from lpmos.core.rules.rules import RuleVerdict
+from lpmos.core.secrets.rotation import KeyUse, Rotation
 from lpmos.core.taskrow import row_of_task
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.access import Permission, Role

@@ -31,9 +31,15 @@ class Chunk(NamedTuple):
 class Replay:
     """A log of messages without those that became idle."""
 
-    def __init__(self, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        chunk_messages: int = CHUNK_MESSAGES,
+    ) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._chunk_messages = chunk_messages
         self._floor: int | None = None
         self._log: list[Told] = []
         self._newest: dict[Hashable, Told] = {}
@@ -75,7 +81,7 @@ class Replay:
         first = bisect_right(self._log, since, key=_revision)
         for place in range(first, len(self._log)):
             told = self._log[place]
-            full = size_bytes >= CHUNK_BYTES or place - first >= CHUNK_MESSAGES
+            full = size_bytes >= CHUNK_BYTES or place - first >= self._chunk_messages
             if full and told.revision != last:
                 return Chunk(texts, last)
             last = told.revision

@@ -15,8 +15,8 @@ from lpmos.control.parameters import refuse_unknown
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.clock import utc_now
 from lpmos.core.documents import Held
-from lpmos.core.rules import Rules, RuleVerdict, check_fields
-from lpmos.core.rules_dry_run import DryRunResult, DryRuns
+from lpmos.core.rules.dry_run import DryRunResult, DryRuns
+from lpmos.core.rules.rules import Rules, RuleVerdict, check_fields
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.lifecycle import Status

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.problems import PROBLEMS
-from lpmos.core.rotation import KeyUse, Rotation, SecretKeys
+from lpmos.core.secrets.rotation import KeyUse, Rotation, SecretKeys
 from lpmos.model.access import Permission
 
 

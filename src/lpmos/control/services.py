@@ -25,31 +25,32 @@ from lpmos.control.pages import Pages
 from lpmos.control.refusals import Refusals
 from lpmos.control.session import Logins
 from lpmos.control.unmatched import UnmatchedCollector
-from lpmos.core import bmc, webhooks
-from lpmos.core.alerts import AlertDuty
-from lpmos.core.audit import AuditChain, Sink
-from lpmos.core.auditreader import AuditReader
+from lpmos.core import bmc
+from lpmos.core.audit.chain import AuditChain, Sink
+from lpmos.core.audit.reader import AuditReader
 from lpmos.core.bmc import Bmcs
 from lpmos.core.bulk import Bulk
 from lpmos.core.clock import Clock
-from lpmos.core.deliveries import Deliveries, DeliverySink
-from lpmos.core.deliveries_duty import DeliveryDuty
-from lpmos.core.deliveries_payload import Payloads
 from lpmos.core.duties import Duties, Duty, identity_of_this_process
 from lpmos.core.fleet import Fleet
-from lpmos.core.identity import Identity
-from lpmos.core.identity_retention import IdentityRetention
-from lpmos.core.keyring import KeyProvider, KeyRing
+from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.passwords import Passwords
+from lpmos.core.identity.retention import IdentityRetention
 from lpmos.core.machines import Machines
-from lpmos.core.passwords import Passwords
-from lpmos.core.rotation import SecretKeys
-from lpmos.core.rules import Rules
-from lpmos.core.rules_dry_run import DryRuns
-from lpmos.core.rules_duty import RulesDuty
+from lpmos.core.notifications import webhooks
+from lpmos.core.notifications.alerts import AlertDuty
+from lpmos.core.notifications.deliveries import Deliveries, DeliverySink
+from lpmos.core.notifications.duty import DeliveryDuty
+from lpmos.core.notifications.payload import Payloads
+from lpmos.core.notifications.webhooks import Webhooks, webhook_documents
+from lpmos.core.rules.dry_run import DryRuns
+from lpmos.core.rules.duty import RulesDuty
+from lpmos.core.rules.rules import Rules
+from lpmos.core.secrets.keyring import KeyProvider, KeyRing
+from lpmos.core.secrets.rotation import SecretKeys
 from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
 from lpmos.core.unmatched_reports import UnmatchedDesk
-from lpmos.core.webhooks import Webhooks, webhook_documents
 from lpmos.images.catalog import Catalog
 from lpmos.images.uploads import Uploads
 from lpmos.store.api import Store

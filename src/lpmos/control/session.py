@@ -31,8 +31,8 @@ from lpmos.control.observation import request_id
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.refusals import claim
 from lpmos.core.clock import Clock
-from lpmos.core.identity import Identity
-from lpmos.core.sessions import SESSION_LIFETIME
+from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.sessions import SESSION_LIFETIME
 from lpmos.model.access import Permission, Principal, Role, permits
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, FieldProblem, Forbidden, InvalidInput, Unauthenticated

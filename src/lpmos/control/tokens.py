@@ -12,7 +12,7 @@ from lpmos.control.access import CallerRequest, actor, check_own, needs, needs_f
 from lpmos.control.bodies import CHECK
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.documents import Held
-from lpmos.core.identity import Identity
+from lpmos.core.identity.callers import Identity
 from lpmos.model.access import Permission, Role
 from lpmos.model.errors import Forbidden, NotFound
 from lpmos.model.user import ApiToken, NewApiToken, User, check_new_api_token

@@ -18,10 +18,10 @@ from lpmos.control.conditional import ETAG, IfMatch, named_revision, tagged
 from lpmos.control.parameters import refuse_unknown
 from lpmos.control.problems import PROBLEMS
 from lpmos.core.fleet import Fleet, Unmatched
-from lpmos.core.rules import Rules, RuleVerdict
+from lpmos.core.rules.rules import Rules, RuleVerdict
+from lpmos.core.rules.zero_touch import known_as
 from lpmos.core.unmatched_index import UnmatchedQuery, UnmatchedRow
 from lpmos.core.unmatched_reports import UnmatchedDesk, report_id
-from lpmos.core.zero_touch import known_as
 from lpmos.model.access import Permission, require
 from lpmos.model.diskplan import RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput

@@ -14,7 +14,7 @@ from lpmos.control.conditional import ETAG, LOCATION, IfMatch, named_revision, t
 from lpmos.control.problems import PROBLEMS
 from lpmos.control.session import TypedPassword
 from lpmos.core.documents import Held
-from lpmos.core.identity import Identity
+from lpmos.core.identity.callers import Identity
 from lpmos.model.access import Permission, Role, sees
 from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
 from lpmos.model.user import (

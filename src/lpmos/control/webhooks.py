@@ -16,9 +16,9 @@ from lpmos.control.bodies import CHECK
 from lpmos.control.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
 from lpmos.control.parameters import refuse_unknown
 from lpmos.control.problems import PROBLEMS
-from lpmos.core.deliveries import Deliveries
 from lpmos.core.documents import Held
-from lpmos.core.webhooks import MadeWebhook, Webhooks
+from lpmos.core.notifications.deliveries import Deliveries
+from lpmos.core.notifications.webhooks import MadeWebhook, Webhooks
 from lpmos.model.access import Permission
 from lpmos.model.webhook import (
     Attempt,

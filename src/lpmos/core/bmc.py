@@ -12,8 +12,8 @@ import msgspec
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.rotation import SecretKeys
-from lpmos.core.secrets import SealedFields, context
+from lpmos.core.secrets.box import SealedFields, context
+from lpmos.core.secrets.rotation import SecretKeys
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound

@@ -71,7 +71,7 @@ def report_place(text: str) -> tuple[str, str]:
 
 
 class UnmatchedDesk:
-    """The use cases of people; rules have their own (`lpmos.core.zero_touch`)."""
+    """The use cases of people; rules have their own (`lpmos.core.rules.zero_touch`)."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 An `approve` rule approves a waiting task whose machine and disk plan satisfy its condition; a
 `create` rule makes a task for an unknown machine that reported itself (zero touch). The condition
-is text here; `lpmos.core.conditions` knows its language.
+is text here; `lpmos.core.rules.conditions` knows its language.
 """
 
 import re

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lpmos.control.auth import TokenSigner
-from lpmos.core.auditreader import AuditQuery, AuditReader
+from lpmos.core.audit.reader import AuditQuery, AuditReader
 from lpmos.core.clock import utc_now
 from lpmos.core.duties import ELECTION
 from lpmos.lab.processes import HostProcesses, LabProcess

@@ -11,7 +11,7 @@ from litestar.routes import HTTPRoute
 
 from lpmos.control.access import SAFE_METHODS
 from lpmos.control.app import create_app
-from lpmos.core.auditreader import AuditQuery
+from lpmos.core.audit.reader import AuditQuery
 from lpmos.core.clock import utc_now
 from lpmos.core.taskstore import moved
 from lpmos.images.uploads import ZSTD_MAGIC

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from lpmos.core.clock import utc_now
-from lpmos.core.secrets import key_id
+from lpmos.core.secrets.box import key_id
 from lpmos.model.access import Role
 from lpmos.model.machine import Machine
 from lpmos.store import keys, records

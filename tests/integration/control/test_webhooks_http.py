@@ -13,7 +13,7 @@ from aiohttp import web
 
 from lpmos.control.notify.http import HttpSender
 from lpmos.control.notify.reach import REFUSED, Reach
-from lpmos.core.webhooks import Letter
+from lpmos.core.notifications.webhooks import Letter
 from lpmos.model.webhook import ERROR_CHARACTERS
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port

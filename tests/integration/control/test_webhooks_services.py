@@ -11,7 +11,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from lpmos.control.notify.senders import Senders
 from lpmos.core.clock import utc_now
-from lpmos.core.webhooks import Letter
+from lpmos.core.notifications.webhooks import Letter
 from tests.support.etcd import free_port
 from tests.support.receiver import receiving, status
 

@@ -12,8 +12,8 @@ from argon2 import PasswordHasher
 from lpmos.app.admin import make_first_admin, prepare, signer_from
 from lpmos.control.auth import Use
 from lpmos.core.clock import utc_now
-from lpmos.core.passwords import Passwords
-from lpmos.core.users import Users
+from lpmos.core.identity.passwords import Passwords
+from lpmos.core.identity.users import Users
 from lpmos.model.access import Role
 from lpmos.model.audit import SYSTEM
 from lpmos.model.errors import SettingsError

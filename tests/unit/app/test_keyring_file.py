@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lpmos.app.keyring import FileKeys, parse, provider_from, written
 from lpmos.app.settings import load
-from lpmos.core.keyring import KeyRing
+from lpmos.core.secrets.keyring import KeyRing
 from lpmos.model.errors import SettingsError
 
 ONE = "a3VrdWt1a3VrdWt1a3VrdWt1a3VrdWt1a3VrdWt1a3U="

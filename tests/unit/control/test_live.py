@@ -8,6 +8,7 @@ import pytest
 
 from lpmos.control import live
 from lpmos.control.live import LiveHub
+from lpmos.control.replay import Replay
 from lpmos.control.subscriptions import Subscription
 from lpmos.core.taskstore import moved
 from lpmos.model.access import Principal, Role
@@ -227,6 +228,21 @@ async def test_client_that_comes_back_hears_what_it_missed_and_then_goes_on() ->
     assert [each["status"] for each in told if "status" in each] == ["pending", "ready", "pending"]
 
 
+async def test_client_that_missed_much_gets_it_by_and_by_without_anything_new_happening() -> None:
+    async with live_plane(replay=Replay(chunk_messages=1)) as plane:
+        since = plane.store.revision
+        await plane.tell(*(_after(PENDING, task_id=f"task {n}") for n in range(20)))
+        sink = HeldSink()
+        with plane.hub.client(sink, _principal()) as client:
+            plane.hub.subscribe(client, Subscription(from_revision=since, batch=True))
+
+            async def all_came() -> bool:
+                return len(sink.frames) == 21
+
+            await until(all_came, 5)
+        assert [each["task_id"] for each in sink.news()[1:]] == [f"task {n}" for n in range(20)]
+
+
 async def test_client_whose_revision_is_unknown_here_reads_again_and_goes_on_from_there() -> None:
     store = FollowedStore()
     store.put(keys.task("dc1", "SN-1"), value=records.encode(PENDING))
@@ -251,6 +267,24 @@ async def test_history_that_is_lost_makes_every_client_read_again() -> None:
             await plane.catch_up()
             await _something_written(sink)
         assert sink.read() == [{"type": "resync", "revision": plane.store.revision}]
+
+
+async def test_store_that_went_back_makes_every_client_read_again_whatever_it_heard() -> None:
+    async with live_plane(silence_s=0.01) as plane:
+        await plane.tell(PENDING, moved(PENDING, Event.PREPARED, NOW))
+        heard = plane.store.revision
+        sink, back = HeldSink(), HeldSink()
+        with plane.listening(sink, _principal()), plane.hub.client(back, _principal()) as client:
+            plane.store.go_back(1)
+            await _something_written(sink)
+            assert sink.read() == [{"type": "resync", "revision": 1}]
+            while plane.store.revision <= heard:
+                plane.gate.let_through(plane.put(_after(PENDING, task_id="b", sn="SN-2")))
+            await plane.catch_up()
+            plane.hub.subscribe(client, Subscription(from_revision=heard))
+            assert back.read() == [{"type": "resync", "revision": plane.store.revision}]
+            plane.hub.flush()
+            assert [each["task_id"] for each in sink.news()] == ["b"]
 
 
 async def test_change_of_a_subscription_goes_on_where_the_client_is() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpmos.control.live import Client
+from lpmos.control.replay import Replay
 from lpmos.control.subscriptions import Subscription
 from lpmos.core.taskstore import moved
 from lpmos.model.access import Principal, Role
@@ -62,7 +63,10 @@ class Rack:
             progress = (Progress(step="downloading", percent=percent, timestamp=NOW),)
             self._put(place, msgspec.structs.replace(task, progress=progress))
         else:
-            self._put(place, moved(task, FORWARD[task.status], NOW))
+            task = moved(task, FORWARD[task.status], NOW)
+            begun = (Progress(step="partitioning", percent=1, timestamp=NOW),)
+            is_begun = task.status is Status.INSTALLING
+            self._put(place, msgspec.structs.replace(task, progress=begun) if is_begun else task)
 
     def remove(self, place: tuple[str, str]) -> None:
         """Forget a machine's task."""
@@ -165,10 +169,9 @@ class World:
             await plane.catch_up()
         for page in self.pages:
             page.sink.unsent = 0
-        for _ in range(3):
+        for _ in range(100):  # more than the chunks that anybody may be behind
             for plane in self.planes:
                 plane.hub.flush()
-            await asyncio.sleep(0.01)  # a plane that listed again says so in its next turn
         for page in self.pages:
             page.read(len(page.sink.frames))
 
@@ -177,7 +180,10 @@ def _in_world(check: Callable[[World], Awaitable[None]]) -> None:
     async def run() -> None:
         store = FollowedStore()
         async with AsyncExitStack() as stack:
-            planes = [await stack.enter_async_context(live_plane(store)) for _ in range(2)]
+            planes = [
+                await stack.enter_async_context(live_plane(store, replay=Replay(**bounds)))
+                for bounds in ({"chunk_messages": 1}, {"max_messages": 8, "chunk_messages": 3})
+            ]
             world = World(store, planes)
             await check(world)
             for page in world.pages:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.alerts import OFFLINE_AFTER, PREFIX, AlertDuty, AlertTerm
 from lpmos.core.fleet import Fleet
+from lpmos.core.notifications.alerts import OFFLINE_AFTER, PREFIX, AlertDuty, AlertTerm
 from lpmos.model.audit import AuditEvent
 from lpmos.model.machine import UnmatchedReport
 from lpmos.model.region import Heartbeat

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from lpmos.core import audit, journal
-from lpmos.core.audit import AuditChain, Sink
-from lpmos.core.auditreader import AuditReader
+from lpmos.core import journal
+from lpmos.core.audit import chain as audit
+from lpmos.core.audit.chain import AuditChain, Sink
+from lpmos.core.audit.reader import AuditReader
 from lpmos.model.audit import DAMAGED, TRIMMED, AuditEntry, AuditEvent, Head
 from lpmos.model.auditcheck import Break, ChainPage, SavedStream, verify
 from lpmos.store import keys, records

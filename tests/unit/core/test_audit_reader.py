@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.auditreader import AuditPage, AuditQuery, AuditReader
+from lpmos.core.audit.reader import AuditPage, AuditQuery, AuditReader
 from lpmos.model.audit import Anchor, AuditEntry, Head
 from lpmos.model.errors import NotFound
 from lpmos.store import keys, records

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lpmos.core.deliveries import OPERATIONS_LIMIT, PREFIX, WAITING_LIMIT
-from lpmos.core.deliveries_duty import GONE, KEPT_FOR, KEPT_PER_WEBHOOK
-from lpmos.core.deliveries_payload import LIMIT_BYTES, Payloads
-from lpmos.core.webhooks import LIMIT, Letter
+from lpmos.core.notifications.deliveries import OPERATIONS_LIMIT, PREFIX, WAITING_LIMIT
+from lpmos.core.notifications.duty import GONE, KEPT_FOR, KEPT_PER_WEBHOOK
+from lpmos.core.notifications.payload import LIMIT_BYTES, Payloads
+from lpmos.core.notifications.webhooks import LIMIT, Letter
 from lpmos.model.audit import AuditEvent, new_event_id
 from lpmos.model.errors import Conflict, NotFound
 from lpmos.model.webhook import Delivery, DeliveryState, NewWebhook, Outcome, WebhookChange

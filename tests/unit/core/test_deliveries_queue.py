@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from lpmos.core.deliveries_queue import AT_ONCE, PER_WEBHOOK, DeliveryQueue
 from lpmos.core.documents import Held
+from lpmos.core.notifications.queue import AT_ONCE, PER_WEBHOOK, DeliveryQueue
 from lpmos.model.webhook import Delivery, DeliveryState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from argon2 import PasswordHasher
 
-from lpmos.core.identity import GUESSES_AT_ONE_NAME, GUESSES_OF_ONE_ADDRESS
-from lpmos.core.identity_retention import IdentityRetention
-from lpmos.core.passwords import Passwords
-from lpmos.core.sessions import SESSION_LIFETIME
-from lpmos.core.tokens import KEY_TOKEN_LIFETIME
+from lpmos.core.identity.callers import GUESSES_AT_ONE_NAME, GUESSES_OF_ONE_ADDRESS
+from lpmos.core.identity.passwords import Passwords
+from lpmos.core.identity.retention import IdentityRetention
+from lpmos.core.identity.sessions import SESSION_LIFETIME
+from lpmos.core.identity.tokens import KEY_TOKEN_LIFETIME
 from lpmos.model.access import Role
 from lpmos.model.errors import InvalidInput, TooBusy, Unauthenticated
 from lpmos.model.user import Caller, KeyToken, NewApiToken, NewUser, UserChange, new_id

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lpmos.core.identity_limits import FailedLogins
+from lpmos.core.identity.limits import FailedLogins
 from lpmos.model.errors import TooBusy, Unauthenticated
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lpmos.core.keyring import KEYS, KeyRing, new_key
+from lpmos.core.secrets.keyring import KEYS, KeyRing, new_key
 from lpmos.model.errors import SettingsError, UnknownKey
 
 KEY = b"k" * 32

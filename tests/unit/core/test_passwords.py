@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
 
-from lpmos.core.passwords import AT_ONCE, HASHER, WAITING, Passwords
+from lpmos.core.identity.passwords import AT_ONCE, HASHER, WAITING, Passwords
 from lpmos.model.errors import TooBusy
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lpmos.core.rotation import CALL_BUDGET, FAILED_NAMED, SecretKeys
-from lpmos.core.secrets import SealedFields, context, key_id
+from lpmos.core.secrets.box import SealedFields, context, key_id
+from lpmos.core.secrets.rotation import CALL_BUDGET, FAILED_NAMED, SecretKeys
 from lpmos.model.audit import AuditEvent
 from lpmos.model.errors import Conflict, NotFound, UnknownKey
 from lpmos.store import keys

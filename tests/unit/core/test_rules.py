@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lpmos.core.rules import Rules, judge_report, judge_task
+from lpmos.core.rules.rules import Rules, judge_report, judge_task
 from lpmos.core.unmatched_reports import report_place
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import Conflict, InvalidInput, NotFound

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lpmos.core.rules_agenda import Agenda, Waiting
+from lpmos.core.rules.agenda import Agenda, Waiting
 
 ONE = Waiting("task", ("one",))
 TWO = Waiting("report", ("dc1", "two"))

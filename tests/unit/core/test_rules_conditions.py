@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lpmos.core.condition_facts import Facts, facts_of_report, facts_of_task, sample_facts
-from lpmos.core.conditions import LIST_LIMIT, Condition, Verdict, ask, check_condition
+from lpmos.core.rules.conditions import LIST_LIMIT, Condition, Verdict, ask, check_condition
+from lpmos.core.rules.facts import Facts, facts_of_report, facts_of_task, sample_facts
 from lpmos.model.diskplan import GIB, plan_disk
 from lpmos.model.errors import InvalidInput
 from lpmos.model.inventory import Cpu, Disk, Inventory, Memory, Nic, Product

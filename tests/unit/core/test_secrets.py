@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.core.keyring import KeyRing
-from lpmos.core.secrets import MARK, SecretBox, context, key_id
+from lpmos.core.secrets.box import MARK, SecretBox, context, key_id
+from lpmos.core.secrets.keyring import KeyRing
 from lpmos.model.errors import DamagedSecret, UnknownKey
 
 RING = KeyRing({"old": b"o" * 32, "new": b"n" * 32}, "the test")

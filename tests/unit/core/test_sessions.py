@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.sessions import SESSION_LIFETIME, SESSIONS_OF_ONE
+from lpmos.core.identity.sessions import SESSION_LIFETIME, SESSIONS_OF_ONE
 from lpmos.model.errors import Unauthenticated
 from lpmos.model.user import digest
 from tests.support.builders import actor

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.core.tokens import TOKENS_OF_ONE, Made, split
+from lpmos.core.identity.tokens import TOKENS_OF_ONE, Made, split
 from lpmos.model.access import Role
 from lpmos.model.errors import Conflict, Forbidden, NotFound, TooBusy, Unauthenticated
 from lpmos.model.user import KeyToken, NewApiToken, User, UserChange

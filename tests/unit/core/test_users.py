@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lpmos.core.users import within
+from lpmos.core.identity.users import within
 from lpmos.model.access import Principal, Role
 from lpmos.model.errors import Conflict, Forbidden, InvalidInput, NotFound
 from lpmos.model.user import ExternalIdentity, NewUser, UserChange

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.webhooks import PREFIX, Webhooks
+from lpmos.core.notifications.webhooks import PREFIX, Webhooks
 from lpmos.model.audit import AuditEvent
 from lpmos.model.errors import Conflict, InvalidInput, NotFound
 from lpmos.model.webhook import OLD_SECRET_FOR, NewWebhook, WebhookChange

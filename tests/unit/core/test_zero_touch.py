@@ -7,7 +7,7 @@ import pytest
 
 from lpmos.core.documents import Held
 from lpmos.core.fleet import Unmatched
-from lpmos.core.zero_touch import create_by_rule, known_as, macs_of
+from lpmos.core.rules.zero_touch import create_by_rule, known_as, macs_of
 from lpmos.model.errors import Conflict
 from lpmos.model.inventory import Nic
 from lpmos.model.lifecycle import Status

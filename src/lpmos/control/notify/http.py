@@ -16,7 +16,7 @@ import lpmos
 from lpmos.control.notify.reach import REFUSED, Reach
 from lpmos.control.notify.signature import signed_headers
 from lpmos.core.clock import Clock
-from lpmos.core.webhooks import Letter
+from lpmos.core.notifications.webhooks import Letter
 from lpmos.model.webhook import (
     ERROR_CHARACTERS,
     HTTP_SCHEMES,

@@ -6,8 +6,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lpmos.core.clock import Clock
-from lpmos.core.deliveries import Deliveries
-from lpmos.core.deliveries_duty import DeliveryDuty
+from lpmos.core.notifications.deliveries import Deliveries
+from lpmos.core.notifications.duty import DeliveryDuty
 
 KINDS = ("http", "service")
 RESULTS = ("sent", "retry", "failed")

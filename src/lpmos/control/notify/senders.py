@@ -4,7 +4,7 @@ from lpmos.control.notify.http import HttpSender
 from lpmos.control.notify.reach import Reach
 from lpmos.control.notify.service import ServiceSender
 from lpmos.core.clock import Clock
-from lpmos.core.webhooks import Letter, Sender
+from lpmos.core.notifications.webhooks import Letter, Sender
 from lpmos.model.webhook import HTTP_SCHEMES, Outcome
 
 

@@ -22,7 +22,7 @@ import structlog
 
 from lpmos.control.notify.text import text_of
 from lpmos.core.clock import Clock
-from lpmos.core.webhooks import Letter
+from lpmos.core.notifications.webhooks import Letter
 from lpmos.model.webhook import ERROR_CHARACTERS, Attempt, Outcome
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from lpmos.core.webhooks import SECRET_MARK
+from lpmos.core.notifications.webhooks import SECRET_MARK
 
 
 def signed_headers(

@@ -16,7 +16,7 @@ class Text(NamedTuple):
 
 
 def text_of(payload: bytes) -> Text:
-    """The title and the lines for a body as `lpmos.core.deliveries_payload` makes it."""
+    """The title and the lines for a body as `lpmos.core.notifications.payload` makes it."""
     message = msgspec.json.decode(payload)
     data: dict[str, Any] = message["data"]
     task: dict[str, Any] = data.get("task", {})

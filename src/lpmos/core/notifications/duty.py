@@ -16,12 +16,12 @@ import msgspec
 import structlog
 
 from lpmos.core.clock import Clock
-from lpmos.core.deliveries import PREFIX, Deliveries
-from lpmos.core.deliveries_queue import DeliveryQueue
 from lpmos.core.documents import Held
 from lpmos.core.journal import told
-from lpmos.core.webhooks import PREFIX as WEBHOOKS
-from lpmos.core.webhooks import Webhooks
+from lpmos.core.notifications.deliveries import PREFIX, Deliveries
+from lpmos.core.notifications.queue import DeliveryQueue
+from lpmos.core.notifications.webhooks import PREFIX as WEBHOOKS
+from lpmos.core.notifications.webhooks import Webhooks
 from lpmos.model.audit import SYSTEM
 from lpmos.model.webhook import (
     Delivery,

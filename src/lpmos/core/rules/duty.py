@@ -15,11 +15,11 @@ from lpmos.core import journal
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Held
 from lpmos.core.fleet import Fleet, TaskChange
-from lpmos.core.rules import Rules, RuleVerdict, rule_holds
-from lpmos.core.rules_agenda import Agenda, Waiting
+from lpmos.core.rules.agenda import Agenda, Waiting
+from lpmos.core.rules.rules import Rules, RuleVerdict, rule_holds
+from lpmos.core.rules.zero_touch import KnownMachine, create_by_rule, known_as
 from lpmos.core.tasks import Tasks
 from lpmos.core.unmatched_reports import report_id
-from lpmos.core.zero_touch import KnownMachine, create_by_rule, known_as
 from lpmos.model.audit import Actor, AuditEvent, new_event_id
 from lpmos.model.errors import ImpossibleTransition, LpmosError, NotFound
 from lpmos.model.lifecycle import Status

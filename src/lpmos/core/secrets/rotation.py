@@ -19,8 +19,8 @@ import structlog
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
 from lpmos.core.journal import told
-from lpmos.core.keyring import KeyProvider, KeyRing, new_key
-from lpmos.core.secrets import SealedFields, SecretBox, context, key_id
+from lpmos.core.secrets.box import SealedFields, SecretBox, context, key_id
+from lpmos.core.secrets.keyring import KeyProvider, KeyRing, new_key
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, LpmosError, NotFound, SecretError, UnknownKey
 from lpmos.store import keys

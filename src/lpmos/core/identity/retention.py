@@ -11,7 +11,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Held
-from lpmos.core.identity import Identity
+from lpmos.core.identity.callers import Identity
 from lpmos.model.user import ApiToken, Session
 from lpmos.store import keys
 from lpmos.store.api import Compare, Delete, Leadership, Store, StoreError

@@ -11,7 +11,7 @@ import msgspec
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.identity_owned import Owned
+from lpmos.core.identity.owned import Owned
 from lpmos.core.journal import put
 from lpmos.model.audit import SYSTEM, Actor, AuditEvent, new_event_id
 from lpmos.model.errors import NotFound, Unauthenticated

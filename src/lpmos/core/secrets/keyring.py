@@ -1,8 +1,8 @@
 """The master keys that secrets are sealed with, and where they come from.
 
 A ring never stands in the store: it is read from a provider (a file, Vault) that the operator
-guards. The *store* says which of its keys is the current one (`lpmos.core.rotation`), so that all
-control planes seal with the same; where it says nothing, the oldest key is.
+guards. The *store* says which of its keys is the current one (`lpmos.core.secrets.rotation`), so
+that all control planes seal with the same; where it says nothing, the oldest key is.
 """
 
 import re

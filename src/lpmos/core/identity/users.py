@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.passwords import Passwords
+from lpmos.core.identity.passwords import Passwords
 from lpmos.model.access import Permission, Principal, Role, permits, sees
 from lpmos.model.audit import SYSTEM, Actor
 from lpmos.model.errors import Conflict, FieldProblem, Forbidden, InvalidInput, NotFound

@@ -16,7 +16,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.secrets import SealedFields, SecretBox, context
+from lpmos.core.secrets.box import SealedFields, SecretBox, context
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor, new_event_id
 from lpmos.model.errors import (

@@ -2,7 +2,7 @@
 
 `DeliverySink` is asked for each event by whoever takes events into the audit log; so an event has
 its deliveries exactly once, whichever control plane leads. `DeliveryIndex` has them by webhook, in
-memory. What sends them is `lpmos.core.deliveries_duty`.
+memory. What sends them is `lpmos.core.notifications.duty`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """The rules of a control plane: kept as documents, and asked about a task or a report.
 
 A rule says why it does or does not match; the one that decides is the first that matches, of the
-highest priority. Asking changes nothing: who acts on it is `lpmos.core.rules_duty`.
+highest priority. Asking changes nothing: who acts on it is `lpmos.core.rules.duty`.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from lpmos.core.clock import Clock
-from lpmos.core.condition_facts import facts_of_report, facts_of_task
-from lpmos.core.conditions import Verdict, ask, check_condition
 from lpmos.core.documents import Documents, Held
 from lpmos.core.fleet import Unmatched
+from lpmos.core.rules.conditions import Verdict, ask, check_condition
+from lpmos.core.rules.facts import facts_of_report, facts_of_task
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lpmos.core.keyring import KEY_BYTES, KeyRing
+from lpmos.core.secrets.keyring import KEY_BYTES, KeyRing
 from lpmos.model.errors import DamagedSecret, UnknownKey
 
 MARK = "sealed:v1:"

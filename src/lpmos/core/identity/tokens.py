@@ -16,7 +16,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.identity_owned import Owned
+from lpmos.core.identity.owned import Owned
 from lpmos.model.access import Role
 from lpmos.model.audit import SYSTEM, Actor
 from lpmos.model.errors import Conflict, Forbidden, NotFound, Unauthenticated

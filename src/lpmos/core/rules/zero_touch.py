@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from lpmos.core.documents import Held
 from lpmos.core.fleet import Fleet, Unmatched
-from lpmos.core.rules import rule_holds
+from lpmos.core.rules.rules import rule_holds
 from lpmos.core.tasks import Tasks
 from lpmos.core.unmatched_reports import report_id
 from lpmos.model.audit import Actor

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lpmos.core.condition_facts import CONSTANTS, Shape
+from lpmos.core.rules.facts import CONSTANTS, Shape
 
 MACRO_LIMIT = 3
 LIST_USE_LIMIT = 8

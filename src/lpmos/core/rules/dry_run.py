@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lpmos.core.conditions import Verdict
 from lpmos.core.fleet import Fleet, Unmatched
 from lpmos.core.machineindex import MachineQuery
-from lpmos.core.rules import judge_report, judge_task
+from lpmos.core.rules.conditions import Verdict
+from lpmos.core.rules.rules import judge_report, judge_task
 from lpmos.core.unmatched_index import UnmatchedRow
 from lpmos.model.errors import TooBusy
 from lpmos.model.inventory import Inventory

@@ -14,7 +14,7 @@ import cel
 import msgspec
 import structlog
 
-from lpmos.core.condition_facts import (
+from lpmos.core.rules.facts import (
     CONSTANTS,
     VARIABLES,
     Facts,
@@ -22,7 +22,7 @@ from lpmos.core.condition_facts import (
     plain,
     sample_facts,
 )
-from lpmos.core.condition_scan import Found, scan
+from lpmos.core.rules.scan import Found, scan
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.rule import CONDITION_CHARACTERS, RuleKind
 

@@ -16,11 +16,11 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.identity_limits import FailedLogins
-from lpmos.core.passwords import Passwords
-from lpmos.core.sessions import OVER, SESSION_LIFETIME, Sessions
-from lpmos.core.tokens import ApiTokens, KeyTokens, is_secret_of, split
-from lpmos.core.users import Users, wrong_password
+from lpmos.core.identity.limits import FailedLogins
+from lpmos.core.identity.passwords import Passwords
+from lpmos.core.identity.sessions import OVER, SESSION_LIFETIME, Sessions
+from lpmos.core.identity.tokens import ApiTokens, KeyTokens, is_secret_of, split
+from lpmos.core.identity.users import Users, wrong_password
 from lpmos.model.access import Principal
 from lpmos.model.audit import Actor
 from lpmos.model.errors import InvalidInput, NotFound, Unauthenticated

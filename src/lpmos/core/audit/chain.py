@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from lpmos.core.auditreader import AuditReader
+from lpmos.core.audit.reader import AuditReader
 from lpmos.core.clock import Clock
 from lpmos.model.audit import (
     DAMAGED,

@@ -1,0 +1,1 @@
+"""Rules that decide in an operator's place: conditions, approval, zero touch, dry runs."""

@@ -1,0 +1,1 @@
+"""Secrets at rest: sealed texts, the keys that seal them, and their rotation."""
