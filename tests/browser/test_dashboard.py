@@ -319,6 +319,6 @@ async def test_description_of_the_api_is_shown(
 ) -> None:
     await dashboard.get_by_role("link", name="API").click()
     await expect(dashboard.get_by_role("heading", name="LPMOS API")).to_be_visible()
-    operation = dashboard.locator(".operation", has_text="Create a task").first
-    await operation.click()
-    await expect(operation.get_by_role("link", name="NewTask")).to_be_visible()
+    operation = dashboard.locator("#create_task")
+    await operation.locator("summary").first.click()
+    await expect(operation.get_by_role("link", name="NewTask").first).to_be_visible()

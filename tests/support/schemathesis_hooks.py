@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import random
-import string
 import uuid
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
@@ -41,22 +40,25 @@ TEMPLATES = (
     "#!/bin/sh\necho {{ task.hostname }}\n",
     "{% if true %}x{% endif %}",
 )
-FORMATS: Mapping[str, st.SearchStrategy[str]] = {
-    "cel": st.sampled_from(CONDITIONS),
-    "jinja": st.sampled_from(TEMPLATES),
-    "printable": st.text(string.ascii_letters + string.digits + " -äλ中", min_size=1).map(
-        str.strip
-    ),
-    "host": st.sampled_from(("192.0.2.90", "2001:db8::90", "bmc-1.example.net")),
-    "host-name-pattern": st.sampled_from(("node", "node-{sn}", "n{mac}.example.net")),
-    "password": st.text(string.ascii_letters, min_size=12, max_size=60).map("pw {}".format),
-    "ip-address": st.ip_addresses().map(str),
-    "ip-interface": st.sampled_from(("192.0.2.10/24", "192.0.2.99/25")),
-    "ip-gateway": st.just("192.0.2.1"),
-    "receiver-url": st.just("http://127.0.0.1:9/lpmos"),
+TEXTS = ("seen with Carol", "web 1", "Größe 中文")
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "cel": CONDITIONS,
+    "jinja": TEMPLATES,
+    "printable": TEXTS,
+    "password": ("four words that last", "Korrekt, Pferd! Batterie"),
+    "host": ("192.0.2.90", "2001:db8::90", "bmc-1.example.net"),
+    "host-name-pattern": ("node", "node-{sn}", "n{mac}.example.net"),
+    "ip-address": ("192.0.2.53", "2001:db8::53"),
+    "ip-interface": ("192.0.2.10/24", "192.0.2.99/25"),
+    "ip-gateway": ("192.0.2.1",),
+    "receiver-url": ("http://127.0.0.1:9/lpmos",),
 }
-for _name, _strategy in FORMATS.items():
-    schemathesis.openapi.format(_name, _strategy)
+"""What stands for texts of formats that only this API has."""
+
+ROWS = "idc,mac,os_type,os_version\ndc1,52:54:00:ab:{:02x}:{:02x},debian,12\n"
+schemathesis.openapi.media_type(
+    "text/csv", st.builds(ROWS.format, st.integers(0, 255), st.integers(0, 255)).map(str.encode)
+)
 
 
 @schemathesis.auth(refresh_interval=None)
@@ -86,17 +88,38 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
             return
     if case.meta.phase.name is not TestPhase.STATEFUL:
         _name_what_is_there(case)
-    if isinstance(case.body, dict) and case.media_type == "application/json":
-        case.body = _possible(case.body)
-    elif isinstance(case.body, list):
-        case.body = [_possible(each) for each in case.body]
+    if isinstance(case.body, dict | list) and case.media_type == "application/json":
+        schema = case.operation.get_body_for_media_type(case.media_type).validation_schema
+        case.body = _possible(_formatted(case.body, schema, schema.get("x-bundled", {})))
     if case.query and "region_id" in case.query:
         case.query.pop("idc", None)
 
 
-def _possible(body: dict[str, Any]) -> dict[str, Any]:
+def _formatted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
+    """The value with a text of its format in place of each that has one of ours."""
+    if not isinstance(schema, dict):
+        return value
+    if "$ref" in schema:
+        return _formatted(value, named[schema["$ref"].rpartition("/")[2]], named)
+    for choice in schema.get("anyOf", ()):
+        value = _formatted(value, choice, named)
+    if isinstance(value, str) and schema.get("format") in VALUES:
+        return CHANCE.choice(VALUES[schema["format"]])
+    if isinstance(value, dict) and "properties" in schema:
+        parts = schema["properties"]
+        return {key: _formatted(part, parts.get(key), named) for key, part in value.items()}
+    if isinstance(value, list) and "items" in schema:
+        return [_formatted(part, schema["items"], named) for part in value]
+    return value
+
+
+def _possible(body: Any) -> Any:
     """A task's fields as its region can do it; a name and its older one never contradict."""
-    body = dict(body)
+    if isinstance(body, list):
+        return [_possible(each) for each in body]
+    if not isinstance(body, dict):
+        return body
+    body = {key: _possible(part) for key, part in body.items()}
     for name, older in (("idc", "region_id"), ("mac", "target_mac")):
         if body.get(name) is not None:
             body.pop(older, None)
@@ -108,9 +131,6 @@ def _possible(body: dict[str, Any]) -> dict[str, Any]:
             body[name] = "dc1"
     if body.get("kind") == "create" and "plan" in str(body.get("condition")):
         body["condition"] = CONDITIONS[0]
-    for name in ("task", "create", "rule"):
-        if isinstance(body.get(name), dict):
-            body[name] = _possible(body[name])
     return body
 
 

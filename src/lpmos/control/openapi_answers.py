@@ -244,7 +244,7 @@ _RULE = RuleView(
 _VERDICT = RuleVerdict(
     rule="blank-disks", priority=200, matched=True, reason="size(plan.overwrites) is 0"
 )
-_REPORT_ID = "dc1-1767323045-52-54-00-12-34-56"
+_REPORT_ID = "dc1-20260102T030405.000006Z-525400123456"
 _WEBHOOK = WebhookView(
     webhook_id="9b" * 16,
     name="on call",

@@ -19,7 +19,7 @@ from lpmos.model import machine, template, user
 UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 ID_PATTERN = "^[0-9a-f]{32}$"
 EVENT_PATTERN = r"^[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{12}$"
-REPORT_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}-[0-9]{1,19}-([0-9a-f]{2}-){5}[0-9a-f]{2}$"
+REPORT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,31}-[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{12}$"
 
 
 def _path(pattern: str, example: str, description: str) -> Mapping[str, Any]:
@@ -51,7 +51,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "audit/{seq}": {"description": "The entry's place in the chain."},
     "rules/{name}": _path("^[a-z0-9][a-z0-9-]{0,62}$", "lab-auto", "The rule's name."),
     "unmatched-reports/{report}": _path(
-        REPORT_PATTERN, "dc1-1767323045-52-54-00-12-34-56", "The report's id."
+        REPORT_PATTERN, "dc1-20260102T030405.000006Z-525400123456", "The report's id."
     ),
     "webhooks/{webhook_id}": _path(ID_PATTERN, "9b" * 16, "The webhook's id."),
     "deliveries/{event_id}": _path(

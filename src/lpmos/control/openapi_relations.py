@@ -44,10 +44,8 @@ RELATIONS: Mapping[type, Mapping[str, Any]] = MappingProxyType(
             ]
         },
         MatchReport: {
-            "oneOf": [
-                {"required": ["task_id"]},
-                {"required": ["create"], "properties": {"force": {"const": False}}},
-            ]
+            "oneOf": [{"required": ["task_id"]}, {"required": ["create"]}],
+            "dependentSchemas": {"create": {"properties": {"force": {"const": False}}}},
         },
         RuleFields: _RULE,
         NewRule: _RULE,

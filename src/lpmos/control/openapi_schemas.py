@@ -5,10 +5,11 @@ schema that is empty until `components` fills them all.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
 TEMPLATE = "#/components/schemas/{name}"
 
@@ -35,7 +36,50 @@ class Schemas:
             said = dict(place)
             place.update(_complete(schema))
             place.update(said)
-        return {name: _complete(schema) for name, schema in sorted(named.items())}
+        whole = {name: _complete(schema) for name, schema in sorted(named.items())}
+        for struct in _structs(msgspec.inspect.multi_type_info(kinds)):
+            _say_times(struct, whole[struct.cls.__name__]["properties"])
+        return whole
+
+
+def _structs(kinds: Iterable[Any]) -> Iterator[msgspec.inspect.StructType]:
+    """Every struct that is in these types, once."""
+    seen: set[type] = set()
+    left = list(kinds)
+    while left:
+        kind = left.pop()
+        if isinstance(kind, msgspec.inspect.StructType):
+            if kind.cls in seen:
+                continue
+            seen.add(kind.cls)
+            yield kind
+            left += [field.type for field in kind.fields]
+        else:
+            left += _parts(kind)
+
+
+def _parts(kind: Any) -> list[Any]:
+    """The types that a type is made of."""
+    names = ("types", "item_type", "item_types", "key_type", "value_type", "type")
+    found = [getattr(kind, name, None) for name in names]
+    return [
+        part for each in found for part in (each if isinstance(each, tuple) else [each]) if part
+    ]
+
+
+def _say_times(struct: msgspec.inspect.StructType, properties: dict[str, Schema]) -> None:
+    """Say of every time that it is one: msgspec says it only where a zone is needed."""
+    for field in struct.fields:
+        if any(
+            isinstance(each, msgspec.inspect.DateTimeType)
+            for each in (field.type, *_parts(field.type))
+        ):
+            schema = properties[field.encode_name]
+            texts = [
+                each for each in (schema, *schema.get("anyOf", ())) if each.get("type") == "string"
+            ]
+            for text in texts:
+                text["format"] = "date-time"
 
 
 def _complete(schema: Any) -> Any:

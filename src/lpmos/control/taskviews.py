@@ -28,7 +28,7 @@ class CreatedLinks(msgspec.Struct, frozen=True):
 
 
 class CreatedTask(msgspec.Struct, frozen=True):
-    """The answer to a new task (A1)."""
+    """The answer to a new task."""
 
     task_id: str
     status: Status
@@ -149,7 +149,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """One task in full (A2).
+    """One task in full.
 
     `revision` is that of the ETag; `plan_digest` names the disk plan, so that an approval can;
     `retried_as` is the task that tries this one again.
@@ -202,7 +202,7 @@ class ApprovedView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class ApprovedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to an approval (A4)."""
+    """The answer to an approval."""
 
     task_id: str
     approval: ApprovedView
@@ -219,7 +219,7 @@ class RejectedView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RejectedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a rejection (A5)."""
+    """The answer to a rejection."""
 
     task_id: str
     approval: RejectedView

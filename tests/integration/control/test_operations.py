@@ -50,7 +50,7 @@ async def test_schema_is_openapi_31_and_describes_every_call(api: httpx.AsyncCli
         ("get", "/metrics"),
     } <= calls
     create = schema["paths"]["/api/v1/tasks"]["post"]
-    assert "application/problem+json" in create["responses"]["422"]["content"]
+    assert create["responses"]["422"] == {"$ref": "#/components/responses/Problem422"}
     assert {"bearer", "session"} == set(schema["components"]["securitySchemes"])
 
 

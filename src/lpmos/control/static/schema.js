@@ -15,7 +15,7 @@ const BOUNDS = {
   maxProperties: (value) => `at most ${value}`,
   minimum: (value) => `from ${value}`,
   maximum: (value) => `to ${value}`,
-  default: (value) => (value === null ? "" : `default ${JSON.stringify(value)}`),
+  default: (value) => (value === null || typeof value === "object" ? "" : `default ${JSON.stringify(value)}`),
 };
 
 let schema;
@@ -80,12 +80,12 @@ function fields(rows) {
   return element("table", { className: "fields" }, body);
 }
 
-/** The fields of a type that has some, else the type in words. */
-function shape(kind) {
+/** The fields of a type that has some, else the type in words; what is `sent` says what it needs. */
+function shape(kind, sent = true) {
   const type = kind?.$ref ? schema.components.schemas[named(kind.$ref)] : kind;
   if (!type?.properties) return element("p", { className: "mono" }, ...words(kind));
   const needed = new Set(type.required || []);
-  const rows = Object.entries(type.properties).map(([name, each]) => ({ name, needed: needed.has(name), kind: each, text: each.description || each.anyOf?.[0]?.description }));
+  const rows = Object.entries(type.properties).map(([name, each]) => ({ name, needed: sent && needed.has(name), kind: each, text: each.description || each.anyOf?.[0]?.description }));
   return element("div", {}, kind.$ref ? element("p", { className: "small" }, ...words(kind)) : null, fields(rows));
 }
 
@@ -131,7 +131,7 @@ function end(status, answer) {
     inside.push(element("p", { className: "small" }, element("code", {}, name), " ", ...inline(header.description)));
   }
   for (const body of Object.values(answer.content || {})) {
-    inside.push(shape(body.schema));
+    inside.push(shape(body.schema, false));
     if ("example" in body) inside.push(copied(written(body.example)));
   }
   const links = Object.keys(answer.links || {});
