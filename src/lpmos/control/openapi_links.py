@@ -69,5 +69,7 @@ def links(operation_id: str) -> dict[str, dict[str, object]]:
     made = LINKS.get(operation_id)
     if made is None:
         return {}
-    linked = {call: {"operationId": call, "parameters": dict(made.names)} for call in made.calls}
+    linked: dict[str, object] = {
+        call: {"operationId": call, "parameters": dict(made.names)} for call in made.calls
+    }
     return {made.status: linked}
