@@ -23,7 +23,11 @@ def configure(level: str, form: str) -> None:
     render: list[Processor] = (
         [structlog.processors.JSONRenderer()]
         if form == "json"
-        else [_label, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        else [
+            _label,
+            _audit_line,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -42,6 +46,17 @@ def configure(level: str, form: str) -> None:
     # One line for each request is the access log of the part itself, where it keeps one.
     for noisy in ("aiohttp.access", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _audit_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """An entry of the audit log in the words that a person looks for; JSON has all of it."""
+    entry = event.get("entry")
+    if isinstance(entry, dict) and event.get("logger") == "audit":
+        told = entry["event"]
+        del event["entry"]
+        event.update(seq=entry["seq"], action=told["action"], target=told["target"])
+        event.update(by=told["actor"]["name"], outcome=told.get("outcome", "done"))
+    return event
 
 
 def _label(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

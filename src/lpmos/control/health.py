@@ -114,7 +114,7 @@ async def show_readiness(health: NamedDependency[Health]) -> Response[HealthView
 )
 async def show_metrics(observation: NamedDependency[Observation]) -> Response[bytes]:
     """Metrics in the text format of Prometheus; needs a token like any other call."""
-    return Response(observation.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(observation.text(), media_type="text/plain; version=0.0.4")
 
 
 HEALTH_CALLS = (show_health, show_liveness, show_readiness, show_metrics)

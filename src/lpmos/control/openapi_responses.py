@@ -38,9 +38,7 @@ _SAMPLES = (
     errors.Unauthenticated("send a token: 'Authorization: Bearer …'"),
     errors.Forbidden("this needs task:approve; bob has not got it"),
     errors.NotFound("there is no such task"),
-    errors.ImpossibleTransition(
-        "a task that is pending cannot approve; possible now: prepared, cancel, fail"
-    ),
+    errors.ImpossibleTransition("a task that is pending cannot be approved; it can be cancelled"),
     CasConflict("it has changed since it was read"),
     errors.TooLarge("the body has more bytes than this call takes"),
     errors.InvalidInput(errors.FieldProblem("mac", "'x' is not a MAC address")),
@@ -80,10 +78,10 @@ class Ends(NamedTuple):
 def responses(ends: Ends, schemas: Schemas) -> dict[str, Any]:
     """All ways in which a call can end, by status."""
     handler = ends.handler
-    found = {handler.status_code: _answer(handler, schemas)}
+    found = {handler.status_code: _answer(handler, schemas, _headers(ends, handler.status_code))}
     for status, spec in (handler.responses or {}).items():
         if spec.data_container is not ProblemDocument:
-            found[status] = _other_answer(spec, schemas)
+            found[status] = _other_answer(spec, schemas, _headers(ends, status))
         elif ends.with_status(status):
             found[status] = {"$ref": f"#/components/responses/{_name(status)}"}
     return {str(status): found[status] for status in sorted(found)}
@@ -95,10 +93,7 @@ def problems(schemas: Schemas) -> dict[str, Any]:
     return {
         _name(status): {
             "description": spec.description,
-            "headers": {
-                name: {"description": text, "required": True, "schema": TEXT}
-                for name, text in PROBLEM_HEADERS.get(status, {}).items()
-            },
+            "headers": _always(PROBLEM_HEADERS.get(status, {})),
             "content": {
                 MEDIA_TYPE: {
                     "schema": schemas.of(spec.data_container),
@@ -114,32 +109,45 @@ def _sample(error: errors.LpmosError) -> Problem:
     return problem_for(error, instance=INSTANCE)
 
 
-def _answer(handler: HTTPRouteHandler, schemas: Schemas) -> dict[str, Any]:
+def _headers(ends: Ends, status: int) -> dict[str, Any]:
+    """The headers of an answer that is no problem."""
+    always = dict(PROBLEM_HEADERS.get(status, {}))
+    if ends.route.path.startswith(API):
+        always["Lpmos-Revision"] = "The answer is at least as new as this revision of the store."
+    own = {
+        each.name: {"description": each.description, "required": each.required, "schema": TEXT}
+        for each in ends.handler.resolve_response_headers()
+        if each.documentation_only
+    }
+    return dict(sorted((own | _always(always)).items()))
+
+
+def _always(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: {"description": text, "required": True, "schema": TEXT}
+        for name, text in headers.items()
+    }
+
+
+def _answer(handler: HTTPRouteHandler, schemas: Schemas, headers: Schema) -> dict[str, Any]:
     """What a call answers that did what it shall."""
     kind = handler.parsed_return_field.annotation
     if get_origin(kind) is Response:
         (kind,) = get_args(kind)
     answer: dict[str, Any] = {"description": _meaning(kind)}
-    if headers := [each for each in handler.resolve_response_headers() if each.documentation_only]:
-        answer["headers"] = {
-            each.name: {
-                "description": each.description,
-                "required": each.required,
-                "schema": TEXT,
-            }
-            for each in sorted(headers, key=lambda each: each.name)
-        }
+    if headers:
+        answer["headers"] = headers
     if kind not in EMPTY:
         media_type = _written(handler.media_type or MediaType.JSON)
         answer["content"] = {media_type: _media(kind, schemas)}
     return answer
 
 
-def _other_answer(spec: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
+def _other_answer(spec: ResponseSpec, schemas: Schemas, headers: Schema) -> dict[str, Any]:
     """An answer that is no problem and has another status than the handler's own."""
     kind = spec.data_container
     content = {_written(spec.media_type): _media(kind, schemas)}
-    return {"description": spec.description, "content": content}
+    return {"description": spec.description, "headers": headers, "content": content}
 
 
 def _written(media_type: str) -> str:

@@ -16,9 +16,9 @@ from lpmos.control.access import PUBLIC, Door
 from lpmos.model.errors import NotFound, Unauthenticated
 
 MEDIA_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
     "svg": "image/svg+xml",
 }
 

@@ -35,10 +35,15 @@ def refuse_unknown(request: Request[Any, Any, Any], known: Collection[str]) -> N
     Raises:
         InvalidInput: names every other one.
     """
-    unknown = sorted(set(request.query_params) - set(known))
-    if unknown:
-        text = f"is unknown; known: {', '.join(sorted(known))}"
-        raise InvalidInput(*(FieldProblem(name[:64], text) for name in unknown))
+    if unknown := _unknown(request, known):
+        raise InvalidInput(*unknown)
+
+
+def _unknown(request: Request[Any, Any, Any], known: Collection[str]) -> list[FieldProblem]:
+    text = f"is unknown; known: {', '.join(sorted(known))}"
+    return [
+        FieldProblem(name[:64], text) for name in sorted(set(request.query_params) - set(known))
+    ]
 
 
 def moment(text: str | None, field: str) -> datetime | None:
@@ -92,9 +97,9 @@ def _methods(request: Request[Any, Any, Any]) -> Response[None]:
 def _check_query(request: Request[Any, Any, Any]) -> None:
     """Refuse parameters that are unknown, come twice, or are the word that lenient parsers skip."""
     known = known_parameters(request.route_handler)
-    refuse_unknown(request, known)
     given = list(request.query_params.multi_items())
-    wrong = [
+    wrong = _unknown(request, known)
+    wrong += [
         FieldProblem(name[:64], "is given more than once")
         for name, count in Counter(name for name, _ in given).items()
         if count > 1
@@ -102,7 +107,7 @@ def _check_query(request: Request[Any, Any, Any]) -> None:
     wrong += [
         FieldProblem(name, "null is no value; leave it out")
         for name, value in given
-        if value.lower() == "null" and not known[name]
+        if value.lower() == "null" and not known.get(name, True)
     ]
     if wrong:
         raise InvalidInput(*wrong)

@@ -86,20 +86,42 @@ for _status in Status:
 TRANSITIONS: Mapping[tuple[Status, Event], Status] = MappingProxyType(_STEPS)
 
 
+_WORDS: Mapping[Event, str] = MappingProxyType(
+    {
+        Event.PREPARED: "be made ready",
+        Event.BOOT_REQUESTED: "be booted",
+        Event.HARDWARE_REPORTED: "take a hardware report",
+        Event.APPROVE: "be approved",
+        Event.REJECT: "be rejected",
+        Event.INSTALL_STARTED: "begin to install",
+        Event.INSTALL_PROGRESSED: "go on installing",
+        Event.INSTALL_FINISHED: "be completed",
+        Event.CANCEL: "be cancelled",
+        Event.FAIL: "fail",
+    }
+)
+_PEOPLES = (Event.APPROVE, Event.REJECT, Event.CANCEL)
+"""What people do; the rest happens."""
+
+
 def advance(status: Status, event: Event) -> Status:
     """The state after `event`.
 
     Raises:
-        ImpossibleTransition: the table has no such step; the text names what is possible.
+        ImpossibleTransition: the table has no such step; the text names what a person can do.
     """
     try:
         return TRANSITIONS[status, event]
     except KeyError:
-        possible = ", ".join(e.value for e in Event if (status, e) in TRANSITIONS) or "nothing"
+        possible = [_WORDS[e] for e in _PEOPLES if (status, e) in TRANSITIONS]
+        rest = f"it can {' or '.join(possible)}" if possible else "it is over"
         raise ImpossibleTransition(
-            f"a task that is {status.value} cannot {event.value.replace('_', ' ')};"
-            f" possible now: {possible}"
+            f"a task that is {_said(status)} cannot {_WORDS[event]}; {rest}"
         ) from None
+
+
+def _said(status: Status) -> str:
+    return "waiting for approval" if status is Status.PENDING_APPROVAL else status.value
 
 
 def diagram() -> str:

@@ -15,7 +15,8 @@ from lpmos.lab.processes import HostProcesses
 from lpmos.lab.simulated_images import make_simulated_images
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask
-from lpmos.store.api import PermissionDenied
+from lpmos.store import keys
+from lpmos.store.api import PermissionDenied, Put
 from lpmos.store.etcd import EtcdStore
 from tests.support.etcd import EtcdServer, free_port
 from tests.support.polling import until
@@ -140,5 +141,23 @@ async def test_region_reads_nothing_of_others(key: str) -> None:
             assert await store.get("/os/dc1/machines/SN-1/task") is None
             with pytest.raises(PermissionDenied):
                 await store.get(key)
+        finally:
+            await store.close()
+
+
+async def test_region_may_set_a_failed_task_aside() -> None:
+    async with EtcdServer() as etcd:
+        await _secure(etcd)
+        store = await EtcdStore.connect([etcd.endpoint], user="dc1", password="dc1-password")
+        written = (
+            keys.task("dc1", SN),
+            keys.server("dc1", SN),
+            keys.meta("dc1", SN),
+            keys.dead_letter("dc1", "t"),
+            keys.event("e"),
+        )
+        try:
+            done = await store.txn([], [Put(key, b"{}") for key in written])
+            assert done.succeeded
         finally:
             await store.close()

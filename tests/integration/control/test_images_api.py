@@ -105,6 +105,24 @@ async def test_upload_that_is_no_archive_or_too_long_is_refused(api: httpx.Async
     assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 0
 
 
+async def test_upload_of_another_media_type_is_refused(api: httpx.AsyncClient) -> None:
+    upload_id = await begin(api)
+    for headers in ({}, {"Content-Type": "application/json"}):
+        answer = await api.patch(
+            f"{UPLOADS}/{upload_id}", content=CONTENT, headers={"Upload-Offset": "0", **headers}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 0
+
+
+async def test_upload_that_was_begun_with_another_size_is_a_contradiction(
+    api: httpx.AsyncClient,
+) -> None:
+    await begin(api, size_bytes=10)
+    answer = await api.post(UPLOADS, json=new_upload(size_bytes=11))
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
 async def test_image_that_an_unfinished_task_needs_is_not_deleted(
     control_plane: RunningControlPlane, api: httpx.AsyncClient
 ) -> None:

@@ -144,9 +144,11 @@ def test_operation_lists_how_it_can_end(
 
 def test_what_is_created_says_where_and_with_which_revision(description: Described) -> None:
     found = {each.name: each.described["responses"] for each in operations(description)}
-    assert set(found["create_task"]["201"]["headers"]) == {"Location", "Idempotency-Replayed"}
-    assert set(found["create_user"]["201"]["headers"]) == {"Location", "ETag"}
-    assert set(found["show_task"]["200"]["headers"]) == {"ETag"}
+    made = {"Location", "Lpmos-Revision"}
+    assert set(found["create_task"]["201"]["headers"]) == {*made, "Idempotency-Replayed"}
+    assert set(found["create_user"]["201"]["headers"]) == {*made, "ETag"}
+    assert set(found["show_task"]["200"]["headers"]) == {"ETag", "Lpmos-Revision"}
+    assert set(found["show_readiness"]["503"]["headers"]) == {"Retry-After"}
 
 
 def test_bodies_refuse_unknown_fields_as_the_code_does(description: Described) -> None:

@@ -77,3 +77,7 @@ async def test_template_preview_is_rendered_for_a_task_without_its_intent(
     assert tried.status_code == 422
     unknown = await api.post("/api/v1/templates/a/preview", json={"task_id": "none"})
     assert unknown.status_code == 404
+
+
+async def test_versions_of_a_template_that_never_was_are_not_found(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/api/v1/templates/never/versions")).status_code == 404

@@ -210,3 +210,18 @@ def test_field_problems_agree_with_the_decoder(value: object) -> None:
         assert field_problems(value, NewTask)
     else:
         assert not field_problems(value, NewTask)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("5.0", 5), ("-0.0", 0), ("9007199254740992.0", 2**53)]
+)
+def test_decode_body_takes_a_whole_number_that_is_written_as_a_fraction(
+    text: str, number: int
+) -> None:
+    assert decode_body(text.encode(), int) == number
+
+
+@pytest.mark.parametrize("text", ["5.5", "9007199254740994.0", "1e300"])
+def test_decode_body_refuses_a_fraction_for_a_whole_number(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        decode_body(text.encode(), int)
