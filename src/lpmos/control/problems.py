@@ -70,7 +70,7 @@ PROBLEMS: dict[int, ResponseSpec] = {
     409: _response("This contradicts what is there."),
     412: _response("It has changed since it was read; read it again."),
     413: _response("The body is too large."),
-    415: _response("The body is not declared as JSON."),
+    415: _response("The body is of a media type that this call does not take."),
     422: _response("A field is wrong; every wrong one is named."),
     429: _response("Too many requests; see Retry-After."),
     500: _response("A defect; the log has the cause under the request's id."),

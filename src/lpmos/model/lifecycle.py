@@ -116,12 +116,8 @@ def advance(status: Status, event: Event) -> Status:
         possible = [_WORDS[e] for e in _PEOPLES if (status, e) in TRANSITIONS]
         rest = f"it can {' or '.join(possible)}" if possible else "it is over"
         raise ImpossibleTransition(
-            f"a task that is {_said(status)} cannot {_WORDS[event]}; {rest}"
+            f"a task that is {status.value} cannot {_WORDS[event]}; {rest}"
         ) from None
-
-
-def _said(status: Status) -> str:
-    return "waiting for approval" if status is Status.PENDING_APPROVAL else status.value
 
 
 def diagram() -> str:

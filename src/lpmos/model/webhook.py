@@ -25,6 +25,11 @@ LONGEST_RETRY_S = 14_400.0
 JITTER = 0.2
 """A wait is longer or shorter by up to this part of it, so that receivers are not asked at once."""
 
+FIRST_PAUSE_S = 1.0
+PAUSE_FACTOR = 2
+LONGEST_PAUSE_S = 300.0
+"""A webhook that failed is left alone so long, beside the waits of its single deliveries."""
+
 GIVE_UP_AFTER = timedelta(hours=24)
 OLD_SECRET_FOR = timedelta(hours=24)
 """How long after a rotation the secret before still signs beside the new one."""
@@ -278,6 +283,12 @@ def after_attempt(delivery: Delivery, outcome: Outcome, now: datetime, chance: f
 def retry_delay_s(tries: int, chance: float) -> float:
     """How long to wait after so many tries (from 1) in vain; `chance` is 0 to 1."""
     wait_s: float = min(FIRST_RETRY_S * RETRY_FACTOR ** min(tries - 1, 32), LONGEST_RETRY_S)
+    return wait_s * (1 + JITTER * (2 * chance - 1))
+
+
+def webhook_delay_s(failures: int, chance: float) -> float:
+    """How long a webhook is left alone after so many failures (from 1); `chance` is 0 to 1."""
+    wait_s: float = min(FIRST_PAUSE_S * PAUSE_FACTOR ** min(failures - 1, 32), LONGEST_PAUSE_S)
     return wait_s * (1 + JITTER * (2 * chance - 1))
 
 

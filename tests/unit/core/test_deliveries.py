@@ -1,6 +1,7 @@
 """Deliveries from the event to the sender, over an embedded store; the time stands until moved."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from lpmos.core.notifications.deliveries import OPERATIONS_LIMIT, PREFIX, WAITING_LIMIT
 from lpmos.core.notifications.duty import GONE, KEPT_FOR, KEPT_PER_WEBHOOK
@@ -428,6 +430,108 @@ async def test_tidy_gives_up_what_waits_for_a_disabled_webhook_for_a_day(
     await notifications.duty.tidy(leadership)
     await until_state(notifications, webhook_id, DeliveryState.FAILED)
     await leadership.resign()
+
+
+async def test_duty_dead_receiver_is_left_alone_holds_up_no_other_and_gets_all_when_it_is_back(
+    notifications: Standing, store: FaultyStore
+) -> None:
+    dead, alive = await made(notifications, "task.failed"), await made(notifications)
+    await notifications.deliver(dead, "task.failed")
+    await waiting_copies(notifications, store, dead, 999)
+    (dead_ids, tries) = (waiting_ids(notifications, dead), Counter[str]())
+
+    def answer(letter: Letter) -> Outcome:
+        if letter.message_id not in dead_ids:
+            return notifications.told.accepted()
+        tries[letter.message_id] += 1
+        return notifications.told.refused()
+
+    async def each_try_is_written() -> bool:
+        found = notifications.deliveries.index.of(dead)
+        return sum(len(held.document.attempts) for held in found) == tries.total()
+
+    notifications.told.answer = answer
+    with structlog.testing.capture_logs() as logs:
+        async with sending(notifications):
+            for step_s in [1] * 60 + [60] * 59:
+                await notifications.deliver(alive)
+                await notifications.until_waiting(alive, 0)
+                notifications.clock.move(seconds=step_s)
+            assert 10 <= tries.total() <= 30
+            assert notifications.deliveries.index.waiting(dead) == 1_000
+            await until(each_try_is_written, TIMEOUT_S)
+            notifications.told.answer = notifications.told.accepted
+            notifications.clock.move(hours=1)
+            await notifications.until_waiting(dead, 0)
+    assert dead_ids <= set(notifications.told.message_ids)
+    lines = [each["event"] for each in logs]
+    assert lines.count("notifications do not arrive") < tries.total()
+    assert lines.count("notifications arrive again") == 1
+
+
+async def test_tidy_gives_up_what_waits_for_a_failing_webhook_for_a_day(
+    notifications: Standing, store: FaultyStore
+) -> None:
+    webhook_id = await made(notifications)
+    await notifications.deliver(webhook_id)
+    await waiting_copies(notifications, store, webhook_id, 19)
+    notifications.told.answer = lambda _: notifications.told.refused(retry_after_s=90_000)
+    leadership = await leading(store)
+    duty = asyncio.create_task(notifications.duty.lead(leadership))
+    try:
+        await until_tried(notifications, webhook_id, 4)
+        notifications.clock.move(hours=24, seconds=1)
+        await notifications.duty.tidy(leadership)
+        await notifications.until_waiting(webhook_id, 0)
+    finally:
+        duty.cancel()
+        await asyncio.gather(duty, return_exceptions=True)
+        await leadership.resign()
+    assert len(notifications.told.letters) == 4
+
+
+async def test_duty_changed_webhook_is_tried_at_once(notifications: Standing) -> None:
+    webhook_id = await made(notifications)
+    await notifications.deliver(webhook_id)
+    notifications.told.answer = lambda _: notifications.told.refused(retry_after_s=900)
+    async with sending(notifications):
+        await until_tried(notifications, webhook_id, 1)
+        await notifications.deliver(webhook_id)
+        notifications.told.answer = notifications.told.accepted
+        change = WebhookChange(url=f"{URL}/new")
+        await notifications.webhooks.change(webhook_id, change, by=actor())
+        await notifications.until_waiting(webhook_id, 1)
+
+
+async def waiting_copies(
+    notifications: Standing, store: FaultyStore, webhook_id: str, count: int
+) -> None:
+    """Have as many more deliveries wait as the one that does."""
+    delivery = delivery_of(notifications, webhook_id)
+    for first in range(0, count, 100):
+        copies = [
+            msgspec.structs.replace(delivery, event_id=f"{number:06}")
+            for number in range(first, min(first + 100, count))
+        ]
+        puts = [
+            Put(f"{PREFIX}{webhook_id}/{each.event_id}", records.encode(each)) for each in copies
+        ]
+        done = await store.txn([], puts)
+    await notifications.mirror.wait_for(done.revision)
+
+
+def waiting_ids(notifications: Standing, webhook_id: str) -> set[str]:
+    return {held.document.event_id for held in notifications.deliveries.index.of(webhook_id)}
+
+
+async def until_tried(notifications: Standing, webhook_id: str, count: int) -> None:
+    """Wait until this many deliveries of a webhook have a try in them."""
+
+    async def reached() -> bool:
+        found = notifications.deliveries.index.of(webhook_id)
+        return sum(1 for held in found if held.document.attempts) == count
+
+    await until(reached, TIMEOUT_S)
 
 
 async def test_duty_survives_a_sender_with_a_defect(notifications: Standing) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
+from lpmos.core.notifications.failing import Lines
 from lpmos.model.audit import Actor, AuditEvent
 from lpmos.model.errors import Conflict, NotFound
 from lpmos.model.webhook import Delivery, DeliveryState, Webhook, new_delivery, pending_again
@@ -87,6 +88,8 @@ class DeliverySink:
         self._index = index
         self._payload = payload
         self._clock = clock
+        self._lines = Lines()
+        webhooks.subscribe(self._forget_deleted)
 
     def operations(self, event: AuditEvent) -> Sequence[Operation]:
         """One delivery for each webhook that wants the event."""
@@ -98,10 +101,20 @@ class DeliverySink:
 
     def _operation(self, webhook: Webhook, event: AuditEvent, payload: bytes) -> Put:
         full = self._index.waiting(webhook.webhook_id) >= WAITING_LIMIT
-        if full:
-            log.warning("too many deliveries wait", webhook=webhook.name, event_id=event.event_id)
-        delivery = new_delivery(webhook, event, payload, self._clock(), full=full)
+        now = self._clock()
+        if full and (count := self._lines.count(webhook.webhook_id, now)) is not None:
+            log.warning(
+                "too many deliveries wait",
+                webhook=webhook.name,
+                event_id=event.event_id,
+                not_tried=count,
+            )
+        delivery = new_delivery(webhook, event, payload, now, full=full)
         return Put(PREFIX + delivery_name(delivery), records.encode(delivery))
+
+    def _forget_deleted(self, webhook_id: str, held: Held[Webhook] | None) -> None:
+        if held is None:
+            self._lines.forget(webhook_id)
 
 
 class Deliveries:

@@ -19,6 +19,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.documents import Held
 from lpmos.core.journal import told
 from lpmos.core.notifications.deliveries import PREFIX, Deliveries
+from lpmos.core.notifications.failing import Backoffs, Lines
 from lpmos.core.notifications.queue import DeliveryQueue
 from lpmos.core.notifications.webhooks import PREFIX as WEBHOOKS
 from lpmos.core.notifications.webhooks import Webhooks
@@ -55,6 +56,8 @@ TIDY_S = 60.0
 TIDIED_AT_ONCE = 50
 KEPT_FOR = timedelta(days=7)
 KEPT_PER_WEBHOOK = 1_000
+DISABLED = "not tried: the webhook is disabled"
+OVERDUE = "given up: the receiver has failed for too long"
 GONE = "the receiver answered 410 Gone: it wants nothing any more"
 
 
@@ -79,6 +82,9 @@ class DeliveryDuty:
         self._clock = clock
         self._chance = chance
         self._look_s = look_s
+        self._backoffs = Backoffs(chance)
+        self._lines = Lines()
+        self._told: set[str] = set()
         self.results: Counter[tuple[str, str]] = Counter()
         """How many tries of this control plane had which result: (http or service, result)."""
 
@@ -93,16 +99,24 @@ class DeliveryDuty:
         await _all_or_none((sending, tidying))
 
     async def _send_all(self, leadership: Leadership) -> None:
-        queue = DeliveryQueue()
+        self._backoffs = Backoffs(self._chance)
+        queue = DeliveryQueue(self._backoffs)
         changed = asyncio.Event()
 
         def heard(name: str, held: Held[Delivery] | None) -> None:
             queue.put(name, held)
             changed.set()
 
+        def webhook_changed(webhook_id: str, held: Held[Webhook] | None) -> None:
+            self._backoffs.forget(webhook_id)
+            if held is None:
+                self._lines.forget(webhook_id)
+                self._told.discard(webhook_id)
+            changed.set()
+
         unsubscribe = (
             self._deliveries.documents.subscribe(heard),
-            self._webhooks.documents.subscribe(lambda _, __: changed.set()),
+            self._webhooks.documents.subscribe(webhook_changed),
         )
         for held in self._index.all_waiting():
             queue.put(held.name, held)
@@ -148,7 +162,7 @@ class DeliveryDuty:
     async def _try(
         self, leadership: Leadership, queue: DeliveryQueue, held: Held[Delivery]
     ) -> None:
-        failed = False
+        outcome: Outcome | None = None
         try:
             webhook = self._webhooks.documents.get(held.document.webhook_id)
             if webhook is None or not await self._stands(leadership, held):
@@ -157,10 +171,9 @@ class DeliveryDuty:
             outcome = await self._webhooks.send(
                 webhook.document, delivery.event_id, bytes(delivery.payload)
             )
-            failed = not outcome.accepted
             await self._record(leadership, held.name, webhook.document, outcome)
         finally:
-            queue.done(held, failed=failed)
+            queue.done(held, outcome, self._clock())
 
     async def _stands(self, leadership: Leadership, held: Held[Delivery]) -> bool:
         """Whether the store has the delivery as it is known here, and this one leads.
@@ -195,16 +208,28 @@ class DeliveryDuty:
             return
         result = "retry" if after.state is DeliveryState.PENDING else after.state.value
         self.results["http" if webhook.is_http else "service", result] += 1
-        if result != DeliveryState.SENT:
-            log.warning(
-                "a notification did not arrive",
-                webhook=webhook.name,
-                event_id=after.event_id,
-                status=outcome.attempt.status,
-                reason=outcome.attempt.error,
-                tries=after.tries,
-                result=result,
-            )
+        self._tell(webhook, after, outcome)
+
+    def _tell(self, webhook: Webhook, after: Delivery, outcome: Outcome) -> None:
+        """Log that a webhook begins to fail, goes on failing (not often), and has recovered."""
+        if outcome.accepted:
+            if webhook.webhook_id in self._told:
+                self._told.discard(webhook.webhook_id)
+                log.info("notifications arrive again", webhook=webhook.name)
+            return
+        count = self._lines.count(webhook.webhook_id, self._clock())
+        if count is None:
+            return
+        self._told.add(webhook.webhook_id)
+        log.warning(
+            "notifications do not arrive",
+            webhook=webhook.name,
+            event_id=after.event_id,
+            status=outcome.attempt.status,
+            reason=outcome.attempt.error,
+            failed_tries=count,
+            waiting=self._index.waiting(webhook.webhook_id),
+        )
 
     async def _written(
         self, leadership: Leadership, name: str, outcome: Outcome
@@ -263,7 +288,7 @@ class DeliveryDuty:
             await asyncio.sleep(TIDY_S)
 
     async def tidy(self, leadership: Leadership) -> None:
-        """Delete what is old or has no webhook; give up what waits for a disabled one too long.
+        """Delete what is old or has no webhook; give up what waited too long in vain.
 
         Raises:
             CasConflict: another control plane leads.
@@ -275,7 +300,9 @@ class DeliveryDuty:
                 continue
             await self._delete(leadership, self._outlived(webhook_id))
             if not webhook.document.enabled:
-                await self._give_up(leadership, webhook_id)
+                await self._give_up(leadership, webhook_id, DISABLED)
+            elif self._backoffs.until(webhook_id) is not None:
+                await self._give_up(leadership, webhook_id, OVERDUE)
 
     def _outlived(self, webhook_id: str) -> list[Held[Delivery]]:
         ended = [
@@ -305,13 +332,13 @@ class DeliveryDuty:
             if not (await self._store.txn([*leadership.fence, *compare], deletes)).succeeded:
                 await self._check_leading(leadership)
 
-    async def _give_up(self, leadership: Leadership, webhook_id: str) -> None:
+    async def _give_up(self, leadership: Leadership, webhook_id: str, why: str) -> None:
         now = self._clock()
         for held in self._index.of(webhook_id, DeliveryState.PENDING):
             if held.document.give_up_at > now:
                 continue
             key = PREFIX + held.name
-            after = given_up(held.document, "not tried: the webhook is disabled", now)
+            after = given_up(held.document, why, now)
             unchanged = Compare(key, "mod", "=", held.revision)
             done = await self._store.txn(
                 [*leadership.fence, unchanged], [Put(key, records.encode(after))]
