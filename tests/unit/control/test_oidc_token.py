@@ -20,7 +20,7 @@ ALLOWED = ["RS256", "ES256"]
 def liar() -> Liar:
     made = Liar()
     made.issuer = ISSUER
-    made.said = {"nonce": "nonce"}
+    made.said = {"nonce": "nonce", "iat": NOW, "exp": NOW + 300}
     return made
 
 
@@ -31,7 +31,7 @@ def checked(liar: Liar, token: str | None = None, algorithms: list[str] | None =
         client_id=CLIENT_ID,
         nonce="nonce",
         access_token=ACCESS_TOKEN,
-        now=datetime.now(UTC),
+        now=datetime.fromtimestamp(NOW, UTC),
     )
     keys = public_keys(liar.key_set())
     made = liar.forge(liar, liar.claims()) if token is None else token
