@@ -38,7 +38,7 @@ _SAMPLES = (
     errors.Unauthenticated("send a token: 'Authorization: Bearer …'"),
     errors.Forbidden("this needs task:approve; bob has not got it"),
     errors.NotFound("there is no such task"),
-    errors.ImpossibleTransition("a task that is pending cannot be approved; it can be cancelled"),
+    errors.ImpossibleTransition("a task that is pending cannot be approved"),
     CasConflict("it has changed since it was read"),
     errors.TooLarge("the body has more bytes than this call takes"),
     errors.InvalidInput(errors.FieldProblem("mac", "'x' is not a MAC address")),
