@@ -65,7 +65,7 @@ async def test_page_asks_nothing_of_other_hosts(api: httpx.AsyncClient, path: st
     assert not re.search(r"\son[a-z]+=", answer.text)
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks/create"])
+@pytest.mark.parametrize("path", ["/", "/tasks/create", "/schema"])
 async def test_page_without_a_session_leads_to_the_login(
     anyone: httpx.AsyncClient, path: str
 ) -> None:
