@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from lpmos.control.frames import FrameSink
-from lpmos.control.live import STALL_S, Client, LiveHub
-from lpmos.control.replay import Replay
-from lpmos.control.subscriptions import Subscription
+from lpmos.control.live.frames import FrameSink
+from lpmos.control.live.hub import STALL_S, Client, LiveHub
+from lpmos.control.live.replay import Replay
+from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.fleet import Fleet
 from lpmos.model.access import Principal
 from lpmos.model.task import Task

@@ -17,7 +17,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from lpmos.control.auth import TokenSigner, Use
-from lpmos.control.observation import request_id
+from lpmos.control.http.observation import request_id
 from lpmos.core.identity.callers import Identity
 from lpmos.core.identity.tokens import PREFIX
 from lpmos.model.access import Permission, Principal, require

@@ -8,32 +8,32 @@ from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 
-from lpmos.control.audit import AUDIT_CALLS
-from lpmos.control.bmc import BMC_CALLS
-from lpmos.control.bodies import BODY_LIMIT_BYTES
-from lpmos.control.bulk import BULK_CALLS
-from lpmos.control.dlq import DLQ_CALLS
-from lpmos.control.health import HEALTH_CALLS
-from lpmos.control.images import IMAGE_CALLS
-from lpmos.control.machines import MACHINE_CALLS
-from lpmos.control.observation import timed
-from lpmos.control.oidc import OIDC_CALLS, OIDC_PAGES
+from lpmos.control.http.bodies import BODY_LIMIT_BYTES
+from lpmos.control.http.observation import timed
+from lpmos.control.http.parameters import check_request
+from lpmos.control.http.revision import stating
+from lpmos.control.live.socket import live
+from lpmos.control.oidc.routes import OIDC_CALLS, OIDC_PAGES
+from lpmos.control.openapi.page import SCHEMA_CALLS
 from lpmos.control.pages import PAGES
-from lpmos.control.parameters import check_request
-from lpmos.control.regions import REGION_CALLS
-from lpmos.control.revision import stating
-from lpmos.control.rules import RULE_CALLS
-from lpmos.control.schema import SCHEMA_CALLS
-from lpmos.control.secrets import SECRET_CALLS
+from lpmos.control.resources.audit import AUDIT_CALLS
+from lpmos.control.resources.bmc import BMC_CALLS
+from lpmos.control.resources.bulk import BULK_CALLS
+from lpmos.control.resources.dlq import DLQ_CALLS
+from lpmos.control.resources.health import HEALTH_CALLS
+from lpmos.control.resources.images import IMAGE_CALLS
+from lpmos.control.resources.machines import MACHINE_CALLS
+from lpmos.control.resources.regions import REGION_CALLS
+from lpmos.control.resources.rules import RULE_CALLS
+from lpmos.control.resources.secrets import SECRET_CALLS
+from lpmos.control.resources.session import SESSION_CALLS
+from lpmos.control.resources.tasks import TASK_CALLS
+from lpmos.control.resources.templates import TEMPLATE_CALLS
+from lpmos.control.resources.tokens import TOKEN_CALLS
+from lpmos.control.resources.unmatched import UNMATCHED_CALLS
+from lpmos.control.resources.users import USER_CALLS
+from lpmos.control.resources.webhooks import WEBHOOK_CALLS
 from lpmos.control.services import Services
-from lpmos.control.session import SESSION_CALLS
-from lpmos.control.socket import live
-from lpmos.control.tasks import TASK_CALLS
-from lpmos.control.templates import TEMPLATE_CALLS
-from lpmos.control.tokens import TOKEN_CALLS
-from lpmos.control.unmatched import UNMATCHED_CALLS
-from lpmos.control.users import USER_CALLS
-from lpmos.control.webhooks import WEBHOOK_CALLS
 
 
 def routes() -> list[Router | BaseRouteHandler]:

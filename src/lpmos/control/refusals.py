@@ -17,8 +17,8 @@ from litestar import Request, Response
 from litestar.handlers import BaseRouteHandler
 
 from lpmos.control.access import SAFE_METHODS, Connection, client_address
-from lpmos.control.observation import request_id
-from lpmos.control.problems import answer_error
+from lpmos.control.http.observation import request_id
+from lpmos.control.http.problems import answer_error
 from lpmos.core import journal
 from lpmos.core.clock import Clock
 from lpmos.model.access import Permission, Principal

@@ -16,8 +16,8 @@ import structlog
 import uvicorn
 from litestar import Litestar
 
-from lpmos.control.frames import FrameProtocol
-from lpmos.control.protocol import BoundedHttp, Patience
+from lpmos.control.http.protocol import BoundedHttp, Patience
+from lpmos.control.live.frames import FrameProtocol
 from lpmos.control.tls import Tls, TlsFiles
 from lpmos.model.errors import SettingsError
 

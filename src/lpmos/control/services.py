@@ -9,22 +9,22 @@ import time
 from datetime import timedelta
 
 from lpmos.control.access import Door
-from lpmos.control.audit import AuditCollector
 from lpmos.control.auth import TokenSigner
 from lpmos.control.config import ControlConfig
-from lpmos.control.health import Health
-from lpmos.control.images import Images
+from lpmos.control.http.observation import Observation
 from lpmos.control.limits import Gate
-from lpmos.control.live import LiveHub
+from lpmos.control.live.hub import LiveHub
 from lpmos.control.notify.metrics import NotificationCollector
 from lpmos.control.notify.reach import Reach
 from lpmos.control.notify.senders import Senders
-from lpmos.control.observation import Observation
-from lpmos.control.oidc import SingleSignOn
+from lpmos.control.oidc.routes import SingleSignOn
 from lpmos.control.pages import Pages
 from lpmos.control.refusals import Refusals
-from lpmos.control.session import Logins
-from lpmos.control.unmatched import UnmatchedCollector
+from lpmos.control.resources.audit import AuditCollector
+from lpmos.control.resources.health import Health
+from lpmos.control.resources.images import Images
+from lpmos.control.resources.session import Logins
+from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.core import bmc
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader

@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar, get
 from structlog.testing import capture_logs
 
-from lpmos.control.problems import answer_error
+from lpmos.control.http.problems import answer_error
 from lpmos.store import keys
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_task

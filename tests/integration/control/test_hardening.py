@@ -13,7 +13,7 @@ from litestar import Litestar, Request, get, post
 from litestar.params import FromPath
 from structlog.testing import capture_logs
 
-from lpmos.control.protocol import Patience
+from lpmos.control.http.protocol import Patience
 from lpmos.control.server import listen, serve
 from tests.support.control_plane import RunningControlPlane
 from tests.support.polling import until

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from lpmos.control.frames import EXTENSION, FrameProtocol, FrameSink, text_frame
+from lpmos.control.live.frames import EXTENSION, FrameProtocol, FrameSink, text_frame
 from tests.support.polling import until
 
 HANDSHAKE = (

@@ -13,8 +13,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lpmos.control.config import ControlConfig, OidcConfig
-from lpmos.control.oidc import COOKIE
-from lpmos.control.oidc_provider import CALL_TIMEOUT_S
+from lpmos.control.oidc.provider import CALL_TIMEOUT_S
+from lpmos.control.oidc.routes import COOKIE
 from lpmos.model.access import Role
 from lpmos.model.user import NewUser
 from tests.support import oidc_browser, oidc_liar

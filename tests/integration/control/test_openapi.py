@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from lpmos.control.app import create_app
-from lpmos.control.bodies import CHECK
+from lpmos.control.http.bodies import CHECK
 from lpmos.core.problems import decode_body
 from tests.support.control_plane import RunningControlPlane
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.bodies import DEPTH, check_depth
+from lpmos.control.http.bodies import DEPTH, check_depth
 
 
 def nested(depth: int, inner: Any = 1) -> bytes:

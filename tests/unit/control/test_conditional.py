@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.conditional import named_revision, tagged
+from lpmos.control.http.conditional import named_revision, tagged
 from lpmos.model.errors import InvalidInput
 
 

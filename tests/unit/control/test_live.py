@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
-from lpmos.control import live
-from lpmos.control.live import LiveHub
-from lpmos.control.replay import Replay
-from lpmos.control.subscriptions import Subscription
+from lpmos.control.live import hub as live
+from lpmos.control.live.hub import LiveHub
+from lpmos.control.live.replay import Replay
+from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.taskstore import moved
 from lpmos.model.access import Principal, Role
 from lpmos.model.errors import TooBusy

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol as Reader
 from wsproto.frame_protocol import Opcode
 
-from lpmos.control.frames import text_frame
+from lpmos.control.live.frames import text_frame
 
 
 @given(st.text(max_size=300))

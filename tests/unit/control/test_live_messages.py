@@ -4,7 +4,7 @@ import json
 
 import msgspec
 
-from lpmos.control.messages import of_task
+from lpmos.control.live.messages import of_task
 from lpmos.core.taskchange import TaskChange
 from lpmos.core.taskstore import moved
 from lpmos.model.lifecycle import Event, Status

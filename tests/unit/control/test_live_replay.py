@@ -5,8 +5,8 @@ from collections.abc import Hashable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.messages import Told
-from lpmos.control.replay import CHUNK_BYTES, Replay
+from lpmos.control.live.messages import Told
+from lpmos.control.live.replay import CHUNK_BYTES, Replay
 
 
 def _told(revision: int, key: Hashable | None = None, size_bytes: int = 10) -> Told:

@@ -13,9 +13,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpmos.control.live import Client
-from lpmos.control.replay import Replay
-from lpmos.control.subscriptions import Subscription
+from lpmos.control.live.hub import Client
+from lpmos.control.live.replay import Replay
+from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.taskstore import moved
 from lpmos.model.access import Principal, Role
 from lpmos.model.lifecycle import Event, Status

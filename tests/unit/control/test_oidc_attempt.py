@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.control.auth import TokenSigner
-from lpmos.control.oidc_attempt import HOME, LIFETIME, Attempts, own_path
+from lpmos.control.oidc.attempt import HOME, LIFETIME, Attempts, own_path
 from lpmos.model.errors import Unauthenticated
 from tests.support.identity import HandClock
 

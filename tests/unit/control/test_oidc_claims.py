@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.control.config import OidcConfig
-from lpmos.control.oidc_claims import claim, vouched
+from lpmos.control.oidc.claims import claim, vouched
 from lpmos.model.access import Role
 
 ROLES = (("admins", Role.ADMIN), ("noc", Role.OPERATOR), ("noc", Role.APPROVER))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.oidc_token import NOT_BELIEVED, Expected, public_keys, verified
+from lpmos.control.oidc.token import NOT_BELIEVED, Expected, public_keys, verified
 from tests.support import oidc_liar
 from tests.support.oidc_liar import ACCESS_TOKEN, CLIENT_ID, Claims, Forge, Liar
 

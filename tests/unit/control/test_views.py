@@ -5,9 +5,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.control.taskviews import TaskSummary, TaskView, actions, timeline
-from lpmos.control.taskviews import full as full_view
-from lpmos.control.taskviews import summary as summary_view
+from lpmos.control.views.tasks import TaskSummary, TaskView, actions, timeline
+from lpmos.control.views.tasks import full as full_view
+from lpmos.control.views.tasks import summary as summary_view
 from lpmos.core.taskrow import row_of_task
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.lifecycle import Status

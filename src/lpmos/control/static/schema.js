@@ -224,5 +224,6 @@ if (answer.status === 401) location.assign("/login");
 schema = await answer.json();
 draw();
 byId("find").addEventListener("input", find);
+if (byId("find").value) find(); // typed while the description was on its way
 window.addEventListener("hashchange", go);
 go();

@@ -1,0 +1,1 @@
+"""What every call has in common: bodies, parameters, conditions, pages, problems."""

@@ -1,0 +1,1 @@
+"""The live WebSocket: one log of changes by revision, told to all that listen."""

@@ -1,0 +1,42 @@
+"""The API's description (OpenAPI 3.1) under `/schema`, with a page of our own to read it.
+
+The framework's pages load their scripts from other hosts, which the content security policy
+forbids; ours shows `/schema/openapi.json` with a script from here. The description is made when it
+is first asked for, and kept.
+"""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+
+from lpmos.control.access import PUBLIC, needs
+from lpmos.control.openapi.description import described
+from lpmos.control.pages import Pages
+from lpmos.model.access import Permission
+
+MEDIA_TYPE = "application/vnd.oai.openapi+json"
+
+AnyRequest = Request[Any, Any, Any]
+
+KEPT = "description"
+"""Where the application's state has it."""
+
+
+@get("/schema", opt=PUBLIC, include_in_schema=False)
+async def schema_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
+    """The page that shows the description."""
+    return await pages.page(request, "schema.html")
+
+
+@get("/schema/openapi.json", opt=needs(Permission.SELF), include_in_schema=False)
+async def openapi_document(request: AnyRequest) -> Response[bytes]:
+    """The description itself."""
+    kept = request.app.state
+    if KEPT not in kept:
+        kept[KEPT] = msgspec.json.encode(described(request.app.routes))
+    return Response(kept[KEPT], media_type=MEDIA_TYPE)
+
+
+SCHEMA_CALLS = (schema_page, openapi_document)

@@ -1,0 +1,272 @@
+"""The image calls of the API (A12): list, upload in pieces with resume, verify, delete.
+
+The images are those of this control plane's own directory. Several control planes share one by a
+shared file system; under `lpmos up` the region serves from the same directory at once.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from lpmos.control.access import CallerRequest, actor, needs
+from lpmos.control.http.bodies import TAKES, UnsupportedMediaType
+from lpmos.control.http.problems import PROBLEMS
+from lpmos.core.clock import Clock
+from lpmos.core.fleet import Fleet
+from lpmos.core.journal import told
+from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.uploads import Upload, Uploads
+from lpmos.install import FAMILIES
+from lpmos.model.access import Permission
+from lpmos.model.audit import Actor
+from lpmos.model.errors import Conflict, FieldProblem, ImageError, InvalidInput, NotFound
+from lpmos.model.image import ImageManifest
+from lpmos.store.api import Store
+
+PIECE = "application/octet-stream"
+PIECE_BYTES = 64 * 1024 * 1024
+"""The most that one `PATCH` may bring."""
+
+IMAGE_BYTES = 1 << 40
+
+
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
+    """One image; `error` where it is damaged and is not served."""
+
+    name: str
+    os_type: str | None = None
+    os_version: str | None = None
+    family: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    unpacked_bytes: int | None = None
+    built_at: datetime | None = None
+    error: str | None = None
+
+
+class ImageList(msgspec.Struct, frozen=True):
+    """Every image of this control plane, by name."""
+
+    images: list[ImageView]
+
+
+class NewUpload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an image will be, before its bytes come."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^(?!agent$)[a-z0-9][a-z0-9._-]{0,99}$")]
+    family: Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(FAMILIES)})]
+    os_type: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,31}$")]
+    os_version: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,31}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_BYTES)]
+    unpacked_bytes: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_BYTES)]
+
+
+class UploadView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an upload is; `image` once it is whole and verified."""
+
+    upload_id: str
+    name: str
+    offset: int
+    size_bytes: int
+    image: ImageView | None = None
+
+
+class Images:
+    """The images directory of one control plane, and what changes in it."""
+
+    def __init__(
+        self, catalog: Catalog, uploads: Uploads, store: Store, fleet: Fleet, clock: Clock
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._fleet = fleet
+        self._clock = clock
+        self._one_at_a_time: dict[str, asyncio.Lock] = {}
+        self.uploads = uploads
+
+    def all(self) -> list[ImageView]:
+        """Every image, the damaged ones with what is wrong."""
+        whole = [_view(manifest) for manifest in self._catalog.manifests()]
+        damaged = [
+            ImageView(name=name, error=str(error))
+            for name, error in self._catalog.damaged().items()
+        ]
+        return sorted([*whole, *damaged], key=lambda image: image.name)
+
+    def one(self, name: str) -> ImageView:
+        """One image.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        for image in self.all():
+            if image.name == name:
+                return image
+        raise NotFound(f"there is no image {name[:100]}")
+
+    async def append(self, request: Request[Any, Any, Any], upload_id: str, offset: int) -> Upload:
+        """Take what a request brings; two at once for one upload wait for each other."""
+        lock = self._one_at_a_time.setdefault(upload_id, asyncio.Lock())
+        try:
+            async with lock:
+                return await self.uploads.append(upload_id, offset, request.stream())
+        finally:
+            if not lock.locked():
+                self._one_at_a_time.pop(upload_id, None)
+
+    async def finish(self, upload_id: str, by: Actor) -> ImageView:
+        """Verify an upload that is whole and put it into the catalog; raises as `Uploads`."""
+        manifest = await asyncio.to_thread(self.uploads.finish, upload_id)
+        shown = {"sha256": manifest.sha256, "size_bytes": manifest.size_bytes}
+        await self._tell("image.added", manifest.name, by, shown)
+        return _view(manifest)
+
+    async def verify(self, name: str) -> ImageView:
+        """Compute the digest of an image again; one that is damaged is shown with its error."""
+        image = self.one(name)
+        try:
+            return _view(await asyncio.to_thread(self._catalog.verify, name))
+        except ImageError as error:
+            return msgspec.structs.replace(image, error=str(error))
+
+    async def remove(self, name: str, by: Actor) -> None:
+        """Delete an image.
+
+        Raises:
+            NotFound: there is none of this name.
+            Conflict: an unfinished task needs it.
+        """
+        image = self.one(name)
+        wanted = (image.os_type, image.os_version)
+        needing = [
+            task.sn
+            for task in self._fleet.current_tasks()
+            if not task.finished and (task.os_type, task.os_version) == wanted
+        ]
+        if needing:
+            raise Conflict(f"{len(needing)} unfinished tasks need it, that of {needing[0]} first")
+        await asyncio.to_thread(self._catalog.remove, name)
+        await self._tell("image.deleted", name, by, {"sha256": image.sha256})
+
+    async def _tell(self, action: str, name: str, by: Actor, what: dict[str, Any]) -> None:
+        event = told(action, f"image/{name}", by, self._clock(), after=what)
+        await self._store.txn([], [event])
+
+
+@get("/images", responses=PROBLEMS, opt=needs(Permission.IMAGE_READ))
+async def list_images(images: NamedDependency[Images]) -> ImageList:
+    """Every image of this control plane."""
+    return ImageList(images.all())
+
+
+@get("/images/{name:str}", responses=PROBLEMS, opt=needs(Permission.IMAGE_READ))
+async def show_image(name: FromPath[str], images: NamedDependency[Images]) -> ImageView:
+    """One image."""
+    return images.one(name)
+
+
+@post(
+    "/images/{name:str}/verify",
+    responses=PROBLEMS,
+    status_code=200,
+    opt=needs(Permission.IMAGE_WRITE),
+)
+async def verify_image(name: FromPath[str], images: NamedDependency[Images]) -> ImageView:
+    """Compute an image's digest again; `error` says what is wrong with it."""
+    return await images.verify(name)
+
+
+@delete("/images/{name:str}", responses=PROBLEMS, opt=needs(Permission.IMAGE_WRITE))
+async def delete_image(
+    name: FromPath[str], request: CallerRequest, images: NamedDependency[Images]
+) -> None:
+    """Delete an image that no unfinished task needs."""
+    await images.remove(name, actor(request))
+
+
+@post("/images/uploads", responses=PROBLEMS, opt=needs(Permission.IMAGE_WRITE))
+async def begin_upload(data: JSONBody[NewUpload], images: NamedDependency[Images]) -> UploadView:
+    """Begin the upload of an image, or find where it was left."""
+    if data.family not in FAMILIES:
+        text = f"is unknown; known: {', '.join(FAMILIES)}"
+        raise InvalidInput(FieldProblem("family", text))
+    fields = ImageFields(
+        name=data.name,
+        family=data.family,
+        os_type=data.os_type,
+        os_version=data.os_version,
+        unpacked_bytes=data.unpacked_bytes,
+    )
+    return _upload(images.uploads.begin(fields, data.sha256, data.size_bytes))
+
+
+@get("/images/uploads/{upload_id:str}", responses=PROBLEMS, opt=needs(Permission.IMAGE_WRITE))
+async def show_upload(upload_id: FromPath[str], images: NamedDependency[Images]) -> UploadView:
+    """How far an upload is."""
+    return _upload(images.uploads.show(upload_id))
+
+
+def _takes() -> dict[str, Any]:
+    return {PIECE: bytes}
+
+
+@patch(
+    "/images/uploads/{upload_id:str}",
+    responses=PROBLEMS,
+    opt=needs(Permission.IMAGE_WRITE, **{TAKES: _takes}),
+    request_max_body_size=PIECE_BYTES,
+)
+async def append_upload(
+    upload_id: FromPath[str],
+    request: CallerRequest,
+    images: NamedDependency[Images],
+    upload_offset: Annotated[int, HeaderParameter(name="Upload-Offset", ge=0, le=IMAGE_BYTES)],
+) -> UploadView:
+    """Bring the next bytes; with the last ones the image is verified and enters the catalog."""
+    media_type = request.content_type[0]
+    if media_type != PIECE:
+        raise UnsupportedMediaType(f"send the bytes as {PIECE}, not {media_type or 'nothing'!r}")
+    upload = await images.append(request, upload_id, upload_offset)
+    if upload.offset < upload.size_bytes:
+        return _upload(upload)
+    return _upload(upload, await images.finish(upload_id, actor(request)))
+
+
+@delete("/images/uploads/{upload_id:str}", responses=PROBLEMS, opt=needs(Permission.IMAGE_WRITE))
+async def delete_upload(upload_id: FromPath[str], images: NamedDependency[Images]) -> None:
+    """Give an upload up, with all that came."""
+    images.uploads.forget(upload_id)
+
+
+def _view(manifest: ImageManifest) -> ImageView:
+    names = ImageView.__struct_fields__
+    known = msgspec.structs.asdict(manifest)
+    return ImageView(**{name: known[name] for name in names if name in known})
+
+
+def _upload(upload: Upload, image: ImageView | None = None) -> UploadView:
+    return UploadView(
+        upload_id=upload.upload_id,
+        name=upload.fields.name,
+        offset=upload.offset,
+        size_bytes=upload.size_bytes,
+        image=image,
+    )
+
+
+IMAGE_CALLS = (
+    list_images,
+    show_image,
+    verify_image,
+    delete_image,
+    begin_upload,
+    show_upload,
+    append_upload,
+    delete_upload,
+)

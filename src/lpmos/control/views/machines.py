@@ -1,0 +1,150 @@
+"""Machines as the API shows them: in a list from memory, one by one with its inventory."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from lpmos.control.views.tasks import PageLinks, TaskSummary, machine_place, summary
+from lpmos.core.machineindex import MachineRow
+from lpmos.core.machines import StoredMachine
+from lpmos.core.taskrow import TaskRow
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import Installed
+
+
+class MachineLinks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a machine is, and its present task."""
+
+    self: str
+    task: str | None = None
+
+
+class TaskNow(msgspec.Struct, frozen=True):
+    """A machine's present task in a few words."""
+
+    task_id: str
+    status: Status
+    percentage: float
+    os_type: str
+    os_version: str
+
+
+class MachineSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine in a list; what only a report tells is null before the first one.
+
+    `online` is whether its agent lives: null where the region never said so.
+    """
+
+    idc: str
+    sn: str
+    macs: tuple[str, ...]
+    vendor: str | None
+    product: str | None
+    cpu: str | None
+    cores: int | None
+    memory_bytes: int | None
+    disks: int | None
+    disk_bytes: int | None
+    bmc_address: str | None
+    tags: dict[str, str]
+    tenant: str | None
+    installed: Installed | None
+    online: bool | None
+    first_seen_at: datetime | None
+    reported_at: datetime | None
+    updated_at: datetime
+    task: TaskNow | None
+    revision: int
+    links: MachineLinks
+
+
+class MachineList(msgspec.Struct, frozen=True):
+    """One page of machines; `total` match in all."""
+
+    machines: list[MachineSummary]
+    total: int
+    limit: int
+    offset: int
+    links: PageLinks
+
+
+class MachineView(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine in full; `revision` is that of the ETag, 0 before its first report.
+
+    `online` is whether its agent lives: null where the region never said so.
+    """
+
+    idc: str
+    sn: str
+    macs: tuple[str, ...]
+    inventory: Inventory | None
+    bmc_address: str | None
+    tags: dict[str, str]
+    tenant: str | None
+    installed: Installed | None
+    online: bool | None
+    first_seen_at: datetime | None
+    reported_at: datetime | None
+    updated_at: datetime | None
+    task: TaskSummary | None
+    past_tasks: list[TaskSummary]
+    revision: int
+    links: MachineLinks
+
+
+def machine_summary(
+    row: MachineRow, task: TaskRow | None, *, online: bool | None
+) -> MachineSummary:
+    """The machine as a row of a list."""
+    known = msgspec.structs.asdict(row)
+    del known["words"], known["name"]
+    return MachineSummary(
+        **known,
+        online=online,
+        task=_now(task) if task else None,
+        links=_links(row.idc, row.sn, task),
+    )
+
+
+def machine_full(
+    idc: str,
+    sn: str,
+    found: StoredMachine,
+    task: TaskRow | None,
+    past: Iterable[TaskRow],
+    *,
+    online: bool | None,
+) -> MachineView:
+    """The machine with all that is known of it, its tasks as the caller may see them."""
+    machine = found.machine
+    unseen = (found.task.mac,) if found.task else ()
+    owner = found.task.tags if found.task else {}
+    return MachineView(
+        idc=idc,
+        sn=sn,
+        macs=machine.macs if machine else unseen,
+        inventory=machine.inventory if machine else None,
+        bmc_address=machine.bmc_address if machine else None,
+        tags=machine.tags if machine else owner,
+        tenant=found.tenant,
+        installed=machine.installed if machine else None,
+        online=online,
+        first_seen_at=machine.first_seen_at if machine else None,
+        reported_at=machine.reported_at if machine else None,
+        updated_at=machine.updated_at if machine else None,
+        task=summary(task) if task else None,
+        past_tasks=[summary(row) for row in past],
+        revision=found.revision,
+        links=_links(idc, sn, task),
+    )
+
+
+def _now(task: TaskRow) -> TaskNow:
+    return TaskNow(task.task_id, task.status, task.percent, task.os_type, task.os_version)
+
+
+def _links(idc: str, sn: str, task: TaskRow | None) -> MachineLinks:
+    place = machine_place(idc, sn)
+    return MachineLinks(self=place, task=f"/api/v1/tasks/{task.task_id}" if task else None)
