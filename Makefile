@@ -3,6 +3,10 @@
 SHELL := /bin/bash
 VENV := .venv/bin
 ROOT := requirements/as-root
+NPM := PATH=$(CURDIR)/.venv/node/bin:$$PATH npm --prefix web
+# Whole files are shared out to processes; most of their time is waiting, for disks, peers and guests.
+PROCESSES ?= 4
+PYTEST := PYTHONHASHSEED=0 $(VENV)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -16,22 +20,33 @@ demo-simulated: ## the same flow with simulated machines: no root, no QEMU
 	@requirements/install simulated
 	@$(VENV)/lpmos lab demo --simulated
 
-test: ## everything, real firmware included
+test: ## everything, real firmware included (PROCESSES=1: one after the other)
 	@$(ROOT) true
 	@$(MAKE) --no-print-directory lint
-	@$(ROOT) $(VENV)/pytest
+	@$(ROOT) env $(PYTEST) --durations=10
 
 test-fast: ## unit tests and layers, under a minute
 	@requirements/install test
 	@$(VENV)/lint-imports > /dev/null
-	@$(VENV)/pytest tests/unit
+	@$(PYTEST) tests/unit
 
-lint: ## style, types, layers
+lint: ## style, types, layers, of the code and of the dashboard
 	@requirements/install test
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check -q .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@mkdir -p build && $(VENV)/python -m lpmos.control.openapi > build/openapi.json
+	@$(NPM) run -s schema > /dev/null
+	@$(NPM) run -s check
+	@$(NPM) run -s test
+
+dashboard: ## build the pages of the dashboard
+	@requirements/install simulated
+
+screenshots: ## every page of the dashboard as a picture, in screenshots/
+	@requirements/install test
+	@$(VENV)/python -m tests.support.screenshots screenshots
 
 bench: ## every benchmark, as ratios against a peer or a limit
 	@$(ROOT) true
@@ -44,7 +59,7 @@ docs: ## write the generated pages anew
 	@$(VENV)/lpmos reference docs/reference
 
 requirements: ## pin the newest versions of the Python packages
-	@for list in runtime dev; do \
+	@for list in runtime dev dashboard; do \
 	  $(VENV)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	    requirements/$$list.in -o requirements/$$list.txt; done
 
@@ -53,6 +68,6 @@ start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
 	@mkdir -p build/etcd && exec etcd --data-dir build/etcd --log-level warn
 
 clean: ## remove what was built
-	@rm -rf build .venv 2> /dev/null || $(ROOT) rm -rf build .venv
+	@rm -rf build .venv web/node_modules src/lpmos/control/dashboard 2> /dev/null || $(ROOT) rm -rf build .venv web/node_modules src/lpmos/control/dashboard
 
-.PHONY: help demo demo-simulated test test-fast lint bench docs requirements start-etcd clean
+.PHONY: help demo demo-simulated test test-fast lint dashboard screenshots bench docs requirements start-etcd clean

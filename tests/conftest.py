@@ -1,6 +1,56 @@
-"""For all tests: a property test is bounded by its examples, not by the speed of the machine."""
+"""For all tests: what a property test is bounded by, in which order files come, and who tests them.
 
+Several processes share the files (`make test`), a whole file at a time and in the order of the
+collection. What takes longest comes first, so that at the end no process is busy alone. Guests of
+QEMU want a processor each, and have bounds on how long they take: one process has all of them.
+"""
+
+from collections.abc import Callable
+
+import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+LONGEST_FIRST = ("e2e", "qemu", "slow")
+"""Marks of tests: a file with one of the first comes before those with one of the others."""
+
+WITH_GUESTS = (
+    "tests/e2e/",
+    "tests/integration/images/test_agent_image_boot.py",
+    "tests/integration/lab/test_virtual_machine.py",
+)
+"""Where the marks `e2e` and `qemu` are; only the processes that test see marks."""
+
+# Bounded by its examples, not by the speed of the machine.
 settings.register_profile("lpmos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lpmos")
+
+
+class FilesAndGuests(LoadFileScheduling):  # type: ignore[misc]  # the library has no types
+    """Gives out files, and all that have guests as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "guests" if nodeid.startswith(WITH_GUESTS) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> FilesAndGuests:
+    """Who tests what, where several processes do."""
+    return FilesAndGuests(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, and unit tests last; files stay whole."""
+    places: dict[object, int] = {}
+    for item in items:
+        place = _place(item)
+        assert place > 1 or item.nodeid.startswith(WITH_GUESTS), f"{item.path}: see WITH_GUESTS"
+        places[item.path] = min(place, places.get(item.path, place))
+    items.sort(key=lambda item: places[item.path])
+
+
+def _place(item: pytest.Item) -> int:
+    for place, mark in enumerate(LONGEST_FIRST):
+        if item.get_closest_marker(mark):
+            return place
+    return len(LONGEST_FIRST) + item.nodeid.startswith("tests/unit/")

@@ -9,6 +9,7 @@ A server keeps its data directory and ports over `stop`, `kill` and `start`; the
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -28,8 +29,18 @@ STOP_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 60.0
 POLL_S = 0.02
 
-# Below the range that the kernel gives to outgoing connections: a port found free stays so.
-_PORTS = range(20_000, 32_000)
+
+def _ports() -> range:
+    """The share of this process, where several run the tests, of the ports that tests may take.
+
+    They are below the range that the kernel gives to outgoing connections: one found free stays so.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    this = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(20_000 + this, 32_000, processes)
+
+
+_PORTS = _ports()
 _RANDOM = random.SystemRandom()
 _given: set[int] = set()
 
