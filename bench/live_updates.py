@@ -116,15 +116,22 @@ def _cpu_s() -> float:
 # The server
 
 
-def serve(link: Connection, updates_per_s: int, bare: bool) -> None:
-    """A control plane; says where it listens, and writes for as many seconds as it is told."""
+def serve(
+    link: Connection, updates_per_s: int, bare: bool, others: int = 0, role: str = "viewer"
+) -> None:
+    """A control plane; says where it listens, and writes for as many seconds as it is told.
+
+    It has `others` tasks beside those that are updated; the tokens that it gives are of this role.
+    """
     logging.disable()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
-        asyncio.run(_serve(link, Path(directory), updates_per_s, bare))
+        asyncio.run(_serve(link, Path(directory), updates_per_s, bare, others, role))
 
 
-async def _serve(link: Connection, directory: Path, updates_per_s: int, bare: bool) -> None:
+async def _serve(
+    link: Connection, directory: Path, updates_per_s: int, bare: bool, others: int, role: str
+) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = listener.getsockname()[1]
     flags = {
@@ -135,21 +142,39 @@ async def _serve(link: Connection, directory: Path, updates_per_s: int, bare: bo
     settings = load("control-plane", flags, environment={})
     signer = admin.prepare(directory, None)
     users = range(1 + BROWSERS // BROWSERS_PER_USER)
-    tokens = [signer.issue(f"user{n}", "viewer", timedelta(hours=1)) for n in users]
+    tokens = [signer.issue(f"user{n}", role, timedelta(hours=1)) for n in users]
     store = await SqliteStore.open(directory / "store.db")
+    await _put_ended(store, others)
     tasks = [_installing(number) for number in range(TASKS)]
     revisions = {
         task.sn: await store.put(keys.task(task.idc, task.sn), records.encode(task))
         for task in tasks
     }
     change = _by_transaction(store, revisions) if bare else _by_task_store(store)
-    running = asyncio.create_task(run_control_plane(settings, store))
+    running = asyncio.create_task(run_control_plane(settings, store, asyncio.Event()))
     link.send((port, tokens))
     while (write_s := await asyncio.to_thread(link.recv)) is not None:
         link.send(await _write(change, tasks, updates_per_s, write_s))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await store.close()
+
+
+async def _put_ended(store: SqliteStore, count: int) -> None:
+    """Tasks that nobody changes any more, of machines that are not among those that install."""
+    for first in range(0, count, 50):
+        ended = [_installing(TASKS + first + number) for number in range(min(50, count - first))]
+        await store.txn(
+            [],
+            [Put(keys.task(task.idc, task.sn), records.encode(_completed(task))) for task in ended],
+        )
+
+
+def _completed(task: Task) -> Task:
+    change = StatusChange(status=Status.COMPLETED, timestamp=task.updated_at)
+    return msgspec.structs.replace(
+        task, status=Status.COMPLETED, status_history=(*task.status_history, change)
+    )
 
 
 def _installing(number: int) -> Task:
@@ -365,9 +390,9 @@ def _say(browser: socket.socket, message: object) -> None:
 
 def measure(browsers: int, updates_per_s: int, seconds: float, *, bare: bool) -> Row:
     """Start both, warm up, write, and see what arrived."""
-    link, server = _start(serve, updates_per_s, bare)
+    link, server = start(serve, updates_per_s, bare)
     port, tokens = link.recv()
-    browsers_link, listening = _start(browse, port, tokens, browsers)
+    browsers_link, listening = start(browse, port, tokens, browsers)
     browsers_link.recv()
     browsers_link.send("read")
     written = _ask(link, WARM_UP_S)
@@ -381,7 +406,7 @@ def measure(browsers: int, updates_per_s: int, seconds: float, *, bare: bool) ->
     return Row("transaction" if bare else "task store", browsers, written, arrived)
 
 
-def _start(part: Callable[..., None], *values: object) -> tuple[Connection, BaseProcess]:
+def start(part: Callable[..., None], *values: object) -> tuple[Connection, BaseProcess]:
     """Start a part in a process of its own; a link to one that dies ends."""
     context = get_context("spawn")
     link, theirs = context.Pipe()

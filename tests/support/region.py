@@ -170,6 +170,18 @@ class RunningRegion:
         await asyncio.sleep(FRESH_S)
         return await self.get("/health")
 
+    async def health_that_is(self, status: str) -> tuple[int, dict[str, Any]]:
+        """`GET /health` as soon as it says this; answers are kept for `FRESH_S`."""
+        answer: tuple[int, dict[str, Any]] = (0, {})
+
+        async def said() -> bool:
+            nonlocal answer
+            answer = await self.get("/health")
+            return bool(answer[1]["status"] == status)
+
+        await until(said, f"health to be {status}")
+        return answer
+
     async def text(self, path: str) -> tuple[int, str]:
         """Status and text of a GET."""
         async with self.http.get(self.url + path) as answer:

@@ -39,6 +39,11 @@ class TcpProxy:
         """The proxy's URL, for an endpoint without TLS."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def connections(self) -> int:
+        """How many connections to the proxy are open."""
+        return len(self._connections)
+
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]

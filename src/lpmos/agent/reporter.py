@@ -1,11 +1,12 @@
 """Progress to the region from a thread of its own, so that a slow region never slows an install.
 
-The rule: one call at a time, always with what is newest when it is made; what came between two
-calls is skipped, log lines are not. Without news the newest is repeated, which keeps the machine's
-lease alive and brings a cancellation within `REPEAT_S`.
+The rule: one call at a time. What came between two calls is skipped, but for log lines and the
+newest of each stage: every stage is told of at least once, in order. Without news the newest is
+repeated, which keeps the machine's lease alive and brings a cancellation within `REPEAT_S`.
 """
 
 import threading
+from collections import deque
 from typing import NamedTuple
 
 from lpmos.agent.caller import Caller
@@ -34,7 +35,7 @@ class Progress(NamedTuple):
 
 
 class Reporter:
-    """Sends the newest progress of one task until closed."""
+    """Sends the newest progress of each stage of one task until closed."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Reporter:
         self._pace = pace
         self._changed = threading.Condition()
         self._newest: Progress | None = None
-        self._news = False
+        self._untold: deque[Progress] = deque()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -68,7 +69,9 @@ class Reporter:
         """Make this the newest progress; never waits."""
         with self._changed:
             self._newest = progress
-            self._news = True
+            if self._untold and self._untold[-1].stage == progress.stage:
+                self._untold.pop()
+            self._untold.append(progress)
             self._changed.notify()
 
     def close(self) -> None:
@@ -80,20 +83,28 @@ class Reporter:
             self._thread.join(CLOSE_TIMEOUT_S)
 
     def hand_in_log(self, caller: Caller, most_left: int = 0) -> None:
-        """After `close`: send the lines that wait, with the newest progress, up to `most_left`.
+        """After `close`: send the stages that wait, and the lines, up to `most_left` of these.
 
         Raises:
             Stopped: the region ended the install.
         """
+        while self._untold:
+            first = self._untold[0]
+            self._send(caller, first)
+            self._told(first)
         while self._newest is not None and self._console.waiting() > most_left:
             self._send(caller, self._newest)
 
     def finish(self, caller: Caller, last: Progress) -> None:
         """After `close`: send all that waits and then `last`, and wait until it is written.
 
+        `last` stands for what waits of its own stage.
+
         Raises:
             Stopped: the region does not take it.
         """
+        if self._untold and self._untold[-1].stage == last.stage:
+            self._untold.pop()
         self.hand_in_log(caller, BATCH_LINES)
         self._send(caller, last)
 
@@ -121,7 +132,6 @@ class Reporter:
                     delay_s = self._pace.asked(problem.retry_after_s)
                 self._console.warn(f"progress is not heard ({problem}); again in {delay_s:.0f} s")
                 self._closed.wait(delay_s)
-                self._again()
                 continue
             if answer.status in ENDS:
                 self._stop.set(stop_reason(answer))
@@ -132,6 +142,7 @@ class Reporter:
                 )
                 return
             self._console.acknowledge(mark)
+            self._told(progress)
             backoff = self._pace.backoff()
             self._closed.wait(LEAST_INTERVAL_S)
 
@@ -141,15 +152,18 @@ class Reporter:
             self._changed.wait_for(self._due, REPEAT_S)
             while self._newest is None and not self._closed.is_set():
                 self._changed.wait_for(self._due, REPEAT_S)
-            self._news = False
-            return None if self._closed.is_set() else self._newest
+            if self._closed.is_set():
+                return None
+            return self._untold[0] if self._untold else self._newest
 
-    def _again(self) -> None:
+    def _told(self, progress: Progress) -> None:
+        """The region has it; what has taken its place meanwhile waits on."""
         with self._changed:
-            self._news = True
+            if self._untold and self._untold[0] is progress:
+                self._untold.popleft()
 
     def _due(self) -> bool:
-        return self._news or self._closed.is_set()
+        return bool(self._untold) or self._closed.is_set()
 
 
 def refusal(words: str) -> InstallError:

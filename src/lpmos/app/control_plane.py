@@ -1,6 +1,7 @@
 """A control plane put together: mirror, use cases, API."""
 
 import asyncio
+import gc
 
 from lpmos.app import admin, keyring, single_sign_on
 from lpmos.app.region import images_dir
@@ -18,8 +19,8 @@ from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
 
 
-async def run_control_plane(settings: Settings, store: Store) -> None:
-    """Serve the API and the dashboard until cancelled.
+async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.Event) -> None:
+    """Serve the API and the dashboard until cancelled; look at the certificate when `hung_up`.
 
     Raises:
         SettingsError: a key, certificate or address cannot be used.
@@ -49,6 +50,7 @@ async def run_control_plane(settings: Settings, store: Store) -> None:
         config=config,
     )
     app = create_app(services)
+    gc.freeze()  # what was imported stays: going through it would stop every call for 80 ms
     async with asyncio.TaskGroup() as group:
         group.create_task(mirror.run(), name="control mirror")
         group.create_task(services.run(), name="control services")
@@ -62,6 +64,7 @@ async def run_control_plane(settings: Settings, store: Store) -> None:
                 app,
                 addresses=settings.listen_addr,
                 tls=_tls(settings),
+                hung_up=hung_up,
                 trusted_proxies=settings.trusted_proxies,
             ),
             name="control api",

@@ -1,4 +1,8 @@
-"""Running a part until a signal ends it: the store outermost, then what uses it."""
+"""Running a part until a signal ends it: the store outermost, then what uses it.
+
+SIGTERM and SIGINT end it. SIGHUP does not: a control plane looks at its certificate at once, and
+nothing else is read again without a restart.
+"""
 
 import asyncio
 import signal
@@ -20,24 +24,24 @@ ONE_MACHINE_IDC = "dc1"
 """The data center of `lpmos up` where none is named."""
 
 
-async def _up(settings: Settings) -> None:
+async def _up(settings: Settings, hung_up: asyncio.Event) -> None:
     settings = settings.with_default("idc", ONE_MACHINE_IDC)
     async with embedded_store(settings.state_dir) as store, asyncio.TaskGroup() as group:
-        group.create_task(run_control_plane(settings, store), name="control plane")
+        group.create_task(run_control_plane(settings, store, hung_up), name="control plane")
         group.create_task(run_region(settings, store), name="region")
 
 
-async def _control_plane(settings: Settings) -> None:
+async def _control_plane(settings: Settings, hung_up: asyncio.Event) -> None:
     async with etcd_store(settings) as store:
-        await run_control_plane(settings, store)
+        await run_control_plane(settings, store, hung_up)
 
 
-async def _region(settings: Settings) -> None:
+async def _region(settings: Settings, _hung_up: asyncio.Event) -> None:
     async with etcd_store(settings) as store:
         await run_region(settings, store)
 
 
-PARTS: Mapping[str, Callable[[Settings], Awaitable[None]]] = MappingProxyType(
+PARTS: Mapping[str, Callable[[Settings, asyncio.Event], Awaitable[None]]] = MappingProxyType(
     {UP: _up, CONTROL: _control_plane, REGION: _region}
 )
 
@@ -59,8 +63,10 @@ def run(part: str, settings: Settings) -> int:
 
 
 async def _until_signalled(part: str, settings: Settings) -> None:
-    running = asyncio.ensure_future(PARTS[part](settings))
+    hung_up = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, part, hung_up)
+    running = asyncio.ensure_future(PARTS[part](settings, hung_up))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, running, number)
     try:
@@ -72,6 +78,12 @@ async def _until_signalled(part: str, settings: Settings) -> None:
 def _stop(running: "asyncio.Future[None]", number: signal.Signals) -> None:
     log.info("stopping", signal=signal.Signals(number).name)
     running.cancel()
+
+
+def _hang_up(part: str, hung_up: asyncio.Event) -> None:
+    read = "the certificate" if part != REGION else "nothing"
+    log.info("SIGHUP: goes on", read_again=read, hint="restart to change settings")
+    hung_up.set()
 
 
 def _first_cause(group: BaseException) -> BaseException:

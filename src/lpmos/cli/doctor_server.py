@@ -1,6 +1,7 @@
 """The control plane as it is seen from here: what `lpmos doctor` asks over the network."""
 
 import argparse
+import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Iterator
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import lpmos
 from lpmos.cli.client import Client, Document, is_loopback
 from lpmos.cli.connect import connect
+from lpmos.cli.credentials import Credentials, default_path
 from lpmos.cli.display import utc_now
 from lpmos.cli.failures import NoAnswer, NotSignedIn, Refused, Usage
 from lpmos.cli.findings import (
@@ -34,6 +36,10 @@ PROBE_TIMEOUT_S = 5.0
 def look_at_server(chosen: argparse.Namespace) -> Iterator[Finding]:
     """All that can be seen from here, as far as this user may see it."""
     try:
+        if not _is_named(chosen):
+            text = "not logged in, and no server is named"
+            yield wrong("signed in", text, "run lpmos login --server URL")
+            return
         client = connect(chosen)
     except Usage as error:
         yield wrong("server", str(error), "see lpmos login --help")
@@ -50,6 +56,12 @@ def look_at_server(chosen: argparse.Namespace) -> Iterator[Finding]:
             yield judge_clock(parsedate_to_datetime(date), utc_now())
         yield judge_store(answer.document)
         yield from _signed_in(client)
+
+
+def _is_named(chosen: argparse.Namespace) -> bool:
+    """Whether anybody said which control plane to look at."""
+    named = chosen.server or any(map(os.environ.get, ("LPMOS_SERVER", "LPMOS_TOKEN")))
+    return bool(named or Credentials(default_path()).current())
 
 
 def _signed_in(client: Client) -> Iterator[Finding]:

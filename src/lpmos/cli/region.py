@@ -59,6 +59,10 @@ def _show(chosen: argparse.Namespace) -> None:
             ("heartbeat", ago(region["last_heartbeat"], utc_now())),
             *((f"service {name}", state) for name, state in region["services"].items()),
             ("offers", listed(offers(region))),
+            (
+                "images",
+                listed([f"{each['name']} {each['sha256'][:12]}" for each in region["images"]]),
+            ),
             ("machines", region["machines"]),
             ("tasks", listed({name: count for name, count in region["counts"].items() if count})),
             ("without a task", region["unmatched"]),

@@ -101,7 +101,7 @@ def _fields(parser: argparse.ArgumentParser) -> None:
         help="the rule as JSON (as `rule show --json` prints it); flags go before what it says",
     )  # fmt: skip
     fields.add_argument("--kind", choices=KINDS)
-    fields.add_argument("--when", dest="condition", metavar="CONDITION", help="on the inventory")
+    fields.add_argument("--condition", metavar="CONDITION", help="on the inventory")
     fields.add_argument("--description", metavar="TEXT")
     fields.add_argument("--priority", type=int, metavar="N", help="the highest is asked first")
     fields.add_argument("--idc", action="append", help="only here; repeatable")
@@ -156,7 +156,7 @@ def _show(chosen: argparse.Namespace) -> None:
             ("", rule["description"]),
             ("kind", rule["kind"]),
             ("state", ON_OFF[rule["enabled"]]),
-            ("when", rule["condition"]),
+            ("condition", rule["condition"]),
             ("priority", rule["priority"]),
             ("data centers", listed(rule["idc"]) or "all"),
             ("tenant", rule["tenant"]),

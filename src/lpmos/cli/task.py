@@ -7,10 +7,19 @@ machine (then its newest unfinished task); what more than one task answers to is
 import argparse
 import uuid
 
-from lpmos.cli import task_bulk, task_decide, task_explain, task_logs, task_show, task_watch
+from lpmos.cli import (
+    task_bulk,
+    task_compare,
+    task_decide,
+    task_explain,
+    task_logs,
+    task_show,
+    task_statistics,
+    task_watch,
+)
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, utc_now
-from lpmos.cli.options import add_limit, command, group, limit
+from lpmos.cli.options import add_limit, command, group, limit, positive
 from lpmos.cli.task_create import add_fields, add_place, body_of, place_of
 from lpmos.cli.task_names import FINDS
 from lpmos.cli.words import ago, size, with_zone
@@ -65,13 +74,26 @@ def define(parser: argparse.ArgumentParser) -> None:
         calls=(*FINDS, "GET /tasks/{task_id}/decision"),
     )  # fmt: skip
     add_task(explain)
+    compare = command(
+        kinds, "compare", task_compare.run, "show what changed in a machine since its task before",
+        calls=(*FINDS, "GET /tasks/{task_id}/hardware-changes"),
+    )  # fmt: skip
+    add_task(compare)
     logs = command(
         kinds, "logs", task_logs.run, "print a task's log",
-        calls=(*FINDS, "GET /tasks/{task_id}"),
+        calls=(*FINDS, "GET /tasks/{task_id}/log", "GET /tasks/{task_id}/log/download"),
     )  # fmt: skip
     add_task(logs)
+    logs.add_argument("--full", action="store_true", help="the whole log, from the task's region")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the task has ended")
     task_decide.define(kinds)
+    statistics = command(
+        kinds, "statistics", task_statistics.run, "show how many tasks are how, and what ended",
+        calls=("GET /statistics",),
+    )  # fmt: skip
+    statistics.add_argument(
+        "--hours", type=positive, default=6, metavar="N", help="what happened in so many (6)"
+    )
     watch = command(
         kinds, "watch", task_watch.run, "watch tasks live until they end",
         calls=(*FINDS, "GET /tasks/{task_id}"),

@@ -15,6 +15,9 @@ SAMPLES = 40
 STRETCH_S = 30.0
 """The remaining time is judged by the speed of so many past seconds."""
 
+COUNTED = ("bytes_done", "bytes_total", "bytes_per_second")
+"""What of a step's bytes is told, where it has any."""
+
 FINISHED = frozenset(status.value for status in FINAL)
 
 
@@ -94,8 +97,7 @@ class Board:
                 "percentage": task["percentage"],
                 "stage": newest.get("step", task.get("stage", "")),
                 "message": newest.get("message", task.get("message", "")),
-                **{name: newest.get(name) for name in ("bytes_done", "bytes_total")},
-                "bytes_per_second": newest.get("bytes_per_second", task.get("bytes_per_second")),
+                **{name: newest.get(name, task.get(name)) for name in COUNTED},
             },
             now_s,
         )
@@ -111,10 +113,6 @@ class Board:
             yield from self._progress(row, message, now_s)
         elif message["type"] == "hardware":
             yield Change(row.task_id, "hardware", "hardware reported")
-
-    def installing(self) -> bool:
-        """Whether a disk is being written somewhere."""
-        return any(row.status == Status.INSTALLING.value for row in self.rows.values())
 
     def ended(self) -> bool:
         """Whether every named task has ended; never where none is named."""
@@ -132,14 +130,10 @@ class Board:
     @staticmethod
     def _progress(row: Row, news: dict[str, Any], now_s: float) -> Iterator[Change]:
         same = (row.stage, row.percentage) == (news["stage"], news["percentage"])
-        if "bytes_total" in news:
-            row.bytes_done, row.bytes_total = news["bytes_done"], news["bytes_total"]
-        elif row.stage != news["stage"]:
-            row.bytes_done = row.bytes_total = None
+        row.bytes_done, row.bytes_total, row.bytes_per_second = (news.get(name) for name in COUNTED)
         row.percentage, row.stage, row.message = (
             news["percentage"], news["stage"], news["message"],
         )  # fmt: skip
-        row.bytes_per_second = news.get("bytes_per_second")
         if not same:
             row.heard_at = now_s
             row.sample(now_s)

@@ -1,56 +1,65 @@
-"""`lpmos task logs`: a task's log, once or as it grows."""
+"""`lpmos task logs`: a task's log, once, whole, or as it grows."""
 
 import argparse
-from collections.abc import Sequence
 
-from lpmos.cli.client import Client
+from lpmos.cli.client import Client, Document
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Display
+from lpmos.cli.failures import Usage
 from lpmos.cli.feed import Feed, Lost
-from lpmos.cli.task_board import FINISHED
 from lpmos.cli.task_names import task_id
 
-TICK_S = 2.0
-"""A log can grow without any other news: so often it is looked at."""
+TICK_S = 10.0
+"""A log is looked at so often even where nothing is told of it."""
+
+DOWNLOAD_TIMEOUT_S = 300.0
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Print the newest lines; with `--follow` all that come until the task has ended."""
+    """Print the newest lines; with `--full` all, with `--follow` those that come until the end.
+
+    Raises:
+        Usage: `--full` with `--follow` or `--json`.
+    """
     display = Display(chosen)
+    if chosen.full and (chosen.follow or not display.people):
+        raise Usage("--full prints the log as it is: it goes with no --follow, --json or --quiet")
     with connect(chosen) as client:
         found = task_id(client, chosen.task)
-        if chosen.follow:
+        if chosen.full:
+            _download(client, display, found)
+        elif chosen.follow:
             _follow(client, display, found)
-            return
-        task = client.get(f"tasks/{found}")
-    if display.people:
-        _print(display, task["logs"])
-    else:
-        display.result({"task_id": found, "logs": task["logs"]}, found, "")
+        else:
+            log = client.get(f"tasks/{found}/log")
+            if display.people:
+                _print(display, log)
+            else:
+                display.result(log, found, "")
+
+
+def _download(client: Client, display: Display, found: str) -> None:
+    answer = client.call("GET", f"tasks/{found}/log/download", timeout_s=DOWNLOAD_TIMEOUT_S)
+    for line in str(answer.document).splitlines():
+        display.line(line)
 
 
 def _follow(client: Client, display: Display, found: str) -> None:
-    known: list[str] = []
-    for event in Feed(client, {"task_id": found}).events(TICK_S):
+    known = 0
+    wanted = {"task_id": found, "types": ["status", "log"]}
+    for event in Feed(client, wanted).events(TICK_S):
         if isinstance(event, Lost):
             display.note(f"connecting again: {event.reason}")
             continue
-        task = client.get(f"tasks/{found}")
-        _print(display, added(known, task["logs"]))
-        known = task["logs"]
-        if task["status"] in FINISHED:
+        log = client.get(f"tasks/{found}/log", after=known)
+        _print(display, log)
+        known = log["next"]
+        if log["finished"]:
             return
 
 
-def added(known: Sequence[str], now: Sequence[str]) -> Sequence[str]:
-    """What of a log's newest lines is new: the oldest ones go as others come."""
-    for gone in range(len(known)):
-        kept = known[gone:]
-        if list(now[: len(kept)]) == list(kept):
-            return now[len(kept) :]
-    return now
-
-
-def _print(display: Display, lines: Sequence[str]) -> None:
-    for line in lines:
+def _print(display: Display, log: Document) -> None:
+    if log["missed"]:
+        display.note(f"{log['missed']} older lines are in the whole log: --full")
+    for line in log["lines"]:
         display.line(line)

@@ -47,6 +47,7 @@ def show(display: Display, task: Document) -> None:
             ("system", f"{task['os_type']} {task['os_version']}"),
             ("status", task["status"]),
             ("", task["meaning"]),
+            ("waits for", waiting(task["waits_for"])),
             ("done", f"{task['percentage']:.0f} %" if task["progress"] else ""),
             ("created", f"{ago(task['created_at'], now)} by {task['created_by']}"),
             ("changed", ago(task["updated_at"], now)),
@@ -72,14 +73,30 @@ def show(display: Display, task: Document) -> None:
 
 def show_error(display: Display, task: Document) -> None:
     """Why it failed, and what to do."""
-    error = task["error"]
-    if not error:
+    failure = task["failure"]
+    if not failure:
         return
     display.heading("error")
-    display.line(error["reason"], "red")
-    display.fields([("command", error.get("command")), ("what to do", error.get("hint"))])
-    for line in (error.get("output") or "").splitlines():
+    display.line(failure["reason"], "red")
+    display.fields(
+        [
+            (
+                "where",
+                listed([failure["during"], *([failure["stage"]] if failure["stage"] else [])]),
+            ),
+            ("command", failure["command"]),
+            ("what to do", failure["what_to_do"]),
+        ]
+    )
+    for line in (failure["output"] or "").splitlines():
         display.line(f"  {line}")
+
+
+def waiting(waits_for: Document | None) -> str:
+    """Who has to do something next, and since when."""
+    if waits_for is None:
+        return ""
+    return f"{waits_for['who']} ({ago(waits_for['since'], utc_now())}): {waits_for['what']}"
 
 
 def show_plan(display: Display, plan: Document | None) -> None:

@@ -25,9 +25,6 @@ from lpmos.model.lifecycle import Status
 
 TICK_S = 1.0
 REDRAWN_EVERY_S = 0.2
-COUNTED_S = 2.0
-"""How often the bytes of a named task are read: no message tells them."""
-
 LINE_EVERY_PERCENT = 10.0
 BAR = 24
 UNDER_WAY = ",".join(status.value for status in Status if status.value not in FINISHED)
@@ -73,13 +70,10 @@ def watch(client: Client, board: Board, show: Show, *, idc: str | None = None) -
         wanted["task_id"] = board.named
     if idc:
         wanted["idc"] = idc
-    read_at_s = float("-inf")
     for event in Feed(client, wanted).events(TICK_S):
         note = ""
-        counting = board.named and board.installing() and time.monotonic() - read_at_s > COUNTED_S
-        if isinstance(event, Resync) or counting:
+        if isinstance(event, Resync):
             _read(board, show, _present(client, board, idc))
-            read_at_s = time.monotonic()
         elif isinstance(event, Lost):
             note = f"connecting again: {event.reason}"
         if isinstance(event, dict) and "task_id" in event:

@@ -9,7 +9,7 @@ read and that other sites' requests do not carry (`HttpOnly`, `SameSite=Strict`)
 must also come from a page of ours.
 """
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from litestar import Request
@@ -19,6 +19,7 @@ from litestar.handlers import BaseRouteHandler
 from lpmos.control.auth import TokenSigner, Use
 from lpmos.control.http.observation import request_id
 from lpmos.core.identity.callers import Identity
+from lpmos.core.identity.limits import site_of
 from lpmos.core.identity.tokens import PREFIX
 from lpmos.model.access import Permission, Principal, require
 from lpmos.model.audit import Actor
@@ -27,6 +28,9 @@ from lpmos.model.user import Caller, KeyToken
 
 COOKIE = "lpmos_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CLAIMED = "lpmos.claimed_user"
+SHOWN = "lpmos.shown_token"
+"""Under these names a request's scope has whom it says to come from, for the audit log."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 CallerRequest = Request[Principal, Any, Any]
@@ -86,6 +90,21 @@ def caller_of(connection: Connection) -> Caller:
     )
 
 
+def claim(connection: Connection, user: str, tenant: str | None) -> None:
+    """Note whom a call says to come from, where that user exists and the proof may be wrong."""
+    cast(dict[str, Any], connection.scope)[CLAIMED] = _known(connection, user, tenant, None)
+
+
+def _known(connection: Connection, user: str, tenant: str | None, credential: str | None) -> Actor:
+    return Actor(
+        name=user,
+        tenant=tenant,
+        credential=credential,
+        address=client_address(connection),
+        request_id=request_id(connection.scope),
+    )
+
+
 class Door:
     """The guard of the whole application; it puts the `Principal` where handlers find it."""
 
@@ -115,7 +134,7 @@ class Door:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer":
                 raise Unauthenticated("send the token as 'Authorization: Bearer …'")
-            return await self.bearer(token.strip(), client_address(connection))
+            return await self._by_bearer(connection, token.strip())
         cookie = connection.cookies.get(COOKIE)
         if not cookie:
             raise Unauthenticated("send a token: 'Authorization: Bearer …', or log in at /login")
@@ -123,8 +142,40 @@ class Door:
             connection
         ):
             raise Forbidden("this request came from another site's page")
-        claims = self._signer.verify(cookie, Use.COOKIE)
-        return await self._identity.by_session(claims.token_id, claims.subject, claims.expires_at)
+        try:
+            claims = self._signer.verify(cookie, Use.COOKIE)
+            return await self._identity.by_session(
+                claims.token_id, claims.subject, claims.expires_at
+            )
+        except Unauthenticated:
+            self.note_refused(connection, cookie, Use.COOKIE)
+            raise
+
+    def note_refused(self, connection: Connection, token: str, *uses: Use) -> None:
+        """Note whose token was refused, for the audit log; one that is none of ours is nobody's."""
+        if token.startswith(PREFIX):
+            own = self._identity.holder(token)
+            if own is None:
+                return
+            name, tenant, credential = own.document.user, own.document.tenant, f"token:{own.name}"
+        else:
+            try:
+                claims = self._signer.read(token, *uses)
+            except Unauthenticated:
+                return
+            kind = "key" if claims.use is Use.KEY else "session"
+            user = self._identity.users.documents.get(claims.subject) if kind != "key" else None
+            name, tenant = claims.subject, user.document.tenant if user else None
+            credential = f"{kind}:{claims.token_id}"
+        scope = cast(dict[str, Any], connection.scope)
+        scope[SHOWN] = _known(connection, name, tenant, credential)
+
+    async def _by_bearer(self, connection: Connection, token: str) -> Principal:
+        try:
+            return await self.bearer(token, client_address(connection))
+        except Unauthenticated:
+            self.note_refused(connection, token, Use.ACCESS, Use.KEY)
+            raise
 
     async def bearer(self, token: str, address: str) -> Principal:
         """Who has this token: of a session, a personal one, or one signed with the key.
@@ -153,11 +204,11 @@ class Door:
         """As `bearer`, for a token that somebody may be guessing: wrong ones are counted."""
         if token.startswith(PREFIX):  # these are counted whoever sends them
             return await self.bearer(token, address)
-        self._identity.guesses.check(address)
+        self._identity.guesses.check(site_of(address))
         try:
             return await self.bearer(token, address)
         except Unauthenticated:
-            self._identity.guesses.failed(address)
+            self._identity.guesses.failed(site_of(address))
             raise
 
 

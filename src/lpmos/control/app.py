@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar, Router
-from litestar.config.compression import CompressionConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 
 from lpmos.control.http.bodies import BODY_LIMIT_BYTES
+from lpmos.control.http.encoding import encoding
 from lpmos.control.http.observation import timed
 from lpmos.control.http.parameters import check_request
 from lpmos.control.http.revision import stating
@@ -27,6 +28,10 @@ from lpmos.control.resources.regions import REGION_CALLS
 from lpmos.control.resources.rules import RULE_CALLS
 from lpmos.control.resources.secrets import SECRET_CALLS
 from lpmos.control.resources.session import SESSION_CALLS
+from lpmos.control.resources.statistics import STATISTICS_CALLS
+from lpmos.control.resources.task_answers import STATE
+from lpmos.control.resources.task_hardware import TASK_HARDWARE_CALLS
+from lpmos.control.resources.task_logs import TASK_LOG_CALLS
 from lpmos.control.resources.tasks import TASK_CALLS
 from lpmos.control.resources.templates import TEMPLATE_CALLS
 from lpmos.control.resources.tokens import TOKEN_CALLS
@@ -39,7 +44,8 @@ from lpmos.control.services import Services
 def routes() -> list[Router | BaseRouteHandler]:
     """Every call, page and socket of the application."""
     return [
-        _api("tasks", (*TASK_CALLS, *BULK_CALLS)),
+        _api("tasks", (*TASK_CALLS, *BULK_CALLS, *TASK_LOG_CALLS, *TASK_HARDWARE_CALLS)),
+        _api("tasks", STATISTICS_CALLS),
         _api("dead letters", DLQ_CALLS),
         _api("machines", MACHINE_CALLS),
         _api("regions", REGION_CALLS),
@@ -62,44 +68,48 @@ def routes() -> list[Router | BaseRouteHandler]:
     ]
 
 
+GIVEN = (
+    "fleet",
+    "tasks",
+    "task_answers",
+    "bulk",
+    "machines",
+    "door",
+    "identity",
+    "logins",
+    "single_sign_on",
+    "hub",
+    "health",
+    "statistics",
+    "region_logs",
+    "observation",
+    "pages",
+    "secret_keys",
+    "bmcs",
+    "templates",
+    "images",
+    "audit",
+    "webhooks",
+    "deliveries",
+    "rules",
+    "dry_runs",
+    "unmatched",
+)
+"""What calls get by name: each a part of `Services`."""
+
+
 def create_app(services: Services) -> Litestar:
     """The control plane as an ASGI application over its services."""
     return Litestar(
         route_handlers=routes(),
-        dependencies={
-            name: _given(getattr(services, name))
-            for name in (
-                "fleet",
-                "tasks",
-                "bulk",
-                "machines",
-                "door",
-                "identity",
-                "logins",
-                "single_sign_on",
-                "hub",
-                "health",
-                "observation",
-                "pages",
-                "secret_keys",
-                "bmcs",
-                "templates",
-                "images",
-                "audit",
-                "webhooks",
-                "deliveries",
-                "rules",
-                "dry_runs",
-                "unmatched",
-            )
-        },
+        dependencies={name: _given(getattr(services, name)) for name in GIVEN},
         guards=[services.gate],
         before_request=check_request,
         before_send=[services.observation.before_send],
-        middleware=[timed, stating(services.hub.revision)],
+        middleware=[timed, stating(services.hub.revision), encoding],
+        state=State({STATE: services.task_answers}),
         exception_handlers={Exception: services.refusals.answer_error},
         request_max_body_size=BODY_LIMIT_BYTES,
-        compression_config=CompressionConfig(backend="gzip", minimum_size=1000),
         openapi_config=None,
         on_shutdown=[services.hub.close, services.senders.close, services.single_sign_on.close],
         logging_config=None,

@@ -93,6 +93,17 @@ class TokenSigner:
             Unauthenticated: it is no such token of ours, or it is over; the text does not say why
                 in more detail than its holder may know.
         """
+        found = self.read(token, *uses)
+        if found.expires_at <= self._clock():
+            raise Unauthenticated("the token has expired; get a new one")
+        return found
+
+    def read(self, token: str, *uses: Use) -> Claims:
+        """What a token says that is for one of `uses`, also where it has expired.
+
+        Raises:
+            Unauthenticated: it is no such token of ours.
+        """
         if len(token) > TOKEN_CHARACTERS:
             raise Unauthenticated(INVALID)
         found = self._verified.get((token, uses))
@@ -100,8 +111,6 @@ class TokenSigner:
             found = self._verified[token, uses] = self._decoded(token, uses)
             if len(self._verified) > VERIFIED_TOKENS:
                 del self._verified[next(iter(self._verified))]
-        if found.expires_at <= self._clock():
-            raise Unauthenticated("the token has expired; get a new one")
         return found
 
     def derived_key(self, purpose: str) -> bytes:

@@ -4,7 +4,6 @@ A bucket starts full, so a caller that is forgotten loses nothing; what is remem
 the caller that was silent longest goes first. Health checks are never counted (`UNLIMITED`).
 """
 
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from lpmos.control.access import COOKIE, Door, client_address
+from lpmos.core.identity.limits import site_of
 from lpmos.model.access import Principal
 from lpmos.model.errors import LpmosError, TooBusy
 
@@ -23,9 +23,6 @@ USER_BURST_S = 2
 ADDRESS_BURST_S = 5
 CALLERS = 10_000
 """How many callers are remembered, users and addresses each."""
-
-IPV6_SITE_BITS = 64
-"""What one customer has of IPv6 at the least (RFC 6177); its addresses count as one."""
 
 AUTHORIZATION = "authorization"
 UNLIMITED = {"unlimited": True}
@@ -113,16 +110,3 @@ class Gate:
             except LpmosError:
                 return None
         return principal.subject if principal else None
-
-
-def site_of(address: str) -> str:
-    """What an address counts as: itself, of IPv6 its network; unknown text is cut short."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, IPV6_SITE_BITS), strict=False))

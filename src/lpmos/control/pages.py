@@ -1,6 +1,9 @@
 """The pages: files of our own, read once, each sent with a digest so that a browser asks but once.
 
-Nothing is rendered on the server, so no input ever becomes part of a page here.
+The folder `dashboard` is built from `web/`: one page, which shows what its address names, and its
+scripts and styles, whose names change with their content. `static` holds what is there without it:
+the sign-in and the description of the API. Nothing is rendered on the server, so no input ever
+becomes part of a page here.
 """
 
 import hashlib
@@ -33,10 +36,11 @@ class StaticFile(msgspec.Struct, frozen=True):
     etag: str
 
 
-def load_files() -> dict[str, StaticFile]:
-    """Every file of the folder `static`, by name."""
+def load_files(folder: str) -> dict[str, StaticFile]:
+    """Every file of a folder of this package, by name; none where the folder is not there."""
     files = {}
-    for entry in resources.files("lpmos.control").joinpath("static").iterdir():
+    place = resources.files("lpmos.control").joinpath(folder)
+    for entry in place.iterdir() if place.is_dir() else ():
         ending = entry.name.rpartition(".")[2]
         if ending in MEDIA_TYPES:
             content = entry.read_bytes()
@@ -50,7 +54,9 @@ class Pages:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._files = load_files()
+        self._files = load_files("static")
+        self._assets = load_files("dashboard/assets")
+        self._index = load_files("dashboard").get("index.html")
 
     def file(self, request: AnyRequest, name: str) -> Response[bytes]:
         """One file, or 304 where the browser has it.
@@ -58,10 +64,38 @@ class Pages:
         Raises:
             NotFound: there is none of this name.
         """
-        file = self._files.get(name)
+        return self._sent(request, name, self._files.get(name), "no-cache")
+
+    def asset(self, request: AnyRequest, name: str) -> Response[bytes]:
+        """A script or style of the dashboard, which never changes under its name.
+
+        Raises:
+            NotFound: there is none of this name (any more).
+        """
+        return self._sent(
+            request, name, self._assets.get(name), "public, max-age=31536000, immutable"
+        )
+
+    async def dashboard(self, request: AnyRequest) -> Response[bytes]:
+        """The one page of the dashboard, for who is logged in.
+
+        Raises:
+            NotFound: the package was made without it.
+        """
+        try:
+            await self._door.principal(request)
+        except Unauthenticated:
+            return Response(b"", status_code=303, headers={"Location": "/login"})
+        if self._index is None:
+            raise NotFound("the dashboard is not built: run `make dashboard` and start again")
+        return self._sent(request, "index.html", self._index, "no-cache")
+
+    def _sent(
+        self, request: AnyRequest, name: str, file: StaticFile | None, caching: str
+    ) -> Response[bytes]:
         if file is None:
             raise NotFound(f"there is no file {name[:64]}")
-        headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
+        headers = {"ETag": file.etag, "Cache-Control": caching}
         # A compressing proxy marks the tag as weak (RFC 9110 section 8.8.1).
         known = request.headers.get("if-none-match", "").removeprefix("W/")
         if known == file.etag:
@@ -85,16 +119,40 @@ class Pages:
         return self.file(request, name)
 
 
-@get("/", opt=PUBLIC, include_in_schema=False)
+DASHBOARD = (
+    "/",
+    "/account",
+    "/audit",
+    "/images",
+    "/machines",
+    "/machines/{idc:str}/{sn:str}",
+    "/regions",
+    "/regions/{idc:str}",
+    "/rules",
+    "/rules/{name:str}",
+    "/tasks/{task_id:str}",
+    "/templates",
+    "/templates/{name:str}",
+    "/unmatched",
+    "/unmatched/{report_id:str}",
+    "/users",
+    "/webhooks",
+)
+"""The addresses of the dashboard: those of the table in `web/src/routes.ts`."""
+
+
+@get(list(DASHBOARD), opt=PUBLIC, include_in_schema=False)
 async def dashboard(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
-    """The live table of tasks."""
-    return await pages.page(request, "dashboard.html")
+    """The dashboard, whatever page of it the address names."""
+    return await pages.dashboard(request)
 
 
-@get("/tasks/create", opt=PUBLIC, include_in_schema=False)
-async def create_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Response[bytes]:
-    """The form for a new task."""
-    return await pages.page(request, "create.html")
+@get("/assets/{name:str}", opt=PUBLIC, include_in_schema=False)
+async def dashboard_asset(
+    name: FromPath[str], request: AnyRequest, pages: NamedDependency[Pages]
+) -> Response[bytes]:
+    """A script or style of the dashboard; they are the same for everybody."""
+    return pages.asset(request, name)
 
 
 @get("/login", opt=PUBLIC, include_in_schema=False)
@@ -111,4 +169,4 @@ async def static_file(
     return pages.file(request, name)
 
 
-PAGES = (dashboard, create_page, login_page, static_file)
+PAGES = (dashboard, dashboard_asset, login_page, static_file)

@@ -1,5 +1,6 @@
 """What known users tried to change and were refused goes into the audit log, too.
 
+So does every use of a token that was theirs, and is over or revoked: it may have been stolen.
 One hook, where errors become answers, notes it; a service of the control plane writes it to the
 store afterwards, so that a refusal costs its caller nothing. Of the same refusal (user, action and
 code) `SAME_A_MINUTE` are told in full, of all together `ALL_A_MINUTE`; the rest of that minute is
@@ -16,12 +17,13 @@ import structlog
 from litestar import Request, Response
 from litestar.handlers import BaseRouteHandler
 
-from lpmos.control.access import SAFE_METHODS, Connection, client_address
+from lpmos.control.access import CLAIMED, SAFE_METHODS, SHOWN, client_address
+from lpmos.control.audited import ACTIONS, UNKNOWN
 from lpmos.control.http.observation import request_id
 from lpmos.control.http.problems import answer_error
 from lpmos.core import journal
 from lpmos.core.clock import Clock
-from lpmos.model.access import Permission, Principal
+from lpmos.model.access import Principal
 from lpmos.model.audit import SYSTEM, Actor, AuditEvent, new_event_id
 from lpmos.store.api import Store, StoreError
 
@@ -39,7 +41,8 @@ PERIOD_S = 60.0
 RETRY_S = 1.0
 LAST_WRITE_S = 1.0
 SHOWN_CHARACTERS = 300
-CLAIMED = "lpmos.claimed_user"
+TOKEN_REFUSED = "session.used"  # noqa: S105 - an action
+"""What is refused to who shows a token of ours that is over or was revoked, whatever it is for."""
 
 
 class Kind(NamedTuple):
@@ -55,24 +58,22 @@ OTHERS = Kind("others", None, "audit.refused", "various")
 """What more kinds than `KINDS` in one minute are counted as."""
 
 
-def claim(connection: Connection, user: str, tenant: str | None) -> None:
-    """Note whom a call says to come from, where that user exists and the proof may be wrong."""
-    cast(dict[str, Any], connection.scope)[CLAIMED] = Actor(
-        name=user,
-        tenant=tenant,
-        address=client_address(connection),
-        request_id=request_id(connection.scope),
-    )
-
-
 class Refusals:
     """Notes refusals and writes them, until cancelled, as `run`."""
 
-    def __init__(self, store: Store, clock: Clock, *, period_s: float = PERIOD_S) -> None:
-        """What is beyond the limits is counted over `period_s`."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        period_s: float = PERIOD_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        """What is beyond the limits is counted over `period_s`; write again after `retry_s`."""
         self._store = store
         self._clock = clock
         self._period_s = period_s
+        self._retry_s = retry_s
         self._queue: deque[AuditEvent] = deque()
         self._seen: Counter[Kind] = Counter()
         self._untold: Counter[Kind] = Counter()
@@ -85,10 +86,14 @@ class Refusals:
     ) -> Response[dict[str, object]]:
         """The answer to a request that ended with `error`, which is noted where it must be."""
         answer = answer_error(request, error)
-        if request.method not in SAFE_METHODS and answer.status_code in REFUSED:
-            by = _who(request)
+        shown: Actor | None = request.scope.get(SHOWN)  # type: ignore[assignment]
+        if answer.status_code == 401 and shown is not None and CLAIMED not in request.scope:
+            target = (shown.credential or "session").replace(":", "/", 1)
+            self._note(request, shown, answer, TOKEN_REFUSED, target)
+        elif request.method not in SAFE_METHODS and answer.status_code in REFUSED:
+            by, action = _who(request), _action(request)
             if by is not None:
-                self._note(request, by, answer)
+                self._note(request, by, answer, action, _target(request, action))
         return answer
 
     async def run(self) -> None:
@@ -122,7 +127,7 @@ class Refusals:
                 await self._store.txn([], [journal.put(event) for event in events])
             except StoreError as error:
                 log.info("refusals are not written yet", reason=str(error), queued=len(self._queue))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
                 continue
             for _ in events:
                 self._queue.popleft()
@@ -135,9 +140,13 @@ class Refusals:
             log.warning("refusals were not written", count=len(self._queue))
 
     def _note(
-        self, request: Request[Any, Any, Any], by: Actor, answer: Response[dict[str, object]]
+        self,
+        request: Request[Any, Any, Any],
+        by: Actor,
+        answer: Response[dict[str, object]],
+        action: str,
+        target: str,
     ) -> None:
-        action = _action(request)
         kind = Kind(by.name, by.tenant, action, str(answer.content["code"]))
         if kind not in self._seen and len(self._seen) >= KINDS:
             kind = OTHERS
@@ -153,7 +162,7 @@ class Refusals:
                 at=now,
                 action=action,
                 actor=by,
-                target=_target(request, action),
+                target=target,
                 tenant=by.tenant,
                 outcome="refused",
                 after={
@@ -223,14 +232,9 @@ def _who(request: Request[Any, Any, Any]) -> Actor | None:
 
 
 def _action(request: Request[Any, Any, Any]) -> str:
-    """What was tried: the permission that it needs; of what needs none, the call's own name."""
+    """What was tried, as the log has it where it is done."""
     handler: BaseRouteHandler | None = request.scope.get("route_handler")
-    permission = handler.opt.get("permission") if handler else None
-    if permission is not None and permission is not Permission.SELF:
-        return str(permission.value).replace(":", ".")
-    thing = request.url.path.removeprefix("/api/v1").strip("/").partition("/")[0] or "page"
-    verb = handler.fn.__name__ if handler else request.method.lower()
-    return f"{thing[:64]}.{verb}"
+    return ACTIONS.get(handler.fn.__name__, UNKNOWN) if handler else UNKNOWN
 
 
 def _target(request: Request[Any, Any, Any], action: str) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
@@ -28,6 +28,9 @@ DRAIN_TIMEOUT_S = 5
 """How long requests that are under way may take once the server ends."""
 
 STOP_TIMEOUT_S = DRAIN_TIMEOUT_S + 5.0
+TICK_S = 1.0
+"""How often the `Date` of answers is written anew."""
+
 WEBSOCKET_MESSAGE_BYTES = 16_384
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
@@ -38,6 +41,7 @@ async def serve(
     *,
     addresses: Sequence[str | socket.socket],
     tls: TlsFiles | None = None,
+    hung_up: asyncio.Event | None = None,
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     patience: Patience | None = None,
     ready: asyncio.Event | None = None,
@@ -50,6 +54,7 @@ async def serve(
             inherited from the parent, as systemd passes it), or a listening socket.
         tls: speak TLS 1.3 with this certificate, and with a new one once it is in the files; plain
             HTTP without.
+        hung_up: when it is set, the files are looked at once, not at the next time.
         trusted_proxies: networks of balancers whose `X-Forwarded-For` and `-Proto` are believed.
         patience: how long a peer may take to send and to receive.
         ready: set when every address is being listened on.
@@ -70,7 +75,7 @@ async def serve(
         _close(sockets)
         raise
     try:
-        async with _renewed(secured):
+        async with _renewed(secured, hung_up):
             await asyncio.shield(running)
     finally:
         await _end(server, running)
@@ -103,11 +108,20 @@ def listen(address: str) -> list[socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers, telling when it listens."""
+    """uvicorn's server without its signal handlers, telling when it listens.
+
+    It ends when it is told to; uvicorn's own looks ten times a second whether it was.
+    """
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event | None) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more connections, and let requests under way finish."""
+        self.should_exit = True
+        self._ending.set()
 
     async def run_on(self, sockets: list[socket.socket]) -> None:
         try:
@@ -119,6 +133,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
 
 
 def _config(
@@ -163,12 +183,12 @@ def _warn_of_plain(sockets: Sequence[socket.socket]) -> None:
 
 
 @asynccontextmanager
-async def _renewed(tls: Tls | None) -> AsyncIterator[None]:
+async def _renewed(tls: Tls | None, hung_up: asyncio.Event | None) -> AsyncIterator[None]:
     """Keep the certificate as it is in its files until the block ends."""
     if tls is None:
         yield
         return
-    renewing = asyncio.create_task(tls.run(), name="control tls")
+    renewing = asyncio.create_task(tls.run(hung_up), name="control tls")
     try:
         yield
     finally:
@@ -178,7 +198,7 @@ async def _renewed(tls: Tls | None) -> AsyncIterator[None]:
 
 async def _end(server: _Server, running: asyncio.Task[None]) -> None:
     """Let requests under way finish, but not for ever."""
-    server.should_exit = True
+    server.end()
     try:
         _, pending = await asyncio.wait([running], timeout=STOP_TIMEOUT_S)
         if pending:

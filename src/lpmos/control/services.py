@@ -20,10 +20,13 @@ from lpmos.control.notify.senders import Senders
 from lpmos.control.oidc.routes import SingleSignOn
 from lpmos.control.pages import Pages
 from lpmos.control.refusals import Refusals
+from lpmos.control.region_logs import RegionLogs
 from lpmos.control.resources.audit import AuditCollector
 from lpmos.control.resources.health import Health
 from lpmos.control.resources.images import Images
 from lpmos.control.resources.session import Logins
+from lpmos.control.resources.statistics import StatisticsDesk
+from lpmos.control.resources.task_answers import TaskAnswers
 from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.core import bmc
 from lpmos.core.audit.chain import AuditChain, Sink
@@ -78,6 +81,7 @@ class Services:
         self.config = config
         self.fleet = Fleet(mirror)
         self.tasks = Tasks(store, self.fleet, clock, second_person=config.second_person)
+        self.task_answers = TaskAnswers(self.fleet, self.tasks)
         self.bulk = Bulk(store, self.fleet, self.tasks, clock)
         self.machines = Machines(store, self.fleet, clock)
         self.secret_keys = SecretKeys(
@@ -92,7 +96,9 @@ class Services:
             address_rate_per_s=config.rate_limit_address_per_s,
             monotonic=time.monotonic,
         )
-        self.logins = Logins(self.identity, self.door, signer, clock)
+        self.logins = Logins(
+            self.identity, self.door, signer, clock, second_person=config.second_person
+        )
         self.single_sign_on = SingleSignOn(
             config.oidc,
             config.public_url,
@@ -103,6 +109,8 @@ class Services:
         )
         self.hub = LiveHub(self.fleet, mirror)
         self.health = Health(store, self.fleet)
+        self.statistics = StatisticsDesk(self.fleet, clock)
+        self.region_logs = RegionLogs(self.fleet)
         self.observation = Observation(self.fleet, self.hub.count)
         self.pages = Pages(self.door)
         catalog = Catalog(config.images_dir)

@@ -7,6 +7,7 @@ that are open go on.
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -37,10 +38,14 @@ class Tls:
         self.context = self._present = _loaded(files)
         self.context.sni_callback = self._choose
 
-    async def run(self) -> None:
-        """Look at the files every now and then, until cancelled."""
+    async def run(self, now: asyncio.Event | None = None) -> None:
+        """Look at the files every now and then, and at once when `now` is set; until cancelled."""
+        now = now or asyncio.Event()
         while True:
-            await asyncio.sleep(self._look_every_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._look_every_s):
+                    await now.wait()
+            now.clear()
             self.look()
 
     def look(self) -> None:

@@ -13,6 +13,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskstore import MachineStep, Step, Superseded, TaskStore, logged, moved
 from lpmos.core.unmatched import UnmatchedReports
+from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
 from lpmos.model.diskplan import plan_disk
@@ -21,6 +22,7 @@ from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Installed, Machine, parse_mac, with_tags
 from lpmos.model.task import Progress, Task, TaskError
+from lpmos.model.waiting import MACHINE_RESTARTED
 from lpmos.store.api import Store, Unavailable
 
 
@@ -66,10 +68,20 @@ class Agents:
         task = self._fleet.task_by_mac(self._idc, mac)
         if (task is None or task.finished) and sn:
             by_sn = self._fleet.current_task(self._idc, sn)
-            task = by_sn if by_sn and (task is None or not by_sn.finished) else task
+            if by_sn and (task is None or not by_sn.finished) and not self._is_others(mac, by_sn):
+                task = by_sn
         if task is None and not self._fleet.connected:
             raise Unavailable("the store is away and this machine is not known here yet")
         return task
+
+    def _is_others(self, mac: str, task: Task) -> bool:
+        """Whether the machine with this MAC is known to be another tenant's than the task.
+
+        Anybody can give a task any serial number; it must not keep another's machine from its disk.
+        """
+        machine = self._fleet.machine_by_mac(self._idc, mac)
+        known = machine or self._fleet.task_by_mac(self._idc, mac)
+        return known is not None and not sees(task.tenant, known.tenant)
 
     async def prepared(self, task: Task) -> Task:
         """The boot files are there: pending → ready. A task beyond that stays as it is.
@@ -186,6 +198,8 @@ class Agents:
             if task.status is Status.APPROVED and progress.percent > 0:
                 task = self._claimed(task, run)
             self._check_claim(task, run)
+            if not lines and _is_repeated(task, progress):
+                return task
             return self._progressed(task, progress, lines)
 
         return await self._own_change(run, task_id, step, _installed)
@@ -264,6 +278,7 @@ class Agents:
         error = TaskError(
             reason="the machine was restarted in the middle of its installation",
             hint="look at its console and power, then create the task again",
+            code=MACHINE_RESTARTED,
         )
         return self._failed(task, error)
 
@@ -365,6 +380,17 @@ def _no_task_text(task: Task | None, run: AgentRun, idc: str) -> str:
 def _not_newer(progress: Progress, known: Progress) -> bool:
     """Whether `progress` is already there, or older: repeated after a lost answer, or late."""
     return progress.step == known.step and progress.timestamp <= known.timestamp
+
+
+def _is_repeated(task: Task, progress: Progress) -> bool:
+    """Whether the newest word of an installation is said once more: no news, and no progress.
+
+    That the agent lives is told by its lease (S4).
+    """
+    newest = task.progress[-1] if task.progress else None
+    return newest is not None and newest == msgspec.structs.replace(
+        progress, timestamp=newest.timestamp
+    )
 
 
 def _claimed_by(task: Task) -> str | None:

@@ -18,13 +18,13 @@ import structlog
 from lpmos.core.clock import Clock
 from lpmos.core.creation import BATCH, Created, Creation, Wanted
 from lpmos.core.fleet import Fleet
-from lpmos.core.problems import decode_body
+from lpmos.core.newtask import offer_problems, read_new_task
 from lpmos.core.tasks import Tasks
 from lpmos.model.audit import Actor
 from lpmos.model.bulk import Row, duplicates
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, LpmosError, NotFound
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask, Task, TaskSpec, check_new_task, of_tenant
+from lpmos.model.task import Task, TaskSpec
 from lpmos.store.api import CasConflict, Store, StoreError, Unavailable
 
 log = structlog.get_logger()
@@ -99,6 +99,7 @@ class Bulk:
     def __init__(self, store: Store, fleet: Fleet, tasks: Tasks, clock: Clock) -> None:
         self._creation = Creation(store, fleet, clock)
         self._tasks = tasks
+        self._fleet = fleet
 
     async def create(
         self,
@@ -139,8 +140,12 @@ class Bulk:
         for number, row in enumerate(rows):
             if number % ROWS_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
-            checked.append(_checked(row, by.tenant))
-        return await asyncio.to_thread(_none_twice, checked)
+            checked.append(_checked(row, by.tenant, self._fleet))
+        wrong = await asyncio.to_thread(_twice, checked)
+        return [
+            _also_wrong(each, wrong[index], self._fleet) if index in wrong else each
+            for index, each in enumerate(checked)
+        ]
 
     async def _wanted(
         self, checked: Sequence[_Checked], by: Actor, idempotency_key: str | None
@@ -227,32 +232,27 @@ class _NotTried(Unavailable):
     code = "not-tried"
 
 
-def _checked(row: Row, tenant: str | None) -> _Checked:
+def _checked(row: Row, tenant: str | None, fleet: Fleet) -> _Checked:
     if row.problems:
         return _Checked(row, error=InvalidInput(*row.problems))
     try:
-        return _Checked(row, spec=of_tenant(_spec(row.document), tenant))
+        return _Checked(row, spec=read_new_task(row.document, tenant, fleet))
     except InvalidInput as error:
         return _Checked(row, error=error)
     except msgspec.DecodeError as error:
         return _Checked(row, error=InvalidInput(FieldProblem("row", str(error))))
 
 
-def _none_twice(checked: Sequence[_Checked]) -> list[_Checked]:
-    """The rows, of which those are wrong that name a machine or MAC of another row."""
+def _twice(checked: Sequence[_Checked]) -> dict[int, list[FieldProblem]]:
+    """By index, what is wrong with rows that name a machine or MAC of another row."""
     named = [{"sn": c.spec.sn, "mac": c.spec.mac} if c.spec else {} for c in checked]
-    wrong = duplicates(named)
-    return [
-        _Checked(each.row, error=InvalidInput(*wrong[index])) if index in wrong else each
-        for index, each in enumerate(checked)
-    ]
+    return duplicates(named)
 
 
-def _spec(document: bytes) -> TaskSpec:
-    try:
-        return check_new_task(msgspec.json.decode(document, type=NewTask))
-    except msgspec.ValidationError:  # once more, for the names of all fields that are wrong
-        return check_new_task(decode_body(document, NewTask, check_new_task))
+def _also_wrong(checked: _Checked, twice: Sequence[FieldProblem], fleet: Fleet) -> _Checked:
+    """A row of which another has the machine, with what the regions do not offer of it."""
+    others = offer_problems(checked.spec, fleet) if checked.spec else []
+    return _Checked(checked.row, error=InvalidInput(*twice, *others))
 
 
 def _may_be_taken_back(outcome: Outcome) -> bool:
@@ -300,7 +300,8 @@ def _status(outcome: Outcome) -> RowStatus:
         return RowStatus.EXISTS if outcome.replayed else RowStatus.CREATED
     if isinstance(outcome, InvalidInput):
         return RowStatus.INVALID
-    return RowStatus.CONFLICT if isinstance(outcome, Conflict | CasConflict) else RowStatus.ERROR
+    conflicts = Conflict | CasConflict | NotFound
+    return RowStatus.CONFLICT if isinstance(outcome, conflicts) else RowStatus.ERROR
 
 
 def _problem(error: LpmosError) -> RowProblem:

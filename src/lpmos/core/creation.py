@@ -13,6 +13,7 @@ import msgspec
 from lpmos.core.clock import Clock
 from lpmos.core.creation_checks import (
     check_free,
+    check_nic,
     check_offered,
     check_other,
     check_owner,
@@ -23,7 +24,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.journal import told_of_task
 from lpmos.core.taskstore import TaskStore, logged
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, LpmosError
+from lpmos.model.errors import Conflict, LpmosError, NotFound
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine, ServerEntry
 from lpmos.model.task import StatusChange, Task, TaskPlace, TaskSpec
@@ -121,10 +122,11 @@ class Creation:
         idempotency_key: str | None = None,
         retry_of: Task | None = None,
         retry_revision: int | None = None,
+        acting_for: str | None = None,
         only_while: Sequence[Compare] = (),
         also: Sequence[Operation] = (),
     ) -> Wanted:
-        """The task of a specification; see `Wanted`."""
+        """The task of a specification; see `Wanted` and `Task`."""
         now = self._clock()
         task_id = _task_id(by, idempotency_key) if idempotency_key is not None else uuid.uuid4()
         task = Task(
@@ -137,6 +139,7 @@ class Creation:
             created_at=now,
             updated_at=now,
             created_by=by.name,
+            acting_for=acting_for,
         )
         line = f"[INFO] created by {by.name}"
         if retry_of is not None:
@@ -159,8 +162,9 @@ class Creation:
             InvalidInput: the region is unknown or does not offer the OS.
             UnfinishedTask: the machine has a task under way, or another machine of this data
                 center has one with the same MAC.
-            Conflict: the machine is another tenant's, the key was used for something else, or the
-                task to be tried again is not the machine's last.
+            NotFound: the machine, by its serial number or MAC, is another tenant's.
+            Conflict: the same, where the provider's user asks; the key was used for something
+                else, or the task to be tried again is not the machine's last.
             CasConflict: `retry_revision` or `only_while` does not hold.
             Unavailable: others change the machine all the time, or the store is away.
         """
@@ -170,7 +174,7 @@ class Creation:
             seen = seen or await self._read(wanted)
             try:
                 plan = await self._planned(wanted, seen, by)
-            except (Conflict, CasConflict):
+            except (Conflict, CasConflict, NotFound):
                 if seen.fresh:
                     raise
                 seen = None
@@ -290,9 +294,9 @@ class Creation:
         self._check_offered(task)
         check_retried(task, earlier)
         _check_revision(wanted, seen)
-        check_owner(task, machine, earlier)
+        check_owner(task, machine, earlier, by.tenant)
         check_free(task, earlier)
-        await self._check_mac(task, seen)
+        await self._check_mac(task, seen, by)
         if machine is not None and task.tenant is None:
             task = msgspec.structs.replace(task, tenant=machine.tenant)
         compare = (
@@ -315,16 +319,33 @@ class Creation:
             raise Unavailable("the store is away and the regions are not known here yet")
         check_offered(task, capabilities, self._fleet.regions)
 
-    async def _check_mac(self, task: Task, seen: _Seen) -> None:
-        """No other machine has an unfinished task with this MAC."""
+    async def _check_mac(self, task: Task, seen: _Seen, by: Actor) -> None:
+        """No machine of others has this MAC, and no other machine an unfinished task with it."""
         holders = {self._fleet.place_of_mac(task.idc, task.mac)}
         if seen.mac is not None:
             holder = records.decode(seen.mac, TaskPlace)
             holders.add((holder.idc, holder.sn))
         for place in holders - {None, (task.idc, task.sn)}:
-            key = keys.task(*place) if place else ""
-            kv = await self._store.get(key) if seen.fresh else self._fleet.stored(key)
-            check_other(task, records.decode(kv, Task) if kv else None)
+            if place is None:
+                continue
+            machine, other = await self._holder(place, fresh=seen.fresh)
+            check_nic(task, machine, other, by.tenant)
+            check_other(task, other)
+
+    async def _holder(
+        self, place: tuple[str, str], *, fresh: bool
+    ) -> tuple[Machine | None, Task | None]:
+        """The record and the last task of another machine."""
+        names = keys.meta(*place), keys.task(*place)
+        if fresh:
+            results = (await self._store.txn([], [Get(name) for name in names])).results
+            meta, last = map(_first, results)
+        else:
+            meta, last = map(self._fleet.stored, names)
+        return (
+            records.decode(meta, Machine) if meta else None,
+            records.decode(last, Task) if last else None,
+        )
 
     async def _operations(self, task: Task, earlier: Task | None, by: Actor) -> Sequence[Operation]:
         entry = ServerEntry(
@@ -346,12 +367,15 @@ class Creation:
         return operations
 
     async def _beyond_limit(self, task: Task) -> list[Operation]:
+        """Deletes of the machine's oldest tasks, with their dead letters: nobody else would."""
         prefix = keys.history_prefix(task.idc, task.sn)
         page = await self._store.range(prefix, keys_only=True)
         oldest_first = sorted(page.kvs, key=lambda kv: kv.create_revision)
         beyond = oldest_first[: max(0, len(page.kvs) + 1 - HISTORY_LIMIT)]
-        places = [keys.task_place(kv.key.removeprefix(prefix)) for kv in beyond]
-        return [Delete(key) for key in (*(kv.key for kv in beyond), *places)]
+        task_ids = [kv.key.removeprefix(prefix) for kv in beyond]
+        places = [keys.task_place(task_id) for task_id in task_ids]
+        letters = [keys.dead_letter(task.idc, task_id) for task_id in task_ids]
+        return [Delete(key) for key in (*(kv.key for kv in beyond), *places, *letters)]
 
 
 def _task_id(by: Actor, idempotency_key: str) -> uuid.UUID:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lpmos.core.fleet import RegionView
 from lpmos.model.access import sees
-from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, UnfinishedTask
+from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound, UnfinishedTask
 from lpmos.model.machine import Machine
 from lpmos.model.region import Capabilities
 from lpmos.model.task import Task, TaskSpec
@@ -18,18 +18,36 @@ def check_offered(
     Raises:
         InvalidInput: names the field, and what there is.
     """
+    problem = offer_problem(task.idc, task.os_type, task.os_version, capabilities, regions)
+    if problem is not None:
+        raise InvalidInput(problem)
+
+
+def offer_problem(
+    idc: str,
+    os_type: str | None,
+    os_version: str | None,
+    capabilities: Capabilities | None,
+    regions: Callable[[], list[RegionView]],
+) -> FieldProblem | None:
+    """What keeps a region from installing an OS; of a name that is None nothing is said."""
     if capabilities is None:
         known = [region.idc for region in regions() if region.capabilities]
         names = ", ".join(known) or "none yet"
-        raise InvalidInput(FieldProblem("idc", f"no region {task.idc!r}; known: {names}"))
+        return FieldProblem("idc", f"no region {idc!r}; known: {names}")
     offered = [(each.os_type, each.os_version) for each in capabilities.offered]
-    if (task.os_type, task.os_version) in offered:
-        return
+    asked = (os_type, os_version)
+    if any(all(map(_is_or_unsaid, asked, each)) for each in offered):
+        return None
     names = ", ".join(" ".join(pair) for pair in offered) or "nothing yet: build an image"
-    types = {os_type for os_type, _ in offered}
-    field = "os_version" if task.os_type in types else "os_type"
-    text = f"{task.idc} does not offer {task.os_type} {task.os_version}; it has: {names}"
-    raise InvalidInput(FieldProblem(field, text))
+    of_type = os_type is not None and os_type not in {each for each, _ in offered}
+    field = "os_type" if of_type or os_version is None else "os_version"
+    what = " ".join(name for name in asked if name is not None)
+    return FieldProblem(field, f"{idc} does not offer {what}; it has: {names}")
+
+
+def _is_or_unsaid(asked: str | None, offered: str) -> bool:
+    return asked is None or asked == offered
 
 
 def check_retried(task: Task, earlier: Task | None) -> None:
@@ -44,15 +62,46 @@ def check_retried(task: Task, earlier: Task | None) -> None:
     raise Conflict(f"machine {task.sn} {now}; only its last task can be tried again")
 
 
-def check_owner(task: Task, machine: Machine | None, earlier: Task | None) -> None:
+def check_owner(
+    task: Task, machine: Machine | None, earlier: Task | None, viewer: str | None
+) -> None:
     """The machine is the tenant's; before it ever reported, its last task says whose it is.
 
+    Args:
+        task: the new one.
+        machine: its machine's record.
+        earlier: its machine's last task.
+        viewer: the tenant of who asks.
+
     Raises:
-        Conflict: it is another's.
+        NotFound: it is another's, which is not there for a tenant's users.
+        Conflict: the same, for the provider's.
     """
-    known = machine or earlier
-    if known is not None and not sees(task.tenant, known.tenant):
-        raise Conflict(f"machine {task.sn} of {task.idc} does not belong to {task.tenant}")
+    if _is_tenants(task, machine, earlier):
+        return
+    if viewer is not None:
+        raise NotFound(f"there is no machine {task.sn} in {task.idc}")
+    raise Conflict(f"machine {task.sn} of {task.idc} does not belong to {task.tenant}")
+
+
+def check_nic(task: Task, machine: Machine | None, other: Task | None, viewer: str | None) -> None:
+    """The MAC is none of another's machine, which would boot this task: a netboot goes by the MAC.
+
+    Args:
+        task: the new one.
+        machine: the record of another machine, which may have the MAC.
+        other: that machine's last task.
+        viewer: the tenant of who asks.
+
+    Raises:
+        NotFound, Conflict: as `check_owner`.
+    """
+    is_its = (machine and task.mac in machine.macs) or (other and task.mac == other.mac)
+    if not is_its or _is_tenants(task, machine, other):
+        return
+    if viewer is not None:
+        raise NotFound(f"there is no machine with the MAC {task.mac} in {task.idc}")
+    raise Conflict(f"the machine with the MAC {task.mac} does not belong to {task.tenant}")
 
 
 def check_free(task: Task, earlier: Task | None) -> None:
@@ -72,12 +121,10 @@ def check_other(task: Task, other: Task | None) -> None:
     """Another machine's task does not hold the MAC.
 
     Raises:
-        UnfinishedTask: it does; whose it is, only those read who may.
+        UnfinishedTask: it does.
     """
     if other is None or other.mac != task.mac or other.finished:
         return
-    if not sees(task.tenant, other.tenant):
-        raise UnfinishedTask(f"MAC {task.mac} belongs to another machine's task")
     raise UnfinishedTask(
         f"MAC {task.mac} belongs to machine {other.sn}, whose task {other.task_id} is"
         f" {other.status.value}"
@@ -98,3 +145,9 @@ def check_same(known: Task, task: Task) -> None:
             f"this idempotency key made task {known.task_id}, which differs in"
             f" {', '.join(differing)}; use a new key"
         )
+
+
+def _is_tenants(task: Task, machine: Machine | None, last: Task | None) -> bool:
+    """Whether a machine, of which these are known, is for the task's tenant."""
+    known = machine or last
+    return known is None or sees(task.tenant, known.tenant)

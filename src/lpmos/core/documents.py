@@ -227,12 +227,13 @@ class Documents(Generic[T]):
         return document
 
     def _told(self, verb: str, name: str, before: T, after: T, by: Actor) -> Put:
+        """The word of a change; of a move to another tenant the provider alone reads."""
         return told(
             f"{self._noun}.{verb}",
             f"{self._noun}/{name}",
             by,
             self._clock(),
-            tenant=after.tenant,
+            tenant=after.tenant if after.tenant == before.tenant else None,
             before=before.audited(),
             after=after.audited(),
         )

@@ -34,11 +34,14 @@ class Duty(Protocol):
 class Duties:
     """Stands for election for ever, and does the duties while it leads."""
 
-    def __init__(self, store: Store, identity: str, duties: Sequence[Duty]) -> None:
-        """`identity` is what the store shows as the leader's name."""
+    def __init__(
+        self, store: Store, identity: str, duties: Sequence[Duty], *, retry_s: float = RETRY_S
+    ) -> None:
+        """`identity` is what the store shows as the leader's name; stand again after `retry_s`."""
         self._store = store
         self._identity = identity
         self._duties = duties
+        self._retry_s = retry_s
         self.leading = False
 
     async def run(self) -> None:
@@ -47,11 +50,11 @@ class Duties:
             try:
                 await self._term()
             except LpmosError as error:
-                log.warning("cannot lead now", reason=str(error), wait_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
+                log.warning("cannot lead now", reason=str(error), wait_s=self._retry_s)
+                await asyncio.sleep(self._retry_s)
             except Exception:  # a duty's fault ends its term; the others go on in the next
-                log.exception("a duty failed", wait_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
+                log.exception("a duty failed", wait_s=self._retry_s)
+                await asyncio.sleep(self._retry_s)
 
     async def _term(self) -> None:
         leadership = await self._store.elect(ELECTION, self._identity, TTL_S)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from lpmos.core.field_words import plain_words
 from lpmos.model.errors import FieldProblem, InvalidInput
 
 T = TypeVar("T")
@@ -36,11 +37,13 @@ def field_problems(value: object, kind: object, path: str = "") -> list[FieldPro
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        problems.append(field_problem(error, path))
+        problems.append(field_problem(error, path, kind))
     return problems
 
 
-def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProblem:
+def field_problem(
+    error: msgspec.ValidationError, path: str = "", kind: object = None
+) -> FieldProblem:
     """The field that msgspec complains of, as `root_disk.serial`; `body` is the whole of it."""
     match = _FIELD_PATH.fullmatch(str(error))
     message, place = (match["message"], match["path"]) if match else (str(error), None)
@@ -48,6 +51,7 @@ def field_problem(error: msgspec.ValidationError, path: str = "") -> FieldProble
     if named := _QUOTED_FIELD.match(message):
         parts.append(named[1])
         message = "is missing" if "missing" in message else "is unknown"
+    message = plain_words(message, None if parts else kind)
     field = f"{path}{'.'.join(parts)}".rstrip(".")
     return FieldProblem(field[:200] or "body", message)
 

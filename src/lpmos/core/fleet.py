@@ -8,6 +8,7 @@ hides no other and ends nothing.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -20,9 +21,10 @@ from lpmos.core.machineindex import (
     row_of_machine,
     row_of_unseen,
 )
+from lpmos.core.statistics import Statistics
 from lpmos.core.taskchange import TaskChange as TaskChange
 from lpmos.core.taskindex import TaskIndex, TaskQuery
-from lpmos.core.taskrow import TaskRow, row_of_document
+from lpmos.core.taskrow import TaskRow, key_of, row_of_document
 from lpmos.core.unmatched_index import (
     UnmatchedIndex,
     UnmatchedQuery,
@@ -31,7 +33,7 @@ from lpmos.core.unmatched_index import (
 )
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import AgentLease, Machine, UnmatchedReport
-from lpmos.model.region import Capabilities, Heartbeat
+from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import KV
@@ -50,6 +52,9 @@ class RegionView(msgspec.Struct, frozen=True):
     online: bool
     heartbeat: Heartbeat | None
     capabilities: Capabilities | None
+    status: RegionStatus | None = None
+    heard_at: datetime | None = None
+    """The newest heartbeat since this process listens; it stays while the region is away."""
 
 
 class Unmatched(msgspec.Struct, frozen=True):
@@ -73,6 +78,8 @@ class Fleet:
         self._leases: dict[tuple[str, str], AgentLease | None] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
         self._capabilities: dict[str, Capabilities] = {}
+        self._statuses: dict[str, RegionStatus] = {}
+        self._heard_at: dict[str, datetime] = {}
         self._unmatched = UnmatchedIndex()
         self._dead_letters = TaskIndex()
         self._listeners: list[Callable[[TaskChange], None]] = []
@@ -160,6 +167,11 @@ class Fleet:
         place = idc, sn
         return self._leases[place] is not None if place in self._leases else None
 
+    @property
+    def tasks_version(self) -> int:
+        """Another number after each change of a present or past task; no sooner."""
+        return self._tasks.version
+
     def tasks(self, query: TaskQuery) -> tuple[list[TaskRow], int]:
         """One page of the matching tasks, present and past, and how many match in all."""
         return self._tasks.page(query)
@@ -167,6 +179,11 @@ class Fleet:
     def counts(self, idc: str | None = None, tenant: str | None = None) -> dict[Status, int]:
         """How many tasks, present and past, of a region, a tenant or of all are in each status."""
         return self._tasks.counts(idc, tenant)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What is counted of all tasks, present and past."""
+        return self._tasks.statistics
 
     def current_rows(self) -> list[TaskRow]:
         """Every machine's present task as a list shows it, in no order."""
@@ -230,7 +247,14 @@ class Fleet:
     def region(self, idc: str) -> RegionView:
         """One region; offline and without capabilities where it was never heard of."""
         heartbeat = self._heartbeats.get(idc)
-        return RegionView(idc, heartbeat is not None, heartbeat, self._capabilities.get(idc))
+        return RegionView(
+            idc,
+            heartbeat is not None,
+            heartbeat,
+            self._capabilities.get(idc),
+            self._statuses.get(idc),
+            self._heard_at.get(idc),
+        )
 
     def subscribe(self, listener: Callable[[TaskChange], None]) -> Callable[[], None]:
         """Call `listener` for every change of a present task, in order; the result unsubscribes."""
@@ -298,7 +322,12 @@ class Fleet:
 
     def _apply_region(self, name: keys.KeyName, after: KV | None) -> None:
         if name.rest == "heartbeat":
-            _set(self._heartbeats, name.idc, _decode(after, Heartbeat))
+            beat = _decode(after, Heartbeat)
+            _set(self._heartbeats, name.idc, beat)
+            if beat is not None:
+                self._heard_at[name.idc] = beat.at
+        elif name.rest == "status":
+            _set(self._statuses, name.idc, _decode(after, RegionStatus))
         elif name.rest == "capabilities":
             _set(self._capabilities, name.idc, _decode(after, Capabilities))
 
@@ -389,10 +418,7 @@ class Fleet:
             self._dead_letters.remove(name.rest)
 
     def _whole(self, row: TaskRow) -> Task | None:
-        key = keys.task(row.idc, row.sn)
-        if row.past:
-            key = keys.history(row.idc, row.sn, row.task_id)
-        return _decode(self.stored(key), Task)
+        return _decode(self.stored(key_of(row)), Task)
 
 
 def _row(kv: KV | None, *, past: bool = False) -> TaskRow | None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from lpmos.core.ordered import Ordered, narrowed
-from lpmos.core.taskindex import SORTED_LIMIT, has_tag, is_system, seconds
-from lpmos.core.taskrow import TaskRow
+from lpmos.core.taskindex import SORTED_LIMIT, has_tag, is_system
+from lpmos.core.taskrow import TaskRow, seconds
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed

@@ -127,7 +127,7 @@ class Machines:
                 f"machine/{idc}/{sn}",
                 by,
                 after.updated_at,
-                tenant=after.tenant,
+                tenant=after.tenant if after.tenant == before.tenant else None,
                 before=_audited(before),
                 after=_audited(after),
             )

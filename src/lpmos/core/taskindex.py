@@ -7,7 +7,7 @@ over text that was made ready when the row came.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from lpmos.core.ordered import Ordered, narrowed
-from lpmos.core.taskrow import TaskRow
+from lpmos.core.statistics import Statistics
+from lpmos.core.taskrow import TaskRow, seconds
 from lpmos.model.lifecycle import Status
 
 TaskSort = Literal[
@@ -73,11 +74,14 @@ class TaskIndex:
     """Present and past tasks by their ids."""
 
     def __init__(self) -> None:
+        self.version = 0
+        """Another number after each change."""
         self._rows: dict[str, TaskRow] = {}
         self._orders = {name: Ordered() for name in _ORDERS}
         self._counts: Counter[tuple[str, str | None, Status]] = Counter()
         self._of_machine: dict[tuple[str, str], tuple[str, ...]] = {}
         self._retries: dict[str, str] = {}
+        self.statistics = Statistics()
 
     def get(self, task_id: str) -> TaskRow | None:
         """A task by its id."""
@@ -99,6 +103,7 @@ class TaskIndex:
             self.remove(row.task_id)
             before = None
         self._rows[row.task_id] = row
+        self.version += 1
         self._move(before, row)
         if before is None:
             place = row.idc, row.sn
@@ -111,6 +116,7 @@ class TaskIndex:
         row = self._rows.pop(task_id, None)
         if row is None:
             return
+        self.version += 1
         self._move(row, None)
         place = row.idc, row.sn
         others = tuple(each for each in self._of_machine[place] if each != task_id)
@@ -161,6 +167,7 @@ class TaskIndex:
 
     def _move(self, before: TaskRow | None, after: TaskRow | None) -> None:
         """From where the row was in the orders and counts to where it is now."""
+        self.statistics.move(before, after)
         for name, value in _ORDERS.items():
             was = None if before is None else (value(before), _created_s(before), before.task_id)
             now = None if after is None else (value(after), _created_s(after), after.task_id)
@@ -172,11 +179,6 @@ class TaskIndex:
         for row, change in ((before, -1), (after, 1)):
             if row is not None:
                 self._counts[row.idc, row.tenant, row.status] += change
-
-
-def seconds(time: datetime) -> float:
-    """A time as seconds since 1970; one that names no zone, as a foreign record may, is UTC."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def has_tag(tag: str) -> Callable[[Mapping[str, str]], bool]:

@@ -5,14 +5,14 @@ A task's whole document is many times larger; it is decoded when somebody asks f
 
 import sys
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Progress, Task, TaskError
-from lpmos.store import records
+from lpmos.store import keys, records
 from lpmos.store.api import KV
 
 
@@ -21,7 +21,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `steps` counts its status history. `revision` is the store's of the document; `past` says that
     the document is in the machine's history. `hardware_sum` differs where the hardware does.
-    `words` is what a search looks in.
+    `words` is what a search looks in. `since` is when it came into its status.
     """
 
     task_id: str
@@ -36,16 +36,21 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: int
     retry_of: str | None
     status: Status
+    since: datetime
     steps: int
     percent: float
     stage: str
     message: str
+    bytes_done: int | None
+    bytes_total: int | None
     bytes_per_second: float | None
+    remaining_s: float | None
     error: str | None
     plan_digest: str | None
     created_at: datetime
     updated_at: datetime
     created_by: str
+    log_count: int
     revision: int
     past: bool
     hardware_sum: int
@@ -55,6 +60,10 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def finished(self) -> bool:
         """Whether nothing can happen to this task any more."""
         return self.status in FINAL
+
+
+class _When(msgspec.Struct, frozen=True):
+    timestamp: datetime
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,14 +81,27 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     retry_of: str | None = None
     status: Status
-    status_history: tuple[msgspec.Raw, ...]
+    status_history: tuple[_When, ...]
     progress: tuple[Progress, ...] = ()
+    log_count: int = 0
     plan: DiskPlan | None = None
     error: TaskError | None = None
     created_at: datetime
     updated_at: datetime
     created_by: str
     hardware: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def seconds(time: datetime) -> float:
+    """A time as seconds since 1970; one that names no zone, as a foreign record may, is UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def key_of(row: TaskRow) -> str:
+    """The key of the document that a row was made of."""
+    if row.past:
+        return keys.history(row.idc, row.sn, row.task_id)
+    return keys.task(row.idc, row.sn)
 
 
 def row_of_document(kv: KV, *, past: bool = False) -> TaskRow:
@@ -112,16 +134,21 @@ def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> Ta
         attempt=task.attempt,
         retry_of=task.retry_of,
         status=task.status,
+        since=task.status_history[-1].timestamp if task.status_history else task.updated_at,
         steps=len(task.status_history),
         percent=newest.percent if newest else 0.0,
         stage=sys.intern(newest.step) if newest else "",
         message=newest.message if newest else "",
+        bytes_done=newest.bytes_done if newest else None,
+        bytes_total=newest.bytes_total if newest else None,
         bytes_per_second=newest.bytes_per_second if newest else None,
+        remaining_s=newest.remaining_s if newest else None,
         error=task.error.reason if task.error else None,
         plan_digest=task.plan.digest if task.plan else None,
         created_at=task.created_at,
         updated_at=task.updated_at,
         created_by=sys.intern(task.created_by),
+        log_count=task.log_count,
         revision=revision,
         past=past,
         hardware_sum=hardware_sum,

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from lpmos.core.clock import Clock
 from lpmos.core.creation import Created, Creation
 from lpmos.core.fleet import Fleet
+from lpmos.core.freshness import Freshness
 from lpmos.core.journal import told
+from lpmos.core.taskrow import TaskRow, key_of
 from lpmos.core.taskstore import Step, StoredTask, Superseded, TaskStore, logged, moved
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
@@ -19,7 +21,16 @@ from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFou
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Approval, Intent, Task, TaskSpec
 from lpmos.store import keys, records
-from lpmos.store.api import CasConflict, Compare, Delete, Operation, Store, Unavailable
+from lpmos.store.api import (
+    Ambiguous,
+    CasConflict,
+    Compare,
+    Delete,
+    NoSpace,
+    Operation,
+    Store,
+    Unavailable,
+)
 
 READ_TIMEOUT_S = 1.0
 """How long a read of one task waits for the store before memory answers."""
@@ -30,7 +41,7 @@ RETRYABLE = frozenset({Status.FAILED, Status.CANCELLED, Status.REJECTED})
 class Tasks:
     """The use cases of the control plane.
 
-    With `second_person` nobody approves a task that they created themselves.
+    With `second_person` nobody approves a task that they asked for themselves, by a rule or not.
     """
 
     def __init__(
@@ -38,6 +49,7 @@ class Tasks:
     ) -> None:
         self._store = store
         self._changes = TaskStore(store)
+        self._freshness = Freshness(store)
         self._creation = Creation(store, fleet, clock)
         self._fleet = fleet
         self._clock = clock
@@ -66,7 +78,7 @@ class Tasks:
         Memory answers where the store is away, or slow; raises as `find`.
         """
         row = self._fleet.row(task_id)
-        if row is None or self._fleet.connected:
+        if row is None or not await self.is_current(row):
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     place = (row.idc, row.sn) if row else None
@@ -81,7 +93,22 @@ class Tasks:
                     raise _no_task(task_id)
                 return stored
         task = await self.find(task_id, tenant)
+        row = self._fleet.row(task_id)
         return StoredTask(task, self._fleet.revision(task), past=bool(row and row.past))
+
+    async def is_current(self, row: TaskRow) -> bool:
+        """Whether the store has a task as memory has it; memory counts where it is away, or slow.
+
+        True holds for some moment since the call; false only says to read it from the store.
+        """
+        if not self._fleet.connected:
+            return True
+        try:
+            return await self._freshness.holds(key_of(row), row.revision)
+        except Unavailable:
+            return True
+        except (Ambiguous, NoSpace):  # of the writes that shared its commit
+            return False
 
     async def create(
         self,
@@ -89,6 +116,7 @@ class Tasks:
         *,
         by: Actor,
         idempotency_key: str | None = None,
+        acting_for: str | None = None,
         only_while: Sequence[Compare] = (),
         also: Sequence[Operation] = (),
     ) -> Task:
@@ -98,6 +126,7 @@ class Tasks:
             spec: what shall be installed where.
             by: who asks.
             idempotency_key: the same actor's second call with it is answered by the first's task.
+            acting_for: the person behind it, where a rule asks.
             only_while: what else must hold in the store, as a leadership's fence.
             also: operations of the same transaction.
 
@@ -106,10 +135,16 @@ class Tasks:
             InvalidInput: the region is unknown or does not offer the OS.
             UnfinishedTask: the machine has a task under way, or another machine of this data
                 center has one with the same MAC.
-            Conflict: the machine is another tenant's, or the key was used for something else.
+            NotFound: the machine is another tenant's; to the provider's users a Conflict says so.
+            Conflict: the key was used for something else.
         """
         created = await self.create_once(
-            spec, by=by, idempotency_key=idempotency_key, only_while=only_while, also=also
+            spec,
+            by=by,
+            idempotency_key=idempotency_key,
+            acting_for=acting_for,
+            only_while=only_while,
+            also=also,
         )
         return created.task
 
@@ -119,12 +154,18 @@ class Tasks:
         *,
         by: Actor,
         idempotency_key: str | None = None,
+        acting_for: str | None = None,
         only_while: Sequence[Compare] = (),
         also: Sequence[Operation] = (),
     ) -> Created:
         """As `create`, and whether an earlier call with the same key made the task."""
         wanted = self._creation.wanted(
-            spec, by, idempotency_key=idempotency_key, only_while=only_while, also=also
+            spec,
+            by,
+            idempotency_key=idempotency_key,
+            acting_for=acting_for,
+            only_while=only_while,
+            also=also,
         )
         return await self._creation.create(wanted, by)
 
@@ -238,7 +279,7 @@ class Tasks:
             ImpossibleTransition: it does not wait for approval.
             Conflict: the plan is no longer the one that was seen.
             CasConflict: the task is not at `at_revision`, or `only_while` may not hold.
-            Forbidden: who created it may not approve it.
+            Forbidden: who asked for it may not approve it.
         """
         now = self._clock()
         approval = Approval(
@@ -250,8 +291,8 @@ class Tasks:
             if task.intent and task.intent.intent_id == intent.intent_id:
                 return task  # applied by a try whose answer was lost
             approved = moved(task, Event.APPROVE, now, approval=approval, intent=intent)
-            if self._second_person and task.created_by == by.name:
-                raise Forbidden("another person than the one who created it must approve it")
+            if self._second_person and by.name in (task.created_by, task.asked_by):
+                raise Forbidden("another person than the one who asked for it must approve it")
             if plan_digest and (task.plan is None or task.plan.digest != plan_digest):
                 raise Conflict("the hardware changed since you looked at it: look again")
             line = f"[INFO] approved by {by.name}" + (f": {notes}" if notes else "")

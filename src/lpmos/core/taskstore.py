@@ -200,7 +200,9 @@ def logged(task: Task, now: datetime, *lines: str) -> Task:
     """
     stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
     added = tuple(_cut(f"{stamp} {' '.join(line.split())}") for line in lines)
-    return msgspec.structs.replace(task, logs=(task.logs + added)[-LOG_LINES:])
+    return msgspec.structs.replace(
+        task, logs=(task.logs + added)[-LOG_LINES:], log_count=task.lines_logged + len(added)
+    )
 
 
 def _cut(line: str) -> str:

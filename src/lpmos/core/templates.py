@@ -4,6 +4,8 @@ from lpmos.core import rendering
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
 from lpmos.core.fleet import Fleet
+from lpmos.core.template_process import TemplateProcess
+from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
 from lpmos.model.task import Task
@@ -22,6 +24,7 @@ class Templates:
     def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock) -> None:
         self._fleet = fleet
         self._clock = clock
+        self._process = TemplateProcess()
         self._newest = Documents(
             store, mirror, clock, prefix=keys.TEMPLATES, kind=Template, noun="template"
         )
@@ -98,19 +101,25 @@ class Templates:
         """
         await self._newest.delete(name, by=by, at_revision=at_revision)
 
-    def preview(self, content: str, task: Task) -> str:
+    async def preview(self, content: str, task: Task, tenant: str | None) -> str:
         """What a template makes for the machine of a task.
+
+        Args:
+            content: the template.
+            task: the task.
+            tenant: of who asks; of a machine that is another's by now nothing is known.
 
         Raises:
             InvalidInput: it cannot be rendered for this task; the line and the reason are named.
+            TooBusy: others try templates at this moment.
         """
         machine = self._fleet.machine(task.idc, task.sn)
         hidden = ("intent", "logs", "progress", "status_history")
         variables = {
             "task": rendering.plain(task, *hidden),
-            "machine": rendering.plain(machine) if machine else {},
+            "machine": rendering.plain(machine) if machine and sees(tenant, machine.tenant) else {},
         }
-        return rendering.render(content, variables)
+        return await self._process.render(content, variables)
 
     def problems(self, content: str) -> list[FieldProblem]:
         """What is wrong with a text as a template, each with its line."""

@@ -1,13 +1,15 @@
 """What is done about a report without a task (A9): matched to a task, made one of, or dismissed.
 
 The wrong machine must not be written over: a report is matched only to a task that no machine has
-reported for yet, and what contradicts the task must be confirmed. Each step is one transaction
-with the deletion of the report, so that two people never use the same one.
+reported for yet, what contradicts the task must be confirmed, and a machine that is known to be
+another tenant's gets no task at all. Each step is one transaction with the deletion of the report,
+so that two people never use the same one.
 """
 
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -18,10 +20,18 @@ from lpmos.core.fleet import Fleet, Unmatched
 from lpmos.core.journal import told
 from lpmos.core.tasks import Tasks
 from lpmos.core.taskstore import logged
+from lpmos.model.access import sees
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, NotFound, UnfinishedTask
+from lpmos.model.errors import Conflict, InvalidInput, NotFound, UnfinishedTask
 from lpmos.model.lifecycle import Status
-from lpmos.model.machine import Mac, ServerEntry, UnmatchedReport, sn_from_mac
+from lpmos.model.machine import (
+    Mac,
+    Machine,
+    ServerEntry,
+    UnmatchedReport,
+    parse_mac,
+    sn_from_mac,
+)
 from lpmos.model.task import NewTask, Task, TaskPlace, check_new_task
 from lpmos.store import keys, records
 from lpmos.store.api import (
@@ -68,6 +78,15 @@ def report_place(text: str) -> tuple[str, str]:
     if match is None:
         raise NotFound(f"there is no unmatched report {text[:80]}")
     return match["idc"], match["rest"]
+
+
+def macs_of(report: UnmatchedReport) -> list[str]:
+    """Every MAC of the machine that reported, the one that it reported by first."""
+    found = [report.mac_address]
+    for nic in report.hardware.nics:
+        with suppress(InvalidInput):
+            found.append(parse_mac(nic.mac))
+    return list(dict.fromkeys(found))
 
 
 class UnmatchedDesk:
@@ -136,10 +155,11 @@ class UnmatchedDesk:
         Raises:
             NotFound: there is no such report.
             CasConflict: the machine reported anew, or another used the report, at this moment.
-            InvalidInput, UnfinishedTask, Conflict: as `Tasks.create`.
+            InvalidInput, UnfinishedTask, Conflict: as `Tasks.create`, by any of its MACs.
         """
         found = await self.find(identity)
         report = found.report
+        self._check_owner(found, new.tenant)
         whole = msgspec.structs.replace(new, idc=found.idc, mac=report.mac_address, sn=report.sn)
         created = await self._tasks.create_once(
             check_new_task(whole), by=by, only_while=[_as_it_is(found)], also=[_gone(found)]
@@ -158,10 +178,11 @@ class UnmatchedDesk:
 
         Raises:
             NotFound: there is no such report or task.
-            ContradictingReport: the machine's serial number is another, or it lacks the disk that
-                the task names; not where `force`.
+            ContradictingReport: the machine's serial number is another, it is known as another
+                machine, or it lacks the disk that the task names; not where `force`.
             UnfinishedTask: another machine's task has this MAC.
-            Conflict: the task is of another data center, finished, or beyond waiting for a machine.
+            Conflict: the task is of another data center, finished, or beyond waiting for a machine;
+                or the machine is known to be another tenant's.
         """
         known = await self._tasks.find(task_id, by.tenant)
         for _ in range(ATTEMPTS):
@@ -190,8 +211,8 @@ class UnmatchedDesk:
         try:
             return await self.find(identity)
         except NotFound:
-            _, rest = report_place(identity)
-            if rest.endswith(task.mac.replace(":", "")):
+            idc, rest = report_place(identity)
+            if idc == task.idc and rest.endswith(task.mac.replace(":", "")):
                 return None
             raise
 
@@ -203,6 +224,7 @@ class UnmatchedDesk:
                 f"the task is {task.status.value}: a machine has reported for it already, or it"
                 " is over; create a new task from this report"
             )
+        self._check_owner(found, task.tenant)
         contradictions = [] if force else self._contradictions(found, task)
         if contradictions:
             raise ContradictingReport("; ".join(contradictions) + "; send force to match anyway")
@@ -215,11 +237,33 @@ class UnmatchedDesk:
         other = self._fleet.current_task(found.idc, report.sn) if report.sn else None
         if other is not None and other.task_id != task.task_id:
             said.append(f"machine {report.sn} has task {other.task_id}")
+        said += [
+            f"this is machine {machine.sn}, which is known"
+            for machine in self._known_as(found)
+            if machine.sn != task.sn
+        ]
         for name in ("serial", "wwn"):
             wanted = getattr(hints, name)
             if wanted and wanted not in {getattr(each, name) for each in report.hardware.disks}:
                 said.append(f"the machine has no disk of {name} {wanted}, which the task names")
         return said
+
+    def _check_owner(self, found: Unmatched, tenant: str | None) -> None:
+        """The machine is none that is known to be another tenant's.
+
+        Raises:
+            Conflict: it is.
+        """
+        for machine in self._known_as(found):
+            if not sees(tenant, machine.tenant):
+                raise Conflict(f"this is machine {machine.sn}, which does not belong to {tenant}")
+
+    def _known_as(self, found: Unmatched) -> list[Machine]:
+        """The machines that have the report's serial number or one of its MACs."""
+        report = found.report
+        known = [self._fleet.machine(found.idc, report.sn)] if report.sn else []
+        known += [self._fleet.machine_by_mac(found.idc, mac) for mac in macs_of(report)]
+        return list({machine.sn: machine for machine in known if machine}.values())
 
     async def _free_place(self, found: Unmatched, task: Task) -> Compare:
         """What holds as long as no other machine's task has the MAC."""

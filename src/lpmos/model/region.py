@@ -1,7 +1,9 @@
 """A region: what its active client says of itself (S6)."""
 
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -9,12 +11,41 @@ from lpmos.model.image import OfferedOs
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound to a lease: while it is there, the region is online."""
+    """Bound to a lease: while it is there, the region is online.
+
+    `api_url` is where the region answers machines; the control plane fetches task logs there.
+    `since` is when it came on line; a region of an earlier version does not say so, and keeps no
+    leases of agents (S4).
+    """
 
     idc: str
     identity: str
     at: datetime
     services: dict[str, str]
+    api_url: str | None = None
+    since: datetime | None = None
+
+
+class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that the region has, with the SHA-256 of its file."""
+
+    name: str
+    os_type: str
+    os_version: str
+    sha256: str
+    size_bytes: int
+    built_at: datetime
+
+
+class ServiceState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a service of the region answered when it was asked, and since when it does so.
+
+    `off`: the region's settings leave it to others. `detail` says how it failed.
+    """
+
+    state: Literal["ok", "off", "failed"]
+    detail: str = ""
+    since: datetime | None = None
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +53,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     idc: str
     offered: tuple[OfferedOs, ...]
+    images: tuple[HeldImage, ...] = ()
     services: tuple[str, ...]
     version: str
     updated_at: datetime
@@ -33,3 +65,39 @@ class RegionStatus(msgspec.Struct, frozen=True, kw_only=True):
     idc: str
     status: Literal["online", "offline"]
     at: datetime
+    services: dict[str, ServiceState] = {}
+
+
+def states_after(
+    known: dict[str, ServiceState], services: dict[str, str], now: datetime
+) -> dict[str, ServiceState]:
+    """The states of services that answer as a heartbeat says; one that stays keeps its time."""
+    found: dict[str, ServiceState] = {}
+    for name, said in services.items():
+        state: Literal["ok", "off", "failed"] = (
+            "ok" if said == "ok" else "off" if said == "off" else "failed"
+        )
+        before = known.get(name)
+        since = before.since if before and before.state == state else now
+        detail = said.removeprefix("failed: ") if state == "failed" else ""
+        found[name] = ServiceState(state=state, detail=detail, since=since)
+    return found
+
+
+def is_api_url(text: str) -> bool:
+    """Whether a region's API may be reached at `text`: plain HTTP to an address, nothing else.
+
+    Names, user names, paths and addresses that no region can have (link-local, multicast and the
+    like) are not followed: what a region writes must not lead a control plane anywhere else.
+    """
+    try:
+        url = urlsplit(text)
+        address = ip_address(url.hostname or "")
+        port = url.port
+    except ValueError:
+        return False
+    if text != f"http://{url.netloc}" or "@" in url.netloc or not port:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) is not None
+    barred = address.is_link_local or address.is_multicast or address.is_unspecified
+    return not (barred or mapped or (address.is_reserved and not address.is_loopback))

@@ -159,6 +159,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: int | None = None
     bytes_per_second: float | None = None
 
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds to the end of this step at its rate; None where bytes or rate are not known."""
+        rate = self.bytes_per_second or 0.0
+        if self.bytes_done is None or self.bytes_total is None or rate < 1:
+            return None
+        return round(max(0, self.bytes_total - self.bytes_done) / rate, 1)
+
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on a task; either the approved or the rejected fields are set."""
@@ -181,12 +189,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a task failed, for the person who will repair it."""
+    """Why a task failed, for the person who will repair it; `code` is for programs, where known."""
 
     reason: str
     command: str | None = None
     output: str | None = None
     hint: str | None = None
+    code: str | None = None
 
 
 class TaskPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +208,9 @@ class TaskPlace(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The task document of REQUIREMENTS section 3.
 
-    `attempt` counts from 1; a later one names the task that it tries again in `retry_of`.
+    `attempt` counts from 1; a later one names the task that it tries again in `retry_of`. Where a
+    rule created the task, `acting_for` is whose the rule was then. `logs` are the newest of the
+    `log_count` lines that there were.
     """
 
     task_id: str
@@ -221,6 +232,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     status_history: tuple[StatusChange, ...]
     progress: tuple[Progress, ...] = ()
     logs: tuple[str, ...] = ()
+    log_count: int = 0
     hardware: Inventory | None = None
     plan: DiskPlan | None = None
     approval: Approval | None = None
@@ -229,11 +241,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     created_by: str
+    acting_for: str | None = None
+
+    @property
+    def asked_by(self) -> str:
+        """The person, rule or region that wants it: of a rule's task the person behind the rule."""
+        return self.acting_for or self.created_by
 
     @property
     def finished(self) -> bool:
         """Whether nothing can happen to this task any more."""
         return self.status in FINAL
+
+    @property
+    def lines_logged(self) -> int:
+        """How many log lines there were; the last of `logs` has this number, counted from 1."""
+        return max(self.log_count, len(self.logs))
 
     @property
     def percent(self) -> float:

@@ -41,6 +41,7 @@ MAC = "52:54:00:00:00:01"
 IMAGE = hashlib.shake_256(b"image").digest(3_000_000)
 REPORT, APPROVAL = "/api/v1/agent/report", "/api/v1/agent/approval"
 STATUS, PROGRESS = "/api/v1/agent/status", "/api/v1/agent/progress"
+STAGES = ["partitioning", "downloading", "installing", "configuring"]
 SOON_S = 20.0
 
 
@@ -386,6 +387,28 @@ def test_progress_of_a_slow_region_never_slows_the_install() -> None:
         region.set("approved")
         assert Run(region, ScriptedMachine(install)).end() == EXIT_INSTALLED
         assert len(region.heard(PROGRESS)) < 10
+
+
+def test_stages_that_end_at_once_are_each_told_of_in_order() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+        stages = [body["stage"] for body in region.heard(PROGRESS)]
+    assert list(dict.fromkeys(stages)) == STAGES
+    assert sorted(stages, key=STAGES.index) == stages
+
+
+def test_stages_before_a_failure_are_told_of() -> None:
+    def install(plan: Plan, job: Job) -> None:
+        for stage in STAGES[:3]:
+            job.at(stage, 10.0 * STAGES.index(stage), stage)
+        raise InstallError("the disk is gone")
+
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        assert Run(region, ScriptedMachine(install)).end() == EXIT_FAILED
+        stages = [body["stage"] for body in region.heard(PROGRESS)]
+    assert list(dict.fromkeys(stages)) == STAGES[:3]
 
 
 def test_several_simulated_agents_run_in_one_process() -> None:

@@ -58,7 +58,7 @@ async def test_token_signed_offline_is_listed_and_revoked(
 
 
 async def test_rule_from_trying_to_deleting(shell: Shell, tmp_path: Path) -> None:
-    condition = ("--kind", "approve", "--when", "machine.memory.total_bytes >= GiB")
+    condition = ("--kind", "approve", "--condition", "machine.memory.total_bytes >= GiB")
     tried = await shell.run("rule", "test", *condition)
     assert "matches 0 of 0 machines" in tried.out
     await shell.run("rule", "put", "small", *condition, "--description", "all of them")
@@ -73,7 +73,7 @@ async def test_rule_from_trying_to_deleting(shell: Shell, tmp_path: Path) -> Non
     await shell.run("rule", "put", "copy", "--from", str(file))
     assert (await shell.run("rule", "list", "-q")).lines == ["copy", "small"]
     wrong = await shell.run(
-        "rule", "put", "bad", "--kind", "approve", "--when", "nonsense(", code=2
+        "rule", "put", "bad", "--kind", "approve", "--condition", "nonsense(", code=2
     )
     assert "  condition: " in wrong.err
     await shell.run("rule", "put", "small", "--priority", "8", "--at-revision", "1", code=5)

@@ -260,3 +260,30 @@ async def test_task_bulk_that_was_interrupted_is_completed_by_the_same_command(
     assert 5 < made < 200
     again = (await shell.run(*words, "--json")).json
     assert again["counts"] == {"exists": made, "created": 200 - made}
+
+
+async def test_task_log_is_whole_where_the_region_answers_and_says_where_not(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    await control_plane.put_task(make_task(logs=("one", "two"), log_count=9))
+    newest = await shell.run("task", "logs", "SN-1")
+    assert newest.lines == ["one", "two"] and "7 older lines" in newest.err
+    assert (await shell.run("task", "logs", "SN-1", "--json")).json["next"] == 9
+    whole = (await shell.run("task", "logs", "SN-1", "--full")).lines
+    assert "offline" in whole[0] and whole[1:] == ["one", "two"]
+    await shell.run("task", "logs", "SN-1", "--full", "--follow", code=2)
+
+
+async def test_task_statistics_are_shown(shell: Shell, control_plane: RunningControlPlane) -> None:
+    await put_waiting(control_plane)
+    shown = (await shell.run("task", "statistics", "--hours", "1")).out
+    assert "pending_approval=1" in shown and "debian 12" in shown and "dc1" in shown
+    assert (await shell.run("task", "statistics", "--json")).json["hours"] == 6
+
+
+async def test_task_compare_without_an_earlier_report_says_so(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    await put_waiting(control_plane)
+    assert "no two reports" in (await shell.run("task", "compare", "SN-1")).err
+    assert (await shell.run("task", "compare", "SN-1", "--json")).json["changes"] is None

@@ -152,7 +152,7 @@ async def test_logs_follow_a_task_to_its_end(
         task_at(Status.INSTALLING, logs=("one", "two"), progress=downloading(1.0))
     )
     await seen.until("two")
-    await control_plane.put_task(task_at(Status.COMPLETED, logs=("two", "three")))
+    await control_plane.put_task(task_at(Status.COMPLETED, logs=("two", "three"), log_count=3))
     await seen.until("three")
     assert seen.lines == ["one", "two", "three"]
     assert (await seen.ended())[0] == 0

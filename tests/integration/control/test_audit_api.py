@@ -2,18 +2,28 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from litestar import Router
+from litestar.routes import HTTPRoute
 
 from lpmos.control import refusals
+from lpmos.control.access import COOKIE
+from lpmos.control.app import routes
+from lpmos.control.audited import ACTIONS
+from lpmos.control.auth import Use
+from lpmos.core.clock import utc_now
 from lpmos.model.access import Role
+from lpmos.model.audit import SYSTEM
 from lpmos.model.auditcheck import ChainPage, verify
 from lpmos.model.lifecycle import Status
+from lpmos.model.user import NewApiToken, UserChange
 from lpmos.store import keys
-from tests.support.builders import make_task
+from tests.support.builders import make_principal, make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.polling import until
 
@@ -196,9 +206,9 @@ async def test_refused_changes_are_in_the_log_with_their_code(
     async with client_of(control_plane, Role.VIEWER, tenant="acme") as viewer:
         assert (await viewer.delete(place)).status_code == 403
     refused = [
-        (await api.put(f"{place}/approve", json={"approved": True}), "task.approve"),
-        (await api.put(f"{TASKS}/none/reject", json={"reason": "x"}), "task.approve"),
-        (await api.post(TASKS, json=NEW | {"mac": "rubbish"}), "task.create"),
+        (await api.put(f"{place}/approve", json={"approved": True}), "task.approved"),
+        (await api.put(f"{TASKS}/none/reject", json={"reason": "x"}), "task.rejected"),
+        (await api.post(TASKS, json=NEW | {"mac": "rubbish"}), "task.created"),
     ]
     for answer, action in refused:
         code = answer.json()["code"]
@@ -208,7 +218,7 @@ async def test_refused_changes_are_in_the_log_with_their_code(
         assert event.actor.request_id == answer.headers["x-request-id"]
         assert event.after
         assert event.after["status"] == answer.status_code
-    event = await control_plane.audited(action="task.cancel", outcome="refused")
+    event = await control_plane.audited(action="task.cancelled", outcome="refused")
     assert (event.tenant, event.target) == ("acme", f"task/{task.task_id}")
     assert event.reason == "forbidden"
 
@@ -234,8 +244,53 @@ async def test_reading_and_unknown_callers_leave_nothing_in_the_log(
     assert (await api.post("/api/v1/nothing")).status_code == 404
     await api.delete(f"{TASKS}/none")
     event = await control_plane.audited(outcome="refused")
-    assert event.action == "task.cancel"
+    assert event.action == "task.cancelled"
     assert len(await search(api, outcome="refused")) == 1
+
+
+async def old_token(control_plane: RunningControlPlane, kind: str) -> str:
+    """A token of alice's that was good once."""
+    identity, signer = control_plane.services.identity, control_plane.signer
+    token = await control_plane.as_user([Role.VIEWER], "acme", "alice")
+    session = signer.read(token, Use.ACCESS).token_id
+    user = identity.users.documents.get("alice")
+    assert user is not None
+    if kind == "expired":
+        return signer.of_session(Use.ACCESS, session, "alice", utc_now() - timedelta(minutes=1))
+    if kind == "personal":
+        new = NewApiToken(name="ci")
+        made = await identity.tokens.create(user.document, new, within=None, by=SYSTEM)
+        change = UserChange(disabled=True)
+        await identity.users.change("alice", change, caller=make_principal(), by=SYSTEM)
+        return made.secret
+    await identity.sessions.end(session, by=SYSTEM)
+    if kind == "ended":
+        return token
+    use = Use.COOKIE if kind == "cookie" else Use.REFRESH
+    return signer.of_session(use, session, "alice", utc_now() + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("kind", ["expired", "ended", "personal", "cookie", "refresh"])
+async def test_old_token_of_a_known_user_is_in_the_log_also_where_it_only_reads(
+    control_plane: RunningControlPlane, anyone: httpx.AsyncClient, kind: str
+) -> None:
+    token = await old_token(control_plane, kind)
+    if kind == "refresh":
+        answer = await anyone.post("/api/v1/login/refresh", json={"refresh_token": token})
+    elif kind == "cookie":
+        answer = await anyone.get(TASKS, headers={"Cookie": f"{COOKIE}={token}"})
+    else:
+        answer = await anyone.get(TASKS, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+    event = await control_plane.audited(action="session.used")
+
+    assert (event.actor.name, event.tenant, event.outcome) == ("alice", "acme", "refused")
+    assert event.actor.address == "127.0.0.1"
+    assert event.target == (event.actor.credential or "").replace(":", "/")
+    assert event.after
+    assert event.after["path"] == ("/api/v1/login/refresh" if kind == "refresh" else TASKS)
+    assert token not in str(event)
 
 
 async def test_flood_of_refusals_is_told_in_full_only_at_first(
@@ -243,6 +298,29 @@ async def test_flood_of_refusals_is_told_in_full_only_at_first(
 ) -> None:
     for _ in range(3 * refusals.SAME_A_MINUTE):
         await api.delete(f"{TASKS}/none")
-    await control_plane.audited(action="task.cancel", outcome="refused")
+    await control_plane.audited(action="task.cancelled", outcome="refused")
     await all_chained(control_plane)
     assert len(await search(api, outcome="refused", limit=500)) <= refusals.SAME_A_MINUTE
+
+
+async def test_search_by_action_finds_what_was_done_and_what_was_refused(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    assert (await api.post(TASKS, json=NEW)).status_code == 201
+    assert (await api.post(TASKS, json=NEW | {"mac": "rubbish"})).status_code == 422
+    await control_plane.audited(action="task.created", outcome="refused")
+    found = await search(api, action="task.created")
+    assert sorted(event.get("outcome", "done") for event in found) == ["done", "refused"]
+
+
+def test_every_call_that_is_no_question_has_its_action() -> None:
+    calls = {
+        handler.fn.__name__
+        for router in routes()
+        if isinstance(router, Router)
+        for route in router.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if set(handler.http_methods) - {"GET", "HEAD", "OPTIONS"}
+    }
+    assert calls == set(ACTIONS)

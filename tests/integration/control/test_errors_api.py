@@ -197,3 +197,27 @@ async def test_unexpected_error_is_500_and_only_the_log_has_its_text() -> None:
     (entry,) = logged
     assert entry["request_id"] == answer.json()["instance"]
     assert str(entry["exc_info"]) == "a secret of the inside"
+
+
+async def test_every_wrong_parameter_is_named_at_once_in_plain_words(
+    api: httpx.AsyncClient,
+) -> None:
+    asked = {"limit": "many", "offset": "-1", "since": "noon", "status": "lost", "colour": "red"}
+    answer = await api.get("/api/v1/tasks", params=asked)
+    named = {each["field"]: each["message"] for each in answer.json()["errors"]}
+    assert (answer.status_code, set(named)) == (422, set(asked))
+    assert (named["limit"], named["offset"]) == ("must be a whole number", "must be at least 0")
+
+
+async def test_new_task_with_wrong_fields_is_told_of_the_os_and_the_region_too(
+    api: httpx.AsyncClient,
+) -> None:
+    wrong = {"mac": 5, "os_type": "debian", "os_version": "99", "colour": "red"}
+    for place, fields in (("dc1", {"os_version"}), ("dc9", {"idc"})):
+        body = {**wrong, "idc": place}
+        answer = await api.post("/api/v1/tasks", json=body)
+        named = {each["field"]: each["message"] for each in answer.json()["errors"]}
+        assert set(named) == {"mac", "colour"} | fields
+        assert named["mac"] == "must be text or null, not a whole number"
+        rows = (await api.post("/api/v1/tasks/bulk", json=[body])).json()["rows"]
+        assert {each["field"] for each in rows[0]["problem"]["errors"]} == set(named)

@@ -1,6 +1,7 @@
 """Health, metrics, the API's description, the pages' files, and the headers of all."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from lpmos.control.pages import load_files
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane
+
+WEB = Path(__file__).parents[3] / "web" / "src"
 
 
 async def test_health_tells_the_stores_state(anyone: httpx.AsyncClient) -> None:
@@ -74,13 +77,23 @@ async def test_page_without_a_session_leads_to_the_login(
 
 
 def test_scripts_never_parse_markup_or_text_as_code() -> None:
-    for name, file in load_files().items():
+    for name, file in load_files("static").items():
         if name.endswith(".js"):
             text = file.content.decode()
             for sink in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval("):
                 assert sink not in text, (name, sink)
             for place in ("localStorage", "sessionStorage", "document.cookie"):
                 assert place not in text, (name, place)
+
+
+def test_dashboard_never_parses_markup_or_text_as_code() -> None:
+    sources = [path for kind in ("*.svelte", "*.ts") for path in WEB.rglob(kind)]
+    assert sources
+    for path in sources:
+        text = path.read_text()
+        for sink in ("{@html", "innerHTML", "outerHTML", "insertAdjacent", "eval(", "new Function"):
+            assert sink not in text, (path, sink)
+        assert "document.cookie" not in text, path
 
 
 async def test_static_file_that_the_browser_has_is_not_sent_again(

@@ -5,7 +5,6 @@ answer to calls that fail with the secrets in their body, query and headers, the
 metrics, and the bytes of the store's files.
 """
 
-import asyncio
 import base64
 import json
 import re
@@ -249,10 +248,22 @@ async def _fail_everywhere(planted: Planted) -> None:
             await planted.call(method, place, **way)
 
 
+async def _until_all_is_logged(planted: Planted) -> None:
+    """Wait until the audit log, which takes one event after the other, has one made now."""
+    last = {"name": "last", "roles": ["viewer"], "password": planted.plant("last-password")}
+    assert (await planted.call("POST", "/api/v1/users", json=last)).status_code == 201
+
+    async def logged() -> bool:
+        entries = (await planted.client.get("/api/v1/audit?target=user/last")).json()
+        return bool(entries["entries"])
+
+    await until(logged, TIMEOUT_S)
+
+
 async def test_planted_secret_is_seen_nowhere(planted: Planted) -> None:
     await _get_everything(planted)
     await _fail_everywhere(planted)
-    await asyncio.sleep(1)  # what is sent and logged in the background comes to an end
+    await _until_all_is_logged(planted)
     await _get_everything(planted)
     found = [
         finding

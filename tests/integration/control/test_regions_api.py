@@ -1,6 +1,7 @@
 """The region calls over HTTP: what a region says of itself, and what is in it."""
 
 import asyncio
+from datetime import timedelta
 
 import httpx
 import msgspec
@@ -8,9 +9,9 @@ import msgspec
 from lpmos.model.access import Role
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
-from lpmos.model.region import Heartbeat
+from lpmos.model.region import Heartbeat, HeldImage, RegionStatus, ServiceState
 from lpmos.store import keys, records
-from tests.support.builders import NOW, make_inventory, make_task
+from tests.support.builders import NOW, make_capabilities, make_inventory, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
 
 
@@ -60,6 +61,49 @@ async def test_region_tells_a_tenants_user_of_its_tenants_only(
     region = (await api.get("/api/v1/regions/dc1", headers=own)).json()
     assert (region["counts"]["ready"], region["counts"]["pending"]) == (0, 1)
     assert (region["machines"], region["unmatched"]) == (1, None)
+
+
+async def test_region_tells_since_when_a_service_fails_and_what_it_holds(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    failed = ServiceState(state="failed", detail="no answer", since=NOW)
+    status = RegionStatus(idc="dc1", status="online", at=NOW, services={"tftp": failed})
+    await _stored(control_plane, keys.region_status("dc1"), status)
+    later = NOW + timedelta(minutes=1)
+    services = {"tftp": "failed: no answer", "dhcp": "off"}
+    beat = Heartbeat(idc="dc1", identity="host-a", at=later, services=services)
+    await _stored(control_plane, keys.heartbeat("dc1"), beat)
+    image = HeldImage(
+        name="debian-12", os_type="debian", os_version="12", sha256="ab", size_bytes=1, built_at=NOW
+    )
+    capabilities = msgspec.structs.replace(make_capabilities(), images=(image,))
+    await _stored(control_plane, keys.capabilities("dc1"), capabilities)
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert region["health"]["tftp"] == {
+        "state": "failed",
+        "detail": "no answer",
+        "since": "2026-01-02T03:04:05Z",
+    }
+    assert (region["health"]["dhcp"]["state"], region["health"]["store"]["state"]) == ("off", "ok")
+    assert [each["sha256"] for each in region["images"]] == ["ab"]
+    assert region["layouts"] == ["auto"]
+
+
+async def test_region_that_went_shows_its_last_heartbeat_and_states(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    ok = ServiceState(state="ok", since=NOW)
+    status = RegionStatus(idc="dc1", status="online", at=NOW, services={"dhcp": ok})
+    await _stored(control_plane, keys.region_status("dc1"), status)
+    beat = Heartbeat(idc="dc1", identity="host-a", at=NOW, services={"dhcp": "ok"})
+    await _stored(control_plane, keys.heartbeat("dc1"), beat)
+    deleted = await control_plane.store.delete(keys.heartbeat("dc1"))
+    async with asyncio.timeout(TIMEOUT_S):
+        await control_plane.fleet.wait_for_revision(deleted)
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert (region["online"], region["last_heartbeat"]) == (False, "2026-01-02T03:04:05Z")
+    assert region["health"]["dhcp"]["state"] == "ok"
+    assert region["health"]["store"]["state"] == "failed"
 
 
 async def test_region_without_a_heartbeat_is_offline(

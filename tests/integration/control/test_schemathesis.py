@@ -19,8 +19,8 @@ from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.populated import populate
 
 ROOT = Path(__file__).parents[3]
-LOOKS_S = int(os.environ.get("LPMOS_SCHEMATHESIS_S", "75"))
-EXAMPLES = max(3, LOOKS_S // 20)
+LOOKS_S = int(os.environ.get("LPMOS_SCHEMATHESIS_S", "150"))
+EXAMPLES = max(3, LOOKS_S // 40)
 """Of each call in a fuzzing round; rounds repeat, with other ones, until the time is over."""
 
 ENDS_S = 60

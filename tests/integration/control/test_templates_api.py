@@ -2,8 +2,13 @@
 
 import httpx
 
-from tests.support.builders import make_task
+from lpmos.model.access import Role
+from lpmos.model.machine import Machine
+from lpmos.model.task import Task
+from lpmos.store import keys, records
+from tests.support.builders import NOW, make_task
 from tests.support.control_plane import RunningControlPlane
+from tests.support.polling import until
 
 TEXT = "hostname={{ task.hostname }}\n"
 
@@ -77,6 +82,39 @@ async def test_template_preview_is_rendered_for_a_task_without_its_intent(
     assert tried.status_code == 422
     unknown = await api.post("/api/v1/templates/a/preview", json={"task_id": "none"})
     assert unknown.status_code == 404
+
+
+async def test_template_preview_shows_nothing_of_a_machine_that_is_anothers_now(
+    control_plane: RunningControlPlane, api: httpx.AsyncClient
+) -> None:
+    task = make_task(tenant="acme")
+    await control_plane.put_task(task)
+    machine = Machine(
+        idc=task.idc,
+        sn=task.sn,
+        macs=(task.mac,),
+        tenant="globex",
+        tags={"owner": "globex"},
+        first_seen_at=NOW,
+        updated_at=NOW,
+    )
+    key = keys.meta(task.idc, task.sn)
+    await control_plane.store.put(key, records.encode(machine))
+    await until(lambda: _has_machine(control_plane, task), 10.0)
+    viewer = await control_plane.as_user([Role.VIEWER], tenant="acme")
+    asked = {"task_id": task.task_id, "content": "{{ machine.tags.owner }}"}
+
+    await api.put("/api/v1/templates/a", json={"content": TEXT})
+    place = "/api/v1/templates/a/preview"
+    theirs = await api.post(place, json=asked, headers={"Authorization": f"Bearer {viewer}"})
+    providers = await api.post(place, json=asked)
+
+    assert theirs.status_code == 422, theirs.text
+    assert providers.json() == {"text": "globex"}
+
+
+async def _has_machine(control_plane: RunningControlPlane, task: Task) -> bool:
+    return control_plane.fleet.machine(task.idc, task.sn) is not None
 
 
 async def test_versions_of_a_template_that_never_was_are_not_found(api: httpx.AsyncClient) -> None:

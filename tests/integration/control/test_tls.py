@@ -182,3 +182,20 @@ async def test_plain_http_beyond_loopback_is_warned_of() -> None:
     assert await warned(":0")
     assert not await warned("127.0.0.1:0")
     assert not await warned("[::1]:0")
+
+
+async def test_hang_up_has_the_certificate_taken_at_once(
+    served: TlsFiles, authority: Authority
+) -> None:
+    tls, hung_up = Tls(served, look_every_s=3600.0), asyncio.Event()
+    running = asyncio.create_task(tls.run(hung_up))
+    put(authority.issue("second"), served)
+    with capture_logs() as logs:
+        hung_up.set()
+
+        async def is_taken() -> bool:
+            return any(line["event"] == "took a new certificate" for line in logs)
+
+        await until(is_taken, TIMEOUT_S)
+    running.cancel()
+    await asyncio.wait([running])

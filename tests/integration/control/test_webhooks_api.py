@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from lpmos.model.access import Role
+from lpmos.store import keys
 from tests.support.builders import MAC
 from tests.support.control_plane import RunningControlPlane
 from tests.support.polling import until
@@ -255,6 +256,8 @@ async def test_region_that_comes_online_is_told_of(
     control_plane: RunningControlPlane, api: httpx.AsyncClient, receiver: Receiver
 ) -> None:
     await create(api, new(receiver, events=["region.online"]))
+    known = {"state": "offline", "since": "2026-01-02T03:04:05Z"}
+    await control_plane.store.put(f"{keys.control('alerts')}region/dc1", msgspec.json.encode(known))
     lease = await control_plane.store.grant(30)
     beat = {"idc": "dc1", "identity": "a", "at": "2026-01-02T03:04:05Z", "services": {}}
     await control_plane.store.put(

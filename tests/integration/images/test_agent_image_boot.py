@@ -10,7 +10,7 @@ from tests.support.boot_image import BOOT_MAC, booted
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 
-BOOT_TIMEOUT_S = 120.0
+BOOT_TIMEOUT_S = 240.0
 """Twelve seconds on an idle machine; the bound is for one that is not."""
 BOOTIF = f"BOOTIF=01-{BOOT_MAC.replace(':', '-')}"
 NOBODY = "http://10.0.2.2:9"

@@ -17,7 +17,7 @@ from tests.support.builders import MAC, NOW, make_task
 from tests.support.region import AGENT_ID, running
 
 RUN = AgentRun(mac=MAC, agent_id=AGENT_ID)
-INTERVAL_S = 0.2
+INTERVAL_S = 0.5
 
 
 class Sink:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from lpmos.app.region import run_region
 from lpmos.app.settings import REGION, load
@@ -19,7 +20,6 @@ from lpmos.model.errors import SettingsError
 from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
 from lpmos.model.task import Task
 from lpmos.region.dnsmasq import PROBE_FILE
-from lpmos.region.health import FRESH_S
 from lpmos.region.presence import HEARTBEAT_S, Presence
 from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_tftp
 from lpmos.region.settings import RegionSettings
@@ -45,9 +45,15 @@ async def test_presence_is_in_the_store_with_a_lease(region: RunningRegion) -> N
     assert kv.lease
     heartbeat = records.decode(kv, Heartbeat)
     assert (heartbeat.identity, heartbeat.services["http"]) == ("test", "ok")
+    assert heartbeat.api_url == region.url
     kv = await region.store.get(keys.capabilities("dc1"))
     assert kv is not None
     capabilities = records.decode(kv, Capabilities)
+    manifest = region.catalog.find("debian", "12")
+    assert manifest is not None
+    assert [(each.name, each.sha256) for each in capabilities.images] == [
+        (manifest.name, manifest.sha256)
+    ]
     assert [(each.os_type, each.os_version) for each in capabilities.offered] == [("debian", "12")]
     assert region.fleet.region("dc1").online
 
@@ -188,9 +194,8 @@ async def test_images_that_cannot_be_read_for_a_while_end_nothing(region: Runnin
 
 async def test_no_descriptors_for_a_while_end_nothing(region: RunningRegion) -> None:
     assert (await region.get("/health"))[0] == 200  # this connection stays open
-    await asyncio.sleep(FRESH_S)
     with no_more_descriptors():
-        status, health = await region.get("/health")
+        status, health = await region.health_that_is("unhealthy")
         for probe in (probe_tftp("127.0.0.1", PROBE_FILE), probe_dhcp("127.0.0.1")):
             with pytest.raises(ProbeFailed, match="Too many open files"):
                 await probe
@@ -203,9 +208,9 @@ async def test_dnsmasq_that_cannot_be_started_is_tried_again(tmp_path: Path) -> 
     config = tmp_path / "dnsmasq.conf"
     config.write_text("port=0\nlog-facility=-\nuser=root\ngroup=root\n")
     dnsmasq = Dnsmasq(config, idc="dc1")
-    with no_more_descriptors():
+    with capture_logs() as logs, no_more_descriptors():
         running_dnsmasq = asyncio.create_task(dnsmasq.run())
-        await asyncio.sleep(0.1)  # the first try is made at once
+        await until(lambda: bool(logs), "the first try")
         assert dnsmasq.pid is None
     try:
         await until(lambda: dnsmasq.pid is not None, "dnsmasq to be started")
@@ -226,7 +231,9 @@ async def test_presence_service_that_is_late_is_told_soon(
     settings = RegionSettings(
         idc="dc2", address="127.0.0.1", state_dir=tmp_path, identity="test", version="0.1.0"
     )
-    presence = Presence(settings, region.store, region.catalog, utc_now, services)
+    presence = Presence(
+        settings, region.store, region.catalog, utc_now, services, api_url="http://127.0.0.1:1"
+    )
     began = asyncio.get_running_loop().time()
     present = asyncio.create_task(presence.run())
 
@@ -237,6 +244,11 @@ async def test_presence_service_that_is_late_is_told_soon(
     try:
         await until(told, "the service to be told")
         assert asyncio.get_running_loop().time() - began < 0.9 * HEARTBEAT_S
+        kv = await region.store.get(keys.region_status("dc2"))
+        assert kv is not None
+        status = records.decode(kv, RegionStatus)
+        assert (status.status, status.services["dhcp"].state) == ("online", "ok")
+        assert kv.version == 3  # at the start, when it failed, when it did no more
     finally:
         present.cancel()
         await asyncio.gather(present, return_exceptions=True)

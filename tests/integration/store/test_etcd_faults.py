@@ -508,7 +508,11 @@ async def test_store_closed_while_it_connects_ends_the_call(proxy: TcpProxy) -> 
     proxy.black_hole()
     store = EtcdStore(Client([Endpoint(proxy.endpoint, Tls())]))
     call = asyncio.create_task(store.put("/a", b""))
-    await asyncio.sleep(0.2)  # so that it connects and waits
+
+    async def connected() -> bool:
+        return proxy.connections > 0
+
+    await until(connected)
     async with asyncio.timeout(5):
         await store.close()
         with pytest.raises(Unavailable):

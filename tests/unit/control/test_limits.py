@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.control.limits import CALLERS, Buckets, site_of
+from lpmos.control.limits import CALLERS, Buckets
 from lpmos.model.errors import TooBusy
 
 
@@ -80,22 +80,3 @@ def test_bucket_never_gives_more_than_burst_and_rate_allow(steps: list[float]) -
         clock.now_s += step
         given_out += taken(buckets, "a", 20)
         assert given_out <= 6 + 3 * (clock.now_s - 1000.0) + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("address", "site"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("x" * 500, "x" * 64),
-    ],
-)
-def test_site_of_an_address_is_what_one_caller_has(address: str, site: str) -> None:
-    assert site_of(address) == site
-
-
-@given(st.text(max_size=100))
-def test_site_of_any_text_is_short(text: str) -> None:
-    assert len(site_of(text)) <= 64

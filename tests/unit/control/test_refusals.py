@@ -12,10 +12,10 @@ from litestar import Request, post
 from litestar.types import Scope
 
 from lpmos.control import refusals
-from lpmos.control.access import needs
-from lpmos.control.refusals import Refusals, claim
+from lpmos.control.access import SHOWN, claim, needs
+from lpmos.control.refusals import Refusals
 from lpmos.model.access import Permission, Principal, Role
-from lpmos.model.audit import AuditEvent
+from lpmos.model.audit import Actor, AuditEvent
 from lpmos.model.errors import (
     Conflict,
     FieldProblem,
@@ -32,9 +32,11 @@ from tests.support.builders import NOW
 from tests.support.faulty_store import FaultyStore
 from tests.support.polling import until
 
+RETRY_S = 0.02
+
 
 @post("/tasks/{task_id:str}", opt=needs(Permission.TASK_CANCEL), sync_to_thread=False)
-def cancel(task_id: str) -> None: ...
+def cancel_task(task_id: str) -> None: ...
 
 
 @post("/session", opt=needs(Permission.SELF), sync_to_thread=False)
@@ -42,7 +44,7 @@ def log_in() -> None: ...
 
 
 def make_request(**more: Any) -> Request[Any, Any, Any]:
-    """A call of `cancel` by admin."""
+    """A call of `cancel_task` by admin."""
     scope: dict[str, Any] = {
         "type": "http",
         "method": "POST",
@@ -53,7 +55,7 @@ def make_request(**more: Any) -> Request[Any, Any, Any]:
         "server": ("localhost", 80),
         "client": ("192.0.2.7", 1234),
         "path_params": {"task_id": "T-1"},
-        "route_handler": cancel,
+        "route_handler": cancel_task,
         "state": {},
         "user": Principal(
             subject="admin",
@@ -73,7 +75,7 @@ class Running:
 
     def __init__(self, store: FaultyStore, period_s: float) -> None:
         self.store = store
-        self.refusals = Refusals(store, lambda: NOW, period_s=period_s)
+        self.refusals = Refusals(store, lambda: NOW, period_s=period_s, retry_s=RETRY_S)
         self.task = asyncio.create_task(self.refusals.run())
 
     def refuse(self, error: Exception, **more: Any) -> int:
@@ -127,7 +129,7 @@ async def test_refusal_is_written_with_who_what_and_why(
     assert running.refuse(error) == status
     (event,) = await running.written(1)
     assert (event.outcome, event.reason, event.at) == ("refused", code, NOW)
-    assert (event.action, event.target, event.tenant) == ("task.cancel", "task/T-1", "acme")
+    assert (event.action, event.target, event.tenant) == ("task.cancelled", "task/T-1", "acme")
     assert event.actor.address == "192.0.2.7"
     assert event.actor.credential == "session:1"
     assert event.after
@@ -162,7 +164,7 @@ async def test_failed_login_is_written_for_the_user_it_names(running: Running) -
     running.refusals.answer_error(request, Unauthenticated("no"))
     (event,) = await running.written(1)
     assert (event.actor.name, event.tenant) == ("anna", "acme")
-    assert (event.action, event.target) == ("session.log_in", "session")
+    assert (event.action, event.target) == ("session.opened", "session")
 
 
 async def test_flood_of_one_kind_is_written_up_to_a_limit_and_then_counted(
@@ -181,6 +183,24 @@ async def test_flood_of_one_kind_is_written_up_to_a_limit_and_then_counted(
     running.refuse(NotFound("a minute later"))
     await running.written(refusals.SAME_A_MINUTE + 3)
     await running.end()
+
+
+async def test_flood_of_an_old_token_is_written_up_to_a_limit_whatever_it_asks_for(
+    running: Running,
+) -> None:
+    shown = Actor(name="anna", tenant="acme", credential="session:7", address="192.0.2.7")
+    for number in range(1000):
+        more = {"method": "GET", "path": f"/api/v1/tasks/{number}", SHOWN: shown}
+        running.refuse(Unauthenticated("over"), user=None, **more)
+    await running.written(refusals.SAME_A_MINUTE)
+    await running.end()
+
+    events = await running.events()
+
+    assert len(events) == refusals.SAME_A_MINUTE + 1
+    assert {(event.action, event.actor.name) for event in events} == {("session.used", "anna")}
+    assert sum((event.after or {}).get("count", 1) for event in events) == 1000
+    assert "session/7" in {event.target for event in events}
 
 
 async def test_flood_of_many_kinds_is_bounded_too(running: Running) -> None:

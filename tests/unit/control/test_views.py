@@ -151,10 +151,18 @@ def test_full_view_has_what_was_asked_for_as_metadata() -> None:
 def test_summary_shows_the_newest_progress_and_the_error() -> None:
     progress = (
         Progress(step="partitioning", percent=20, timestamp=NOW),
-        Progress(step="downloading", percent=30.5, timestamp=NOW, bytes_per_second=1e6),
+        Progress(
+            step="downloading",
+            percent=30.5,
+            timestamp=NOW,
+            bytes_done=2_000_000,
+            bytes_total=5_000_000,
+            bytes_per_second=1e6,
+        ),
     )
     row = summary(make_task(progress=progress, error=TaskError(reason="link lost")))
     assert (row.stage, row.percentage, row.bytes_per_second) == ("downloading", 30.5, 1e6)
+    assert (row.bytes_done, row.bytes_total, row.remaining_s) == (2_000_000, 5_000_000, 3.0)
     assert row.error == "link lost"
 
 

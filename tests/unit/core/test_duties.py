@@ -13,6 +13,7 @@ from tests.support.faulty_store import FaultyStore
 from tests.support.polling import until
 
 TIMEOUT_S = 10.0
+RETRY_S = 0.02
 
 
 class Recording:
@@ -45,7 +46,7 @@ class Candidate:
 
     def __init__(self, store: FaultyStore, name: str, error: Exception | None = None) -> None:
         self.duty = Recording(error)
-        self.duties = Duties(store, name, [self.duty])
+        self.duties = Duties(store, name, [self.duty], retry_s=RETRY_S)
         self.task = asyncio.create_task(self.duties.run())
 
     async def stop(self) -> None:

@@ -70,6 +70,20 @@ async def test_authenticate_at_one_name_from_everywhere_is_limited(world: Identi
         await world.identity.authenticate("alice", PASSWORD, Caller(address="198.51.100.1"))
 
 
+async def test_guesses_from_one_ipv6_network_count_as_one(world: IdentityWorld) -> None:
+    """Who has one address of it has 2^64 of them."""
+    await with_password(world)
+    callers = [Caller(address=f"2001:db8::{n:x}") for n in range(GUESSES_OF_ONE_ADDRESS + 1)]
+    for number, caller in enumerate(callers[:-1]):
+        with pytest.raises(Unauthenticated):
+            await world.identity.authenticate(f"user{number}", "wrong", caller)
+
+    with pytest.raises(TooBusy):
+        await world.identity.authenticate("alice", PASSWORD, callers[-1])
+    with pytest.raises(TooBusy):
+        await world.identity.by_api_token(f"lpmos_{'0' * 32}_x", callers[-1].address)
+
+
 async def test_authenticate_many_at_once_is_no_way_around_the_limit(world: IdentityWorld) -> None:
     calls = [world.identity.authenticate(f"user{n}", "wrong", CALLER) for n in range(30)]
     results = await asyncio.gather(*calls, return_exceptions=True)

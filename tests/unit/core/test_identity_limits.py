@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lpmos.core.identity.limits import FailedLogins
+from lpmos.core.identity.limits import FailedLogins, site_of
 from lpmos.model.errors import TooBusy, Unauthenticated
 
 
@@ -69,3 +71,22 @@ def test_failed_logins_from_very_many_addresses_are_forgotten_in_order(clock: Ha
     logins.check("first")
     with pytest.raises(TooBusy):
         logins.check("address 0")
+
+
+@pytest.mark.parametrize(
+    ("address", "site"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("x" * 500, "x" * 64),
+    ],
+)
+def test_site_of_an_address_is_what_one_caller_has(address: str, site: str) -> None:
+    assert site_of(address) == site
+
+
+@given(st.text(max_size=100))
+def test_site_of_any_text_is_short(text: str) -> None:
+    assert len(site_of(text)) <= 64

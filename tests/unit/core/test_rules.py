@@ -195,24 +195,23 @@ async def test_rule_does_not_approve_what_it_created_itself(rules: Rules) -> Non
 
 
 @pytest.mark.parametrize(
-    ("created_by", "matched"),
+    ("created_by", "acting_for", "matched"),
     [
-        ("alice", False),
-        ("bob", True),
-        ("rule:zt-alice", False),
-        ("rule:zt-bob", True),
-        ("rule:deleted", False),
+        ("alice", None, False),
+        ("bob", None, True),
+        ("rule:zt", "alice", False),
+        ("rule:zt", "bob", True),
+        ("rule:zt", None, False),
     ],
 )
 async def test_rule_acts_for_its_author_where_a_second_person_is_needed(
-    world: World, created_by: str, matched: bool
+    world: World, created_by: str, acting_for: str | None, matched: bool
 ) -> None:
     rules = Rules(world.store, world.mirror, world.clock, second_person=True)
     held = await rules.create("one", make_fields(), by=actor("alice"))
-    await rules.create("zt-alice", make_fields(task=DEBIAN), by=actor("alice"))
-    await rules.create("zt-bob", make_fields(task=DEBIAN), by=actor("bob"))
+    task = waiting_task(created_by=created_by, acting_for=acting_for)
 
-    (verdict,) = rules.verdicts_on_task(waiting_task(created_by=created_by), [held])
+    (verdict,) = rules.verdicts_on_task(task, [held])
 
     assert verdict.matched is matched, verdict.reason
 

@@ -166,6 +166,46 @@ def test_list_that_is_too_long_is_not_looked_at() -> None:
     assert "513 entries" in verdict.reason
 
 
+def many_disks(count: int, nics: int = 1) -> Inventory:
+    """A machine whose last disk alone holds something; as it is kept."""
+    blank = Disk(
+        device="/dev/sd",
+        size_bytes=16_000 * GIB,
+        kind="hdd",
+        model="A MODEL WITH A LONG NAME AS THEY HAVE",
+        serial="S",
+        wwn="0x5000c500",
+    )
+    full = msgspec.structs.replace(blank, contents=("lvm",))
+    return make_inventory(
+        disks=(*(blank,) * (count - 1), full),
+        nics=tuple(Nic(interface=f"eth{n}", mac=MAC) for n in range(nics)),
+        cpu=Cpu(flags=("aes",)),
+    ).bounded()
+
+
+@pytest.mark.parametrize("inventory", [many_disks(400), many_disks(2, nics=600)])
+@pytest.mark.parametrize(
+    "condition",
+    ["machine.disks.all(d, size(d.contents) == 0)", "!machine.disks.exists(d, d.kind == 'ssd')"],
+)
+def test_disks_that_were_left_out_are_not_taken_for_none(
+    inventory: Inventory, condition: str
+) -> None:
+    """What was kept of an inventory that is too large has not all disks in it."""
+    assert not inventory.disks or not inventory.disks[-1].contents
+
+    verdict = ask(condition, "create", facts_of_report("dc1", MAC, None, inventory))
+
+    assert not verdict.matched
+    assert "may not be all of its disks" in verdict.reason
+
+
+def test_all_disks_of_a_machine_with_many_are_looked_at() -> None:
+    facts = facts_of_report("dc1", MAC, None, many_disks(60))
+    assert ask("machine.disks.exists(d, size(d.contents) == 1)", "create", facts).matched
+
+
 def test_stored_condition_that_is_no_longer_one_does_not_match() -> None:
     assert not ask("machine.gone > 1", "approve", task_facts()).matched
 
@@ -306,7 +346,7 @@ def test_conditions_of_the_guide_are_conditions() -> None:
     guide = (Path(__file__).parents[3] / "docs/how-to/rules.md").read_text()
     table = guide.partition("| condition | true of |")[2].partition("\n\n")[0]
     conditions = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
-    examples = re.findall(r'--when "([^"]+)"', guide)
+    examples = re.findall(r'--condition "([^"]+)"', guide)
     zero_touch = re.findall(r'"condition": "([^"]+)"', guide)
 
     assert (len(conditions), len(examples), len(zero_touch)) == (7, 2, 1)
@@ -314,3 +354,20 @@ def test_conditions_of_the_guide_are_conditions() -> None:
         check_condition(condition, "approve")
     for condition in zero_touch:
         check_condition(condition, "create")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("machine.cpu.cores >=", "ends too early"),
+        ("machine.cpu.cores = 3", "write == to compare"),
+        ("machine.cpu.cores > 2 and true", "write && for 'and'"),
+        ("(true", "')' is missing at character 6"),
+        ("'abc", "has no end"),
+    ],
+)
+def test_condition_that_is_no_expression_is_refused_in_plain_words(text: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_condition(text, "approve")
+    assert words in str(refused.value)
+    assert not any(each in str(refused.value) for each in ("EOF", "input", "token", "IDENTIFIER"))

@@ -103,6 +103,20 @@ def test_put_of_a_task_with_another_time_of_creation_moves_it() -> None:
     assert _found(index) == ["id-2"]
 
 
+def test_version_is_another_after_each_change_and_no_sooner() -> None:
+    index = _index(_task(1))
+    seen = [index.version]
+    _found(index)
+    index.remove("no such task")
+    assert index.version == seen[0]
+    for row in (_task(2), _task(1, status=Status.FAILED), _task(2, sn="SN-3")):
+        index.put(row)
+        seen.append(index.version)
+    index.remove("id-1")
+    seen.append(index.version)
+    assert len(set(seen)) == 5
+
+
 def test_times_without_a_zone_and_at_the_edges_are_placed() -> None:
     first, last = datetime(1, 1, 1), datetime(9999, 12, 31, tzinfo=UTC)
     index = _index(_task(1, created_at=last), _task(2, created_at=first, updated_at=first))

@@ -19,7 +19,7 @@ from lpmos.model.errors import (
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import ServerEntry
-from lpmos.model.task import Task
+from lpmos.model.task import Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import Unavailable
 from lpmos.store.mirror import Mirror
@@ -113,6 +113,20 @@ async def test_create_many_times_history_keeps_the_newest(world: World) -> None:
     page = await world.store.range(keys.history_prefix("dc1", "SN-1"))
     assert {kv.key.rsplit("/", 1)[1] for kv in page.kvs} == set(made[-HISTORY_LIMIT - 1 : -1])
     assert world.fleet.task(made[0]) is None
+
+
+async def test_dead_letters_go_with_the_oldest_tasks_of_the_history(world: World) -> None:
+    """Otherwise a machine that fails again and again fills the store."""
+    failed = []
+    for _ in range(HISTORY_LIMIT + 3):
+        task = await world.create()
+        await world.agents.fail(task, TaskError(reason="no image"))
+        await world.synced()
+        failed.append(task.task_id)
+
+    page = await world.store.range(keys.dead_letter("dc1", ""))
+
+    assert {kv.key.rsplit("/", 1)[1] for kv in page.kvs} == set(failed[-HISTORY_LIMIT - 1 :])
 
 
 async def test_approve_makes_a_fresh_intent_and_says_who(world: World) -> None:

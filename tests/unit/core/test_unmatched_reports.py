@@ -15,7 +15,7 @@ from lpmos.core.unmatched_index import UnmatchedIndex, UnmatchedQuery, row_of_re
 from lpmos.core.unmatched_reports import ContradictingReport, report_id, report_place
 from lpmos.model.diskplan import RootDiskHints
 from lpmos.model.errors import Conflict, InvalidInput, NotFound, UnfinishedTask
-from lpmos.model.inventory import Product
+from lpmos.model.inventory import Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import ServerEntry
 from lpmos.model.task import NewTask, Task, TaskPlace
@@ -136,6 +136,45 @@ async def test_report_of_a_machine_that_has_another_task_contradicts(plane: Plan
 
     with pytest.raises(ContradictingReport, match="machine SN-9 has task"):
         await plane.desk.match(identity, task.task_id, by=actor())
+
+
+def with_second_nic(mac: str) -> dict[str, Any]:
+    """What a machine reports that is known by one NIC and boots from the other."""
+    nics = (Nic(interface="eth0", mac=mac), Nic(interface="eth1", mac=MAC))
+    return {"mac_address": mac, "sn": None, "hardware": make_inventory(nics=nics)}
+
+
+async def test_report_of_a_machine_that_is_known_otherwise_contradicts(
+    world: World, plane: Plane
+) -> None:
+    """An installed machine must not become another task's because it reported by another NIC."""
+    await world.task_that_is(Status.COMPLETED)
+    task = await waiting_task(plane, sn="SN-9", mac="52:54:00:00:00:09")
+    identity = await plane.keep(make_report(**with_second_nic(OTHER_MAC)))
+
+    with pytest.raises(ContradictingReport, match="this is machine SN-1, which is known"):
+        await plane.desk.match(identity, task.task_id, by=actor())
+    forced = await plane.desk.match(identity, task.task_id, by=actor(), force=True)
+
+    assert forced.mac == OTHER_MAC
+
+
+async def test_machine_of_another_tenant_gets_no_task_from_its_report(
+    world: World, plane: Plane
+) -> None:
+    first = await world.create(tenant="globex")
+    await world.report()
+    await world.tasks.cancel(first.task_id, by=actor())
+    task = await waiting_task(plane, sn="SN-9", mac="52:54:00:00:00:09", tenant="acme")
+    identity = await plane.keep(make_report(**with_second_nic(OTHER_MAC)))
+
+    with pytest.raises(Conflict, match="SN-1, which does not belong to acme"):
+        await plane.desk.match(identity, task.task_id, by=actor(), force=True)
+    with pytest.raises(Conflict, match="SN-1, which does not belong to acme"):
+        new = NewTask(os_type="debian", os_version="12", tenant="acme")
+        await plane.desk.create(identity, new, by=actor())
+
+    assert (await plane.desk.find(identity)).report.mac_address == OTHER_MAC
 
 
 async def test_task_without_a_serial_number_takes_any_machine(plane: Plane) -> None:

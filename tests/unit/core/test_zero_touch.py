@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 
 from lpmos.core.documents import Held
 from lpmos.core.fleet import Unmatched
-from lpmos.core.rules.zero_touch import create_by_rule, known_as, macs_of
-from lpmos.model.errors import Conflict
+from lpmos.core.rules.zero_touch import create_by_rule, known_as
+from lpmos.core.unmatched_reports import macs_of
+from lpmos.model.errors import Conflict, Forbidden
 from lpmos.model.inventory import Nic
 from lpmos.model.lifecycle import Status
 from lpmos.model.rule import Rule
@@ -107,10 +107,30 @@ async def test_what_changed_meanwhile_keeps_a_rule_from_creating(
     assert await plane.store.get(keys.task("dc1", "SN-1")) is None
 
 
-async def test_machines_macs_are_normalised_and_named_once(plane: Plane) -> None:
-    unmatched = await unmatched_of(plane)
+async def test_author_of_the_rule_is_no_second_person_for_its_tasks(world: World) -> None:
+    """Nor is who wrote an `approve` rule, whoever changes the `create` rule afterwards."""
+    plane = Plane(world.store, world.clock, second_person=True)
+    async with plane.listening():
+        held = await plane.rules.create("zt", make_fields(task=DEBIAN), by=actor("alice"))
+        hers = await plane.rules.create("approve", make_fields(), by=actor("alice"))
+        unmatched = await unmatched_of(plane)
+        task = await create_by_rule(plane.tasks, plane.fleet, unmatched, held, ())
+        await plane.rules.change("zt", make_fields(task=DEBIAN, priority=1), by=actor("bob"))
+        await world.synced()
+        reported = await world.report()
+
+        with pytest.raises(Forbidden, match="another person"):
+            await plane.tasks.approve(task.task_id, by=actor("alice"), notes=None)
+        (verdict,) = plane.rules.verdicts_on_task(reported, [hers])
+        assert not verdict.matched
+        approved = await plane.tasks.approve(task.task_id, by=actor("bob"), notes=None)
+
+    assert approved.status is Status.APPROVED
+    assert approved.created_by == "rule:zt"
+
+
+def test_machines_macs_are_normalised_and_named_once() -> None:
     nics = tuple(Nic(interface="x", mac=mac) for mac in ("52-54-00-00-00-01", "junk", OTHER_MAC))
     hardware = make_inventory(nics=nics)
-    report = msgspec.structs.replace(unmatched.report, hardware=hardware)
 
-    assert macs_of(msgspec.structs.replace(unmatched, report=report)) == [MAC, OTHER_MAC]
+    assert macs_of(make_report(hardware=hardware)) == [MAC, OTHER_MAC]

@@ -1,11 +1,16 @@
 """What a new task must say; every wrong field is named at once."""
 
+import math
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lpmos.model.errors import InvalidInput
 from lpmos.model.network import StaticNetwork
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.task import NewTask, Progress, check_new_task
+from tests.support.builders import NOW
 
 GOOD = {"idc": "dc1", "sn": "SN-1", "mac": "52:54:00:00:00:01", "os_type": "debian",
         "os_version": "12"}  # fmt: skip
@@ -85,3 +90,24 @@ def test_check_good_static_network_and_key_are_kept() -> None:
 def test_new_task_unknown_field_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="nonsense"):
         new_task(nonsense=1)
+
+
+@given(
+    done=st.none() | st.integers(0, 2**63 - 1),
+    total=st.none() | st.integers(0, 2**63 - 1),
+    rate=st.none() | st.floats(0, 1e12),
+)
+def test_progress_knows_what_is_left_only_where_bytes_and_rate_are_known(
+    done: int | None, total: int | None, rate: float | None
+) -> None:
+    step = Progress(
+        step="downloading",
+        percent=30.0,
+        timestamp=NOW,
+        bytes_done=done,
+        bytes_total=total,
+        bytes_per_second=rate,
+    )
+    known = done is not None and total is not None and (rate or 0.0) >= 1
+    assert (step.remaining_s is not None) == known
+    assert step.remaining_s is None or 0 <= step.remaining_s < math.inf

@@ -2,7 +2,7 @@
 
 The framework converts a body too, but leniently (`"true"` for `true`) and it stops at the first
 wrong field; this check is strict and names them all. A handler whose fields have rules beyond their
-types names the function that knows them: `opt={CHECK: check_new_task}`. One that takes larger
+types names the function that knows them: `opt={CHECK: check_match}`. One that takes larger
 bodies says so in its decorator: `request_max_body_size=BULK_LIMIT_BYTES`.
 """
 
@@ -50,6 +50,17 @@ async def check_body(request: AnyRequest) -> None:
     field = request.route_handler.parsed_data_field
     if field is None:
         return
+    body = await json_body(request)
+    decode_body(body, field.annotation, request.route_handler.opt.get(CHECK))
+
+
+async def json_body(request: AnyRequest) -> bytes:
+    """The body of a request that must be JSON, not parsed yet.
+
+    Raises:
+        UnsupportedMediaType: it is not declared to be JSON.
+        msgspec.DecodeError: it is nested too deeply.
+    """
     media_type = request.content_type[0]
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType(
@@ -57,7 +68,7 @@ async def check_body(request: AnyRequest) -> None:
         )
     body = await request.body()
     check_depth(body)
-    decode_body(body, field.annotation, request.route_handler.opt.get(CHECK))
+    return body
 
 
 def check_depth(body: bytes) -> None:

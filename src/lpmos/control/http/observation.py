@@ -6,7 +6,7 @@ One hook on every message that leaves the application, so that no answer, error 
 import time
 import uuid
 from collections import Counter as CountOf
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +31,14 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 HSTS = "max-age=31536000"
+
+Header = tuple[bytes, bytes]
+_HEADERS: list[Header] = [
+    (name.encode(), value.encode())
+    for name, value in {**HEADERS, "cache-control": "no-store"}.items()
+]
+_SECURE_HEADERS: list[Header] = [*_HEADERS, (b"strict-transport-security", HSTS.encode())]
+_NAMES = frozenset(name for name, _ in _SECURE_HEADERS)
 
 
 def request_id(scope: Scope) -> str:
@@ -67,6 +75,7 @@ class Observation:
             registry=self._registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
         )
+        self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def add(self, collector: Collector) -> None:
         """Have another collector's metrics among these."""
@@ -78,14 +87,9 @@ class Observation:
             return
         headers = list(message["headers"])
         present = {name.lower() for name, _ in headers}
-        added = {**HEADERS, "x-request-id": request_id(scope), "cache-control": "no-store"}
-        if scope["scheme"] == "https":
-            added["strict-transport-security"] = HSTS
-        headers += [
-            (name.encode(), value.encode())
-            for name, value in added.items()
-            if name.encode() not in present
-        ]
+        headers.append((b"x-request-id", request_id(scope).encode()))
+        added = _SECURE_HEADERS if scope["scheme"] == "https" else _HEADERS
+        headers += added if present.isdisjoint(_NAMES) else _missing(added, present)
         message["headers"] = headers
         self._count(message["status"], scope)
 
@@ -98,10 +102,22 @@ class Observation:
         if method not in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
             method = "other"
         path = str(scope.get("path_template", "")) or "unknown"
-        self._requests.labels(method, path, str(status)).inc()
+        metrics = self._metrics.get((method, path, status))
+        if metrics is None:  # bounded: paths are templates
+            metrics = (
+                self._requests.labels(method, path, str(status)),
+                self._seconds.labels(method, path),
+            )
+            self._metrics[method, path, status] = metrics
+        requests, seconds = metrics
+        requests.inc()
         started = cast(dict[str, Any], scope).get("lpmos.started")
         if started is not None:
-            self._seconds.labels(method, path).observe(time.perf_counter() - started)
+            seconds.observe(time.perf_counter() - started)
+
+
+def _missing(headers: Iterable[Header], present: Collection[bytes]) -> list[Header]:
+    return [header for header in headers if header[0] not in present]
 
 
 class _FleetCollector(Collector):

@@ -37,7 +37,7 @@ def page_links(request: Request[Any, Any, Any], limit: int, offset: int, total: 
     )
 
 
-def statuses(text: str | None) -> frozenset[Status] | None:
+def statuses(text: str | None, field: str = "status") -> frozenset[Status] | None:
     """The statuses of a list with commas; None where none is given.
 
     Raises:
@@ -49,7 +49,7 @@ def statuses(text: str | None) -> frozenset[Status] | None:
     unknown = [name for name in text.split(",") if name not in known]
     if unknown:
         problem = f"{unknown[0][:40]!r} is no status; known: {', '.join(known)}"
-        raise InvalidInput(FieldProblem("status", problem))
+        raise InvalidInput(FieldProblem(field, problem))
     return frozenset(known[name] for name in text.split(","))
 
 

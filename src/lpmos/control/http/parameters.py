@@ -1,9 +1,13 @@
-"""Query parameters that no call knows are refused: a misspelt filter must not show everything."""
+"""Query parameters: each is checked before a handler sees any, and every wrong one is named.
+
+One that no call knows is refused, too: a misspelt filter must not show everything. What is wrong
+with the body is named in the same answer.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -13,6 +17,8 @@ from litestar.params import QueryParameter
 from litestar.routes import HTTPRoute
 
 from lpmos.control.http.bodies import check_body
+from lpmos.control.http.paging import STATUSES_PATTERN, statuses
+from lpmos.core.field_words import plain_words
 from lpmos.model.errors import FieldProblem, InvalidInput
 
 API = "/api/"
@@ -26,17 +32,15 @@ Moment = Annotated[
         schema_extra={"format": "date-time", "examples": ["2026-01-02T03:04:05Z"]},
     ),
 ]
-_KNOWN: WeakKeyDictionary[HTTPRouteHandler, Mapping[str, bool]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[HTTPRouteHandler, Mapping[str, "Known"]] = WeakKeyDictionary()
 
 
-def refuse_unknown(request: Request[Any, Any, Any], known: Collection[str]) -> None:
-    """Let a request pass whose query parameters are all `known`.
+class Known(NamedTuple):
+    """A query parameter that a handler takes; `check` is what its type does not say."""
 
-    Raises:
-        InvalidInput: names every other one.
-    """
-    if unknown := _unknown(request, known):
-        raise InvalidInput(*unknown)
+    kind: Any
+    any_text: bool
+    check: Callable[[str, str], object] | None
 
 
 def _unknown(request: Request[Any, Any, Any], known: Collection[str]) -> list[FieldProblem]:
@@ -71,14 +75,19 @@ async def check_request(request: Request[Any, Any, Any]) -> Response[None] | Non
         The answer to `OPTIONS`; otherwise nothing, and the handler is called.
 
     Raises:
-        InvalidInput: names every query parameter that the handler does not take.
+        InvalidInput: names every query parameter that the handler does not take, or that is wrong,
+            and every wrong field of the body.
         Exception: as `check_body`.
     """
     if request.method == "OPTIONS":
         return _methods(request)
-    if request.url.path.startswith(API):
-        _check_query(request)
-    await check_body(request)
+    wrong = _query_problems(request) if request.url.path.startswith(API) else []
+    try:
+        await check_body(request)
+    except InvalidInput as error:
+        raise InvalidInput(*wrong, *error.problems) from error
+    if wrong:
+        raise InvalidInput(*wrong)
     return None
 
 
@@ -94,8 +103,8 @@ def _methods(request: Request[Any, Any, Any]) -> Response[None]:
     return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))})
 
 
-def _check_query(request: Request[Any, Any, Any]) -> None:
-    """Refuse parameters that are unknown, come twice, or are the word that lenient parsers skip."""
+def _query_problems(request: Request[Any, Any, Any]) -> list[FieldProblem]:
+    """Parameters that are unknown, come twice, or have a value that the handler does not take."""
     known = known_parameters(request.route_handler)
     given = list(request.query_params.multi_items())
     wrong = _unknown(request, known)
@@ -104,24 +113,48 @@ def _check_query(request: Request[Any, Any, Any]) -> None:
         for name, count in Counter(name for name, _ in given).items()
         if count > 1
     ]
-    wrong += [
-        FieldProblem(name, "null is no value; leave it out")
-        for name, value in given
-        if value.lower() == "null" and not known.get(name, True)
-    ]
-    if wrong:
-        raise InvalidInput(*wrong)
+    for name, value in given:
+        if name in known:
+            wrong += _value_problems(name, value, known[name])
+    return wrong
 
 
-def known_parameters(handler: HTTPRouteHandler) -> Mapping[str, bool]:
-    """The query parameters that a handler takes, and whether each may be any text."""
+def _value_problems(name: str, value: str, known: Known) -> Sequence[FieldProblem]:
+    if value.lower() == "null" and not known.any_text:  # the word that lenient parsers skip
+        return [FieldProblem(name, "null is no value; leave it out")]
+    try:
+        msgspec.convert(value, known.kind, strict=False)
+        if known.check is not None:
+            known.check(value, name)
+    except msgspec.ValidationError as error:
+        return [FieldProblem(name, plain_words(str(error), known.kind, text_only=True))]
+    except InvalidInput as error:
+        return error.problems
+    return ()
+
+
+def known_parameters(handler: HTTPRouteHandler) -> Mapping[str, Known]:
+    """The query parameters that a handler takes."""
     known = _KNOWN.get(handler)
     if known is None:
         model = handler.create_kwargs_model(path_parameters={})
         fields = handler.parsed_fn_signature.parameters
+        kinds = {each.name: each.type for each in msgspec.structs.fields(handler.signature_model)}
         known = {
-            each.field_alias: fields[each.field_name].annotation in (str, str | None)
+            each.field_alias: Known(
+                kinds[each.field_name],
+                fields[each.field_name].annotation in (str, str | None),
+                _check_of(fields[each.field_name].kwarg_definition),
+            )
             for each in model.expected_query_params
         }
         _KNOWN[handler] = known
     return known
+
+
+def _check_of(definition: object) -> Callable[[str, str], object] | None:
+    """The check of a parameter that is described as something more than its type."""
+    schema = getattr(definition, "schema_extra", None) or {}
+    if schema.get("format") == "date-time":
+        return moment
+    return statuses if schema.get("pattern") == STATUSES_PATTERN else None

@@ -13,6 +13,7 @@ from litestar.openapi import ResponseSpec
 
 from lpmos.control.http.bodies import UnsupportedMediaType
 from lpmos.control.http.observation import request_id
+from lpmos.core.field_words import plain_words
 from lpmos.core.problems import MEDIA_TYPE, Problem, problem, problem_for
 from lpmos.model.errors import (
     FieldProblem,
@@ -111,7 +112,8 @@ def _invalid_parameters(error: ValidationException) -> InvalidInput:
     """The parameters of query, path and headers that could not be converted."""
     extra = error.extra if isinstance(error.extra, list) else []
     problems = [
-        FieldProblem(_parameter(each), str(each.get("message", "is wrong"))) for each in extra
+        FieldProblem(_parameter(each), plain_words(str(each.get("message")), text_only=True))
+        for each in extra
     ]
     return InvalidInput(*(problems or [FieldProblem("request", error.detail)]))
 

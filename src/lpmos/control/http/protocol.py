@@ -8,10 +8,12 @@ must be taken at one; who keeps to none of it is cut off, so that slow peers do 
 import asyncio
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lpmos.control.http.transport import JoiningTransport
 
 HEAD_LIMIT_BYTES = 32_768
 HEADERS = 100
@@ -52,7 +54,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        super().connection_made(transport)
+        self._joining = JoiningTransport(transport)
+        super().connection_made(cast(asyncio.Transport, self._joining))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -108,6 +111,7 @@ class BoundedHttp(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Give the connection to the WebSocket protocol, which has timeouts of its own."""
         self._stop_reading_timer()
+        self.transport = self._joining.released()
         super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:

@@ -75,6 +75,8 @@ class Client:
         self.subscription = Subscription()
         self.wish = wish(self.subscription, principal)
         self.revision = revision
+        self.followed: frozenset[str] = frozenset()
+        """The tasks whose logs it was promised; the hub keeps it."""
         self.listening = False
         """Until it is, its place in the log stays where it is."""
         self.stated_at = float("-inf")
@@ -105,6 +107,7 @@ class LiveHub:
         self._replay = replay or Replay()
         self._lanes: tuple[set[Client], ...] = tuple(set() for _ in range(LANES))
         self._users: Counter[str] = Counter()
+        self._followed: Counter[str] = Counter()
         self._arrivals = 0
         self._next_lane = self._idle_lanes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -160,6 +163,7 @@ class LiveHub:
             yield client
         finally:
             lane.discard(client)
+            self._follow(client, frozenset())
             self._users[principal.subject] -= 1
             if not self._users[principal.subject]:
                 del self._users[principal.subject]
@@ -187,6 +191,7 @@ class LiveHub:
         """Change what a client hears, and answer it: from where it goes on, or to read again."""
         self._notice_lost_history()
         client.subscribe(subscription)
+        self._follow(client, client.wish.followed)
         client.listening = True
         present = self._position.revision
         asked = subscription.from_revision
@@ -203,6 +208,7 @@ class LiveHub:
         before = client.wish
         client.principal = principal
         client.subscribe(client.subscription)
+        self._follow(client, client.wish.followed)
         if client.wish != before:
             client.revision = _NOWHERE
             self._wake()
@@ -215,8 +221,18 @@ class LiveHub:
 
     def _gather_task(self, change: TaskChange) -> None:
         if revision := self._gathered_revision():
-            for told in of_task(change, revision):
+            followed = not self._followed.keys().isdisjoint(change.task_ids)
+            for told in of_task(change, revision, with_log=followed):
                 self._replay.keep(told)
+
+    def _follow(self, client: Client, task_ids: frozenset[str]) -> None:
+        """Tell the logs of these tasks from now on, for this client."""
+        if task_ids == client.followed:
+            return
+        self._followed.subtract(client.followed)
+        self._followed.update(task_ids)
+        self._followed = +self._followed
+        client.followed = task_ids
 
     def _gather_other(self, name: KeyName, changed_at: int) -> None:
         revision = self._gathered_revision()

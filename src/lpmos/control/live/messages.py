@@ -23,8 +23,11 @@ from lpmos.model.task import Task
 from lpmos.store.keys import KeyName
 
 Kind = Literal[
-    "status", "progress", "hardware", "removed", "machine", "agent", "region", "unmatched"
+    "status", "progress", "hardware", "removed", "log", "machine", "agent", "region", "unmatched"
 ]
+
+LOG_LINES_TOLD = 20
+"""A message of a log has at least so many lines, where there are: one that it replaced had them."""
 
 PERMISSION: Mapping[str, Permission] = MappingProxyType(
     {
@@ -32,6 +35,7 @@ PERMISSION: Mapping[str, Permission] = MappingProxyType(
         "progress": Permission.TASK_READ,
         "hardware": Permission.TASK_READ,
         "removed": Permission.TASK_READ,
+        "log": Permission.TASK_READ,
         "machine": Permission.MACHINE_READ,
         "agent": Permission.MACHINE_READ,
         "region": Permission.REGION_READ,
@@ -50,14 +54,17 @@ class StatusMessage(msgspec.Struct, frozen=True, tag="status"):
 
 
 class ProgressMessage(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
-    """How far an install is; `percentage` is of the whole install."""
+    """How far an install is; `percentage` is of the whole install, all else of the present step."""
 
     task_id: str
     percentage: float
     stage: str
     message: str
     revision: int
+    bytes_done: int | None = None
+    bytes_total: int | None = None
     bytes_per_second: float | None = None
+    remaining_s: float | None = None
 
 
 class HardwareMessage(msgspec.Struct, frozen=True, tag="hardware"):
@@ -65,6 +72,18 @@ class HardwareMessage(msgspec.Struct, frozen=True, tag="hardware"):
 
     task_id: str
     hardware: Inventory
+    revision: int
+
+
+class LogMessage(msgspec.Struct, frozen=True, tag="log"):
+    """The newest lines of a task's log; the first of them has the number `first`, from 1.
+
+    They may go back before what was told already: some messages stand for several.
+    """
+
+    task_id: str
+    first: int
+    lines: tuple[str, ...]
     revision: int
 
 
@@ -97,7 +116,7 @@ class AgentMessage(msgspec.Struct, frozen=True, tag="agent"):
 
 
 class RegionMessage(msgspec.Struct, frozen=True, tag="region"):
-    """A region went on or off line, or what it offers changed."""
+    """A region went on or off line, or what it offers or how its services are changed."""
 
     idc: str
     online: bool
@@ -127,8 +146,8 @@ class Told(msgspec.Struct, gc=False):
     text: bytes | None
 
 
-def of_task(change: TaskChange, revision: int) -> Iterator[Told]:
-    """What the change of a present task tells."""
+def of_task(change: TaskChange, revision: int, *, with_log: bool = False) -> Iterator[Told]:
+    """What the change of a present task tells; its log only where somebody follows that."""
     before, after = change.row_before, change.row
     if after is None:
         if before is not None:
@@ -146,6 +165,9 @@ def of_task(change: TaskChange, revision: int) -> Iterator[Told]:
             yield _about(after, "status", StatusMessage(task_id, status, revision))
     if after.stage and (before is None or _how_far(before) != _how_far(after)):
         yield _about(after, "progress", _progress(after, revision))
+    if with_log and change.after and (before is None or before.log_count != after.log_count):
+        since = before.log_count if before else 0
+        yield _about(after, "log", _log(change.after, since, revision))
 
 
 class Others:
@@ -183,7 +205,7 @@ class Others:
         online = self._fleet.region(name.idc).online
         told_before = self._regions.get(name.idc)
         self._regions[name.idc] = online
-        if not revision or (told_before is online and name.rest != "capabilities"):
+        if not revision or (told_before is online and name.rest == "heartbeat"):
             return []
         return [_said("region", name.idc, None, RegionMessage(name.idc, online, revision))]
 
@@ -238,7 +260,7 @@ def _statuses(before: Task | None, after: Task | None) -> list[Status]:
 
 
 def _how_far(row: TaskRow) -> tuple[object, ...]:
-    return row.stage, row.percent, row.message, row.bytes_per_second
+    return row.stage, row.percent, row.message, row.bytes_done, row.bytes_per_second
 
 
 def _progress(row: TaskRow, revision: int) -> ProgressMessage:
@@ -248,8 +270,16 @@ def _progress(row: TaskRow, revision: int) -> ProgressMessage:
         stage=row.stage,
         message=row.message,
         revision=revision,
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
         bytes_per_second=row.bytes_per_second,
+        remaining_s=row.remaining_s,
     )
+
+
+def _log(task: Task, since: int, revision: int) -> LogMessage:
+    lines = task.logs[-max(LOG_LINES_TOLD, task.lines_logged - since) :]
+    return LogMessage(task.task_id, task.lines_logged - len(lines) + 1, lines, revision)
 
 
 def _of(row: MachineRow, revision: int) -> MachineMessage:

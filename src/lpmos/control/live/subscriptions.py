@@ -21,7 +21,7 @@ _Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1, max_length=len(P
 class Subscription(
     msgspec.Struct, frozen=True, tag="subscribe", tag_field="type", forbid_unknown_fields=True
 ):
-    """What a client wants to hear; None is everything.
+    """What a client wants to hear; None is everything, but for logs: those are of named tasks.
 
     `batch`: arrays of messages, not single ones. `from_revision`: first what came after it.
     """
@@ -45,6 +45,11 @@ class Wish(msgspec.Struct, frozen=True):
     tenant: str | None
     batch: bool
 
+    @property
+    def followed(self) -> frozenset[str]:
+        """The tasks whose logs are wanted."""
+        return self.tasks if self.tasks and "log" in self.kinds else frozenset()
+
     def wants(self, told: Told) -> bool:
         """Whether this message goes to the client."""
         return (
@@ -58,6 +63,8 @@ class Wish(msgspec.Struct, frozen=True):
 def wish(subscription: Subscription, principal: Principal) -> Wish:
     """What a client of this principal hears by this subscription."""
     asked: Iterable[str] = subscription.types or PERMISSION
+    if subscription.types is None or subscription.task_id is None:
+        asked = set(asked) - {"log"}
     may = (kind for kind in asked if permits(principal.roles, principal.tenant, PERMISSION[kind]))
     return Wish(
         kinds=frozenset(may),

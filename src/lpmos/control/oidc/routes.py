@@ -22,6 +22,7 @@ from lpmos.control.access import (
     PUBLIC,
     CallerRequest,
     caller_of,
+    claim,
     client_address,
     from_foreign_page,
 )
@@ -31,11 +32,10 @@ from lpmos.control.http.problems import PROBLEMS
 from lpmos.control.oidc.attempt import LIFETIME, NOT_BEGUN, Attempts
 from lpmos.control.oidc.claims import Vouched, vouched
 from lpmos.control.pages import AnyRequest, Pages
-from lpmos.control.refusals import claim
 from lpmos.control.resources.session import Logins, SessionView
 from lpmos.core.clock import Clock
 from lpmos.core.identity.callers import Identity
-from lpmos.core.identity.limits import FailedLogins
+from lpmos.core.identity.limits import FailedLogins, site_of
 from lpmos.model.errors import (
     Forbidden,
     NotFound,
@@ -150,14 +150,14 @@ class SingleSignOn:
             raise Unauthenticated(NOT_BEGUN)
         if answer.code is None:
             raise Unauthenticated(f"the identity provider ended the login: {_said(answer.error)}")
-        address = client_address(request)
-        self._refused.check(address)
+        site = site_of(client_address(request))
+        self._refused.check(site)
         try:
             claims = await provider.claims(
                 answer.code, nonce=attempt.nonce, verifier=attempt.verifier, issuer=answer.iss
             )
         except Unauthenticated:
-            self._refused.failed(address)
+            self._refused.failed(site)
             raise
         signed_in = await self._session(request, vouched(claims, config))
         cookies = [*signed_in.cookies, _cookie(request, "", max_age=0)]

@@ -19,6 +19,9 @@ from lpmos.control.resources.images import ImageList, ImageView, UploadView
 from lpmos.control.resources.rules import DecisionView, RuleList, RuleView
 from lpmos.control.resources.secrets import RotationView, SecretsView
 from lpmos.control.resources.session import SessionView, Tokens
+from lpmos.control.resources.statistics import RegionFigures, StatisticsView, SystemFigures
+from lpmos.control.resources.task_hardware import compared
+from lpmos.control.resources.task_logs import log_after
 from lpmos.control.resources.templates import (
     PreviewView,
     TemplateList,
@@ -71,17 +74,19 @@ from lpmos.core.machines import StoredMachine
 from lpmos.core.rules.dry_run import DryRunLine, DryRunResult
 from lpmos.core.rules.rules import RuleVerdict
 from lpmos.core.secrets.rotation import KeyUse, Rotation
+from lpmos.core.statistics import BUCKET_S, Bucket
 from lpmos.core.taskrow import row_of_task
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.access import Permission, Role
 from lpmos.model.audit import Actor, Anchor, AuditEvent, Head, chained
 from lpmos.model.auditcheck import ChainPage
-from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.diskplan import GIB, LAYOUTS, RootDiskHints, plan_disk
 from lpmos.model.errors import FieldProblem
 from lpmos.model.image import OfferedOs
 from lpmos.model.inventory import Bios, Cpu, Disk, Inventory, Memory, Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
+from lpmos.model.region import HeldImage, ServiceState
 from lpmos.model.task import Approval, StatusChange, Task, TaskError
 from lpmos.model.webhook import Attempt, DeliveryState
 
@@ -119,6 +124,8 @@ _WAITING = Task(
         StatusChange(status=Status.READY, timestamp=_AT, by="region:dc1"),
         StatusChange(status=Status.PENDING_APPROVAL, timestamp=_LATER, by="region:dc1"),
     ),
+    logs=("2026-01-02T03:09:05.000Z [INFO] hardware reported; will write /dev/nvme0n1",),
+    log_count=1,
     hardware=_INVENTORY,
     plan=plan_disk(_INVENTORY, "auto", RootDiskHints(), GIB),
     created_at=_AT,
@@ -140,6 +147,11 @@ _PENDING = msgspec.structs.replace(
     status_history=_WAITING.status_history[:1],
     hardware=None,
     plan=None,
+)
+_EARLIER = msgspec.structs.replace(
+    _WAITING,
+    task_id="0b0b6f5e-3c1d-4f7a-9a55-2f1f5a1c0000",
+    hardware=msgspec.structs.replace(_INVENTORY, bios=Bios(vendor="Example", version="2.3")),
 )
 _AGAIN = msgspec.structs.replace(
     _PENDING, task_id="0b0b6f5e-3c1d-4f7a-9a55-2f1f5a1c0002", attempt=2, retry_of=_TASK_ID
@@ -183,9 +195,26 @@ _REGION = RegionSummary(
     online=True,
     identity="region-1:812",
     last_heartbeat=_LATER,
-    services={"dhcp": "running", "http": "running", "tftp": "running"},
+    services={"dhcp": "ok", "http": "ok", "tftp": "failed: TFTP did not answer in 2 s"},
+    health={
+        "dhcp": ServiceState(state="ok", since=_AT),
+        "http": ServiceState(state="ok", since=_AT),
+        "tftp": ServiceState(state="failed", detail="TFTP did not answer in 2 s", since=_LATER),
+        "store": ServiceState(state="ok"),
+    },
     capabilities=("dhcp", "http", "tftp"),
     offered=(OfferedOs(os_type="debian", os_version="12", unpacked_bytes=GIB),),
+    images=(
+        HeldImage(
+            name="debian-12",
+            os_type="debian",
+            os_version="12",
+            sha256=_DIGEST,
+            size_bytes=GIB // 4,
+            built_at=_AT,
+        ),
+    ),
+    layouts=LAYOUTS,
     version="0.1.0",
     updated_at=_AT,
     counts={status.value: int(status is Status.PENDING_APPROVAL) for status in Status},
@@ -298,6 +327,8 @@ _SHOWN: tuple[msgspec.Struct, ...] = (
     created(_PENDING),
     retried(_AGAIN),
     full(StoredTask(_WAITING, _REVISION, past=False)),
+    log_after(_WAITING, 0),
+    compared(_WAITING, _EARLIER),
     TaskList([summary(_ROW)], 1, 50, 0, _REGION.counts, _NO_PAGES),
     DeadLetterList([letter_summary(row_of_task(_FAILED, revision=9))], 1, 50, 0, _NO_PAGES),
     ApprovedTask(
@@ -362,6 +393,20 @@ _SHOWN: tuple[msgspec.Struct, ...] = (
     ),
     RegionList([_REGION]),
     _REGION,
+    StatisticsView(
+        at=_LATER,
+        hours=6,
+        bucket_s=BUCKET_S,
+        refresh_s=10,
+        total=1,
+        counts=_REGION.counts,
+        regions=[
+            RegionFigures(idc="dc1", online=True, total=1, counts=_REGION.counts, unmatched=0)
+        ],
+        systems=[SystemFigures(os_type="debian", os_version="12", total=1, counts=_REGION.counts)],
+        unmatched=0,
+        throughput=[Bucket(at=_AT.replace(minute=0, second=0), created=1, completed=0, failed=0)],
+    ),
     Tokens(
         access_token="eyJhbGciOiJIUzI1NiJ9.e30.a",  # noqa: S106 - nobody's token
         refresh_token="eyJhbGciOiJIUzI1NiJ9.e30.r",  # noqa: S106 - nobody's token

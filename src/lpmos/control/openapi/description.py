@@ -71,8 +71,11 @@ Every call but those of signing in and of health needs `Authorization: Bearer TO
 """
 
 
-def described(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """The description of every call of these routes that is to be in it."""
+def described(routes: Iterable[BaseRoute], *, relations: bool = True) -> dict[str, Any]:
+    """The description of every call of these routes that is to be in it.
+
+    Without `relations` it does not say how one field depends on another.
+    """
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     tags = set()
@@ -82,7 +85,7 @@ def described(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         tags.update(operation["tags"])
     ends = problems(schemas)
     components = schemas.components()
-    for kind, relation in RELATIONS.items():
+    for kind, relation in RELATIONS.items() if relations else ():
         components[kind.__name__].update(relation)
     return {
         "openapi": "3.1.0",

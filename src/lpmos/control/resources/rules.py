@@ -11,7 +11,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.bodies import CHECK
 from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
-from lpmos.control.http.parameters import refuse_unknown
 from lpmos.control.http.problems import PROBLEMS
 from lpmos.core.clock import utc_now
 from lpmos.core.documents import Held
@@ -102,7 +101,6 @@ async def list_rules(
     offset: Annotated[int, QueryParameter(ge=0, le=10_000)] = 0,
 ) -> RuleList:
     """One page of the rules, in the order in which they are asked."""
-    refuse_unknown(request, {"kind", "limit", "offset"})
     found = rules.seen_by(request.user.tenant, kind)
     page = [_view(held) for held in found[offset : offset + limit]]
     return RuleList(page, len(found), limit, offset)

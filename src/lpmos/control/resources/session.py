@@ -21,6 +21,7 @@ from lpmos.control.access import (
     Door,
     actor,
     caller_of,
+    claim,
     client_address,
     from_foreign_page,
     needs,
@@ -29,7 +30,6 @@ from lpmos.control.auth import ACCESS_LIFETIME, TOKEN_CHARACTERS, TokenSigner, U
 from lpmos.control.http.bodies import CHECK
 from lpmos.control.http.observation import request_id
 from lpmos.control.http.problems import PROBLEMS
-from lpmos.control.refusals import claim
 from lpmos.core.clock import Clock
 from lpmos.core.identity.callers import Identity
 from lpmos.core.identity.sessions import SESSION_LIFETIME
@@ -77,7 +77,10 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is signed in, what it may do, and until when."""
+    """Who is signed in, what it may do, and until when.
+
+    `second_person`: nobody approves here what they asked for themselves.
+    """
 
     name: str
     display_name: str
@@ -85,16 +88,27 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None
     permissions: tuple[Permission, ...]
     expires_at: datetime
+    second_person: bool = False
 
 
 class Logins:
     """Opens sessions and makes the tokens for them."""
 
-    def __init__(self, identity: Identity, door: Door, signer: TokenSigner, clock: Clock) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        door: Door,
+        signer: TokenSigner,
+        clock: Clock,
+        *,
+        second_person: bool = False,
+    ) -> None:
+        """`second_person`: whether another person must approve, which callers are told."""
         self._identity = identity
         self._door = door
         self._signer = signer
         self._clock = clock
+        self._second_person = second_person
 
     async def user(self, request: CallerRequest, name: str, password: str) -> User:
         """The user with this name and password; a refusal is told to the audit log.
@@ -143,9 +157,13 @@ class Logins:
         Raises:
             Unauthenticated: the token is not valid; one that was used before ends the session.
         """
-        claims = self._signer.verify(refresh_token, Use.REFRESH)
-        session_id = claims.token_id
-        principal = await self._identity.by_session(session_id, claims.subject)
+        try:
+            claims = self._signer.verify(refresh_token, Use.REFRESH)
+            session_id = claims.token_id
+            principal = await self._identity.by_session(session_id, claims.subject)
+        except Unauthenticated:
+            self._door.note_refused(request, refresh_token, Use.REFRESH)
+            raise
         following = self._signer.of_session(
             Use.REFRESH, session_id, claims.subject, principal.expires_at
         )
@@ -203,6 +221,7 @@ class Logins:
                 each for each in Permission if permits(principal.roles, principal.tenant, each)
             ),
             expires_at=principal.expires_at,
+            second_person=self._second_person,
         )
 
     def _tokens(self, session_id: str, name: str, ends_at: datetime, refresh: str) -> Tokens:

@@ -7,13 +7,13 @@ read from the store, so that it is shown as any control plane left it (F7).
 from typing import Annotated, TypeVar
 
 import msgspec
-from litestar import Response, delete, get, post, put
+from litestar import Response, delete, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from lpmos.control.access import CallerRequest, actor, needs
-from lpmos.control.http.bodies import CHECK
-from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
+from lpmos.control.http.bodies import TAKES, json_body
+from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision
 from lpmos.control.http.idempotency import REPLAYED, REPLAYS, IdempotencyKey
 from lpmos.control.http.paging import (
     LIMIT,
@@ -28,8 +28,10 @@ from lpmos.control.http.paging import (
 )
 from lpmos.control.http.parameters import Moment, moment
 from lpmos.control.http.problems import PROBLEMS
+from lpmos.control.http.reading import Reading
 from lpmos.control.http.visible import until_shown, until_visible
 from lpmos.control.resources.regions import check_listed
+from lpmos.control.resources.task_answers import TaskAnswers, find_list, find_task
 from lpmos.control.views.tasks import (
     ApprovedTask,
     ApprovedView,
@@ -40,18 +42,17 @@ from lpmos.control.views.tasks import (
     TaskList,
     TaskView,
     created,
-    full,
     retried,
-    summary,
 )
 from lpmos.core.creation import Created
 from lpmos.core.fleet import Fleet
+from lpmos.core.newtask import read_new_task
 from lpmos.core.taskindex import TaskQuery, TaskSort
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask, check_new_task, of_tenant
+from lpmos.model.task import NewTask
 
 NOTE_CHARACTERS = 1000
 Said = Annotated[
@@ -83,26 +84,32 @@ class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     "/tasks",
     responses=PROBLEMS,
     response_headers=[LOCATION, REPLAYS],
-    opt=needs(Permission.TASK_CREATE, **{CHECK: check_new_task}),
+    opt=needs(Permission.TASK_CREATE, **{TAKES: lambda: {"application/json": NewTask}}),
 )
 async def create_task(
-    data: JSONBody[NewTask],
     request: CallerRequest,
     tasks: NamedDependency[Tasks],
     fleet: NamedDependency[Fleet],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[CreatedTask]:
     """Create a task: the machine with this MAC or serial number shall get this OS."""
-    spec = of_tenant(check_new_task(data), request.user.tenant)
+    spec = read_new_task(await json_body(request), request.user.tenant, fleet)
     made = await tasks.create_once(spec, by=actor(request), idempotency_key=idempotency_key)
     await until_shown(fleet, made.revision)
     return _made(made, created(made.task))
 
 
-@get("/tasks", responses=PROBLEMS, opt=needs(Permission.TASK_READ))
+@Reading(
+    "/tasks",
+    http_method="GET",
+    responses=PROBLEMS,
+    opt=needs(Permission.TASK_READ),
+    before_request=find_list,
+)
 async def list_tasks(  # noqa: PLR0917 - these are query parameters
     request: CallerRequest,
     fleet: NamedDependency[Fleet],
+    task_answers: NamedDependency[TaskAnswers],
     idc: FromQuery[str | None] = None,
     region_id: FromQuery[str | None] = None,
     status: Statuses = None,
@@ -117,7 +124,7 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
     sort: FromQuery[TaskSort] = "-created_at",
     limit: Limit = LIMIT,
     offset: Offset = 0,
-) -> TaskList:
+) -> Response[TaskList]:
     """One page of the tasks that match, newest first; `region_id` is an older name of `idc`.
 
     `text` is looked for in serial number, host name, MAC and task id; `tag` is `key` or
@@ -145,25 +152,23 @@ async def list_tasks(  # noqa: PLR0917 - these are query parameters
     page, total = fleet.tasks(query)
     counts = {each.value: count for each, count in fleet.counts(place, owner).items()}
     beside = page_links(request, limit, offset, total)
-    return TaskList([summary(row) for row in page], total, limit, offset, counts, beside)
+    rows = task_answers.summaries(page)
+    return task_answers.listed(request, TaskList(rows, total, limit, offset, counts, beside))
 
 
-@get(
+@Reading(
     "/tasks/{task_id:str}",
+    http_method="GET",
     responses=PROBLEMS,
     response_headers=[ETAG],
     opt=needs(Permission.TASK_READ),
+    before_request=find_task,
 )
 async def show_task(
-    task_id: FromPath[str],
-    request: CallerRequest,
-    tasks: NamedDependency[Tasks],
-    fleet: NamedDependency[Fleet],
+    task_id: FromPath[str], request: CallerRequest, task_answers: NamedDependency[TaskAnswers]
 ) -> Response[TaskView]:
     """One task with its hardware, timeline, progress and log, and what can be done with it now."""
-    stored = await tasks.read(task_id, request.user.tenant)
-    retry = fleet.retry(task_id)
-    return tagged(full(stored, fleet.row(retry) if retry else None), stored.revision)
+    return await task_answers.task(task_id, request.user.tenant)
 
 
 @put("/tasks/{task_id:str}/approve", responses=PROBLEMS, opt=needs(Permission.TASK_APPROVE))

@@ -170,7 +170,7 @@ async def preview_template(
     content = data.content
     if content is None:
         content = (await templates.read(name)).document.content
-    return PreviewView(templates.preview(content, task))
+    return PreviewView(await templates.preview(content, task, request.user.tenant))
 
 
 @post(

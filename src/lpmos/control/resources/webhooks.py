@@ -14,7 +14,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.bodies import CHECK
 from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
-from lpmos.control.http.parameters import refuse_unknown
 from lpmos.control.http.problems import PROBLEMS
 from lpmos.core.documents import Held
 from lpmos.core.notifications.deliveries import Deliveries
@@ -29,9 +28,6 @@ from lpmos.model.webhook import (
     WebhookChange,
     check_webhook,
 )
-
-LIST_PARAMETERS = frozenset({"limit", "offset"})
-DELIVERY_PARAMETERS = LIST_PARAMETERS | {"status"}
 
 Limit = Annotated[int, QueryParameter(ge=1, le=500)]
 Offset = Annotated[int, QueryParameter(ge=0, le=10_000_000)]
@@ -114,7 +110,6 @@ async def list_webhooks(
     offset: Offset = 0,
 ) -> WebhookList:
     """The webhooks of the caller's tenant; the provider's admins see all."""
-    refuse_unknown(request, LIST_PARAMETERS)
     page, total = webhooks.page(request.user.tenant, limit, offset)
     return WebhookList([_view(held, deliveries) for held in page], total, limit, offset)
 
@@ -243,7 +238,6 @@ async def list_deliveries(  # noqa: PLR0917 - these are query parameters
     offset: Offset = 0,
 ) -> DeliveryList:
     """The deliveries of a webhook: what waits, what was sent, what failed and why."""
-    refuse_unknown(request, DELIVERY_PARAMETERS)
     held = await webhooks.find(webhook_id, request.user.tenant)
     page, total = deliveries.page(held.name, status, limit, offset)
     return DeliveryList([_delivery(each.document) for each in page], total, limit, offset)

@@ -5,12 +5,16 @@ from datetime import datetime
 import msgspec
 
 from lpmos.core.fleet import Fleet, RegionView
+from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.image import OfferedOs
+from lpmos.model.region import HeldImage, ServiceState, states_after
 
 
 class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A region: whether it is there, what it can install, and what is in it.
 
+    `health` says how each service answered when the region asked it last, and since when it does
+    so; `layouts` are the disk layouts that a task may name, `images` what stands behind `offered`.
     `counts` is of its tasks by status, `machines` of its machines: those that the caller sees.
     `unmatched`, its reports without a task, is null for a tenant's users.
     """
@@ -20,8 +24,11 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     identity: str | None
     last_heartbeat: datetime | None
     services: dict[str, str]
+    health: dict[str, ServiceState]
     capabilities: tuple[str, ...]
     offered: tuple[OfferedOs, ...]
+    images: tuple[HeldImage, ...]
+    layouts: tuple[str, ...]
     version: str | None
     updated_at: datetime | None
     counts: dict[str, int]
@@ -43,13 +50,27 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         idc=region.idc,
         online=region.online,
         identity=beat.identity if beat else None,
-        last_heartbeat=beat.at if beat else None,
+        last_heartbeat=region.heard_at,
         services=beat.services if beat else {},
+        health=_health(region),
         capabilities=can.services if can else (),
         offered=can.offered if can else (),
+        images=can.images if can else (),
+        layouts=LAYOUTS,
         version=can.version if can else None,
         updated_at=can.updated_at if can else None,
         counts={status.value: count for status, count in counts.items()},
         machines=fleet.count_machines(region.idc, tenant),
         unmatched=fleet.count_unmatched(region.idc) if tenant is None else None,
     )
+
+
+def _health(region: RegionView) -> dict[str, ServiceState]:
+    """The services, and the store as the region sees it: who has a heartbeat there, reaches it."""
+    beat, status = region.heartbeat, region.status
+    known = status.services if status else {}
+    if beat is None:
+        away = "the region was not heard of for 30 s: it, or its way to the store, is away"
+        return {**known, "store": ServiceState(state="failed", detail=away)}
+    now = states_after(known, beat.services, beat.at)
+    return {**now, "store": ServiceState(state="ok")}

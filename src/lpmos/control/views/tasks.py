@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.control.views.outlook import Failure, WaitsFor, failure, waits_for
 from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
@@ -72,7 +73,10 @@ class NextAction(msgspec.Struct, frozen=True):
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A task in a list: what one row shows."""
+    """A task in a list: what one row shows.
+
+    The bytes, the rate and `remaining_s` are of the present step; null where they are not known.
+    """
 
     task_id: str
     idc: str
@@ -85,7 +89,10 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     percentage: float
     stage: str
     message: str
+    bytes_done: int | None
+    bytes_total: int | None
     bytes_per_second: float | None
+    remaining_s: float | None
     error: str | None
     plan_digest: str | None
     tags: dict[str, str]
@@ -152,7 +159,8 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task in full.
 
     `revision` is that of the ETag; `plan_digest` names the disk plan, so that an approval can;
-    `retried_as` is the task that tries this one again.
+    `retried_as` is the task that tries this one again; `logs` are the newest of `log_count` lines.
+    `waits_for` is null where the task is over, `failure` where it did not fail.
     """
 
     task_id: str
@@ -173,6 +181,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     retried_as: str | None
     status: Status
     meaning: str
+    waits_for: WaitsFor | None
     status_history: tuple[StatusChange, ...]
     metadata: TaskMetadata
     hardware: Inventory | None
@@ -183,7 +192,9 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     progress: tuple[Progress, ...]
     percentage: float
     logs: tuple[str, ...]
+    log_count: int
     error: TaskError | None
+    failure: Failure | None
     created_at: datetime
     updated_at: datetime
     created_by: str
@@ -306,7 +317,10 @@ def summary(row: TaskRow) -> TaskSummary:
         percentage=row.percent,
         stage=row.stage,
         message=row.message,
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
         bytes_per_second=row.bytes_per_second,
+        remaining_s=row.remaining_s,
         error=row.error,
         plan_digest=row.plan_digest,
         tags=row.tags,
@@ -345,10 +359,13 @@ def full(stored: StoredTask, retry: TaskRow | None = None) -> TaskView:
     row = row_of_task(task, revision=stored.revision, past=stored.past)
     known = msgspec.structs.asdict(task)
     metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
-    del known["intent"]
+    del known["intent"], known["acting_for"]
+    known["log_count"] = task.lines_logged
     return TaskView(
         **known,
         meaning=MEANING[task.status],
+        waits_for=waits_for(task),
+        failure=failure(task),
         metadata=TaskMetadata(**metadata),
         timeline=timeline(task, retry),
         plan_digest=row.plan_digest,

@@ -108,13 +108,18 @@ class AuditChain:
         *,
         sinks: Sequence[Sink] = (),
         kept: timedelta = KEPT,
+        retry_s: float = RETRY_S,
     ) -> None:
-        """`mirror` has the events; entries older than `kept` are deleted, by whole blocks."""
+        """`mirror` has the events; entries older than `kept` are deleted, by whole blocks.
+
+        A store that is away is asked again after `retry_s`.
+        """
         self._store = store
         self._reader = AuditReader(store)
         self._clock = clock
         self._sinks = sinks
         self._kept = kept
+        self._retry_s = retry_s
         self._pending: dict[str, KV] = {}
         self._arrived = asyncio.Event()
         self._told_seq = 0
@@ -136,7 +141,7 @@ class AuditChain:
                 return
             except (Unavailable, Ambiguous) as error:
                 log.info("the audit log waits for the store", reason=str(error))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
 
     async def _go_on(self, leadership: Leadership, end: _End) -> None:
         """Write batch after batch; returns when it must be looked again where the chain ends."""

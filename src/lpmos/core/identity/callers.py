@@ -16,7 +16,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
-from lpmos.core.identity.limits import FailedLogins
+from lpmos.core.identity.limits import FailedLogins, site_of
 from lpmos.core.identity.passwords import Passwords
 from lpmos.core.identity.sessions import OVER, SESSION_LIFETIME, Sessions
 from lpmos.core.identity.tokens import ApiTokens, KeyTokens, is_secret_of, split
@@ -73,7 +73,7 @@ class Identity:
         except InvalidInput:
             name = ""
         with (
-            self.guesses.attempt(caller.address, Unauthenticated),
+            self.guesses.attempt(site_of(caller.address), Unauthenticated),
             self._names.attempt(name, Unauthenticated),
         ):
             held = await self.users.documents.fresh(name) if name else None
@@ -189,15 +189,24 @@ class Identity:
         """
         token_id, secret = split(token)
         if self.tokens.documents.get(token_id) is None:
-            self.guesses.check(address)
+            self.guesses.check(site_of(address))
         try:
             held = await self._checked(token_id, secret)
         except Unauthenticated:
-            self.guesses.failed(address)
+            self.guesses.failed(site_of(address))
             raise
         principal = self._of_api_token(token_id)
         await self.tokens.note_use(held)
         return principal
+
+    def holder(self, token: str) -> Held[ApiToken] | None:
+        """The personal token that this is, good or not any more; None where memory has none."""
+        try:
+            token_id, secret = split(token)
+        except Unauthenticated:
+            return None
+        held = self.tokens.documents.get(token_id)
+        return held if held and is_secret_of(held.document, secret) else None
 
     async def by_key_token(self, token_id: str, token: KeyToken) -> Principal:
         """Who has this token, which was signed with the key: what it says, unless it was revoked.

@@ -4,6 +4,7 @@ An `attempt` counts from its beginning, so that many at once are no way around t
 succeeds, or that nobody could decide, is taken back.
 """
 
+import ipaddress
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ from datetime import datetime, timedelta
 from lpmos.core.clock import Clock
 from lpmos.model.errors import TooBusy
 
+IPV6_SITE_BITS = 64
+"""What one customer has of IPv6 at the least (RFC 6177); its addresses count as one."""
+
 
 class FailedLogins:
-    """At most `limit` failed attempts under one key (an address, a name) within `window`.
+    """At most `limit` failed attempts under one key (a site, a name) within `window`.
 
     Only the last `KEYS` keys are remembered; the one that failed longest ago goes first.
     """
@@ -77,3 +81,16 @@ class FailedLogins:
         failures = self._failures.get(key)
         if failures:
             failures.pop()
+
+
+def site_of(address: str) -> str:
+    """What an address counts as: itself, of IPv6 its network; unknown text is cut short."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if parsed.version == 4:
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, IPV6_SITE_BITS), strict=False))

@@ -98,7 +98,7 @@ class Sessions:
         event = AuditEvent(
             event_id=new_event_id(now),
             at=now,
-            action="session.refresh",
+            action="session.refreshed",
             actor=by,
             target=f"session/{session_id}",
             tenant=by.tenant,

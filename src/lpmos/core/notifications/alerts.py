@@ -2,7 +2,8 @@
 
 For each such thing its last known state stands in the store. The elected control plane compares it
 with what it sees, and writes the new state and the event that tells of it in one transaction, under
-its fence: so a change is told of once, also where another control plane takes over in between.
+its fence: so a change is told of once, also where another control plane takes over in between. What
+is seen of a region for the first time is no change: it is noted, and not told of.
 """
 
 import asyncio
@@ -128,9 +129,13 @@ class AlertTerm:
         for idc in sorted(heard_of):
             if idc in online:
                 self._missing_since.pop(idc, None)
-                await self._states.become("region", idc, "online")
+                await self._become(idc, "online")
             elif now - self._missing_since.setdefault(idc, now) >= OFFLINE_AFTER:
-                await self._states.become("region", idc, "offline")
+                await self._become(idc, "offline")
+
+    async def _become(self, idc: str, state: str) -> None:
+        known = self._states.get("region", idc)
+        await self._states.become("region", idc, state, told=bool(known))
 
     async def _look_at_unmatched(self) -> None:
         counts = Counter(each.idc for each in self._fleet.unmatched())
@@ -141,7 +146,7 @@ class AlertTerm:
             else:
                 state = "few" if counts[idc] <= self._unmatched_limit // 2 else known
             if state != known:
-                await self._states.become("unmatched", idc, state, {"count": counts[idc]})
+                await self._states.become("unmatched", idc, state, detail={"count": counts[idc]})
 
 
 class _States:
@@ -186,9 +191,15 @@ class _States:
         return kept.last.state if kept else None
 
     async def become(
-        self, kind: str, idc: str, state: str, detail: Mapping[str, int] | None = None
+        self,
+        kind: str,
+        idc: str,
+        state: str,
+        *,
+        detail: Mapping[str, int] | None = None,
+        told: bool = True,
     ) -> None:
-        """Write the state and tell of it, unless it is known to be so.
+        """Write the state, and where it shall be `told` the event of it, unless it is known so.
 
         Raises:
             CasConflict: another control plane leads.
@@ -211,10 +222,11 @@ class _States:
         )
         unchanged = Compare(key, "mod", "=", before.revision if before else 0)
         done = await self._store.txn(
-            [*self._leadership.fence, unchanged], [Put(key, records.encode(last)), put(event)]
+            [*self._leadership.fence, unchanged],
+            [Put(key, records.encode(last)), *([put(event)] if told else [])],
         )
         if done.succeeded:
-            log.info("an alert", target=name, state=state)
+            log.info("an alert" if told else "seen for the first time", target=name, state=state)
             self._kept[name] = _Kept(last, done.revision)
             return
         self.forget()

@@ -19,11 +19,14 @@ from lpmos.core.rules.facts import (
     VARIABLES,
     Facts,
     is_said,
+    may_lack_disks,
     plain,
     sample_facts,
 )
 from lpmos.core.rules.scan import Found, scan
+from lpmos.core.rules.syntax import syntax_problem
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.inventory import Inventory
 from lpmos.model.rule import CONDITION_CHARACTERS, RuleKind
 
 log = structlog.get_logger()
@@ -33,6 +36,7 @@ T = TypeVar("T")
 LIST_LIMIT = 512
 """A list that is longer is not looked at: the time a condition takes is bounded by it."""
 
+DISKS = ("machine", "disks")
 PATTERN_CHARACTERS = 100
 REASON_CHARACTERS = 400
 VALUE_CHARACTERS = 60
@@ -64,7 +68,7 @@ class Condition:
         try:
             self._program = _guarded(lambda: cel.compile(text))
         except _LibraryError as error:
-            raise _refused(f"is no expression: {_parse_problem(str(error))}") from None
+            raise _refused(syntax_problem(str(error), text)) from None
         found = scan(text, VARIABLES[kind])
         problems = [*found.problems, *_pattern_problems(found)]
         if problems:
@@ -199,6 +203,9 @@ def _put(variables: dict[str, object], path: tuple[str, ...], facts: Facts) -> N
         raise _CannotSay(
             f"{'.'.join(path)} has {len(value)} entries; a rule looks at no more than {LIST_LIMIT}"
         )
+    machine = facts.get("machine")
+    if path[:2] == DISKS and isinstance(machine, Inventory) and may_lack_disks(machine):
+        raise _CannotSay("machine.disks may not be all of its disks: it has too many to keep")
     given = plain(value)
     known = place.get(path[-1])
     place[path[-1]] = {**given, **known} if isinstance(known, dict) else given
@@ -237,12 +244,6 @@ def _guarded(call: Callable[[], T]) -> T:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception
         raise _LibraryError(error) from None
-
-
-def _parse_problem(text: str) -> str:
-    """The parser's own words: `ERROR: <input>:LINE:COLUMN: what`, without the text around."""
-    _, found, after = text.partition("ERROR: <input>:")
-    return _one_line(after.split("\n|", 1)[0] if found else text)
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from lpmos.core.machineindex import MachineQuery
 from lpmos.core.rules.conditions import Verdict
 from lpmos.core.rules.rules import judge_report, judge_task
 from lpmos.core.unmatched_index import UnmatchedRow
+from lpmos.model.access import sees
 from lpmos.model.errors import TooBusy
 from lpmos.model.inventory import Inventory
 from lpmos.model.machine import Machine, UnmatchedReport
@@ -80,7 +81,7 @@ class DryRuns:
         stop = threading.Event()
         self._running += 1
         try:
-            return await asyncio.to_thread(self._ask_all, rule, candidates, stop)
+            return await asyncio.to_thread(self._ask_all, rule, tenant, candidates, stop)
         finally:
             stop.set()
             self._running -= 1
@@ -96,6 +97,7 @@ class DryRuns:
     def _ask_all(
         self,
         rule: Rule,
+        tenant: str | None,
         candidates: list[tuple[str, str] | UnmatchedRow],
         stop: threading.Event,
     ) -> DryRunResult:
@@ -107,7 +109,7 @@ class DryRuns:
             if stop.is_set() or time.monotonic() > until:
                 break
             looked_at += 1
-            for line in self._ask(rule, candidate):
+            for line in self._ask(rule, tenant, candidate):
                 counts[line.matched] += 1
                 if counts[line.matched] <= LINES:
                     lines.append(line)
@@ -121,7 +123,9 @@ class DryRuns:
             machines=sorted(lines, key=lambda line: not line.matched),
         )
 
-    def _ask(self, rule: Rule, candidate: tuple[str, str] | UnmatchedRow) -> Iterator[DryRunLine]:
+    def _ask(
+        self, rule: Rule, tenant: str | None, candidate: tuple[str, str] | UnmatchedRow
+    ) -> Iterator[DryRunLine]:
         """The line of a machine or report; nothing where it is gone or has no inventory."""
         if isinstance(candidate, UnmatchedRow):
             found = self._fleet.unmatched_report(candidate.idc, candidate.rest)
@@ -135,14 +139,15 @@ class DryRuns:
         if rule.fields.kind == "create":
             yield _line(as_reported, judge_report(rule, as_reported), unmatched=False)
         else:
-            yield _line(as_reported, self._judge_last_task(rule, machine), unmatched=False)
+            verdict = self._judge_last_task(rule, tenant, machine)
+            yield _line(as_reported, verdict, unmatched=False)
 
-    def _judge_last_task(self, rule: Rule, machine: Machine) -> Verdict:
+    def _judge_last_task(self, rule: Rule, tenant: str | None, machine: Machine) -> Verdict:
         """As if the machine's present or last task waited for approval now."""
         kv = self._fleet.stored(keys.task(machine.idc, machine.sn))
-        if kv is None:
+        task = records.decode(kv, Task) if kv else None
+        if task is None or not sees(tenant, task.tenant):
             return Verdict(False, "the machine has no task")
-        task = records.decode(kv, Task)
         hardware = task.hardware or machine.inventory
         return judge_task(rule, msgspec.structs.replace(task, hardware=hardware))
 

@@ -14,6 +14,7 @@ import msgspec
 
 from lpmos.model.diskplan import GIB, DiskPlan
 from lpmos.model.inventory import (
+    DOCUMENT_LIMIT_BYTES,
     Bios,
     Cpu,
     Dimm,
@@ -116,6 +117,17 @@ def plain(value: Any) -> Any:
 def is_said(name: str, value: object) -> bool:
     """Whether a field of this name and value says anything."""
     return value is not None and not (name in UNKNOWN_WHERE_EMPTY and value == ())
+
+
+def may_lack_disks(machine: Inventory) -> bool:
+    """Whether the inventory may be one that was cut for keeping (`Inventory.bounded`).
+
+    Disks are left out last, a quarter at a time, until the rest fits: such an inventory has no PCI
+    devices and no CPU flags, and is large all the same.
+    """
+    if machine.pci or machine.cpu.flags:
+        return False
+    return machine.document_bytes() > DOCUMENT_LIMIT_BYTES // 2
 
 
 def shape_of(kind: Any) -> Shape:

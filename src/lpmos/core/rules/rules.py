@@ -32,7 +32,7 @@ from lpmos.store import keys
 from lpmos.store.api import Compare, Store
 from lpmos.store.mirror import Mirror
 
-UNSAID = "nobody knows any more who wrote the rule that created this task"
+UNSAID = "nobody knows who wrote the rule that created this task"
 
 
 class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,21 +166,9 @@ class Rules:
     def _judge_task(self, held: Held[Rule], task: Task) -> Verdict:
         if task.created_by == rule_actor(held.name):
             return Verdict(False, "it created this task itself; another or a person approves")
-        if self._second_person and (why := self._same_person(held.document, task)):
+        if self._second_person and (why := _same_person(held.document, task)):
             return Verdict(False, why)
         return judge_task(held.document, task)
-
-    def _same_person(self, rule: Rule, task: Task) -> str | None:
-        """Why this rule would approve what its own author asked for; None where it would not."""
-        creator: str | None = task.created_by
-        if (name := rule_of_actor(task.created_by)) is not None:
-            creating = self._documents.get(name)
-            creator = creating.document.changed_by if creating else None
-        if creator is None:
-            return UNSAID
-        if creator == rule.changed_by:
-            return f"{creator} asked for this task and wrote this rule; another must approve"
-        return None
 
 
 def rule_holds(held: Held[Rule]) -> Compare:
@@ -218,6 +206,15 @@ def judge_task(rule: Rule, task: Task) -> Verdict:
         held = ", ".join(task.plan.overwrites)[:200]
         return Verdict(False, f"the plan overwrites what {task.plan.device} holds ({held})")
     return verdict
+
+
+def _same_person(rule: Rule, task: Task) -> str | None:
+    """Why this rule would approve what its own author asked for; None where it would not."""
+    if rule_of_actor(task.asked_by) is not None:
+        return UNSAID
+    if task.asked_by == rule.changed_by:
+        return f"{task.asked_by} asked for this task and wrote this rule; another must approve"
+    return None
 
 
 def judge_report(rule: Rule, unmatched: Unmatched) -> Verdict:

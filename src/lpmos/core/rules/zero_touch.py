@@ -6,16 +6,14 @@ itself holds to it: the checks are part of the transaction that creates the task
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from lpmos.core.documents import Held
 from lpmos.core.fleet import Fleet, Unmatched
 from lpmos.core.rules.rules import rule_holds
 from lpmos.core.tasks import Tasks
-from lpmos.core.unmatched_reports import report_id
+from lpmos.core.unmatched_reports import macs_of, report_id
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, InvalidInput
-from lpmos.model.machine import parse_mac
+from lpmos.model.errors import Conflict
 from lpmos.model.rule import Rule, rule_actor, task_of_rule
 from lpmos.model.task import Task, TaskSpec
 from lpmos.store import keys
@@ -31,21 +29,12 @@ class KnownMachine(Conflict):
     code = "known-machine"
 
 
-def macs_of(unmatched: Unmatched) -> list[str]:
-    """Every MAC of the machine that reported, the one that it reported by first."""
-    found = [unmatched.report.mac_address]
-    for nic in unmatched.report.hardware.nics:
-        with suppress(InvalidInput):
-            found.append(parse_mac(nic.mac))
-    return list(dict.fromkeys(found))
-
-
 def known_as(fleet: Fleet, unmatched: Unmatched) -> str | None:
     """What is known of the machine already; None where it is unknown."""
     idc, sn = unmatched.idc, unmatched.report.sn
     if sn and (fleet.machine(idc, sn) or fleet.current_task(idc, sn)):
         return f"serial number {sn} is a known machine; match its report by hand"
-    for mac in macs_of(unmatched):
+    for mac in macs_of(unmatched.report):
         if fleet.machine_by_mac(idc, mac) or fleet.task_by_mac(idc, mac):
             return f"MAC {mac} belongs to a known machine; match its report by hand"
     return None
@@ -83,11 +72,12 @@ async def create_by_rule(
         spec,
         by=Actor(name=rule_actor(held.name)),
         idempotency_key=report_id(unmatched),
+        acting_for=rule.changed_by,
         only_while=[
             *fence,
             rule_holds(held),
             Compare(report_key, "mod", "=", unmatched.revision),
-            *_unknown(spec, macs_of(unmatched)),
+            *_unknown(spec, macs_of(report)),
         ],
         also=[Delete(report_key)],
     )

@@ -1,0 +1,91 @@
+"""What a task waits for, and why one failed: words that its document alone decides."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from lpmos.model.lifecycle import Status
+from lpmos.model.task import Task
+
+Who = Literal["region", "machine", "person"]
+
+_WAITS: dict[Status, tuple[Who, str]] = {
+    Status.PENDING: ("region", "The region {idc} prepares the boot files."),
+    Status.READY: ("machine", "The machine has to boot from the network: power it on."),
+    Status.BOOTING: ("machine", "The machine loads the agent, which then reports the hardware."),
+    Status.PENDING_APPROVAL: ("person", "Somebody has to approve or reject what will be done."),
+    Status.APPROVED: ("machine", "The agent has to begin the installation."),
+    Status.INSTALLING: ("machine", "The agent is installing{step}."),
+}
+_TO_DO: dict[Status, str] = {
+    Status.PENDING: "See what the region says of itself, then try the task again.",
+    Status.READY: "Try the task again, and power the machine on.",
+    Status.BOOTING: "Look at the machine's console, then try the task again.",
+    Status.PENDING_APPROVAL: "Read the reason, repair what it names, then try the task again.",
+    Status.APPROVED: "Look at the machine's console, then try the task again.",
+    Status.INSTALLING: "Read the command's output and the log. The disk may be half written: repair"
+    " the cause, then try the task again.",
+}
+
+
+class WaitsFor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has to do something next, what, and since when that is so."""
+
+    who: Who
+    what: str
+    since: datetime
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a task failed and why; `what_to_do` is the agent's hint, or what is usual there.
+
+    `during` is the status that it was in, `stage` the step of the install, null before one.
+    """
+
+    at: datetime
+    during: Status
+    stage: str | None
+    percentage: float
+    reason: str
+    command: str | None
+    output: str | None
+    what_to_do: str
+
+
+def waits_for(task: Task) -> WaitsFor | None:
+    """Who is to act next; None where the task is over."""
+    if task.status not in _WAITS:
+        return None
+    who, what = _WAITS[task.status]
+    step = f": {task.progress[-1].step}, {task.percent:.0f} %" if task.progress else ""
+    return WaitsFor(who=who, what=what.format(idc=task.idc, step=step), since=_since(task))
+
+
+def failure(task: Task) -> Failure | None:
+    """Why the task failed; None where it did not."""
+    error = task.error
+    if task.status is not Status.FAILED or error is None:
+        return None
+    before = [change.status for change in task.status_history if change.status is not task.status]
+    during = before[-1] if before else Status.PENDING
+    return Failure(
+        at=_since(task),
+        during=during,
+        stage=task.progress[-1].step if task.progress else None,
+        percentage=task.percent,
+        reason=error.reason,
+        command=error.command,
+        output=error.output,
+        what_to_do=error.hint or _TO_DO[during],
+    )
+
+
+def _since(task: Task) -> datetime:
+    """When the task came into its status; a machine that boots again does not begin it anew."""
+    since = task.updated_at
+    for change in reversed(task.status_history):
+        if change.status is not task.status:
+            break
+        since = change.timestamp
+    return since

@@ -1,0 +1,100 @@
+"""Until when a task may wait: from memory, for answers and for the duty that ends what is overdue.
+
+The rules. A wait counts from when the task came into its state, an installation's from its last
+news. While a region is off line the clocks of its tasks stand, and when it is back they begin
+anew: installations behind a cut link go on (F2). An agent that is away has its own, shorter time.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from lpmos.core.clock import Clock
+from lpmos.core.fleet import Fleet
+from lpmos.core.taskrow import TaskRow
+from lpmos.model.lifecycle import Status
+from lpmos.model.waiting import AWAY, LIMITS, Limit, Timeouts
+from lpmos.store.keys import KeyName
+
+Place = tuple[str, str]
+
+
+class Deadline(msgspec.Struct, frozen=True):
+    """When a task's wait ends, and which limit says so."""
+
+    at: datetime
+    limit: Limit
+
+
+class Deadlines:
+    """The deadlines of the fleet's present tasks."""
+
+    def __init__(self, fleet: Fleet, timeouts: Timeouts, clock: Clock) -> None:
+        self.timeouts = timeouts
+        self._fleet = fleet
+        self._clock = clock
+        self._back_at: dict[str, datetime] = {}
+        self._offline: set[str] = set()
+        self._away_since: dict[Place, datetime] = {}
+        fleet.subscribe_others(self._note)
+
+    def of(self, row: TaskRow) -> Deadline | None:
+        """The task's deadline; None where it has none, or its region is off line."""
+        limit = LIMITS.get(row.status)
+        region = self._fleet.region(row.idc)
+        if limit is None or row.past or not region.online:
+            return None
+        found = [self._after(row, limit)]
+        if row.status is Status.INSTALLING and region.heartbeat and region.heartbeat.since:
+            found.append(self._while_away(row))
+        return min((each for each in found if each), key=lambda each: each.at, default=None)
+
+    def waits_until(self, row: TaskRow) -> datetime | None:
+        """When the task's wait ends, for people."""
+        deadline = self.of(row)
+        return deadline.at if deadline else None
+
+    def _after(self, row: TaskRow, limit: Limit) -> Deadline | None:
+        allowed = self.timeouts.of(limit)
+        since = row.updated_at if row.status is Status.INSTALLING else row.since
+        return Deadline(self._not_before_return(row, since) + allowed, limit) if allowed else None
+
+    def _while_away(self, row: TaskRow) -> Deadline | None:
+        """The end of the grace time of an agent that is away.
+
+        Whoever was not there when it went counts from when it found it away.
+        """
+        place = row.idc, row.sn
+        allowed = self.timeouts.of(AWAY)
+        if self._fleet.agent_online(*place) or allowed is None:
+            return None
+        since = max(self._away_since.setdefault(place, self._clock()), row.updated_at)
+        return Deadline(self._not_before_return(row, since) + allowed, AWAY)
+
+    def _not_before_return(self, row: TaskRow, since: datetime) -> datetime:
+        """`since`, or when the region came back, by its own word and by what was seen here."""
+        heartbeat = self._fleet.region(row.idc).heartbeat
+        said = heartbeat.since if heartbeat else None
+        return max(since, said or since, self._back_at.get(row.idc, since))
+
+    def _note(self, key: KeyName, revision: int) -> None:
+        if key.kind == "lease":
+            place = key.idc, key.sn
+            if revision:
+                self._away_since.pop(place, None)
+            else:
+                self._note_away(place)
+        elif key.kind == "region" and key.rest == "heartbeat":
+            self._note_region(key.idc, online=bool(revision))
+
+    def _note_away(self, place: Place) -> None:
+        row = self._fleet.current_row(place)
+        if row is not None and row.status is Status.INSTALLING:
+            self._away_since.setdefault(place, self._clock())
+
+    def _note_region(self, idc: str, *, online: bool) -> None:
+        if not online:
+            self._offline.add(idc)
+        elif idc in self._offline:
+            self._offline.discard(idc)
+            self._back_at[idc] = self._clock()

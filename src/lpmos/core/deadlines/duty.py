@@ -1,0 +1,164 @@
+"""The elected control plane's part in deadlines: what waited too long fails, with a reason.
+
+A task is looked at when its time has come, never in between. It fails only while this process leads
+and hears its region, and only as it was looked at: the leadership, the region's presence and, where
+it is an agent that is away, the absence of its lease are compared in the transaction.
+"""
+
+import asyncio
+from collections import defaultdict
+from datetime import timedelta
+
+import structlog
+
+from lpmos.core.clock import Clock
+from lpmos.core.deadlines.deadlines import Deadline, Deadlines
+from lpmos.core.deadlines.queue import DueQueue
+from lpmos.core.fleet import Fleet, TaskChange
+from lpmos.core.taskrow import TaskRow
+from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
+from lpmos.model.audit import SYSTEM
+from lpmos.model.errors import ImpossibleTransition, LpmosError, NotFound
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.task import Task
+from lpmos.model.waiting import AWAY, LIMITS, Limit, expired
+from lpmos.store import keys
+from lpmos.store.api import CasConflict, Compare, Leadership, Store
+from lpmos.store.keys import KeyName
+
+log = structlog.get_logger()
+
+LOOK_S = 1.0
+"""How often the clock is looked at."""
+
+RETRY = timedelta(seconds=5)
+"""When a task is looked at again that could not be ended."""
+
+
+class DeadlineDuty:
+    """Fails what waited too long, for as long as it leads."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        deadlines: Deadlines,
+        clock: Clock,
+        *,
+        look_s: float = LOOK_S,
+    ) -> None:
+        """`look_s` is how often the clock is looked at."""
+        self._changes = TaskStore(store)
+        self._fleet = fleet
+        self._deadlines = deadlines
+        self._clock = clock
+        self._look_s = look_s
+        self._queue = DueQueue()
+        self._heard: set[str] = set()
+        self._parked: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def lead(self, leadership: Leadership) -> None:
+        """Do it until cancelled; what waits already is taken in first."""
+        self._queue, self._parked = DueQueue(), defaultdict(set)
+        self._heard.clear()
+        unsubscribe = [
+            self._fleet.subscribe(self._note_task),
+            self._fleet.subscribe_others(self._note_other),
+        ]
+        try:
+            await self._fleet.wait_for_revision(1)
+            for row in self._fleet.current_rows():
+                self._note(row)
+            while True:
+                if not self._fleet.connected:
+                    self._heard.clear()  # what is in memory may be old: hear every region anew
+                for task_id in list(self._queue.due(self._clock())):
+                    await self._look(task_id, leadership)
+                await asyncio.sleep(self._look_s)
+        finally:
+            for each in unsubscribe:
+                each()
+
+    def _note_task(self, change: TaskChange) -> None:
+        if change.row is not None:
+            self._note(change.row)
+
+    def _note_other(self, key: KeyName, revision: int) -> None:
+        if key.kind == "lease":
+            row = self._fleet.current_row((key.idc, key.sn))
+            if row is not None and row.status is Status.INSTALLING:
+                self._note(row)
+        elif key.kind == "region" and key.rest == "heartbeat":
+            self._note_region(key.idc, online=bool(revision))
+
+    def _note_region(self, idc: str, *, online: bool) -> None:
+        if not online:
+            self._heard.discard(idc)
+            return
+        self._heard.add(idc)
+        for task_id in self._parked.pop(idc, ()):
+            row = self._fleet.row(task_id)
+            if row is not None:
+                self._note(row)
+
+    def _note(self, row: TaskRow) -> None:
+        """Look at a task when its time has come, or when its region is heard again."""
+        if row.status not in LIMITS or row.past:
+            return
+        deadline = self._deadlines.of(row)
+        if deadline is not None:
+            self._queue.put(row.task_id, deadline.at)
+        elif not self._fleet.region(row.idc).online:
+            self._parked[row.idc].add(row.task_id)
+
+    async def _look(self, task_id: str, leadership: Leadership) -> None:
+        row = self._fleet.row(task_id)
+        if row is None:
+            return
+        deadline = self._deadlines.of(row)
+        if deadline is None or deadline.at > self._clock():
+            self._note(row)
+        elif row.idc not in self._heard:
+            self._parked[row.idc].add(task_id)
+        else:
+            await self._end(row, deadline, leadership)
+
+    async def _end(self, row: TaskRow, deadline: Deadline, leadership: Leadership) -> None:
+        task = self._fleet.task(row.task_id)
+        heartbeat = self._fleet.stored(keys.heartbeat(row.idc))
+        if task is None or heartbeat is None:
+            self._note(row)
+            return
+        only_while = [*leadership.fence]
+        only_while.append(Compare(heartbeat.key, "create", "=", heartbeat.create_revision))
+        if deadline.limit is AWAY:
+            only_while.append(Compare(keys.lease(row.idc, row.sn), "mod", "=", 0))
+        try:
+            await self._changes.change(
+                task,
+                lambda now: self._failed(now, deadline.limit),
+                by=SYSTEM,
+                at_revision=row.revision,
+                only_while=only_while,
+            )
+        except (NotFound, Superseded, ImpossibleTransition):  # it is over, or another is there
+            return
+        except LpmosError as error:
+            level = log.debug if isinstance(error, CasConflict) else log.warning
+            level("a task is not ended yet", task_id=row.task_id, reason=str(error))
+            self._queue.put(row.task_id, self._clock() + RETRY)
+        else:
+            log.info("a task waited too long", task_id=row.task_id, code=deadline.limit.code)
+
+    def _failed(self, task: Task, limit: Limit) -> Task:
+        """The task after its end.
+
+        Raises:
+            ImpossibleTransition: it is over.
+        """
+        allowed = self._deadlines.timeouts.of(limit)
+        assert allowed is not None, limit.setting  # or it would have no deadline
+        error = expired(task, limit, allowed)
+        now = self._clock()
+        failed = moved(task, Event.FAIL, now, error=error, intent=None)
+        return logged(failed, now, f"[ERROR] {error.reason}")
