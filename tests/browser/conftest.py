@@ -15,6 +15,8 @@ from tests.support.control_plane import RunningControlPlane, running_with_debian
 TIMEOUT_MS = 15_000
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
+
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -68,10 +70,26 @@ async def dashboard(page: Page, control_plane: RunningControlPlane) -> Page:
     return page
 
 
-async def log_in(page: Page, control_plane: RunningControlPlane) -> None:
-    """Log in with the admin's token, as a person would."""
+async def log_in(
+    page: Page, control_plane: RunningControlPlane, token: str | None = None, address: str = "/"
+) -> None:
+    """Log in with the admin's token, or this one, as a person would; then go to `address`."""
     await page.goto(control_plane.url)
     await page.get_by_role("button", name="Use a token instead").click()
-    await page.get_by_label("Token").fill(control_plane.token)
+    await page.get_by_label("Token").fill(token or control_plane.token)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.locator("#connection")).to_have_text("live")
+    if address != "/":
+        await page.goto(control_plane.url + address)
+        await expect(page.locator("#connection")).to_have_text("live")
+
+
+async def inaccessible(page: Page) -> list[str]:
+    """What axe finds on the page that is serious or worse, with the elements."""
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{rule['id']}: {rule['help']}: {[node['target'] for node in rule['nodes'][:5]]}"
+        for rule in found["violations"]
+        if rule["impact"] in {"serious", "critical"}
+    ]

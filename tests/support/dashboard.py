@@ -30,7 +30,7 @@ def details(control_plane: RunningControlPlane) -> dict[str, str]:
     """The pages of single things, and their headings."""
     reported = next(row for row in control_plane.fleet.current_rows() if row.hardware_sum)
     return {
-        f"/tasks/{reported.task_id}": reported.sn,
+        f"/tasks/{reported.task_id}": reported.hostname,
         f"/machines/{reported.idc}/{reported.sn}": reported.sn,
     }
 

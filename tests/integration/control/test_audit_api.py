@@ -296,11 +296,11 @@ async def test_old_token_of_a_known_user_is_in_the_log_also_where_it_only_reads(
 async def test_flood_of_refusals_is_told_in_full_only_at_first(
     api: httpx.AsyncClient, control_plane: RunningControlPlane
 ) -> None:
-    for _ in range(3 * refusals.SAME_A_MINUTE):
+    for _ in range(3 * refusals.OF_ONE_A_MINUTE):
         await api.delete(f"{TASKS}/none")
     await control_plane.audited(action="task.cancelled", outcome="refused")
     await all_chained(control_plane)
-    assert len(await search(api, outcome="refused", limit=500)) <= refusals.SAME_A_MINUTE
+    assert len(await search(api, outcome="refused", limit=500)) <= refusals.OF_ONE_A_MINUTE
 
 
 async def test_search_by_action_finds_what_was_done_and_what_was_refused(

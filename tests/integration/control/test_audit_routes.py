@@ -78,6 +78,10 @@ async def retry_task(to: Calls) -> httpx.Response:
     return await to.api.post(f"{await task_that_is(to, Status.FAILED)}/retry")
 
 
+async def roll_back_task(to: Calls) -> httpx.Response:
+    return await to.api.post(f"{await task_that_is(to, Status.FAILED)}/rollback")
+
+
 async def create_tasks(to: Calls) -> httpx.Response:
     row = {"idc": "dc1", "os_type": "debian", "os_version": "12"}
     rows = [row | {"mac": f"52:54:00:00:00:{number:02x}"} for number in range(3)]
@@ -329,6 +333,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("PUT", "/tasks/{task_id}/approve"): approve_task,
     ("PUT", "/tasks/{task_id}/reject"): reject_task,
     ("POST", "/tasks/{task_id}/retry"): retry_task,
+    ("POST", "/tasks/{task_id}/rollback"): roll_back_task,
     ("POST", "/dlq/{task_id}/requeue"): requeue,
     ("DELETE", "/dlq/{task_id}"): dismiss_dead_letter,
     ("PATCH", "/machines/{idc}/{sn}"): change_machine,

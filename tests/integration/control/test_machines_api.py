@@ -69,10 +69,25 @@ async def test_machine_that_has_not_reported_is_known_by_its_task(
 ) -> None:
     await control_plane.put_task(make_task())
     shown = (await api.get(PLACE)).json()
-    assert (shown["inventory"], shown["reported_at"], shown["revision"]) == (None, None, 0)
+    assert (shown["inventory"], shown["reported_at"], shown["revision"]) == (None, None, None)
     assert shown["macs"] == [MAC]
     (row,) = (await api.get("/api/v1/machines")).json()["machines"]
     assert (row["sn"], row["task"]["status"], row["vendor"]) == ("SN-1", "pending", None)
+    assert row["revision"] is None
+
+
+async def test_machine_that_has_not_reported_has_no_revision_that_a_change_could_name(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await control_plane.put_task(make_task(status=Status.CANCELLED))
+    assert "etag" not in (await api.get(PLACE)).headers
+    before = await control_plane.documents()
+    for revision in (0, 1):
+        answer = await api.delete(PLACE, headers={"If-Match": f'"{revision}"'})
+        assert (answer.status_code, answer.json()["code"]) == (412, "store-conflict")
+        assert "has not reported yet" in answer.json()["detail"]
+    assert await control_plane.documents() == before
+    assert (await api.delete(PLACE)).status_code == 204
 
 
 async def test_online_follows_the_lease_of_the_agent(

@@ -1,0 +1,477 @@
+"""The page of one task in a real browser: from creation to its end, and every decision on it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Locator, Page, Route, expect
+
+from lpmos.control.config import ControlConfig
+from lpmos.core.clock import utc_now
+from lpmos.core.taskstore import logged, moved
+from lpmos.model.access import Role
+from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.inventory import Bios, Dimm, Disk, Inventory, Memory
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.task import Approval, Progress, StatusChange, Task, TaskError
+from lpmos.model.user import NewUser
+from lpmos.store import keys, records
+from tests.browser.conftest import inaccessible
+from tests.support.builders import MAC, NOW, actor, make_inventory, make_principal, make_task
+from tests.support.control_plane import RunningControlPlane, open_store, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PASSWORD = "correct horse battery"
+PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
+SOON_MS = 5_000
+"""Sooner than a log is read anew without anybody's saying so."""
+WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+FULL = Disk(
+    device="/dev/vda",
+    size_bytes=8 * GIB,
+    kind="ssd",
+    model="Example 9",
+    serial="DISK01",
+    contents=("gpt", "ext4"),
+)
+
+
+def _waiting(inventory: Inventory | None = None, **fields: object) -> Task:
+    """A task that waits for approval."""
+    inventory = inventory or make_inventory(disks=(FULL,))
+    plan = plan_disk(inventory, "auto", RootDiskHints(overwrite=True), GIB)
+    known = {"status": Status.PENDING_APPROVAL, "hardware": inventory, "plan": plan}
+    return make_task(**({"hostname": "web-1"} | known | fields))
+
+
+async def _open(page: Page, control_plane: RunningControlPlane, task: Task) -> None:
+    await page.goto(f"{control_plane.url}/tasks/{task.task_id}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(task.hostname)
+
+
+async def _ask(page: Page, button: str) -> Locator:
+    """The dialog that a button of the page opens."""
+    await page.locator("main").get_by_role("button", name=button, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("button", name=button, exact=True)).to_be_visible()
+    return dialog
+
+
+async def _make_user(control_plane: RunningControlPlane, name: str, *roles: Role) -> None:
+    new = NewUser(name=name, roles=roles, password=PASSWORD)
+    users = control_plane.services.identity.users
+    await users.create(new, caller=make_principal(), by=actor())
+
+
+async def _sign_in(page: Page, control_plane: RunningControlPlane, name: str) -> None:
+    answer = await page.request.post(
+        f"{control_plane.url}/api/v1/session", data={"username": name, "password": PASSWORD}
+    )
+    assert answer.ok
+
+
+def _present(control_plane: RunningControlPlane) -> Task:
+    (task,) = control_plane.fleet.current_tasks()
+    return task
+
+
+def _chip(page: Page) -> Locator:
+    return page.locator(".head .chip")
+
+
+async def test_task_from_creation_to_completion_is_followed_without_a_reload(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    started = utc_now() - timedelta(minutes=5)
+    history = (StatusChange(status=Status.PENDING, timestamp=started, by="admin"),)
+    task = make_task(hostname="web-1", status_history=history, created_at=started)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await dashboard.evaluate("window.loadedOnce = true")
+    await expect(dashboard.locator(".meaning")).to_contain_text("prepares the boot files")
+
+    async def step(event: Event, after_s: float, **fields: object) -> None:
+        at = started + timedelta(seconds=after_s)
+        await control_plane.change(task.task_id, lambda now: moved(now, event, at, **fields))
+
+    await step(Event.PREPARED, 2)
+    await expect(dashboard.locator(".meaning")).to_contain_text("power it on")
+    await step(Event.BOOT_REQUESTED, 62)
+    await expect(_chip(dashboard)).to_have_text("Booting")
+    inventory = make_inventory(disks=(FULL,))
+    plan = plan_disk(inventory, "auto", RootDiskHints(overwrite=True), GIB)
+    await step(Event.HARDWARE_REPORTED, 92, hardware=inventory, plan=plan)
+    await expect(_chip(dashboard)).to_have_text("Needs approval")
+    await expect(dashboard.locator(".plan")).to_contain_text("serial DISK01")
+
+    dialog = await _ask(dashboard, "Approve")
+    await expect(dialog).to_contain_text("Install debian 12 on web-1?")
+    await expect(dialog).to_contain_text("/dev/vda · 8.0 GiB · Example 9 · serial DISK01")
+    await expect(dialog).to_contain_text("All that is on it is destroyed: it held gpt, ext4")
+    await dialog.get_by_label("Notes").fill("rack a3")
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog).to_be_hidden()
+    await expect(_chip(dashboard)).to_have_text("Approved")
+    approval = _present(control_plane).approval
+    assert approval is not None
+    assert (approval.approved_by, approval.notes) == ("admin", "rack a3")
+
+    await step(Event.INSTALL_STARTED, 100)
+    for percent, done in ((30, 250_000_000), (55, 500_000_000)):
+        progress = Progress(
+            step="downloading",
+            percent=percent,
+            timestamp=started + timedelta(seconds=100 + percent),
+            bytes_done=done,
+            bytes_total=1_000_000_000,
+            bytes_per_second=50e6,
+        )
+        await step(Event.INSTALL_PROGRESSED, 100 + percent, progress=(progress,))
+        await expect(dashboard.locator(".whole")).to_contain_text(f"{percent} %")
+    stage = dashboard.locator(".now").first
+    for text in ("downloading", "477 MiB of 954 MiB", "48 MiB/s", "10 s left"):
+        await expect(stage).to_contain_text(text)
+
+    await step(Event.INSTALL_FINISHED, 230)
+    await expect(_chip(dashboard)).to_have_text("Completed")
+    timeline = dashboard.get_by_role("region", name="Timeline")
+    for text in ("Created", "1 min 0 s", "30 s", "Completed", "In all", "3 min 50 s"):
+        await expect(timeline).to_contain_text(text)
+    await expect(dashboard.locator(".head").get_by_role("button")).to_have_count(0)
+    assert await dashboard.evaluate("window.loadedOnce")
+
+
+async def test_approval_of_a_plan_that_changed_meanwhile_is_refused_and_keeps_the_notes(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Approve")
+    await dialog.get_by_label("Notes").fill("rack a3")
+    other = Disk(device="/dev/vda", size_bytes=8 * GIB, kind="ssd", serial="OTHER")
+    await control_plane.put_task(_waiting(make_inventory(disks=(other,))))
+    async with httpx.AsyncClient(timeout=30.0) as http:  # what the browser saw is refused
+        answer = await http.put(
+            f"{control_plane.url}/api/v1/tasks/{task.task_id}/approve",
+            json={"approved": True, "plan_digest": task.plan.digest if task.plan else None},
+            headers={"Authorization": f"Bearer {control_plane.token}"},
+        )
+        assert answer.status_code == httpx.codes.CONFLICT
+    await expect(dialog.get_by_role("alert")).to_contain_text("Look again")
+    await expect(dialog).to_contain_text("serial OTHER")
+    await expect(dialog.get_by_label("Notes")).to_have_value("rack a3")
+    approve = dialog.get_by_role("button", name="Approve")
+    await expect(approve).to_be_disabled()
+    assert _present(control_plane).status is Status.PENDING_APPROVAL
+    await dialog.get_by_role("button", name="I have looked again").click()
+    await approve.click()
+    await expect(dialog).to_be_hidden()
+    await expect(_chip(dashboard)).to_have_text("Approved")
+    approval = _present(control_plane).approval
+    assert approval is not None and approval.notes == "rack a3"
+
+
+async def test_two_people_who_approve_are_told_of_each_other(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Reject")
+    await dialog.get_by_label("Reason").fill("wrong rack")
+    token = await control_plane.as_user([Role.APPROVER], name="bob")
+    async with httpx.AsyncClient(timeout=30.0) as http:
+        answer = await http.put(
+            f"{control_plane.url}/api/v1/tasks/{task.task_id}/approve",
+            json={"approved": True, "notes": "mine"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert answer.is_success
+    await expect(dialog.get_by_role("alert")).to_contain_text("approved meanwhile by bob: “mine”")
+    await expect(dialog).to_contain_text("nothing to reject any more")
+    await expect(dialog.get_by_role("button", name="Reject")).to_have_count(0)
+    await dialog.get_by_role("button", name="Back").click()
+    await expect(_chip(dashboard)).to_have_text("Approved")
+
+
+async def test_decision_that_lost_the_race_is_rolled_back_and_told(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Approve")
+    await dialog.get_by_label("Notes").fill("rack a3")
+
+    async def overtake(route: Route) -> None:
+        await control_plane.change(task.task_id, lambda now: moved(now, Event.CANCEL, NOW))
+        await route.continue_()
+
+    await dashboard.route("**/approve", overtake)
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("It is cancelled meanwhile")
+    await expect(_chip(dashboard)).to_have_text("Cancelled")
+
+
+async def test_viewer_sees_no_buttons(page: Page, control_plane: RunningControlPlane) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _make_user(control_plane, "vera", Role.VIEWER)
+    await _sign_in(page, control_plane, "vera")
+    await _open(page, control_plane, task)
+    await expect(page.locator(".plan")).to_contain_text("DISK01")
+    await expect(page.locator(".head").get_by_role("button")).to_have_count(0)
+
+
+async def test_who_asked_for_it_cannot_approve_where_another_person_must(
+    page: Page, tmp_path: Path
+) -> None:
+    config = ControlConfig(images_dir=tmp_path / "images", second_person=True)
+    async with open_store(tmp_path) as store, running(store, config=config) as control_plane:
+        await _make_user(control_plane, "anna", Role.APPROVER)
+        await control_plane.put_task(task := _waiting(created_by="anna"))
+        await _sign_in(page, control_plane, "anna")
+        await _open(page, control_plane, task)
+        await expect(page.locator(".meaning")).to_contain_text("You asked for it")
+        await expect(page.locator(".head").get_by_role("button")).to_have_text(["Reject"])
+
+
+async def test_operator_may_cancel_and_not_approve(
+    page: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _make_user(control_plane, "olga", Role.OPERATOR)
+    await _sign_in(page, control_plane, "olga")
+    await _open(page, control_plane, task)
+    await expect(page.locator(".head").get_by_role("button")).to_have_text(["Cancel task"])
+
+
+async def test_rejection_needs_a_reason_and_shows_it(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Reject")
+    await dialog.get_by_role("button", name="Reject").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("reason")
+    await dialog.get_by_label("Reason").fill("wrong rack")
+    await dialog.get_by_role("button", name="Reject").click()
+    await expect(_chip(dashboard)).to_have_text("Rejected")
+    request = dashboard.get_by_role("region", name="Asked for")
+    await expect(request).to_contain_text("by admin")
+    await expect(request).to_contain_text("wrong rack")
+
+
+async def test_cancel_says_what_it_means_and_escape_turns_back(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting(status=Status.INSTALLING)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Cancel task")
+    await expect(dialog).to_contain_text("The disk is being written")
+    await dashboard.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    assert _present(control_plane).status is Status.INSTALLING
+    dialog = await _ask(dashboard, "Cancel task")
+    await dialog.get_by_role("button", name="Cancel task").click()
+    await expect(_chip(dashboard)).to_have_text("Cancelled")
+
+
+async def test_failure_is_shown_and_retry_leads_to_the_new_task_and_back(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    error = TaskError(
+        reason="digest differs", command="zstd -d", output="got 12ab", hint="build it again"
+    )
+    history = (
+        StatusChange(status=Status.INSTALLING, timestamp=NOW),
+        StatusChange(status=Status.FAILED, timestamp=NOW),
+    )
+    progress = (Progress(step="downloading", percent=48, timestamp=NOW),)
+    task = _waiting(status=Status.FAILED, error=error, status_history=history, progress=progress)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    failure = dashboard.locator(".failure")
+    for text in ("“downloading”", "digest differs", "$ zstd -d", "got 12ab", "build it again"):
+        await expect(failure).to_contain_text(text)
+    dialog = await _ask(dashboard, "Try again")
+    await dialog.get_by_role("button", name="Try again").click()
+    await expect(dashboard.locator(".what")).to_contain_text("attempt 2")
+    again = _present(control_plane)
+    assert again.retry_of == task.task_id
+    await expect(dashboard).to_have_url(f"{control_plane.url}/tasks/{again.task_id}")
+    await dashboard.get_by_role("link", name="Earlier attempt").click()
+    await expect(failure).to_contain_text("digest differs")
+    await dashboard.get_by_role("link", name="Later attempt").click()
+    await expect(dashboard.locator(".what")).to_contain_text("attempt 2")
+
+
+async def test_log_is_followed_searched_and_downloaded(
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
+) -> None:
+    task = _waiting(logs=tuple(f"[INFO] line {number}" for number in range(60)), log_count=60)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    log = dashboard.get_by_role("log")
+    await expect(log).to_contain_text("line 59")
+    await expect(log).to_have_attribute("data-live", "true")
+    await control_plane.change(task.task_id, lambda now: logged(now, NOW, "[WARN] fresh line"))
+    fresh = log.locator(".line", has_text="fresh line")
+    await expect(fresh).to_be_attached(timeout=SOON_MS)
+    await log.scroll_into_view_if_needed()
+    await expect(fresh).to_be_in_viewport()
+    await expect(log.locator(".line")).to_have_count(61)
+
+    await dashboard.get_by_label("Search the log").fill("LINE 1")
+    found = dashboard.locator(".found")
+    await expect(found).to_have_text("1 of 11")
+    await expect(log.locator("[data-here] mark")).to_be_in_viewport()
+    await dashboard.keyboard.press("Enter")
+    await expect(found).to_have_text("2 of 11")
+    await expect(log.locator("[data-here]")).to_contain_text("line 10")
+    await dashboard.get_by_role("button", name="Previous match").click()
+    await dashboard.get_by_role("button", name="Previous match").click()
+    await expect(found).to_have_text("11 of 11")
+    await expect(dashboard.get_by_label("Follow")).not_to_be_checked()
+
+    async with dashboard.expect_download() as waiting:
+        await dashboard.get_by_role("link", name="Download").click()
+    download = await waiting.value
+    await download.save_as(tmp_path / "task.log")
+    assert "fresh line" in (tmp_path / "task.log").read_text()
+
+
+async def test_hardware_that_is_not_as_at_the_last_report_is_marked(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    dimms = (Dimm(slot="A1", size_bytes=GIB), Dimm(slot="A2", size_bytes=GIB))
+    before = make_inventory(
+        disks=(FULL,), memory=Memory(total_bytes=2 * GIB, dimms=dimms), bios=Bios(version="1.0")
+    )
+    after = make_inventory(
+        disks=(FULL,), memory=Memory(total_bytes=GIB, dimms=dimms[:1]), bios=Bios(version="2.0")
+    )
+    earlier = _waiting(
+        before,
+        task_id="0b0b6f5e-0000-4000-8000-000000000009",
+        status=Status.CANCELLED,
+        created_at=NOW - timedelta(days=1),
+    )
+    place = keys.history(earlier.idc, earlier.sn, earlier.task_id)
+    await control_plane.store.put(place, records.encode(earlier))
+    task = _waiting(after)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    sheet = dashboard.get_by_role("region", name="Hardware")
+    changes = sheet.locator(".changes")
+    for text in ("firmware version", "1.0", "2.0", "A2", "Gone"):
+        await expect(changes).to_contain_text(text)
+    await expect(sheet.locator("dd.changed", has_text="2.0")).to_be_visible()
+    await expect(sheet.get_by_role("link", name="report of")).to_have_attribute(
+        "href", f"/tasks/{earlier.task_id}"
+    )
+
+
+async def test_planted_markup_is_shown_as_text_and_never_runs(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    disk = Disk(
+        device=PLANTED,
+        size_bytes=8 * GIB,
+        kind="ssd",
+        model=PLANTED,
+        serial=PLANTED,
+        contents=(PLANTED,),
+    )
+    dimm = Dimm(slot=PLANTED, size_bytes=GIB, manufacturer=PLANTED, part_number=PLANTED)
+    inventory = make_inventory(
+        disks=(disk,),
+        memory=Memory(total_bytes=GIB, dimms=(dimm,)),
+        bios=Bios(vendor=PLANTED, version=PLANTED),
+        bmc_address=PLANTED,
+        agent_version=PLANTED,
+    )
+    task = _waiting(
+        inventory,
+        hostname=PLANTED,
+        os_type=PLANTED,
+        logs=(PLANTED,),
+        log_count=1,
+        tags={PLANTED: PLANTED},
+        progress=(Progress(step=PLANTED, percent=1, timestamp=NOW, message=PLANTED),),
+        created_by=PLANTED,
+    )
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await expect(dashboard.get_by_role("log")).to_contain_text(PLANTED)
+    await expect(dashboard.locator(".plan")).to_contain_text(PLANTED)
+    dialog = await _ask(dashboard, "Approve")
+    await expect(dialog.locator(".plan")).to_contain_text(PLANTED)
+    await dialog.get_by_role("button", name="Back").click()
+    error = TaskError(reason=PLANTED, command=PLANTED, output=PLANTED, hint=PLANTED)
+    approval = Approval(approved=True, status="approved", approved_by=PLANTED, notes=PLANTED)
+    await control_plane.put_task(
+        _waiting(inventory, hostname=PLANTED, status=Status.FAILED, error=error, approval=approval)
+    )
+    await expect(dashboard.locator(".failure")).to_contain_text(PLANTED)
+    assert await dashboard.evaluate("window.planted") is None
+    assert await dashboard.locator("main script, main img").count() == 0
+
+
+async def test_phone_has_no_sideways_scrolling(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    await dashboard.set_viewport_size({"width": 390, "height": 780})
+    task = _waiting(
+        hostname="a-rather-long-name-of-a-machine-in-rack-17-of-the-second-room",
+        mac=MAC,
+        tags={"a-rather-long-name-of-a-tag": "with-an-even-longer-value-that-has-no-space-in-it"},
+        logs=("x" * 190,),
+        log_count=1,
+    )
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await expect(dashboard.get_by_role("log")).to_contain_text("xxx")
+    assert not await dashboard.evaluate(WIDER)
+    await expect(dashboard.get_by_role("button", name="Approve", exact=True)).to_be_in_viewport()
+    await _ask(dashboard, "Approve")
+    assert not await dashboard.evaluate(WIDER)
+
+
+async def test_keyboard_alone_approves(dashboard: Page, control_plane: RunningControlPlane) -> None:
+    task = _waiting()
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await dashboard.locator(".head").get_by_role("button", name="Approve").focus()
+    await dashboard.keyboard.press("Enter")
+    dialog = dashboard.get_by_role("dialog")
+    await expect(dialog).to_contain_text("DISK01")
+    await dialog.get_by_label("Notes").focus()
+    for key in ("Tab", "Tab", "Enter"):
+        await dashboard.keyboard.press(key)
+    await expect(_chip(dashboard)).to_have_text("Approved")
+
+
+async def test_task_that_is_not_there_says_so(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    await dashboard.goto(f"{control_plane.url}/tasks/0b0b6f5e-0000-4000-8000-00000000ffff")
+    await expect(dashboard.get_by_role("alert")).to_contain_text("there is no task")
+
+
+async def test_page_has_nothing_serious_for_who_uses_a_screen_reader(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting(logs=("a line",), log_count=1)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await expect(dashboard.get_by_role("log")).to_contain_text("a line")
+    assert await inaccessible(dashboard) == []
+    await _ask(dashboard, "Approve")
+    assert await inaccessible(dashboard) == []
