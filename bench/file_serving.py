@@ -30,11 +30,10 @@ from typing import NamedTuple
 
 import structlog
 
-from lpmos.core.agents import Agents
 from lpmos.core.clock import utc_now
-from lpmos.core.fleet import Fleet
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.model.bootplan import UnknownMachines
+from lpmos.region.offline import offline
 from lpmos.region.service import Region
 from lpmos.region.settings import RegionSettings
 from lpmos.store import keys
@@ -231,7 +230,6 @@ async def serve_region(directory: Path, port_file: Path) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     store = await SqliteStore.open(directory / "store.db")
     mirror = Mirror(store, keys.idc_prefix("bench"))
-    fleet = Fleet(mirror)
     settings = RegionSettings(
         idc="bench",
         address="127.0.0.1",
@@ -241,16 +239,26 @@ async def serve_region(directory: Path, port_file: Path) -> None:
         identity="bench",
         version="0",
     )
-    region = Region(
-        settings,
-        store=store,
-        fleet=fleet,
-        agents=Agents(store, fleet, utc_now, idc="bench", unknown=UnknownMachines.DISCOVER),
-        catalog=Catalog(directory / "images"),
-        clock=utc_now,
+    kept = offline(
+        store,
+        mirror,
+        utc_now,
+        idc="bench",
+        unknown=UnknownMachines.DISCOVER,
+        state_dir=settings.state_dir,
+        unfenced=store,
     )
-    async with asyncio.TaskGroup() as group:
+    async with kept as known, asyncio.TaskGroup() as group:
+        region = Region(
+            settings,
+            store=store,
+            fleet=known.fleet,
+            agents=known.agents,
+            catalog=Catalog(directory / "images"),
+            clock=utc_now,
+        )
         group.create_task(mirror.run())
+        group.create_task(known.run())
         group.create_task(region.run())
         await region.ready.wait()
         partial = port_file.with_suffix(".partial")

@@ -1,20 +1,17 @@
 """Every page, dark and light: axe finds nothing serious, and a phone need not scroll sideways."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
+from tests.browser.conftest import inaccessible
 from tests.support.control_plane import RunningControlPlane, running_with_debian
 from tests.support.dashboard import PLACES, details, opened
 from tests.support.populated import populate
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
-SERIOUS = ("serious", "critical")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -23,18 +20,6 @@ async def populated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
     async with running_with_debian(tmp_path_factory.mktemp("state")) as running:
         await populate(running)
         yield running
-
-
-async def complaints(page: Page) -> list[str]:
-    """What axe finds that keeps people out."""
-    await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{each['id']}: {node['target']} {node['failureSummary']}"
-        for each in found["violations"]
-        if each["impact"] in SERIOUS
-        for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
@@ -47,7 +32,7 @@ async def test_page_has_nothing_that_keeps_people_out(
     for place, heading in (PLACES | details(populated)).items():
         await opened(page, populated, place)
         await expect(page.locator("main h1")).to_contain_text(heading)
-        found[place] = await complaints(page)
+        found[place] = await inaccessible(page)
     await context.close()
     assert {place: wrong for place, wrong in found.items() if wrong} == {}
 

@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from lpmos.core.agents import Agents
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
@@ -23,6 +22,7 @@ from lpmos.model.diskplan import GIB
 from lpmos.model.image import ImageManifest
 from lpmos.model.task import Task
 from lpmos.region.health import FRESH_S
+from lpmos.region.offline import offline
 from lpmos.region.service import Region
 from lpmos.region.settings import DhcpSettings, RegionSettings
 from lpmos.store import keys, records
@@ -212,7 +212,6 @@ async def running(
     if not listed:
         store.may_list.clear()
     mirrors = [Mirror(store, keys.idc_prefix("dc1")), Mirror(store, "/os/region/dc1/")]
-    fleet = Fleet(*mirrors)
     settings = RegionSettings(
         idc="dc1",
         address=address,
@@ -223,24 +222,36 @@ async def running(
         api_port=port,
         dhcp=dhcp,
     )
-    region = Region(
-        settings,
-        store=store,
-        fleet=fleet,
-        agents=Agents(store, fleet, utc_now, idc="dc1", unknown=unknown),
-        catalog=catalog,
-        clock=utc_now,
-    )
     try:
-        async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
-            tasks = [services.create_task(mirror.run()) for mirror in mirrors]
-            tasks.append(services.create_task(region.run()))
-            await until(region.ready.is_set, "the region to be ready", START_TIMEOUT_S)
-            if images and listed:
-                await until(lambda: bool(fleet.region("dc1").capabilities), "capabilities")
-            yield RunningRegion(region, store, embedded, fleet, catalog, http, state_dir)
-            for task in tasks:
-                task.cancel()
+        async with offline(
+            store,
+            mirrors[0],
+            utc_now,
+            idc="dc1",
+            unknown=unknown,
+            state_dir=state_dir,
+            unfenced=store,
+            others=mirrors[1:],
+        ) as kept:
+            fleet = kept.fleet
+            region = Region(
+                settings,
+                store=store,
+                fleet=fleet,
+                agents=kept.agents,
+                catalog=catalog,
+                clock=utc_now,
+            )
+            async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
+                tasks = [services.create_task(mirror.run()) for mirror in mirrors]
+                tasks.append(services.create_task(kept.run()))
+                tasks.append(services.create_task(region.run()))
+                await until(region.ready.is_set, "the region to be ready", START_TIMEOUT_S)
+                if images and listed:
+                    await until(lambda: bool(fleet.region("dc1").capabilities), "capabilities")
+                yield RunningRegion(region, store, embedded, fleet, catalog, http, state_dir)
+                for task in tasks:
+                    task.cancel()
     finally:
         await store.close()
 

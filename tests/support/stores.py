@@ -5,7 +5,8 @@ its own; what one etcd server keeps from earlier tests lies under other prefixes
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -112,3 +113,22 @@ class EtcdBackend:
             await store.close()
         for server in self._servers:
             await server.close()
+
+
+@asynccontextmanager
+async def two_clients(kind: str, directory: Path) -> AsyncIterator[list[Store]]:
+    """Two clients of one new store; for the embedded store they are one."""
+    if kind == "sqlite":
+        embedded = await SqliteStore.open(directory / "store.db")
+        yield [embedded, embedded]
+        await embedded.close()
+        return
+    server = EtcdServer()
+    try:
+        await server.start()
+        clients = [await EtcdStore.connect([server.endpoint]) for _ in range(2)]
+        yield list(clients)
+        for client in clients:
+            await client.close()
+    finally:
+        await server.close()

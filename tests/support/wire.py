@@ -55,7 +55,7 @@ class Wire:
 def wire() -> Iterator[Wire]:
     """Go into a new network namespace with `ADDRESS` on a bridge; the client is plugged into it."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    with _held_namespace() as holder_pid:
+    with held_namespace() as holder_pid:
         try:
             _check(_LIBC.unshare(CLONE_NEWNET))
             _build(holder_pid)
@@ -80,7 +80,7 @@ def _build(client_pid: int) -> None:
 
 
 @contextmanager
-def _held_namespace() -> Iterator[int]:
+def held_namespace() -> Iterator[int]:
     """The process that holds a new network namespace."""
     argv = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "--")
     script = "ip link set lo up && echo up && exec sleep infinity"

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
+from lpmos.app.deferred import deferred
 from lpmos.app.settings import Settings
 from lpmos.model.errors import SettingsError
 from lpmos.store.api import Store, Unavailable
-from lpmos.store.etcd import EtcdStore
-from lpmos.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from lpmos.store.etcd import EtcdStore
 
 log = structlog.get_logger()
 
@@ -21,6 +24,8 @@ RETRY_S = 3
 @asynccontextmanager
 async def embedded_store(state_dir: Path) -> AsyncIterator[Store]:
     """The embedded store in `state_dir`, closed at the end; raises as `SqliteStore.open`."""
+    from lpmos.store.sqlite import SqliteStore
+
     store = await SqliteStore.open(state_dir / "store.db")
     try:
         yield store
@@ -36,11 +41,7 @@ async def etcd_store(settings: Settings) -> AsyncIterator[Store]:
         SettingsError: no endpoint is given.
         StoreError: as `EtcdStore.connect`.
     """
-    if not settings.etcd_endpoints:
-        raise SettingsError(
-            "--etcd-endpoints is missing: several parts share an etcd cluster"
-            " (one machine on its own: `lpmos up`)"
-        )
+    _check_endpoints(settings)
     store = await _connect(settings)
     try:
         yield store
@@ -48,8 +49,26 @@ async def etcd_store(settings: Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def _connect(settings: Settings) -> EtcdStore:
+@asynccontextmanager
+async def etcd_store_later(settings: Settings) -> AsyncIterator[Store]:
+    """As `etcd_store`, but usable while the cluster is away: calls are `Unavailable` until then."""
+    _check_endpoints(settings)
+    async with deferred(lambda: _connect(settings)) as store:
+        yield store
+
+
+def _check_endpoints(settings: Settings) -> None:
+    if not settings.etcd_endpoints:
+        raise SettingsError(
+            "--etcd-endpoints is missing: several parts share an etcd cluster"
+            " (one machine on its own: `lpmos up`)"
+        )
+
+
+async def _connect(settings: Settings) -> "EtcdStore":
     """Wait for the cluster: a part that starts before it goes on when it is there."""
+    from lpmos.store.etcd import EtcdStore
+
     password = _secret(settings.etcd_password_file)
     while True:
         try:

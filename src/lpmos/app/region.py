@@ -2,26 +2,32 @@
 
 import asyncio
 import socket
-from pathlib import Path
 
 import structlog
 
 from lpmos import __version__
+from lpmos.app.images import images_dir
 from lpmos.app.settings import Settings
-from lpmos.core.agents import Agents
 from lpmos.core.clock import utc_now
-from lpmos.core.fleet import Fleet
 from lpmos.images.catalog import Catalog
 from lpmos.model.errors import SettingsError
+from lpmos.region.offline import offline
 from lpmos.region.service import Region
 from lpmos.region.settings import DhcpSettings, RegionSettings
+from lpmos.region.standby import Standby
 from lpmos.store import keys
 from lpmos.store.api import Store
+from lpmos.store.fenced import FencedStore
 from lpmos.store.mirror import Mirror
 
 
-async def run_region(settings: Settings, store: Store) -> None:
+async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
     """Serve one data center until cancelled; every log line carries its name.
+
+    Args:
+        settings: of the part.
+        store: may be used by others too.
+        stands: there may be another client of this data center: one of them is elected.
 
     Raises:
         SettingsError: a setting is missing or cannot be used.
@@ -29,27 +35,35 @@ async def run_region(settings: Settings, store: Store) -> None:
     if settings.idc is None:
         raise SettingsError("--idc is missing: the data center that this region serves")
     structlog.contextvars.bind_contextvars(idc=settings.idc)
+    region_settings = _region_settings(settings)
+    standby, unfenced = None, store
+    if stands:
+        fenced = FencedStore(store)
+        standby = Standby(region_settings, store, fenced, utc_now)
+        store = fenced
     mirror = Mirror(store, keys.idc_prefix(settings.idc))
-    fleet = Fleet(mirror)
-    agents = Agents(store, fleet, utc_now, idc=settings.idc, unknown=settings.unknown_machines)
-    region = Region(
-        _region_settings(settings),
-        store=store,
-        fleet=fleet,
-        agents=agents,
-        catalog=_catalog(settings),
-        clock=utc_now,
-    )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(mirror.run(), name="region mirror")
-        group.create_task(region.run(), name="region")
-
-
-def images_dir(settings: Settings) -> Path:
-    """Where the images are."""
-    given: Path | None = settings.images_dir
-    state_dir: Path = settings.state_dir
-    return given or state_dir / "images"
+    async with offline(
+        store,
+        mirror,
+        utc_now,
+        idc=settings.idc,
+        unknown=settings.unknown_machines,
+        state_dir=settings.state_dir,
+        unfenced=unfenced,
+    ) as kept:
+        region = Region(
+            region_settings,
+            store=store,
+            fleet=kept.fleet,
+            agents=kept.agents,
+            catalog=_catalog(settings),
+            clock=utc_now,
+            standby=standby,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mirror.run(), name="region mirror")
+            group.create_task(kept.run(), name="offline region")
+            group.create_task(region.run(), name="region")
 
 
 def _catalog(settings: Settings) -> Catalog:
@@ -68,11 +82,13 @@ def _region_settings(settings: Settings) -> RegionSettings:
         idc=settings.idc,
         address=settings.region_addr,
         state_dir=settings.state_dir,
-        identity=socket.gethostname(),
+        identity=settings.identity or socket.gethostname(),
         version=__version__,
         api_host=settings.api_host,
         api_port=settings.api_port,
         dhcp=_dhcp(settings) if settings.dhcp_mode == "full" else None,
+        service_address=settings.service_address,
+        service_interface=settings.service_interface or settings.dhcp_interface,
     )
 
 

@@ -1,10 +1,11 @@
 """Running a part until a signal ends it: the store outermost, then what uses it.
 
 SIGTERM and SIGINT end it. SIGHUP does not: a control plane looks at its certificate at once, and
-nothing else is read again without a restart.
+nothing else is read again without a restart. Each part imports only what it needs.
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -12,9 +13,7 @@ from types import MappingProxyType
 import structlog
 
 from lpmos.app import logs
-from lpmos.app.backend import embedded_store, etcd_store
-from lpmos.app.control_plane import run_control_plane
-from lpmos.app.region import run_region
+from lpmos.app.backend import embedded_store, etcd_store, etcd_store_later
 from lpmos.app.settings import CONTROL, REGION, UP, Settings
 from lpmos.model.errors import LpmosError
 
@@ -25,20 +24,28 @@ ONE_MACHINE_IDC = "dc1"
 
 
 async def _up(settings: Settings, hung_up: asyncio.Event) -> None:
+    from lpmos.app.control_plane import run_control_plane
+    from lpmos.app.region import run_region
+
     settings = settings.with_default("idc", ONE_MACHINE_IDC)
     async with embedded_store(settings.state_dir) as store, asyncio.TaskGroup() as group:
         group.create_task(run_control_plane(settings, store, hung_up), name="control plane")
-        group.create_task(run_region(settings, store), name="region")
+        group.create_task(run_region(settings, store, stands=False), name="region")
 
 
 async def _control_plane(settings: Settings, hung_up: asyncio.Event) -> None:
+    gc.disable()  # until it has settled
+    from lpmos.app.control_plane import run_control_plane
+
     async with etcd_store(settings) as store:
         await run_control_plane(settings, store, hung_up)
 
 
 async def _region(settings: Settings, _hung_up: asyncio.Event) -> None:
-    async with etcd_store(settings) as store:
-        await run_region(settings, store)
+    from lpmos.app.region import run_region
+
+    async with etcd_store_later(settings) as store:
+        await run_region(settings, store, stands=True)
 
 
 PARTS: Mapping[str, Callable[[Settings, asyncio.Event], Awaitable[None]]] = MappingProxyType(

@@ -16,6 +16,8 @@ from lpmos.model.access import Role
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import InvalidInput, SettingsError
 from lpmos.model.machine import parse_idc
+from lpmos.model.retry import RetryPolicy
+from lpmos.model.waiting import AWAY, LIMITS
 
 DEFAULT_FILE = Path("/etc/lpmos/lpmos.toml")
 PARTS = ("up", "control-plane", "region")
@@ -50,6 +52,18 @@ def _rate(text: str) -> int:
 def _days(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= 36_500:
         raise ValueError("a whole number of days from 1 to 36500")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > 31_536_000:
+        raise ValueError("a whole number of seconds from 0 to 31536000")
+    return int(text)
+
+
+def _tries(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > 100:
+        raise ValueError("a whole number from 0 to 100")
     return int(text)
 
 
@@ -197,6 +211,38 @@ TABLE: tuple[Setting, ...] = (
         (UP, CONTROL),
         "How many reports without a task one data center may have before it is told of.",
     ),
+    *(
+        Setting(
+            limit.setting,
+            _seconds,
+            limit.default_s,
+            (UP, CONTROL),
+            f"Seconds after which a task fails because {limit.meaning}; 0: never.",
+        )
+        for limit in (*LIMITS.values(), AWAY)
+    ),
+    Setting(
+        "retry_limit",
+        _tries,
+        RetryPolicy().limit,
+        (UP, CONTROL),
+        "How often in a row a task is tried again by itself that failed for a passing reason"
+        " before anything was written; each time it needs a new approval. 0: never.",
+    ),
+    Setting(
+        "retry_first_s",
+        _seconds,
+        RetryPolicy().first_s,
+        (UP, CONTROL),
+        "Seconds before the first such retry; each further one waits twice as long.",
+    ),
+    Setting(
+        "retry_longest_s",
+        _seconds,
+        RetryPolicy().longest_s,
+        (UP, CONTROL),
+        "The longest such wait in seconds.",
+    ),
     Setting(
         "webhook_networks",
         _networks,
@@ -306,7 +352,30 @@ TABLE: tuple[Setting, ...] = (
         str,
         None,
         (UP, REGION),
-        "The address at which machines reach this region.",
+        "This host's address, at which machines reach this region.",
+    ),
+    Setting(
+        "service_address",
+        str,
+        None,
+        (UP, REGION),
+        "The address of the region itself, the same for its active and its standby client and free"
+        " otherwise: the active one has it, and machines know no other. `region_addr` where not"
+        " given.",
+    ),
+    Setting(
+        "service_interface",
+        str,
+        None,
+        (UP, REGION),
+        "Interface that `service_address` is put on; `dhcp_interface` where not given.",
+    ),
+    Setting(
+        "identity",
+        str,
+        None,
+        (UP, REGION),
+        "This client's name among those of its region; the host's name where not given.",
     ),
     Setting("api_host", str, "0.0.0.0", (UP, REGION), "Address that the region listens on."),  # noqa: S104
     Setting(

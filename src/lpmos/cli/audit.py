@@ -120,8 +120,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         entry = client.get(f"audit/{chosen.seq}")
     display = Display(chosen)
-    if not display.people:
-        display.result(entry, str(entry["seq"]), "")
+    if not display.for_person(entry, str(entry["seq"])):
         return
     event = entry["event"]
     display.fields(

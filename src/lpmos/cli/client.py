@@ -145,8 +145,8 @@ class Client:
         request = _Request(
             method,
             path if path.startswith("/") else f"{API}/{path}",
-            {name: str(value) for name, value in (parameters or {}).items() if value is not None},
-            {name: value for name, value in sent.items() if value is not None},
+            {name: str(value) for name, value in stated(parameters or {}).items()},
+            stated(sent),
             content.chunks if content else _encoded(body),
             timeout_s,
         )
@@ -230,9 +230,14 @@ class Client:
         """Why there was no answer, in one line that says what to do."""
         text = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in text:
-            return NoAnswer(
+            return Unreachable(
                 f"the certificate of {self.url} is not trusted ({_short(text)}):"
                 " name its CA with --ca FILE"
+            )
+        if "WRONG_VERSION_NUMBER" in text:
+            return Unreachable(
+                f"{self.url} answers, but without TLS: if that is meant to be so, the address"
+                " begins with http://"
             )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return Unreachable(
@@ -248,7 +253,7 @@ class Client:
 
 
 class Unreachable(NoAnswer):
-    """Nobody listens there: nothing was sent."""
+    """Nobody is there, or nobody to be trusted: nothing was sent."""
 
 
 class Content(NamedTuple):
@@ -286,6 +291,11 @@ class Nobody:
     def renew(self, client: Client, refused: str) -> bool:
         """Nothing to renew."""
         return False
+
+
+def stated(named: Mapping[str, Any]) -> Document:
+    """What was said; what is None was not."""
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def is_loopback(url: str) -> bool:

@@ -113,6 +113,12 @@ class Display:
         else:
             self.console.print(Text(plain(said)), soft_wrap=True)
 
+    def for_person(self, document: Document, identity: str) -> bool:
+        """Whether a person reads, to be shown more; a program has got the document or its id."""
+        if not self.people:
+            self.result(document, identity, "")
+        return self.people
+
     def each(self, names: Sequence[str], do: Callable[[str], None]) -> None:
         """Do something to each thing that was named; `--json` is then an array of the results.
 

@@ -78,10 +78,8 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         task = client.get(f"dlq/{_id(client, chosen.task)}")
     display = Display(chosen)
-    if display.people:
+    if display.for_person(task, task["task_id"]):
         show(display, task)
-    else:
-        display.result(task, task["task_id"], "")
 
 
 def _requeue(chosen: argparse.Namespace) -> None:

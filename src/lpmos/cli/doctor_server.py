@@ -28,7 +28,7 @@ from lpmos.cli.findings import (
     warning,
     wrong,
 )
-from lpmos.cli.words import ago, listed
+from lpmos.cli.words import listed, signed_in_until
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -70,8 +70,8 @@ def _signed_in(client: Client) -> Iterator[Finding]:
     except (NotSignedIn, Refused) as error:
         yield wrong("signed in", str(error), "lpmos login; the rest needs it")
         return
-    ends = ago(me["expires_at"], utc_now())
-    yield ok("signed in", f"as {me['name']} ({listed(me['roles'])}); the token ends {ends}")
+    ends = signed_in_until(me, utc_now())
+    yield ok("signed in", f"as {me['name']} ({listed(me['roles'])}); this ends {ends}")
     regions = yield from _asked("regions", lambda: client.get("regions"))
     if regions is not None:
         yield from judge_regions(regions["regions"], utc_now())

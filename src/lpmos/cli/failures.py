@@ -60,10 +60,22 @@ _BY_STATUS: Mapping[int, Exit] = {
 }
 
 
+_NEXT: Mapping[int, str] = {
+    401: "run `lpmos login`, or set LPMOS_TOKEN to an API token that holds",
+    403: "`lpmos whoami` lists what you may do; an administrator gives roles",
+    412: "look at it again, and decide anew",
+    503: "try again in a moment; `lpmos doctor` says what is away",
+}
+"""What a person does where the problem document cannot say it, for it knows of no commands."""
+
+_PLAIN = (404, 409)
+"""Their detail says it all: the title would only repeat it."""
+
+
 class Refused(LpmosError):
     """An answer of 400 or more; `problem` is its problem document (RFC 9457), as far as it has one.
 
-    `retry_after_s` is what the answer said, None where it said nothing.
+    `retry_after_s` is what the answer said, None where it said nothing; `next_step` is what to do.
     """
 
     code = "refused"
@@ -74,6 +86,7 @@ class Refused(LpmosError):
         self.status = status
         self.problem = problem
         self.retry_after_s = retry_after_s
+        self.next_step = _NEXT.get(status)
         super().__init__(_told(status, problem))
 
 
@@ -132,7 +145,8 @@ def _told(status: int, problem: Mapping[str, Any]) -> str:
     if fields:
         lines += [f"  {each.get('field')}: {each.get('message')}" for each in fields]
     elif problem.get("detail"):
-        lines[0] = f"{title}: {problem['detail']} ({status})"
+        said = problem["detail"] if status in _PLAIN else f"{title}: {problem['detail']}"
+        lines[0] = f"{said} ({status})"
     if status >= 500 and status not in (502, 503, 504) and problem.get("instance"):
         lines.append(f"  in the control plane's log as request {problem['instance']}")
     return "\n".join(lines)

@@ -35,8 +35,7 @@ def show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         image = client.get(path(chosen))
     display = Display(chosen)
-    if not display.people:
-        display.result(image, image["name"], "")
+    if not display.for_person(image, image["name"]):
         return
     display.fields(
         [

@@ -14,7 +14,7 @@ from lpmos.cli.display import Display, utc_now
 from lpmos.cli.failures import NoAnswer, NotSignedIn, Refused, Usage
 from lpmos.cli.options import declared
 from lpmos.cli.task_create import read_text
-from lpmos.cli.words import ago, listed
+from lpmos.cli.words import listed, signed_in_until
 
 LOGIN_CALLS = ("POST /login", "POST /login/refresh", "GET /login/oidc", "GET /session")
 LOGOUT_TIMEOUT_S = 10.0
@@ -129,8 +129,7 @@ def _whoami(chosen: argparse.Namespace) -> None:
         me = client.get("session")
         server = client.url
     display = Display(chosen)
-    if not display.people:
-        display.result(me, me["name"], "")
+    if not display.for_person(me, me["name"]):
         return
     display.fields(
         [
@@ -140,7 +139,7 @@ def _whoami(chosen: argparse.Namespace) -> None:
             ("tenant", me["tenant"] or "(the provider)"),
             ("roles", listed(me["roles"])),
             ("may", listed(me["permissions"])),
-            ("this token ends", ago(me["expires_at"], utc_now())),
+            ("signed in until", signed_in_until(me, utc_now())),
         ]
     )
 

@@ -145,8 +145,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         machine = client.get(_path(client, chosen.machine))
     display = Display(chosen)
-    if not display.people:
-        display.result(machine, f"{machine['idc']}/{machine['sn']}", "")
+    if not display.for_person(machine, f"{machine['idc']}/{machine['sn']}"):
         return
     now = utc_now()
     installed = machine["installed"]

@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "running LPMOS": (
         Command("up", "parts", "control plane and one region in one process, embedded store"),
         Command("control-plane", "parts", "a control plane on etcd; any number may run"),
+        Command("migrate", "migrate", "carry over what older versions left in the store"),
         Command("lab", "lab", "virtual racks and simulated fleets on this machine"),
         Command("completion", "completion", "completion for bash, zsh and fish"),
         Command("reference", "reference", "write the generated pages of the documentation"),
@@ -114,10 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(error: LpmosError) -> int:
     """Say why on standard error, in as many lines as it has; what others wrote made harmless."""
-    from lpmos.cli.failures import exit_for
+    from lpmos.cli.failures import Refused, exit_for
     from lpmos.cli.words import printable
 
     sys.stdout.flush()
     first, *rest = [printable(line) for line in str(error).splitlines()] or [type(error).__name__]
+    if isinstance(error, Refused) and error.next_step:
+        rest.append(f"  {error.next_step}")
     print("\n".join([f"lpmos: {first}", *rest]), file=sys.stderr)
     return exit_for(error)

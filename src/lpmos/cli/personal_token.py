@@ -4,6 +4,7 @@ import argparse
 from urllib.parse import quote
 
 from lpmos.cli import token
+from lpmos.cli.client import stated
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, confirm, utc_now
 from lpmos.cli.failures import Unfinished
@@ -71,23 +72,16 @@ def _user(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(chosen: argparse.Namespace) -> None:
-    body = {"name": chosen.name, "roles": chosen.role, "lifetime_days": chosen.days}
+    body = stated({"name": chosen.name, "roles": chosen.role, "lifetime_days": chosen.days})
     with connect(chosen) as client:
-        made = client.call(
-            "POST",
-            "tokens",
-            {name: value for name, value in body.items() if value is not None},
-            parameters={"user": chosen.user},
-        ).document
+        made = client.call("POST", "tokens", body, parameters={"user": chosen.user}).document
     display = Display(chosen)
-    if display.people:
+    if display.for_person(made, made["token"]):
         print(made["token"])
         display.note(
             f"the token {made['name']} of {made['user']} with the roles {listed(made['roles'])};"
             f" it ends {ago(made['expires_at'], utc_now())}. It is not shown again"
         )
-    else:
-        display.result(made, made["token"], "")
 
 
 def _list(chosen: argparse.Namespace) -> None:

@@ -37,6 +37,10 @@ def offers(region: Document) -> list[str]:
     return [f"{each['os_type']} {each['os_version']}" for each in region["offered"]]
 
 
+def _client(client: Document) -> str:
+    return f"{client['identity']} at {client['address']} since {ago(client['since'], utc_now())}"
+
+
 def _list(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         found = client.get("regions")
@@ -49,14 +53,15 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         region = client.get(f"regions/{quote(chosen.name, safe='')}")
     display = Display(chosen)
-    if not display.people:
-        display.result(region, region["idc"], "")
+    if not display.for_person(region, region["idc"]):
         return
     display.fields(
         [
             ("data center", region["idc"]),
             ("state", "online" if region["online"] else "offline"),
             ("heartbeat", ago(region["last_heartbeat"], utc_now())),
+            ("active", _client(region["active"]) if region["active"] else ""),
+            ("standby", listed([_client(each) for each in region["standby"]])),
             *((f"service {name}", state) for name, state in region["services"].items()),
             ("offers", listed(offers(region))),
             (

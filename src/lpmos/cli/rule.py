@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from rich.text import Text
 
-from lpmos.cli.client import Client, Document
+from lpmos.cli.client import Client, Document, stated
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, confirm, utc_now
 from lpmos.cli.failures import Refused, Unfinished, Usage
@@ -123,10 +123,8 @@ def _given(chosen: argparse.Namespace) -> Document:
         raise Usage(f"{chosen.file} holds no JSON object")
     shown = {"name", "revision", "created_at", "changed_at", "changed_by"}
     body = {name: value for name, value in document.items() if name not in shown}
-    named = {
-        name: getattr(chosen, name, None) for name in FIELDS if name not in ("enabled", "task")
-    }
-    return {**body, **{name: value for name, value in named.items() if value is not None}}
+    flags = (name for name in FIELDS if name not in ("enabled", "task"))
+    return {**body, **stated({name: getattr(chosen, name, None) for name in flags})}
 
 
 def _said(rule: Document) -> Document:
@@ -146,8 +144,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         rule = client.get(_path(chosen.name))
     display = Display(chosen)
-    if not display.people:
-        display.result(rule, rule["name"], "")
+    if not display.for_person(rule, rule["name"]):
         return
     task = rule["task"] or {}
     display.fields(

@@ -1,4 +1,4 @@
-"""`lpmos task approve|reject|cancel|retry`: what a person decides about a task.
+"""`lpmos task approve|reject|cancel|retry|rollback`: what a person decides about a task.
 
 Who approves has seen the disk that will be written: the approval carries the digest of the plan
 that was shown, and holds for no other.
@@ -19,7 +19,7 @@ from lpmos.model.errors import Conflict
 
 
 def define(kinds: Any) -> None:
-    """The four subcommands."""
+    """The subcommands."""
     approve = command(
         kinds, "approve", _approve, "allow an installation, after a look at the disk",
         calls=(*FINDS, "GET /tasks/{task_id}", "PUT /tasks/{task_id}/approve"),
@@ -50,6 +50,14 @@ def define(kinds: Any) -> None:
         calls=(*FINDS, "POST /tasks/{task_id}/retry"),
     )  # fmt: skip
     _tasks(retry)
+
+    rollback = command(
+        kinds, "rollback", _rollback, "give the machine of a failed task back to what it was",
+        calls=(*FINDS, "POST /tasks/{task_id}/rollback"),
+        more="The machine boots the system that it had, or is one without a task again. Refused"
+        " where the disk with that system was being written.",
+    )  # fmt: skip
+    _tasks(rollback)
 
 
 def _tasks(parser: argparse.ArgumentParser) -> None:
@@ -130,3 +138,15 @@ def _retry(chosen: argparse.Namespace) -> None:
             display.result(new, new["task_id"], said)
 
         display.each(chosen.tasks, retry)
+
+
+def _rollback(chosen: argparse.Namespace) -> None:
+    display = Display(chosen)
+    with connect(chosen) as client:
+
+        def roll_back(name: str) -> None:
+            found = task_id(client, name)
+            answer = client.call("POST", f"tasks/{found}/rollback").document
+            display.result(answer, found, f"rolled back {found}: {answer['next_boot']}")
+
+        display.each(chosen.tasks, roll_back)

@@ -20,8 +20,7 @@ def run(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         found = client.get(f"tasks/{task_id(client, chosen.task)}/decision")
     display = Display(chosen)
-    if not display.people:
-        display.result(found, found["task_id"], "")
+    if not display.for_person(found, found["task_id"]):
         return
     approval = found["approval"]
     display.fields(

@@ -32,10 +32,8 @@ def run(chosen: argparse.Namespace) -> None:
             _follow(client, display, found)
         else:
             log = client.get(f"tasks/{found}/log")
-            if display.people:
+            if display.for_person(log, found):
                 _print(display, log)
-            else:
-                display.result(log, found, "")
 
 
 def _download(client: Client, display: Display, found: str) -> None:

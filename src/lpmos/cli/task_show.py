@@ -15,6 +15,7 @@ TIMELINE = (
     Column("TIME", lambda entry: stamp(entry["timestamp"])),
     Column("", lambda entry: ago(entry["timestamp"], utc_now()), drop=1),
     Column("EVENT", lambda entry: entry["event"]),
+    Column("BY", lambda entry: entry.get("by", "")),
     Column("", lambda entry: entry.get("detail", "")),
 )
 PARTITIONS = (
@@ -30,10 +31,8 @@ def run(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         task = client.get(f"tasks/{task_id(client, chosen.task)}")
     display = Display(chosen)
-    if display.people:
+    if display.for_person(task, task["task_id"]):
         show(display, task)
-    else:
-        display.result(task, task["task_id"], "")
 
 
 def show(display: Display, task: Document) -> None:
@@ -48,6 +47,7 @@ def show(display: Display, task: Document) -> None:
             ("status", task["status"]),
             ("", task["meaning"]),
             ("waits for", waiting(task["waits_for"])),
+            ("waits until", task["waits_until"]),
             ("done", f"{task['percentage']:.0f} %" if task["progress"] else ""),
             ("created", f"{ago(task['created_at'], now)} by {task['created_by']}"),
             ("changed", ago(task["updated_at"], now)),

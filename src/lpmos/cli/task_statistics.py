@@ -26,8 +26,7 @@ def run(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         found = client.get("statistics", hours=chosen.hours)
     display = Display(chosen)
-    if not display.people:
-        display.result(found, str(found["total"]), "")
+    if not display.for_person(found, str(found["total"])):
         return
     happened = {
         name: sum(bucket[name] for bucket in found["throughput"])

@@ -83,10 +83,8 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         template = client.get(_path(chosen, *below))
     display = Display(chosen)
-    if display.people:
+    if display.for_person(template, template["name"]):
         print(template["content"], end="" if template["content"].endswith("\n") else "\n")
-    else:
-        display.result(template, template["name"], "")
 
 
 def _put(chosen: argparse.Namespace) -> None:

@@ -86,8 +86,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         report = client.get(_path(chosen.report))
     display = Display(chosen)
-    if not display.people:
-        display.result(report, report["id"], "")
+    if not display.for_person(report, report["id"]):
         return
     display.fields(
         [

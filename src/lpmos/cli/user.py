@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lpmos.cli.client import Document
+from lpmos.cli.client import Document, stated
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, confirm, utc_now
 from lpmos.cli.failures import Unfinished, Usage
@@ -127,8 +127,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         user = client.get(_path(chosen))
     display = Display(chosen)
-    if not display.people:
-        display.result(user, user["name"], "")
+    if not display.for_person(user, user["name"]):
         return
     display.fields(
         [
@@ -180,7 +179,7 @@ def _given(chosen: argparse.Namespace) -> Document:
         "display_name": chosen.display_name,
         "disabled": True if chosen.lock else None,
     }
-    return {name: value for name, value in named.items() if value is not None}
+    return stated(named)
 
 
 def _delete(chosen: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from lpmos.cli.client import Document
+from lpmos.cli.client import Document, stated
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, confirm, utc_now
 from lpmos.cli.failures import Unfinished, Usage
@@ -113,8 +113,7 @@ def _given(chosen: argparse.Namespace) -> Document:
     url = chosen.url
     if url == "-":
         url = getpass.getpass("URL: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
-    named = {"url": url, "events": chosen.event, "idc": chosen.idc, "name": chosen.name}
-    return {name: value for name, value in named.items() if value is not None}
+    return stated({"url": url, "events": chosen.event, "idc": chosen.idc, "name": chosen.name})
 
 
 def _list(chosen: argparse.Namespace) -> None:
@@ -129,8 +128,7 @@ def _show(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         hook = client.get(_path(chosen))
     display = Display(chosen)
-    if not display.people:
-        display.result(hook, hook["webhook_id"], "")
+    if not display.for_person(hook, hook["webhook_id"]):
         return
     display.fields(
         [
@@ -208,8 +206,7 @@ def _rotate(chosen: argparse.Namespace) -> None:
 
 def _show_secret(chosen: argparse.Namespace, made: Document, said: str) -> None:
     display = Display(chosen)
-    if not display.people:
-        display.result(made, made["webhook_id"], "")
+    if not display.for_person(made, made["webhook_id"]):
         return
     display.note(said)
     if made["secret"] is not None:

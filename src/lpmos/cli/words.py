@@ -4,6 +4,7 @@ What comes from a machine or another user is never printed as it is: an escape s
 model name must not move the cursor of whoever lists it.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +62,16 @@ def ago(text: str | None, now: datetime) -> str:
         return ""
     seconds = (now - at).total_seconds()
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def signed_in_until(session: Mapping[str, Any], now: datetime) -> str:
+    """How long a caller stays signed in: `in 11 h (the access token renews itself in 9 min)`."""
+    token, whole = session["expires_at"], session.get("session_ends_at")
+    if whole is None:
+        return f"{ago(token, now)}; nothing renews this token"
+    if whole == token:
+        return ago(whole, now)
+    return f"{ago(whole, now)}; the access token, which renews itself, {ago(token, now)}"
 
 
 def stamp(text: str | None) -> str:

@@ -72,6 +72,7 @@ GIVEN = (
     "fleet",
     "tasks",
     "task_answers",
+    "rollbacks",
     "bulk",
     "machines",
     "door",

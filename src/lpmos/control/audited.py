@@ -14,6 +14,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "retry_task": "task.created",
         "requeue_dead_letter": "task.created",
         "cancel_task": "task.cancelled",
+        "roll_back_task": "task.rolled-back",
         "approve_task": "task.approved",
         "reject_task": "task.rejected",
         "dismiss_dead_letter": "dead_letter.dismissed",

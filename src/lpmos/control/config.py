@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 
 from lpmos.model.access import Role
+from lpmos.model.retry import RetryPolicy
+from lpmos.model.waiting import Timeouts
 
 
 class OidcConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,12 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     public_url: str | None = None
     """Where people reach the API, for the links in notifications; without it they have no host."""
+
+    timeouts: Timeouts = Timeouts()
+    """How long a task may wait in each state."""
+
+    retries: RetryPolicy = RetryPolicy()
+    """What is tried again by itself, and when."""
 
     unmatched_limit: int = 10
     """How many reports without a task one data center may have before it is told of."""

@@ -2,15 +2,17 @@
 
 So does every use of a token that was theirs, and is over or revoked: it may have been stolen.
 One hook, where errors become answers, notes it; a service of the control plane writes it to the
-store afterwards, so that a refusal costs its caller nothing. Of the same refusal (user, action and
-code) `SAME_A_MINUTE` are told in full, of all together `ALL_A_MINUTE`; the rest of that minute is
-told as a count for each of `KINDS`, and one for all others. Where the store is away longer than
-`QUEUED` events last, what is lost is counted as well. An event may be told twice where the store's
-answer was lost; both then have the same id.
+store afterwards, so that a refusal costs its caller nothing. Of one user `OF_ONE_A_MINUTE` are told
+in full, of all together `ALL_A_MINUTE`; the rest of that minute is one event that counts them for
+each of `USERS`, and one for all others. So nobody makes the log grow by more than that, and who
+only says to be somebody uses up nothing of theirs. Where the store is away longer than `QUEUED` events
+last, what is lost is counted as well. An event may be told twice where the store's answer was lost;
+both then have the same id.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 import structlog
@@ -32,9 +34,10 @@ log = structlog.get_logger()
 REFUSED = frozenset({401, 403, 404, 409, 412, 422, 429})
 """The statuses that say: not you, not this, not now. Others are faults, of a program or of ours."""
 
-SAME_A_MINUTE = 10
+OF_ONE_A_MINUTE = 10
 ALL_A_MINUTE = 300
-KINDS = 200
+USERS = 200
+KINDS_SHOWN = 20
 QUEUED = 1000
 WRITTEN_AT_ONCE = 50
 PERIOD_S = 60.0
@@ -45,17 +48,26 @@ TOKEN_REFUSED = "session.used"  # noqa: S105 - an action
 """What is refused to who shows a token of ours that is over or was revoked, whatever it is for."""
 
 
-class Kind(NamedTuple):
-    """What makes two refusals the same."""
+class Refused(NamedTuple):
+    """Whose refusals are counted together; `known` by a token of theirs that was accepted."""
 
-    actor: str
+    name: str
     tenant: str | None
+    known: bool
+
+
+class Kind(NamedTuple):
+    """What was tried, and why it was refused."""
+
     action: str
     code: str
 
 
-OTHERS = Kind("others", None, "audit.refused", "various")
-"""What more kinds than `KINDS` in one minute are counted as."""
+OTHERS = Refused("others", None, known=False)
+"""Who more users than `USERS` in one minute are counted as."""
+
+VARIOUS = Kind("audit.refused", "various")
+"""What a count of several kinds stands as."""
 
 
 class Refusals:
@@ -75,8 +87,8 @@ class Refusals:
         self._period_s = period_s
         self._retry_s = retry_s
         self._queue: deque[AuditEvent] = deque()
-        self._seen: Counter[Kind] = Counter()
-        self._untold: Counter[Kind] = Counter()
+        self._seen: Counter[Refused] = Counter()
+        self._untold: defaultdict[Refused, Counter[Kind]] = defaultdict(Counter)
         self._queued_now = 0
         self._lost = 0
         self._arrived = asyncio.Event()
@@ -147,12 +159,14 @@ class Refusals:
         action: str,
         target: str,
     ) -> None:
-        kind = Kind(by.name, by.tenant, action, str(answer.content["code"]))
-        if kind not in self._seen and len(self._seen) >= KINDS:
-            kind = OTHERS
-        self._seen[kind] += 1
-        if self._seen[kind] > SAME_A_MINUTE or self._queued_now >= ALL_A_MINUTE or kind is OTHERS:
-            self._untold[kind] += 1
+        kind = Kind(action, str(answer.content["code"]))
+        who = Refused(by.name, by.tenant, known=request.scope.get("user") is not None)
+        if who not in self._seen and len(self._seen) >= USERS:
+            who = OTHERS
+        self._seen[who] += 1
+        over = self._seen[who] > OF_ONE_A_MINUTE or self._queued_now >= ALL_A_MINUTE
+        if over or who is OTHERS:
+            self._untold[who][kind] += 1
             return
         self._queued_now += 1
         now = self._clock()
@@ -178,23 +192,11 @@ class Refusals:
     def _tell_counts(self) -> None:
         """End a period: what was not told in full is told as numbers."""
         now = self._clock()
-        untold, self._untold = self._untold, Counter()
+        for who, kinds in self._untold.items():
+            self._put(_count(who, kinds, now, self._period_s))
+        self._untold.clear()
         self._seen.clear()
         self._queued_now = 0
-        for kind, count in untold.items():
-            self._put(
-                AuditEvent(
-                    event_id=new_event_id(now),
-                    at=now,
-                    action=kind.action,
-                    actor=Actor(name=kind.actor, tenant=kind.tenant),
-                    target=kind.action.partition(".")[0],
-                    tenant=kind.tenant,
-                    outcome="refused",
-                    after={"count": count, "within_s": self._period_s},
-                    reason=kind.code,
-                )
-            )
         lost, self._lost = self._lost, 0
         if lost:
             self._put(
@@ -215,6 +217,23 @@ class Refusals:
             return
         self._queue.append(event)
         self._arrived.set()
+
+
+def _count(who: Refused, kinds: Counter[Kind], now: datetime, within_s: float) -> AuditEvent:
+    """What stands for all of a user's refusals that are not told in full."""
+    kind = next(iter(kinds)) if len(kinds) == 1 else VARIOUS
+    most = {f"{each.action} {each.code}": count for each, count in kinds.most_common(KINDS_SHOWN)}
+    return AuditEvent(
+        event_id=new_event_id(now),
+        at=now,
+        action=kind.action,
+        actor=Actor(name=who.name, tenant=who.tenant),
+        target=kind.action.partition(".")[0],
+        tenant=who.tenant,
+        outcome="refused",
+        after={"count": kinds.total(), "within_s": within_s, "most": most},
+        reason=kind.code,
+    )
 
 
 def _who(request: Request[Any, Any, Any]) -> Actor | None:

@@ -34,6 +34,8 @@ from lpmos.core.audit.reader import AuditReader
 from lpmos.core.bmc import Bmcs
 from lpmos.core.bulk import Bulk
 from lpmos.core.clock import Clock
+from lpmos.core.deadlines.deadlines import Deadlines
+from lpmos.core.deadlines.duty import DeadlineDuty
 from lpmos.core.duties import Duties, Duty, identity_of_this_process
 from lpmos.core.fleet import Fleet
 from lpmos.core.identity.callers import Identity
@@ -46,6 +48,8 @@ from lpmos.core.notifications.deliveries import Deliveries, DeliverySink
 from lpmos.core.notifications.duty import DeliveryDuty
 from lpmos.core.notifications.payload import Payloads
 from lpmos.core.notifications.webhooks import Webhooks, webhook_documents
+from lpmos.core.retry import RetryDuty
+from lpmos.core.rollback import Rollbacks
 from lpmos.core.rules.dry_run import DryRuns
 from lpmos.core.rules.duty import RulesDuty
 from lpmos.core.rules.rules import Rules
@@ -81,7 +85,9 @@ class Services:
         self.config = config
         self.fleet = Fleet(mirror)
         self.tasks = Tasks(store, self.fleet, clock, second_person=config.second_person)
-        self.task_answers = TaskAnswers(self.fleet, self.tasks)
+        self.rollbacks = Rollbacks(store, self.tasks, clock)
+        deadlines = Deadlines(self.fleet, config.timeouts, clock)
+        self.task_answers = TaskAnswers(self.fleet, self.tasks, deadlines)
         self.bulk = Bulk(store, self.fleet, self.tasks, clock)
         self.machines = Machines(store, self.fleet, clock)
         self.secret_keys = SecretKeys(
@@ -142,6 +148,8 @@ class Services:
         retention = IdentityRetention(store, self.identity, clock)
         decide = RulesDuty(store, self.fleet, self.tasks, self.rules, clock)
         duties: list[Duty] = [self.audit_chain, deliver, alert, retention, decide]
+        duties.append(DeadlineDuty(store, self.fleet, deadlines, clock))
+        duties.append(RetryDuty(self.fleet, self.tasks, config.retries, clock))
         self.duties = Duties(store, identity_of_this_process(), duties)
         self.observation.add(AuditCollector(self.audit_chain, self.duties))
 

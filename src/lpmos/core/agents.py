@@ -21,6 +21,7 @@ from lpmos.model.errors import ForeignClaim, InvalidInput, NoSuitableDisk, NotFo
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Installed, Machine, parse_mac, with_tags
+from lpmos.model.rollback import disk_of
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.model.waiting import MACHINE_RESTARTED
 from lpmos.store.api import Store, Unavailable
@@ -118,10 +119,18 @@ class Agents:
         plan = decide(machine, task, self._unknown)
         if isinstance(plan, BootAgent) and task and task.status is Status.READY:
             try:
-                task = await self._changes.change(task, self._boot_requested, by=_agent(mac))
+                task = await self.booted(mac, task)
             except Superseded as error:
                 raise Unavailable(f"{error}; ask again") from error
         return plan, task
+
+    async def booted(self, mac: str, task: Task) -> Task:
+        """Note that the machine asked for its boot script: ready → booting, else as it is.
+
+        Raises:
+            Superseded: the machine has another task.
+        """
+        return await self._changes.change(task, self._boot_requested, by=_agent(mac))
 
     async def report(
         self, run: AgentRun, sn: str | None, inventory: Inventory, required_bytes: int
@@ -351,6 +360,7 @@ def _installed(task: Task, known: Machine | None) -> Machine | None:
         os_type=task.os_type,
         os_version=task.os_version,
         installed_at=task.updated_at,
+        disk=disk_of(task.plan) if task.plan else None,
     )
     return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
 

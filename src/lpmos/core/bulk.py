@@ -16,7 +16,8 @@ import msgspec
 import structlog
 
 from lpmos.core.clock import Clock
-from lpmos.core.creation import BATCH, Created, Creation, Wanted
+from lpmos.core.creation import BATCH, Creation
+from lpmos.core.creation_plan import Created, Wanted
 from lpmos.core.fleet import Fleet
 from lpmos.core.newtask import offer_problems, read_new_task
 from lpmos.core.tasks import Tasks

@@ -6,7 +6,7 @@ again with fresh values, so that nobody is refused for what is no longer so (F7)
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -20,6 +20,16 @@ from lpmos.core.creation_checks import (
     check_retried,
     check_same,
 )
+from lpmos.core.creation_plan import (
+    Created,
+    Plan,
+    Seen,
+    Wanted,
+    check_revision,
+    looked_at,
+    packed,
+    unchanged,
+)
 from lpmos.core.fleet import Fleet
 from lpmos.core.journal import told_of_task
 from lpmos.core.taskstore import TaskStore, logged
@@ -31,7 +41,6 @@ from lpmos.model.task import StatusChange, Task, TaskPlace, TaskSpec
 from lpmos.store import keys, records
 from lpmos.store.api import (
     KV,
-    MAX_TXN_OPERATIONS,
     Ambiguous,
     CasConflict,
     Compare,
@@ -51,58 +60,8 @@ ATTEMPTS = 10
 BATCH = 25
 """How many tasks are made in one transaction; each takes five operations or a few more."""
 
-TXN_BYTES = 1_000_000
 IDEMPOTENCY = uuid.UUID("6d2c1c9c-5c0e-4f0a-9a55-6c706d6f7331")
 """The name space of the ids of tasks that were made with an idempotency key."""
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A task to be made.
-
-    A task that it tries again must be the machine's present one, and at `retry_revision` where that
-    is given. `only_while` and `also` join the transaction.
-    """
-
-    task: Task
-    retry_revision: int | None = None
-    only_while: tuple[Compare, ...] = ()
-    also: tuple[Operation, ...] = ()
-
-
-class Created(msgspec.Struct, frozen=True):
-    """The task of a call; `replayed`: an earlier call with the same idempotency key made it.
-
-    `revision` is 0 where it was not made now.
-    """
-
-    task: Task
-    revision: int
-    replayed: bool = False
-
-
-class _Seen(msgspec.Struct, frozen=True):
-    """What bears on a new task, as memory has it or, `fresh`, the store."""
-
-    machine_task: KV | None
-    mac: KV | None
-    meta: KV | None
-    place: KV | None
-    fresh: bool
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """A task that may be made, and the part of a transaction that makes it."""
-
-    wanted: Wanted
-    task: Task
-    compare: tuple[Compare, ...]
-    operations: tuple[Operation, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes of a request."""
-        puts = (each for each in self.operations if isinstance(each, Put))
-        return sum(len(put.key) + len(put.value) for put in puts)
 
 
 class Creation:
@@ -226,7 +185,7 @@ class Creation:
 
     async def _plan_many(
         self, batch: Sequence[Wanted], by: Actor, *, fresh: bool
-    ) -> tuple[list[_Plan], dict[str, Created | LpmosError]]:
+    ) -> tuple[list[Plan], dict[str, Created | LpmosError]]:
         """Those that can be made, and for the others by task id why not, or what is there."""
         if not batch:
             return [], {}
@@ -234,7 +193,7 @@ class Creation:
             seen = await self._look(batch, fresh=fresh)
         except StoreError as error:
             return [], {wanted.task.task_id: error for wanted in batch}
-        plans: list[_Plan] = []
+        plans: list[Plan] = []
         others: dict[str, Created | LpmosError] = {}
         for wanted, each in zip(batch, seen, strict=True):
             try:
@@ -248,15 +207,15 @@ class Creation:
                 plans.append(plan)
         return plans, others
 
-    async def _look(self, batch: Sequence[Wanted], *, fresh: bool) -> list[_Seen]:
+    async def _look(self, batch: Sequence[Wanted], *, fresh: bool) -> list[Seen]:
         if fresh:
             return await self._read_many(batch)
         return [self._remembered(wanted) for wanted in batch]
 
-    async def _write(self, plans: Sequence[_Plan]) -> dict[str, Created | LpmosError]:
+    async def _write(self, plans: Sequence[Plan]) -> dict[str, Created | LpmosError]:
         """The tasks that could be made together, by id."""
         made: dict[str, Created | LpmosError] = {}
-        for group in _packed(plans):
+        for group in packed(plans):
             compare = [each for plan in group for each in plan.compare]
             operations = [each for plan in group for each in plan.operations]
             try:
@@ -267,22 +226,22 @@ class Creation:
                 made |= {plan.task.task_id: Created(plan.task, result.revision) for plan in group}
         return made
 
-    def _remembered(self, wanted: Wanted) -> _Seen:
-        machine_task, mac, meta, place = map(self._fleet.stored, _looked_at(wanted))
-        return _Seen(machine_task, mac, meta, place, fresh=False)
+    def _remembered(self, wanted: Wanted) -> Seen:
+        machine_task, mac, meta, place = map(self._fleet.stored, looked_at(wanted))
+        return Seen(machine_task, mac, meta, place, fresh=False)
 
-    async def _read(self, wanted: Wanted) -> _Seen:
+    async def _read(self, wanted: Wanted) -> Seen:
         (seen,) = await self._read_many([wanted])
         return seen
 
-    async def _read_many(self, batch: Sequence[Wanted]) -> list[_Seen]:
-        gets = [Get(key) for wanted in batch for key in _looked_at(wanted)]
+    async def _read_many(self, batch: Sequence[Wanted]) -> list[Seen]:
+        gets = [Get(key) for wanted in batch for key in looked_at(wanted)]
         results = (await self._store.txn([], gets)).results
         values = map(_first, results)
         by_task = zip(values, values, values, values, strict=True)
-        return [_Seen(*each, fresh=True) for each in by_task]
+        return [Seen(*each, fresh=True) for each in by_task]
 
-    async def _planned(self, wanted: Wanted, seen: _Seen, by: Actor) -> _Plan | Created:
+    async def _planned(self, wanted: Wanted, seen: Seen, by: Actor) -> Plan | Created:
         """What to write for a task; or the one that an earlier call with its key made."""
         task = wanted.task
         if seen.place is not None and (known := await self._known(task.task_id)):
@@ -293,19 +252,19 @@ class Creation:
         machine = records.decode(seen.meta, Machine) if seen.meta else None
         self._check_offered(task)
         check_retried(task, earlier)
-        _check_revision(wanted, seen)
+        check_revision(wanted, seen)
         check_owner(task, machine, earlier, by.tenant)
         check_free(task, earlier)
         await self._check_mac(task, seen, by)
         if machine is not None and task.tenant is None:
             task = msgspec.structs.replace(task, tenant=machine.tenant)
         compare = (
-            *_unchanged(wanted, seen),
+            *unchanged(wanted, seen),
             Compare(keys.task_place(task.task_id), "create", "=", 0),
             *wanted.only_while,
         )
         operations = await self._operations(task, earlier, by)
-        return _Plan(wanted, task, compare, (*operations, *wanted.also))
+        return Plan(wanted, task, compare, (*operations, *wanted.also))
 
     async def _known(self, task_id: str) -> Task | None:
         known = self._fleet.task(task_id)
@@ -319,7 +278,7 @@ class Creation:
             raise Unavailable("the store is away and the regions are not known here yet")
         check_offered(task, capabilities, self._fleet.regions)
 
-    async def _check_mac(self, task: Task, seen: _Seen, by: Actor) -> None:
+    async def _check_mac(self, task: Task, seen: Seen, by: Actor) -> None:
         """No machine of others has this MAC, and no other machine an unfinished task with it."""
         holders = {self._fleet.place_of_mac(task.idc, task.mac)}
         if seen.mac is not None:
@@ -381,56 +340,6 @@ class Creation:
 def _task_id(by: Actor, idempotency_key: str) -> uuid.UUID:
     """The id of the one task that an actor makes with a key."""
     return uuid.uuid5(IDEMPOTENCY, f"{by.tenant or ''}/{by.name}/{idempotency_key}")
-
-
-def _looked_at(wanted: Wanted) -> tuple[str, str, str, str]:
-    """The keys that bear on a new task, in the order of `_Seen`."""
-    task = wanted.task
-    return (
-        keys.task(task.idc, task.sn),
-        keys.mac_place(task.idc, task.mac),
-        keys.meta(task.idc, task.sn),
-        keys.task_place(task.task_id),
-    )
-
-
-def _unchanged(wanted: Wanted, seen: _Seen) -> list[Compare]:
-    """What was decided on is as it was seen."""
-    values = (seen.machine_task, seen.mac, seen.meta)
-    return [
-        Compare(key, "mod", "=", kv.mod_revision if kv else 0)
-        for key, kv in zip(_looked_at(wanted), values, strict=False)
-    ]
-
-
-def _packed(plans: Iterable[_Plan]) -> list[list[_Plan]]:
-    """The plans in groups that each fit into one transaction."""
-    groups: list[list[_Plan]] = []
-    for plan in plans:
-        together = [*groups[-1], plan] if groups else []
-        if together and _fits(together):
-            groups[-1].append(plan)
-        else:
-            groups.append([plan])
-    return groups
-
-
-def _fits(plans: Sequence[_Plan]) -> bool:
-    operations = sum(len(plan.operations) for plan in plans)
-    compares = sum(len(plan.compare) for plan in plans)
-    size_bytes = sum(plan.size_bytes for plan in plans)
-    return max(operations, compares) <= MAX_TXN_OPERATIONS and size_bytes <= TXN_BYTES
-
-
-def _check_revision(wanted: Wanted, seen: _Seen) -> None:
-    """The task that is tried again is as it was seen.
-
-    Raises:
-        CasConflict: it is not at the revision that was asked for.
-    """
-    revision = seen.machine_task.mod_revision if seen.machine_task else 0
-    if wanted.retry_revision not in (None, revision):
-        raise CasConflict(f"the task is at revision {revision}, not {wanted.retry_revision}")
 
 
 def _same(known: Task, task: Task) -> Created:

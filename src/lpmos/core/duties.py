@@ -65,7 +65,7 @@ class Duties:
         finally:
             self.leading = False
             if not leadership.lost.is_set():
-                await _resign(leadership)
+                await resign(leadership)
 
     async def _lead(self, leadership: Leadership) -> None:
         """Run every duty until the leadership is lost; one that fails ends the term."""
@@ -81,7 +81,7 @@ class Duties:
             task.result()
 
 
-async def _resign(leadership: Leadership) -> None:
+async def resign(leadership: Leadership) -> None:
     """Give way; where the store cannot be told, the end of the lease does it."""
     try:
         async with asyncio.timeout(RESIGN_TIMEOUT_S):

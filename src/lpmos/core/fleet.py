@@ -33,11 +33,12 @@ from lpmos.core.unmatched_index import (
 )
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import AgentLease, Machine, UnmatchedReport
-from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
+from lpmos.model.region import Capabilities, Heartbeat, RegionClient, RegionStatus
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import KV
 from lpmos.store.mirror import Mirror
+from lpmos.store.overlay import Overlay
 
 log = structlog.get_logger()
 
@@ -55,6 +56,8 @@ class RegionView(msgspec.Struct, frozen=True):
     status: RegionStatus | None = None
     heard_at: datetime | None = None
     """The newest heartbeat since this process listens; it stays while the region is away."""
+    clients: tuple[RegionClient, ...] = ()
+    """Those that live, active or standby, by their identity."""
 
 
 class Unmatched(msgspec.Struct, frozen=True):
@@ -69,7 +72,7 @@ class Unmatched(msgspec.Struct, frozen=True):
 class Fleet:
     """Tasks, machines and regions of the mirrors that it is given."""
 
-    def __init__(self, *mirrors: Mirror) -> None:
+    def __init__(self, *mirrors: Mirror | Overlay) -> None:
         self._mirrors = mirrors
         self._tasks = TaskIndex()
         self._current: dict[tuple[str, str], str] = {}
@@ -80,6 +83,7 @@ class Fleet:
         self._capabilities: dict[str, Capabilities] = {}
         self._statuses: dict[str, RegionStatus] = {}
         self._heard_at: dict[str, datetime] = {}
+        self._clients: dict[tuple[str, str], RegionClient] = {}
         self._unmatched = UnmatchedIndex()
         self._dead_letters = TaskIndex()
         self._listeners: list[Callable[[TaskChange], None]] = []
@@ -254,6 +258,7 @@ class Fleet:
             self._capabilities.get(idc),
             self._statuses.get(idc),
             self._heard_at.get(idc),
+            tuple(self._clients[place] for place in sorted(self._clients) if place[0] == idc),
         )
 
     def subscribe(self, listener: Callable[[TaskChange], None]) -> Callable[[], None]:
@@ -304,6 +309,8 @@ class Fleet:
             return
         if name.kind == "region":
             self._apply_region(name, after)
+        elif name.kind == "client":
+            _set(self._clients, (name.idc, name.rest), _decode(after, RegionClient))
         elif name.kind == "task":
             self._apply_task(name, before, after)
         elif name.kind == "history":

@@ -30,7 +30,7 @@ Place = tuple[str, str]
 class MachineRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A machine in a list; what only a report tells is None before the first.
 
-    `name` is `IDC/SN`. `revision` is the store's of the machine's record, 0 where it has none yet.
+    `name` is `IDC/SN`; `revision` is the store's of the machine's record, None where it has none.
     """
 
     name: str
@@ -51,7 +51,7 @@ class MachineRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_seen_at: datetime | None = None
     reported_at: datetime | None = None
     updated_at: datetime
-    revision: int
+    revision: int | None
     words: str
 
     @property
@@ -241,7 +241,7 @@ def row_of_unseen(task: TaskRow) -> MachineRow:
         tags=task.tags,
         tenant=task.tenant,
         updated_at=task.created_at,
-        revision=0,
+        revision=None,
         words=f"{task.sn}\n{task.mac}".casefold(),
     )
 

@@ -118,7 +118,7 @@ class Machines:
             before = found.machine
             if before is None or not sees(by.tenant, before.tenant):
                 raise _no_machine(idc, sn)
-            _check_revision(found, at_revision)
+            _check_revision(sn, found, at_revision)
             after = self._changed(before, found.task, by, tags or {}, tenant)
             if after is before:
                 return found
@@ -150,7 +150,7 @@ class Machines:
         found = await self._present(idc, sn)
         if (found.machine or found.task) is None or not sees(by.tenant, found.tenant):
             raise _no_machine(idc, sn)
-        _check_revision(found, at_revision)
+        _check_revision(sn, found, at_revision)
         if found.task is not None and not found.task.finished:
             raise UnfinishedTask(
                 f"machine {sn} has task {found.task.task_id}, which is"
@@ -259,7 +259,11 @@ def _unchanged(idc: str, sn: str, found: StoredMachine) -> list[Compare]:
     ]
 
 
-def _check_revision(found: StoredMachine, at_revision: int | None) -> None:
+def _check_revision(sn: str, found: StoredMachine, at_revision: int | None) -> None:
+    if at_revision is not None and found.machine is None:
+        raise CasConflict(
+            f"machine {sn} has not reported yet, so it has no revision; leave the revision out"
+        )
     if at_revision not in (None, found.revision):
         raise CasConflict(f"the machine is at revision {found.revision}, not {at_revision}")
 

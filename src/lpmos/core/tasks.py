@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Sequence
 
 from lpmos.core.clock import Clock
-from lpmos.core.creation import Created, Creation
+from lpmos.core.creation import Creation
+from lpmos.core.creation_plan import Created
 from lpmos.core.fleet import Fleet
 from lpmos.core.freshness import Freshness
 from lpmos.core.journal import told
@@ -176,16 +177,19 @@ class Tasks:
         by: Actor,
         idempotency_key: str | None = None,
         at_revision: int | None = None,
+        acting_for: str | None = None,
+        only_while: Sequence[Compare] = (),
     ) -> Created:
         """A new task like one that failed, was rejected or cancelled; it needs a new approval.
 
         Where the old one was set aside (S9), it is so no more: that is the same transaction.
+        `acting_for` and `only_while` are those of `create`.
 
         Raises:
             NotFound: no such task.
             ImpossibleTransition: it is not over, or it was completed.
             Conflict: its machine has another task since.
-            CasConflict: it is not at `at_revision`.
+            CasConflict: it is not at `at_revision`, or `only_while` may not hold.
         """
         old = (await self.read(task_id, by.tenant)).task
         if old.status not in RETRYABLE:
@@ -193,7 +197,9 @@ class Tasks:
                 f"a task that is {old.status.value} cannot be tried again; possible for those that"
                 " are failed, cancelled or rejected"
             )
-        return await self._retry(old, by, idempotency_key, at_revision)
+        return await self._retry(
+            old, by, idempotency_key, at_revision, acting_for=acting_for, only_while=only_while
+        )
 
     async def requeue(
         self, task_id: str, *, by: Actor, idempotency_key: str | None = None
@@ -360,6 +366,9 @@ class Tasks:
         by: Actor,
         idempotency_key: str | None,
         at_revision: int | None = None,
+        *,
+        acting_for: str | None = None,
+        only_while: Sequence[Compare] = (),
     ) -> Created:
         values = {name: getattr(old, name) for name in TaskSpec.__struct_fields__}
         wanted = self._creation.wanted(
@@ -368,6 +377,8 @@ class Tasks:
             idempotency_key=idempotency_key,
             retry_of=old,
             retry_revision=at_revision,
+            acting_for=acting_for,
+            only_while=only_while,
             also=[Delete(keys.dead_letter(old.idc, old.task_id))],
         )
         return await self._creation.create(wanted, by)

@@ -61,7 +61,7 @@ class Templates:
         Raises:
             NotFound: there is none of this number.
         """
-        return (await self._versions.read(_version_name(name, number))).document
+        return (await self._versions.read(version_name(name, number))).document
 
     async def put(
         self, name: str, new: NewTemplate, *, by: Actor, at_revision: int | None = None
@@ -151,7 +151,7 @@ class Templates:
             updated_by=by.name,
             updated_at=self._clock(),
         )
-        key = keys.control(VERSIONS, _version_name(name, template.version))
+        key = keys.control(VERSIONS, version_name(name, template.version))
         also = [Put(key, records.encode(template))]
         if held is None:
             return await self._newest.create(name, template, by=by, also=also)
@@ -160,5 +160,6 @@ class Templates:
         )
 
 
-def _version_name(name: str, number: int) -> str:
+def version_name(name: str, number: int) -> str:
+    """The name under which a version of a template is kept."""
     return f"{name}/{number:06d}"

@@ -57,7 +57,7 @@ def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines)
         if task.status is Status.PENDING:
             return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
         return BootAgent(task.task_id, MEANING[task.status])
-    if task is not None:
+    if task is not None and task.rolled_back is None:
         return BootLocalDisk(f"task {task.task_id} is {task.status.value}")
     if machine is not None and machine.installed is not None:
         return BootLocalDisk(f"installed by task {machine.installed.task_id}")

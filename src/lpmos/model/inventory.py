@@ -102,10 +102,13 @@ class PciDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one agent run found."""
+    """All that one agent run found.
+
+    `boot_mode` is `unknown` in what agents before v3 reported, and nowhere else.
+    """
 
     collected_at: datetime
-    boot_mode: Literal["bios", "uefi"]
+    boot_mode: Literal["bios", "uefi", "unknown"]
     product: Product = Product()
     board: Product = Product()
     bios: Bios = Bios()

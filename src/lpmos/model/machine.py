@@ -161,14 +161,26 @@ def hostname_from_sn(sn: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", sn.lower()).strip("-")[:63].strip("-") or "machine"
 
 
+class InstalledDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk that a system was installed on, as the agent reported it."""
+
+    device: str
+    serial: str | None = None
+    wwn: str | None = None
+
+
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands on a machine's disk, and by which task it came there."""
+    """What stands on a machine's disk, and by which task it came there.
+
+    `disk` is None where an earlier version installed it.
+    """
 
     generation: int
     task_id: str
     os_type: str
     os_version: str
     installed_at: datetime
+    disk: InstalledDisk | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,23 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lpmos.model.image import OfferedOs
+from lpmos.model.standing import Standing
+
+
+class OutboxState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region keeps for the store (F2): nothing waits while the store can be reached.
+
+    `offline_since` is None where the store answers; `oldest_at` is when the oldest word that waits
+    was said. `handed_in` and `refused` count since the region was started.
+    """
+
+    offline_since: datetime | None = None
+    waiting: int = 0
+    size_bytes: int = 0
+    oldest_at: datetime | None = None
+    kept: int = 0
+    handed_in: int = 0
+    refused: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +32,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     `api_url` is where the region answers machines; the control plane fetches task logs there.
     `since` is when it came on line; a region of an earlier version does not say so, and keeps no
-    leases of agents (S4).
+    leases of agents (S4). `outbox` is what it has to hand in from a time without the store.
     """
 
     idc: str
@@ -24,6 +41,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, str]
     api_url: str | None = None
     since: datetime | None = None
+    outbox: OutboxState | None = None
 
 
 class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +84,32 @@ class RegionStatus(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["online", "offline"]
     at: datetime
     services: dict[str, ServiceState] = {}
+
+
+class RegionClient(msgspec.Struct, frozen=True, kw_only=True):
+    """One regional client of a data center, as it says itself; bound to a lease.
+
+    `address` is its own; `api_url` is where it answers people and control planes itself.
+    """
+
+    idc: str
+    identity: str
+    standing: Standing
+    since: datetime
+    at: datetime
+    address: str
+    api_url: str
+    version: str
+
+
+class LastActive(msgspec.Struct, frozen=True, kw_only=True):
+    """The client that answered a data center's machines last; `ended` where it gave way itself."""
+
+    identity: str
+    address: str
+    port: int
+    since: datetime
+    ended: bool = False
 
 
 def states_after(

@@ -198,6 +198,18 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
 
 
+class RolledBack(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gave the machine back to what it was before the task, when, and what that is.
+
+    `generation` is the installation that its disk has; None: there was none, and the machine is
+    one without a task again.
+    """
+
+    by: str
+    at: datetime
+    generation: int | None = None
+
+
 class TaskPlace(msgspec.Struct, frozen=True, kw_only=True):
     """Where a task's machine is."""
 
@@ -238,6 +250,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     approval: Approval | None = None
     intent: Intent | None = None
     error: TaskError | None = None
+    rolled_back: RolledBack | None = None
     created_at: datetime
     updated_at: datetime
     created_by: str

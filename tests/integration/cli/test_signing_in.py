@@ -53,6 +53,10 @@ async def test_login_is_kept_and_used_without_naming_the_server(
     assert PASSWORD not in stored(alice).read_text()
     me = (await alice.run("whoami", "--json")).json
     assert (me["name"], me["roles"]) == ("alice", ["operator"])
+    said = (await alice.run("whoami")).out
+    assert "signed in until" in said and "in 11 h" in said and "which renews itself" in said
+    doctor = (await alice.try_("doctor", "--remote")).out
+    assert "in 11 h" in doctor and "which renews itself" in doctor
     await alice.run("user", "list", code=3)
 
 
@@ -114,6 +118,17 @@ async def test_login_ended_elsewhere_asks_for_another(
     await shell.run("user", "sessions", "alice", "--end-all", "--yes")
     refused = await alice.run("whoami", code=3)
     assert "run `lpmos login` again" in refused.err
+
+
+async def test_refusals_say_what_to_do_next(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    alice = await signed_in(shell, control_plane)
+    assert "lpmos whoami" in (await alice.run("user", "list", code=3)).err
+    stranger = Shell(alice.home, control_plane.url, "no token of ours")
+    assert "lpmos login" in (await stranger.run("task", "list", code=3)).err
+    stale = ("user", "change", "alice", "--lock", "--at-revision", "1")
+    assert "look at it again" in (await shell.run(*stale, code=5)).err
 
 
 async def test_logout_ends_the_session_at_the_server(

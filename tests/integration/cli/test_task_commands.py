@@ -150,6 +150,18 @@ async def test_task_cancel_of_several_asks_first(
     assert len((await shell.run("task", "list", "--status", "cancelled", "-q")).lines) == 2
 
 
+async def test_task_rollback_says_what_the_machine_does_next(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    failed = make_task(status=Status.FAILED, error=TaskError(reason="broken"))
+    await control_plane.put_task(failed)
+
+    said = await shell.run("task", "rollback", "SN-1")
+
+    assert f"rolled back {failed.task_id}" in said.out
+    assert "without a task" in said.out
+
+
 async def test_task_retry_makes_a_new_task(
     shell: Shell, control_plane: RunningControlPlane
 ) -> None:

@@ -54,6 +54,7 @@ async def test_dead_letter_is_the_whole_task_with_the_cause(
     letter = answer.json()
     assert letter["error"] == {
         "reason": "disk 1 died", "command": None, "output": None, "hint": "replace it",
+        "code": None,
     }  # fmt: skip
     assert letter["links"]["requeue"] == f"/api/v1/dlq/{task_id}/requeue"
     assert answer.headers["etag"] == f'"{letter["revision"]}"'

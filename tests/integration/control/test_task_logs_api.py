@@ -13,7 +13,8 @@ from lpmos.control.region_logs import MOST_AT_ONCE, MOST_OF_ONE_USER, LogAway, R
 from lpmos.core.taskstore import logged
 from lpmos.model.access import Role
 from lpmos.model.errors import TooBusy
-from lpmos.model.region import Heartbeat
+from lpmos.model.region import Heartbeat, RegionClient
+from lpmos.model.standing import Standing
 from lpmos.store import keys, records
 from tests.support.builders import NOW, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
@@ -28,6 +29,23 @@ SOURCE = "Lpmos-Log-Source"
 async def _heartbeat(control_plane: RunningControlPlane, api_url: str | None) -> None:
     beat = Heartbeat(idc="dc1", identity="a", at=NOW, services={}, api_url=api_url)
     revision = await control_plane.store.put(keys.heartbeat("dc1"), records.encode(beat))
+    async with asyncio.timeout(TIMEOUT_S):
+        await control_plane.fleet.wait_for_revision(revision)
+
+
+async def _client(control_plane: RunningControlPlane, identity: str, api_url: str) -> None:
+    client = RegionClient(
+        idc="dc1",
+        identity=identity,
+        standing=Standing.STANDBY,
+        since=NOW,
+        at=NOW,
+        address="127.0.0.1",
+        api_url=api_url,
+        version="0.1.0",
+    )
+    key = keys.region_client("dc1", identity)
+    revision = await control_plane.store.put(key, records.encode(client))
     async with asyncio.timeout(TIMEOUT_S):
         await control_plane.fleet.wait_for_revision(revision)
 
@@ -107,6 +125,36 @@ async def test_download_without_the_region_says_so_and_gives_what_the_store_has(
     head, *lines = answer.text.splitlines()
     assert (answer.status_code, answer.headers[SOURCE]) == (200, "store")
     assert why in head and len(lines) == 100
+
+
+async def test_download_of_a_log_in_two_parts_is_in_order_of_time(
+    control_plane: RunningControlPlane,
+) -> None:
+    parts = (
+        "2026-11-21T07:00:01.000Z [INFO] first\n2026-11-21T07:00:03.000Z [INFO] third\nand it\n",
+        "2026-11-21T07:00:02.000Z [INFO] second\n2026-11-21T07:00:04.000Z [INFO] fourth",
+    )
+
+    def answer(text: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def part(_: web.Request) -> web.StreamResponse:
+            return web.Response(text=text)
+
+        return part
+
+    async def missing(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPNotFound
+
+    logs = RegionLogs(control_plane.fleet)
+    async with (
+        _region(answer(parts[0])) as a,
+        _region(answer(parts[1])) as b,
+        _region(missing) as c,
+    ):
+        for name, url in (("a", a), ("b", b), ("c", c), ("d", "http://127.0.0.1:1")):
+            await _client(control_plane, name, url)
+        pieces = [piece async for piece in await logs.open("dc1", TASK.task_id, "ann")]
+    words = [line.split()[-1] for line in b"".join(pieces).decode().splitlines()]
+    assert words == ["first", "second", "third", "it", "fourth"]
 
 
 async def test_download_from_an_offline_region_says_so(

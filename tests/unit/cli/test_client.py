@@ -142,10 +142,28 @@ def test_client_says_of_a_dead_server_what_to_do_at_once(made: Made, paused: lis
     assert paused == []
 
 
-def test_client_says_of_an_unknown_certificate_what_to_do(made: Made) -> None:
-    server = Server(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))
-    with pytest.raises(NoAnswer, match="--ca FILE"):
-        made(server).get("tasks")
+@pytest.mark.parametrize(
+    ("why", "what_to_do"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "--ca FILE"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "begins with http://"),
+    ],
+)
+def test_client_says_of_a_server_without_the_right_tls_what_to_do_at_once(
+    made: Made, paused: list[float], why: str, what_to_do: str
+) -> None:
+    with pytest.raises(NoAnswer, match=what_to_do):
+        made(Server(httpx.ConnectError(why))).get("tasks")
+    assert paused == []
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_client_says_what_is_not_there_or_in_the_way_once(made: Made, status: int) -> None:
+    server = Server(problem(status, title="There is no such thing", detail="there is no rule x"))
+    with pytest.raises(Refused) as refused:
+        made(server).call("POST", "rules")
+    assert str(refused.value) == f"there is no rule x ({status})"
+    assert refused.value.next_step is None
 
 
 def test_client_tells_every_wrong_field(made: Made) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.cli.words import ago, listed, moment, plain, size, span, stamp
+from lpmos.cli.words import ago, listed, moment, plain, signed_in_until, size, span, stamp
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -33,6 +33,24 @@ def test_ago_tells_past_and_future() -> None:
     assert ago("2026-01-02T03:01:05Z", NOW) == "3 min ago"
     assert ago("2026-01-02T05:09:05+00:00", NOW) == "in 2 h 5 min"
     assert ago(None, NOW) == ago("yesterday", NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("token", "session", "text"),
+    [
+        (
+            "2026-01-02T03:14:05Z",
+            "2026-01-02T15:04:05Z",
+            "in 12 h 0 min; the access token, which renews itself, in 10 min",
+        ),
+        ("2026-01-02T15:04:05Z", "2026-01-02T15:04:05Z", "in 12 h 0 min"),
+        ("2026-01-04T03:04:05Z", None, "in 2 d; nothing renews this token"),
+    ],
+)
+def test_signed_in_until_tells_the_session_from_its_token(
+    token: str, session: str | None, text: str
+) -> None:
+    assert signed_in_until({"expires_at": token, "session_ends_at": session}, NOW) == text
 
 
 def test_stamp_is_utc() -> None:

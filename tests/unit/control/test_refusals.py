@@ -167,22 +167,61 @@ async def test_failed_login_is_written_for_the_user_it_names(running: Running) -
     assert (event.action, event.target) == ("session.opened", "session")
 
 
-async def test_flood_of_one_kind_is_written_up_to_a_limit_and_then_counted(
+async def test_flood_of_one_user_is_written_up_to_a_limit_and_then_counted(
     store: FaultyStore,
 ) -> None:
     running = Running(store, 0.3)
     for _ in range(1000):
         running.refuse(NotFound("no"))
-    running.refuse(Conflict("another kind"))
-    events = await running.written(refusals.SAME_A_MINUTE + 2)
-    counts = [event for event in events if event.after and "count" in event.after]
-    assert len(events) == refusals.SAME_A_MINUTE + 2
-    assert [(c.reason, c.after and c.after["count"]) for c in counts] == [
-        ("not-found", 1000 - refusals.SAME_A_MINUTE)
-    ]
+    events = await running.written(refusals.OF_ONE_A_MINUTE + 1)
+    (count,) = [event for event in events if event.after and "count" in event.after]
+    assert len(events) == refusals.OF_ONE_A_MINUTE + 1
+    assert (count.action, count.reason, count.actor.name) == (
+        "task.cancelled",
+        "not-found",
+        "admin",
+    )
+    assert count.after and count.after["count"] == 1000 - refusals.OF_ONE_A_MINUTE
     running.refuse(NotFound("a minute later"))
-    await running.written(refusals.SAME_A_MINUTE + 3)
+    await running.written(refusals.OF_ONE_A_MINUTE + 2)
     await running.end()
+
+
+async def test_flood_of_one_user_of_many_kinds_is_one_count_that_names_them(
+    running: Running,
+) -> None:
+    for number in range(300):
+        handler = log_in if number % 2 else cancel_task
+        error = NotFound("no") if number % 3 else Conflict("no")
+        running.refuse(error, route_handler=handler)
+    await running.written(refusals.OF_ONE_A_MINUTE)
+    await running.end()
+    events = await running.events()
+    (count,) = [event for event in events if event.after and "count" in event.after]
+    assert len(events) == refusals.OF_ONE_A_MINUTE + 1
+    assert (count.action, count.reason) == ("audit.refused", "various")
+    assert count.after
+    assert count.after["count"] == 300 - refusals.OF_ONE_A_MINUTE
+    assert sum(count.after["most"].values()) == count.after["count"]
+    assert set(count.after["most"]) == {
+        f"{action} {code}"
+        for action in ("task.cancelled", "session.opened")
+        for code in ("not-found", "conflict")
+    }
+
+
+async def test_who_fails_to_sign_in_as_a_user_hides_nothing_that_the_user_does(
+    running: Running,
+) -> None:
+    for _ in range(100):
+        request = make_request(user=None, route_handler=log_in, path_params={})
+        claim(request, "admin", "acme")
+        running.refusals.answer_error(request, Unauthenticated("no"))
+    running.refuse(Forbidden("of the user itself"))
+    await running.written(refusals.OF_ONE_A_MINUTE + 1)
+    await running.end()
+    events = await running.events()
+    assert [event.action for event in events if event.reason == "forbidden"] == ["task.cancelled"]
 
 
 async def test_flood_of_an_old_token_is_written_up_to_a_limit_whatever_it_asks_for(
@@ -192,18 +231,18 @@ async def test_flood_of_an_old_token_is_written_up_to_a_limit_whatever_it_asks_f
     for number in range(1000):
         more = {"method": "GET", "path": f"/api/v1/tasks/{number}", SHOWN: shown}
         running.refuse(Unauthenticated("over"), user=None, **more)
-    await running.written(refusals.SAME_A_MINUTE)
+    await running.written(refusals.OF_ONE_A_MINUTE)
     await running.end()
 
     events = await running.events()
 
-    assert len(events) == refusals.SAME_A_MINUTE + 1
+    assert len(events) == refusals.OF_ONE_A_MINUTE + 1
     assert {(event.action, event.actor.name) for event in events} == {("session.used", "anna")}
     assert sum((event.after or {}).get("count", 1) for event in events) == 1000
     assert "session/7" in {event.target for event in events}
 
 
-async def test_flood_of_many_kinds_is_bounded_too(running: Running) -> None:
+async def test_flood_of_many_users_is_bounded_too(running: Running) -> None:
     for number in range(5000):
         running.refuse(
             NotFound("no"),
@@ -214,10 +253,10 @@ async def test_flood_of_many_kinds_is_bounded_too(running: Running) -> None:
                 credential="token:1",
             ),
         )
-    await running.written(refusals.KINDS)
+    await running.written(refusals.USERS)
     await running.end()  # the counts are written at the end
     events = await running.events()
-    assert len(events) == refusals.KINDS + 1
+    assert len(events) == refusals.USERS + 1
     assert sum((event.after or {}).get("count", 1) for event in events) == 5000
 
 

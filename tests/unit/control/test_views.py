@@ -5,9 +5,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.control.views.tasks import TaskSummary, TaskView, actions, timeline
+from lpmos.control.views.tasks import TaskSummary, TaskView, actions
 from lpmos.control.views.tasks import full as full_view
 from lpmos.control.views.tasks import summary as summary_view
+from lpmos.control.views.timeline import timeline
 from lpmos.core.taskrow import row_of_task
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.lifecycle import Status
@@ -39,10 +40,10 @@ def test_timeline_of_an_approved_task_says_who_and_why() -> None:
         status_history=_history(Status.PENDING, Status.PENDING_APPROVAL, Status.APPROVED),
         approval=approval,
     )
-    assert [(entry.event, entry.detail) for entry in timeline(task)] == [
-        ("pending", "by admin"),
-        ("pending_approval", ""),
-        ("approved", "by alice: rack a3"),
+    assert [(entry.event, entry.by, entry.detail) for entry in timeline(task)] == [
+        ("pending", "admin", ""),
+        ("pending_approval", None, ""),
+        ("approved", "alice", "rack a3"),
     ]
 
 
@@ -51,7 +52,7 @@ def test_timeline_of_a_rejected_task_gives_the_reason() -> None:
         approved=False, status="rejected", rejected_by="bob", rejected_at=NOW, reason="wrong rack"
     )
     task = make_task(status_history=_history(Status.REJECTED), approval=approval)
-    assert timeline(task)[0].detail == "by bob: wrong rack"
+    assert (timeline(task)[0].by, timeline(task)[0].detail) == ("bob", "wrong rack")
 
 
 def test_timeline_of_a_failed_task_gives_the_error() -> None:

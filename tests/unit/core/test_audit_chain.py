@@ -273,6 +273,7 @@ async def test_deposed_leader_changes_nothing(log: Log) -> None:
 
         fence = leadership.fence
         lost = asyncio.Event()
+        deadline = float("inf")
 
         async def resign(self) -> None:
             raise AssertionError

@@ -172,14 +172,14 @@ async def test_row_of_a_machine_follows_its_record_and_its_task(
 ) -> None:
     await world.create()
     row = world.fleet.machine_row(*PLACE)
-    assert row is not None and (row.revision, row.memory_bytes) == (0, None)
+    assert row is not None and (row.revision, row.memory_bytes) == (None, None)
     await world.report()
     row = world.fleet.machine_row(*PLACE)
-    assert row is not None and row.revision > 0 and row.memory_bytes
+    assert row is not None and row.revision and row.memory_bytes
     await world.store.delete(keys.meta(*PLACE))
     await world.synced()
     row = world.fleet.machine_row(*PLACE)
-    assert row is not None and row.revision == 0
+    assert row is not None and row.revision is None
     await world.store.delete(keys.task(*PLACE))
     await world.synced()
     assert world.fleet.machine_row(*PLACE) is None

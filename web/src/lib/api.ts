@@ -41,8 +41,14 @@ export class Problem extends Error {
 
 const UNREACHABLE = { detail: "The control plane does not answer. Nothing was changed." };
 
-/** One request; where the session is over, made again by who has signed in. */
-export async function exchange(request: Request): Promise<Response> {
+const BUSY_TRIES = 3;
+const LONGEST_WAIT_S = 10;
+
+/**
+ * One request. Where the session is over it is made again by who has signed in, and where the control
+ * plane has too much to do (429: nothing was done) after the time that it names.
+ */
+export async function exchange(request: Request, busyTries = BUSY_TRIES): Promise<Response> {
   const again = request.clone();
   let answer: Response;
   try {
@@ -51,12 +57,21 @@ export async function exchange(request: Request): Promise<Response> {
     if (request.signal.aborted) throw error;
     throw new Problem(0, UNREACHABLE);
   }
+  if (answer.status === 429 && busyTries > 0) {
+    const wait = Number(answer.headers.get("Retry-After")) || 1;
+    if (wait > LONGEST_WAIT_S) return answer;
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+    return exchange(again, busyTries - 1);
+  }
   if (answer.status !== 401 || new URL(request.url).pathname === "/api/v1/session") return answer;
   await session.signedInAgain();
   return exchange(again);
 }
 
-export const api = createClient<paths>({ baseUrl: location.origin, fetch: exchange });
+export const api = createClient<paths>({
+  baseUrl: location.origin,
+  fetch: (request) => exchange(request),
+});
 
 interface Answer<T> {
   data?: T;

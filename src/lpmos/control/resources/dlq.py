@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision, tagged
-from lpmos.control.http.idempotency import REPLAYED, REPLAYS, IdempotencyKey
+from lpmos.control.http.idempotency import REPLAYS, IdempotencyKey, made_once
 from lpmos.control.http.paging import LIMIT, Limit, Name, Offset, Search, only_own, page_links
 from lpmos.control.http.problems import PROBLEMS
 from lpmos.control.http.visible import until_shown
@@ -97,8 +97,7 @@ async def requeue_dead_letter(
     made = await tasks.requeue(task_id, by=actor(request), idempotency_key=idempotency_key)
     await until_shown(fleet, made.revision)
     view = retried(made.task)
-    headers = {"Location": view.links.self, **(REPLAYED if made.replayed else {})}
-    return Response(view, status_code=201, headers=headers)
+    return made_once(view, view.links.self, replayed=made.replayed)
 
 
 @delete("/dlq/{task_id:str}", responses=PROBLEMS, opt=needs(Permission.TASK_RETRY))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, patch
+from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
@@ -38,6 +39,12 @@ from lpmos.model.access import Permission, sees
 from lpmos.model.errors import InvalidInput, NotFound
 from lpmos.model.machine import parse_idc, parse_sn, parse_tenant, tag_problems
 from lpmos.model.task import AllTags, TagKey, TagValue, TenantName
+
+ETAG_OF_REPORTED = ResponseHeader(
+    name="ETag",
+    description="The revision of what is shown, for `If-Match`; none before its first report.",
+    documentation_only=True,
+)
 
 
 class ChangeMachine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,7 +116,7 @@ async def list_machines(  # noqa: PLR0917 - these are query parameters
 @get(
     "/machines/{idc:str}/{sn:str}",
     responses=PROBLEMS,
-    response_headers=[ETAG],
+    response_headers=[ETAG_OF_REPORTED],
     opt=needs(Permission.MACHINE_READ),
 )
 async def show_machine(
@@ -191,7 +198,7 @@ def _answer(
         if sees(tenant, each.tenant) and not (found.task and each.task_id == found.task.task_id)
     ]
     view = machine_full(idc, sn, found, row, past, online=fleet.agent_online(idc, sn))
-    return tagged(view, found.revision)
+    return tagged(view, found.revision) if found.machine else Response(view)
 
 
 MACHINE_CALLS = (list_machines, show_machine, change_machine, forget_machine)

@@ -79,7 +79,9 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     """Who is signed in, what it may do, and until when.
 
-    `second_person`: nobody approves here what they asked for themselves.
+    `expires_at` is when what came with the call ends, `session_ends_at` when nothing renews it any
+    more; null where it is a token that nothing renews. `second_person`: nobody approves here what
+    they asked for themselves.
     """
 
     name: str
@@ -88,6 +90,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None
     permissions: tuple[Permission, ...]
     expires_at: datetime
+    session_ends_at: datetime | None = None
     second_person: bool = False
 
 
@@ -221,8 +224,14 @@ class Logins:
                 each for each in Permission if permits(principal.roles, principal.tenant, each)
             ),
             expires_at=principal.expires_at,
+            session_ends_at=self._session_ends_at(principal),
             second_person=self._second_person,
         )
+
+    def _session_ends_at(self, principal: Principal) -> datetime | None:
+        kind, _, name = principal.credential.partition(":")
+        held = self._identity.sessions.documents.get(name) if kind == "session" else None
+        return held.document.expires_at if held else None
 
     def _tokens(self, session_id: str, name: str, ends_at: datetime, refresh: str) -> Tokens:
         now = self._clock()

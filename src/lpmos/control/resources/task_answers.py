@@ -15,8 +15,9 @@ from lpmos.control.access import CallerRequest
 from lpmos.control.http.kept import Answer, KeptAnswers, KeptResponse
 from lpmos.control.http.parameters import check_request
 from lpmos.control.views.tasks import TaskList, TaskSummary, full, summary
+from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.fleet import Fleet
-from lpmos.core.taskrow import TaskRow
+from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import sees
 
@@ -33,8 +34,9 @@ STATE = "task_answers"
 class TaskAnswers:
     """What was answered, and is still so."""
 
-    def __init__(self, fleet: Fleet, tasks: Tasks) -> None:
+    def __init__(self, fleet: Fleet, tasks: Tasks, deadlines: Deadlines) -> None:
         self._fleet = fleet
+        self._deadlines = deadlines
         self._tasks = tasks
         self._lists = KeptAnswers()
         self._details = KeptAnswers()
@@ -61,7 +63,8 @@ class TaskAnswers:
         row = self._fleet.row(task_id)
         if row is None or not sees(tenant, row.tenant):
             return None
-        answer = self._details.find(task_id, (row, self._retry(task_id)))
+        until = self._deadlines.waits_until(row)
+        answer = self._details.find(task_id, (row, self._retry(task_id), until))
         if answer is None or not await self._tasks.is_current(row):
             return None
         return KeptResponse(answer)
@@ -70,10 +73,12 @@ class TaskAnswers:
         """A task as the store has it; raises as `Tasks.read`."""
         stored = await self._tasks.read(task_id, tenant)
         row, retry = self._fleet.row(task_id), self._retry(task_id)
+        shown = row_of_task(stored.task, revision=stored.revision, past=stored.past)
+        until = self._deadlines.waits_until(shown)
         etag = b"etag", b'"%d"' % stored.revision
-        answer = Answer(msgspec.json.encode(full(stored, retry)), (etag,))
+        answer = Answer(msgspec.json.encode(full(stored, retry, waits_until=until)), (etag,))
         if row is not None and (row.revision, row.past) == (stored.revision, stored.past):
-            self._details.keep(task_id, (row, retry), answer)
+            self._details.keep(task_id, (row, retry, until), answer)
         return KeptResponse(answer)
 
     def _retry(self, task_id: str) -> TaskRow | None:

@@ -4,7 +4,7 @@ A call that changes a task answers only when the fleet in memory shows the chang
 read from the store, so that it is shown as any control plane left it (F7).
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, post, put
@@ -14,7 +14,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.bodies import TAKES, json_body
 from lpmos.control.http.conditional import ETAG, LOCATION, IfMatch, named_revision
-from lpmos.control.http.idempotency import REPLAYED, REPLAYS, IdempotencyKey
+from lpmos.control.http.idempotency import REPLAYS, IdempotencyKey, made_once
 from lpmos.control.http.paging import (
     LIMIT,
     Limit,
@@ -39,19 +39,21 @@ from lpmos.control.views.tasks import (
     RejectedTask,
     RejectedView,
     RetriedTask,
+    RolledBackTask,
     TaskList,
     TaskView,
     created,
     retried,
 )
-from lpmos.core.creation import Created
 from lpmos.core.fleet import Fleet
 from lpmos.core.newtask import read_new_task
+from lpmos.core.rollback import Rollbacks
 from lpmos.core.taskindex import TaskQuery, TaskSort
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
+from lpmos.model.rollback import next_boot
 from lpmos.model.task import NewTask
 
 NOTE_CHARACTERS = 1000
@@ -59,8 +61,6 @@ Said = Annotated[
     str, msgspec.Meta(extra_json_schema={"maxLength": NOTE_CHARACTERS, "format": "printable"})
 ]
 """What a person says of a decision; line breaks become spaces."""
-
-View = TypeVar("View", CreatedTask, RetriedTask)
 
 
 class ApproveTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +96,8 @@ async def create_task(
     spec = read_new_task(await json_body(request), request.user.tenant, fleet)
     made = await tasks.create_once(spec, by=actor(request), idempotency_key=idempotency_key)
     await until_shown(fleet, made.revision)
-    return _made(made, created(made.task))
+    view = created(made.task)
+    return made_once(view, view.links.self, replayed=made.replayed)
 
 
 @Reading(
@@ -262,12 +263,31 @@ async def retry_task(  # noqa: PLR0917 - the framework hands them over by name
         at_revision=named_revision(if_match),
     )
     await until_shown(fleet, made.revision)
-    return _made(made, retried(made.task))
+    view = retried(made.task)
+    return made_once(view, view.links.self, replayed=made.replayed)
 
 
-def _made(made: Created, view: View) -> Response[View]:
-    headers = {"Location": view.links.self, **(REPLAYED if made.replayed else {})}
-    return Response(view, status_code=201, headers=headers)
+@post(
+    "/tasks/{task_id:str}/rollback",
+    status_code=200,
+    responses=PROBLEMS,
+    opt=needs(Permission.TASK_CANCEL),
+)
+async def roll_back_task(
+    task_id: FromPath[str],
+    request: CallerRequest,
+    rollbacks: NamedDependency[Rollbacks],
+    fleet: NamedDependency[Fleet],
+    if_match: IfMatch = None,
+) -> RolledBackTask:
+    """Give the machine of a failed or cancelled task back to what it was before."""
+    task, back = await rollbacks.roll_back(
+        task_id, by=actor(request), at_revision=named_revision(if_match)
+    )
+    await until_visible(fleet, task)
+    return RolledBackTask(
+        task_id=task.task_id, status=task.status, rolled_back=back, next_boot=next_boot(back)
+    )
 
 
 def _either(idc: str | None, region_id: str | None) -> str | None:
@@ -294,4 +314,5 @@ TASK_CALLS = (
     reject_task,
     cancel_task,
     retry_task,
+    roll_back_task,
 )

@@ -32,7 +32,7 @@ class TaskNow(msgspec.Struct, frozen=True):
 
 
 class MachineSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine in a list; what only a report tells is null before the first one.
+    """A machine in a list; what only a report tells is null before the first one, as `revision`.
 
     `online` is whether its agent lives: null where the region never said so.
     """
@@ -56,7 +56,7 @@ class MachineSummary(msgspec.Struct, frozen=True, kw_only=True):
     reported_at: datetime | None
     updated_at: datetime
     task: TaskNow | None
-    revision: int
+    revision: int | None
     links: MachineLinks
 
 
@@ -71,7 +71,7 @@ class MachineList(msgspec.Struct, frozen=True):
 
 
 class MachineView(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine in full; `revision` is that of the ETag, 0 before its first report.
+    """One machine in full; `revision` is that of the ETag, null before its first report.
 
     `online` is whether its agent lives: null where the region never said so.
     """
@@ -90,7 +90,7 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
     task: TaskSummary | None
     past_tasks: list[TaskSummary]
-    revision: int
+    revision: int | None
     links: MachineLinks
 
 
@@ -136,7 +136,7 @@ def machine_full(
         updated_at=machine.updated_at if machine else None,
         task=summary(task) if task else None,
         past_tasks=[summary(row) for row in past],
-        revision=found.revision,
+        revision=found.revision or None,
         links=_links(idc, sn, task),
     )
 

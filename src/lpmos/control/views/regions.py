@@ -8,6 +8,18 @@ from lpmos.core.fleet import Fleet, RegionView
 from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.image import OfferedOs
 from lpmos.model.region import HeldImage, ServiceState, states_after
+from lpmos.model.standing import Standing
+
+
+class ClientSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One client of a region: since when it is active or stands by, and where it answers itself."""
+
+    identity: str
+    since: datetime
+    last_heartbeat: datetime
+    address: str
+    api_url: str
+    version: str
 
 
 class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,12 +28,15 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     `health` says how each service answered when the region asked it last, and since when it does
     so; `layouts` are the disk layouts that a task may name, `images` what stands behind `offered`.
     `counts` is of its tasks by status, `machines` of its machines: those that the caller sees.
-    `unmatched`, its reports without a task, is null for a tenant's users.
+    `unmatched`, its reports without a task, is null for a tenant's users. `active` is the client
+    that answers machines, where there may be several, and `standby` those that would take over.
     """
 
     idc: str
     online: bool
     identity: str | None
+    active: ClientSummary | None
+    standby: tuple[ClientSummary, ...]
     last_heartbeat: datetime | None
     services: dict[str, str]
     health: dict[str, ServiceState]
@@ -50,6 +65,8 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         idc=region.idc,
         online=region.online,
         identity=beat.identity if beat else None,
+        active=next(iter(_clients(region, Standing.ACTIVE)), None),
+        standby=_clients(region, Standing.STANDBY),
         last_heartbeat=region.heard_at,
         services=beat.services if beat else {},
         health=_health(region),
@@ -62,6 +79,21 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         counts={status.value: count for status, count in counts.items()},
         machines=fleet.count_machines(region.idc, tenant),
         unmatched=fleet.count_unmatched(region.idc) if tenant is None else None,
+    )
+
+
+def _clients(region: RegionView, standing: Standing) -> tuple[ClientSummary, ...]:
+    return tuple(
+        ClientSummary(
+            identity=each.identity,
+            since=each.since,
+            last_heartbeat=each.at,
+            address=each.address,
+            api_url=each.api_url,
+            version=each.version,
+        )
+        for each in region.clients
+        if each.standing is standing
     )
 
 

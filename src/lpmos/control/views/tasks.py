@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from lpmos.control.views.outlook import Failure, WaitsFor, failure, waits_for
+from lpmos.control.views.timeline import TimelineEntry, timeline
 from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
@@ -16,7 +17,7 @@ from lpmos.model.diskplan import DiskPlan, RootDiskHints
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import MEANING, TRANSITIONS, Event, Status
 from lpmos.model.network import NetworkConfig
-from lpmos.model.task import Approval, Progress, StatusChange, Task, TaskError
+from lpmos.model.task import Approval, Progress, RolledBack, StatusChange, Task, TaskError
 
 API = "/api/v1"
 
@@ -142,25 +143,13 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
 
 
-class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened; `event` is a status, a step of the install, or `retried`.
-
-    `by` did it, as far as it is known; `task_id` is the other task that it is about.
-    """
-
-    timestamp: datetime
-    event: str
-    detail: str = ""
-    by: str | None = None
-    task_id: str | None = None
-
-
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task in full.
 
     `revision` is that of the ETag; `plan_digest` names the disk plan, so that an approval can;
     `retried_as` is the task that tries this one again; `logs` are the newest of `log_count` lines.
-    `waits_for` is null where the task is over, `failure` where it did not fail.
+    `waits_for` is null where the task is over, `failure` where it did not fail. At `waits_until`
+    it fails where nothing comes; null: it may wait for ever, or its region is off line.
     """
 
     task_id: str
@@ -182,6 +171,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     meaning: str
     waits_for: WaitsFor | None
+    waits_until: datetime | None
     status_history: tuple[StatusChange, ...]
     metadata: TaskMetadata
     hardware: Inventory | None
@@ -195,6 +185,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     log_count: int
     error: TaskError | None
     failure: Failure | None
+    rolled_back: RolledBack | None
     created_at: datetime
     updated_at: datetime
     created_by: str
@@ -218,6 +209,15 @@ class ApprovedTask(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
     approval: ApprovedView
     next_status: Status
+
+
+class RolledBackTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a rollback; `next_boot` says what the machine does when it boots next."""
+
+    task_id: str
+    status: Status
+    rolled_back: RolledBack
+    next_boot: str
 
 
 class RejectedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,7 +353,9 @@ def letter_full(stored: StoredTask) -> TaskView:
     return msgspec.structs.replace(full(stored), links=letter_links(row))
 
 
-def full(stored: StoredTask, retry: TaskRow | None = None) -> TaskView:
+def full(
+    stored: StoredTask, retry: TaskRow | None = None, *, waits_until: datetime | None = None
+) -> TaskView:
     """The task with all that a person may know of it; `retry` is the one that tries it again."""
     task = stored.task
     row = row_of_task(task, revision=stored.revision, past=stored.past)
@@ -365,6 +367,7 @@ def full(stored: StoredTask, retry: TaskRow | None = None) -> TaskView:
         **known,
         meaning=MEANING[task.status],
         waits_for=waits_for(task),
+        waits_until=waits_until,
         failure=failure(task),
         metadata=TaskMetadata(**metadata),
         timeline=timeline(task, retry),
@@ -375,59 +378,3 @@ def full(stored: StoredTask, retry: TaskRow | None = None) -> TaskView:
         links=links(row),
         next_actions=actions(row),
     )
-
-
-def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
-    """What happened to the task, oldest first: its states, the steps of its install, its retry.
-
-    The order is that of the document: clocks of different parts may differ.
-    """
-    entries = [_of_change(task, change) for change in task.status_history]
-    started = next(
-        (at for at, entry in enumerate(entries, 1) if entry.event == Status.INSTALLING.value), 0
-    )
-    entries[started:started] = [
-        TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
-        for step in task.progress
-    ]
-    if retry is not None:
-        said = f"as attempt {retry.attempt}"
-        entries.append(
-            TimelineEntry(
-                retry.created_at, "retried", said, by=retry.created_by, task_id=retry.task_id
-            )
-        )
-    return entries
-
-
-def _of_change(task: Task, change: StatusChange) -> TimelineEntry:
-    created = change.status is Status.PENDING
-    return TimelineEntry(
-        change.timestamp,
-        change.status.value,
-        _detail(task, change.status),
-        by=task.created_by if created else change.by,
-        task_id=task.retry_of if created else None,
-    )
-
-
-def _of_step(percent: float, message: str) -> str:
-    return f"{percent:.0f} %" + (f": {message}" if message else "")
-
-
-def _detail(task: Task, status: Status) -> str:
-    approval = task.approval
-    if status is Status.PENDING:
-        again = f", to try {task.retry_of} again" if task.retry_of else ""
-        return f"by {task.created_by}{again}"
-    if status is Status.APPROVED and approval:
-        return _said(approval.approved_by, approval.notes)
-    if status is Status.REJECTED and approval:
-        return _said(approval.rejected_by, approval.reason)
-    if status is Status.FAILED and task.error:
-        return task.error.reason
-    return ""
-
-
-def _said(who: str | None, what: str | None) -> str:
-    return f"by {who or 'unknown'}" + (f": {what}" if what else "")

@@ -5,7 +5,7 @@ news. While a region is off line the clocks of its tasks stand, and when it is b
 anew: installations behind a cut link go on (F2). An agent that is away has its own, shorter time.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -20,10 +20,11 @@ Place = tuple[str, str]
 
 
 class Deadline(msgspec.Struct, frozen=True):
-    """When a task's wait ends, and which limit says so."""
+    """When a task's wait ends, which limit says so, and how long that allows."""
 
     at: datetime
     limit: Limit
+    allowed: timedelta
 
 
 class Deadlines:
@@ -56,8 +57,10 @@ class Deadlines:
 
     def _after(self, row: TaskRow, limit: Limit) -> Deadline | None:
         allowed = self.timeouts.of(limit)
+        if allowed is None:
+            return None
         since = row.updated_at if row.status is Status.INSTALLING else row.since
-        return Deadline(self._not_before_return(row, since) + allowed, limit) if allowed else None
+        return Deadline(self._not_before_return(row, since) + allowed, limit, allowed)
 
     def _while_away(self, row: TaskRow) -> Deadline | None:
         """The end of the grace time of an agent that is away.
@@ -69,7 +72,7 @@ class Deadlines:
         if self._fleet.agent_online(*place) or allowed is None:
             return None
         since = max(self._away_since.setdefault(place, self._clock()), row.updated_at)
-        return Deadline(self._not_before_return(row, since) + allowed, AWAY)
+        return Deadline(self._not_before_return(row, since) + allowed, AWAY, allowed)
 
     def _not_before_return(self, row: TaskRow, since: datetime) -> datetime:
         """`since`, or when the region came back, by its own word and by what was seen here."""

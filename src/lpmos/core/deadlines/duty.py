@@ -21,7 +21,7 @@ from lpmos.model.audit import SYSTEM
 from lpmos.model.errors import ImpossibleTransition, LpmosError, NotFound
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Task
-from lpmos.model.waiting import AWAY, LIMITS, Limit, expired
+from lpmos.model.waiting import AWAY, LIMITS, expired
 from lpmos.store import keys
 from lpmos.store.api import CasConflict, Compare, Leadership, Store
 from lpmos.store.keys import KeyName
@@ -136,7 +136,7 @@ class DeadlineDuty:
         try:
             await self._changes.change(
                 task,
-                lambda now: self._failed(now, deadline.limit),
+                lambda now: self._failed(now, deadline),
                 by=SYSTEM,
                 at_revision=row.revision,
                 only_while=only_while,
@@ -150,15 +150,13 @@ class DeadlineDuty:
         else:
             log.info("a task waited too long", task_id=row.task_id, code=deadline.limit.code)
 
-    def _failed(self, task: Task, limit: Limit) -> Task:
+    def _failed(self, task: Task, deadline: Deadline) -> Task:
         """The task after its end.
 
         Raises:
             ImpossibleTransition: it is over.
         """
-        allowed = self._deadlines.timeouts.of(limit)
-        assert allowed is not None, limit.setting  # or it would have no deadline
-        error = expired(task, limit, allowed)
+        error = expired(task, deadline.limit, deadline.allowed)
         now = self._clock()
-        failed = moved(task, Event.FAIL, now, error=error, intent=None)
+        failed = moved(task, Event.FAIL, now, error=error)
         return logged(failed, now, f"[ERROR] {error.reason}")

@@ -7,10 +7,10 @@ condition, and no machine's report can end the service that asks.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from types import ModuleType
 from typing import TypeVar
 
-import cel
 import msgspec
 import structlog
 
@@ -54,6 +54,14 @@ class _CannotSay(Exception):
     """The condition is neither true nor false here; the text says why."""
 
 
+@cache
+def _cel() -> ModuleType:
+    """The library; it is read with the first condition, as that takes a tenth of a second."""
+    import cel
+
+    return cel
+
+
 class Condition:
     """One condition, compiled; it may be asked from any thread."""
 
@@ -66,7 +74,7 @@ class Condition:
         if len(text) > CONDITION_CHARACTERS:
             raise _refused(f"is longer than {CONDITION_CHARACTERS} characters")
         try:
-            self._program = _guarded(lambda: cel.compile(text))
+            self._program = _guarded(lambda: _cel().compile(text))
         except _LibraryError as error:
             raise _refused(syntax_problem(str(error), text)) from None
         found = scan(text, VARIABLES[kind])
@@ -102,7 +110,7 @@ class Condition:
     def _evaluate(self, facts: Facts) -> bool:
         variables = self._variables(facts)
         try:
-            result = _guarded(lambda: self._program.execute(cel.Context(variables=variables)))
+            result = _guarded(lambda: self._program.execute(_cel().Context(variables=variables)))
         except _LibraryError as error:
             raise self._cannot_say(error.cause) from None
         if not isinstance(result, bool):
@@ -175,7 +183,7 @@ def _pattern_problems(found: Found) -> list[str]:
     problems = []
     for literal in found.patterns:
         try:
-            pattern = str(_guarded(partial(cel.evaluate, literal)))
+            pattern = str(_guarded(partial(_cel().evaluate, literal)))
         except _LibraryError as error:
             problems.append(f"has {_one_line(literal)}: {_one_line(str(error))}")
             continue

@@ -5,8 +5,8 @@
 // makes the pages in sight be read again, at most once a second; all others are old from then on,
 // and are read again when they come into sight.
 
-import { words } from "./api";
-import type { Listener, Message } from "./live.svelte";
+import { words } from "../api";
+import type { Listener, Message } from "../live.svelte";
 import {
   applied,
   type Filters,
@@ -16,7 +16,7 @@ import {
   reorders,
   type TaskRow,
   type Window,
-} from "./tasktable";
+} from "./table";
 
 const AGAIN_MS = 1_000;
 const HELD_MS = 4_000;

@@ -3,8 +3,8 @@
 // A task is shown as it will be as soon as its call is made; where the call is refused, it is shown
 // as it was. The calls keep below the rate that the control plane allows one user.
 
-import { type Decidable, type Outcome, type Verb, VERBS } from "./decisions";
-import { inTurns, type TaskRow } from "./tasktable";
+import { type Decidable, type Outcome, type Verb, VERBS } from "../decisions";
+import { inTurns, type TaskRow } from "./table";
 
 export const AT_ONCE = 6;
 /** Each of those at once takes at least so long, whatever the answer took: 100 calls a second. */

@@ -1,10 +1,10 @@
 // What the table of tasks shows, without any page: the filters of its address, what a live message
 // makes of a row, and which rows a window over a long list holds.
 
-import type { Schemas } from "./api";
-import { type Verb, VERBS } from "./decisions";
-import type { Message } from "./live.svelte";
-import { STATUS, type Status } from "./status";
+import type { Schemas } from "../api";
+import { type Verb, VERBS } from "../decisions";
+import type { Message } from "../live.svelte";
+import { STATUS, type Status } from "../status";
 
 export type TaskRow = Schemas["TaskSummary"];
 

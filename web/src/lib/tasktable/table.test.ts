@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import type { Message } from "./live.svelte";
+import type { Message } from "../live.svelte";
 import {
   addressOf,
   applied,
@@ -12,9 +12,9 @@ import {
   reorders,
   toggled,
   windowOf,
-} from "./tasktable";
-import { row } from "./tasktable.samples";
-import { howFar } from "./tasktable-words";
+} from "./table";
+import { row } from "./table.samples";
+import { howFar } from "./words";
 
 const progress = (revision: number, percentage: number): Message => ({
   type: "progress",

@@ -1,6 +1,6 @@
 // Rows for the tests of the table.
 
-import type { TaskRow } from "./tasktable";
+import type { TaskRow } from "./table";
 
 /** A task that installs; a test names only the fields that matter to it. */
 export function row(number: number, fields: Partial<TaskRow> = {}): TaskRow {

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import type { Listener, Message } from "./live.svelte";
-import { filtersOf, PAGE_ROWS, type TaskRow } from "./tasktable";
-import { TaskRows } from "./tasktable-rows.svelte";
-import { row } from "./tasktable.samples";
+import type { Listener, Message } from "../live.svelte";
+import { filtersOf, PAGE_ROWS, type TaskRow } from "./table";
+import { TaskRows } from "./rows.svelte";
+import { row } from "./table.samples";
 
 const ALL = filtersOf(new URLSearchParams());
 

@@ -1,9 +1,9 @@
 // How the rows of the table are read from the control plane.
 
-import { api, gotWith, type Schemas } from "./api";
-import type { paths } from "./schema";
-import { type Filters, PAGE_ROWS, queryOf, type TaskRow } from "./tasktable";
-import type { Answer } from "./tasktable-rows.svelte";
+import { api, gotWith, type Schemas } from "../api";
+import type { paths } from "../schema";
+import { type Filters, PAGE_ROWS, queryOf, type TaskRow } from "./table";
+import type { Answer } from "./rows.svelte";
 
 type Query = NonNullable<paths["/api/v1/tasks"]["get"]["parameters"]["query"]>;
 const MOST_ROWS = 500;

@@ -1,8 +1,8 @@
 // What approving many tasks will overwrite: their disk plans, read one by one and put together.
 
-import { api, got, type Schemas } from "./api";
-import type { Decidable } from "./decisions";
-import { bytes } from "./format";
+import { api, got, type Schemas } from "../api";
+import type { Decidable } from "../decisions";
+import { bytes } from "../format";
 
 export type Plan = NonNullable<Schemas["TaskView"]["plan"]>;
 

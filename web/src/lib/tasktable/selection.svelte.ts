@@ -1,9 +1,9 @@
 // The tasks that the reader selected: wherever they are in the list, in sight or not, and as new as
 // what was read and told of them.
 
-import { type Verb, VERBS } from "./decisions";
-import type { Message } from "./live.svelte";
-import { ACTIONS, applied, type TaskRow } from "./tasktable";
+import { type Verb, VERBS } from "../decisions";
+import type { Message } from "../live.svelte";
+import { ACTIONS, applied, type TaskRow } from "./table";
 
 /** So many can be selected at once. */
 export const MOST_SELECTED = 10_000;

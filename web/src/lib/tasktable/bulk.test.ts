@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 
-import type { Decidable, Outcome } from "./decisions";
-import { AT_ONCE, Bulk } from "./tasktable-bulk.svelte";
-import { disksOf, type Planned } from "./tasktable-plans";
-import { offered, open, Selection } from "./tasktable-selection.svelte";
-import { row } from "./tasktable.samples";
-import { barsOf, byHour } from "./tasktable-throughput";
+import type { Decidable, Outcome } from "../decisions";
+import { AT_ONCE, Bulk } from "./bulk.svelte";
+import { disksOf, type Planned } from "./plans";
+import { offered, open, Selection } from "./selection.svelte";
+import { row } from "./table.samples";
+import { barsOf, byHour } from "./throughput";
 
 function refusing(...ids: string[]) {
   return async (seen: Decidable): Promise<Outcome> => {

@@ -1,7 +1,7 @@
 // How far a task's install is, in a few words.
 
-import { bytes, duration } from "./format";
-import type { TaskRow } from "./tasktable";
+import { bytes, duration } from "../format";
+import type { TaskRow } from "./table";
 
 export interface HowFar {
   /** The step, and how far the whole is. */

@@ -1,0 +1,124 @@
+"""What a region keeps while the store is away: each call that a machine was answered, as a value.
+
+A word is performed by the same use case that answers the call where the store is there, with the
+time at which it was said: nothing is decided twice in two ways.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from lpmos.core.agents import AgentRun, Agents
+from lpmos.model.errors import NotFound
+from lpmos.model.handin import Word
+from lpmos.model.inventory import Inventory
+from lpmos.model.task import Progress, Task, TaskError
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, tag_field="word", omit_defaults=True):
+    """What all have; `sn` is the task's, both are None where the machine has no task."""
+
+    at: datetime
+    mac: str
+    agent_id: str = ""
+    task_id: str | None = None
+    sn: str | None = None
+
+    @property
+    def run(self) -> AgentRun:
+        """The agent run that spoke."""
+        return AgentRun(mac=self.mac, agent_id=self.agent_id)
+
+
+class Prepared(Kept, frozen=True, kw_only=True, tag=Word.PREPARED.value):
+    """The boot files are there."""
+
+
+class GivenUp(Kept, frozen=True, kw_only=True, tag=Word.GIVEN_UP.value):
+    """The region ended the task."""
+
+    error: TaskError
+
+
+class Booted(Kept, frozen=True, kw_only=True, tag=Word.BOOTED.value):
+    """The machine got its boot script."""
+
+
+class Reported(Kept, frozen=True, kw_only=True, tag=Word.REPORTED.value):
+    """A hardware report."""
+
+    said_sn: str | None = None
+    inventory: Inventory
+    required_bytes: int
+
+    @property
+    def content(self) -> bytes:
+        """What makes it another report than the one before: all but when it was collected."""
+        stable = msgspec.structs.replace(self.inventory, collected_at=datetime.min)
+        return msgspec.json.encode((self.task_id, self.agent_id, self.said_sn, stable))
+
+
+class Claimed(Kept, frozen=True, kw_only=True, tag=Word.CLAIMED.value):
+    """The single-use intent was taken."""
+
+    intent_id: str | None
+
+
+class Progressed(Kept, frozen=True, kw_only=True, tag=Word.PROGRESSED.value):
+    """Progress with its log lines."""
+
+    progress: Progress
+    lines: tuple[str, ...] = ()
+
+
+class Failed(Kept, frozen=True, kw_only=True, tag=Word.FAILED.value):
+    """The agent gave up."""
+
+    error: TaskError
+
+
+AnyKept = Prepared | GivenUp | Booted | Reported | Claimed | Progressed | Failed
+
+
+def word_of(kept: AnyKept) -> Word:
+    """Its kind."""
+    return Word(str(kept.__struct_config__.tag))
+
+
+async def perform(agents: Agents, kept: AnyKept, task: Task | None) -> Task | None:
+    """Do what was said, by the use case for it; the task after it.
+
+    Args:
+        agents: whose clock tells the time of `kept`.
+        kept: what was said.
+        task: the task that it is about, as far as it is known.
+
+    Raises:
+        NotFound, Conflict: it can no longer be done; nothing was changed.
+        NoTask: of a report: it was kept for people (S7).
+    """
+    match kept:
+        case Reported():
+            return await agents.report(kept.run, kept.said_sn, kept.inventory, kept.required_bytes)
+        case _ if task is None:
+            raise NotFound(f"there is no task {kept.task_id}")
+        case _:
+            return await _perform_on(task, agents, kept)
+
+
+async def _perform_on(
+    task: Task, agents: Agents, kept: Prepared | GivenUp | Booted | Claimed | Progressed | Failed
+) -> Task:
+    match kept:
+        case Prepared():
+            return await agents.prepared(task)
+        case GivenUp():
+            return await agents.fail(task, kept.error)
+        case Booted():
+            return await agents.booted(kept.mac, task)
+        case Claimed():
+            return await agents.claim(kept.run, task.task_id, kept.intent_id)
+        case Progressed():
+            return await agents.progress(kept.run, task.task_id, kept.progress, kept.lines)
+        case Failed():
+            return await agents.failed(kept.run, task.task_id, kept.error)

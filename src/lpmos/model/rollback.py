@@ -1,0 +1,67 @@
+"""What a machine can be given back to after a task that came to nothing (L5).
+
+The rule: only to what is still there. Before the claim nothing was written; after it, the disk of
+the plan is lost, and a system on another disk is not. Disks are told apart by WWN or serial number;
+where neither can be compared, they count as the same one.
+"""
+
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.errors import Conflict, ImpossibleTransition
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import InstalledDisk, Machine
+from lpmos.model.retry import untouched
+from lpmos.model.task import RolledBack, Task
+
+POSSIBLE = frozenset({Status.FAILED, Status.CANCELLED})
+
+
+def previous_generation(task: Task, machine: Machine | None) -> int | None:
+    """The installation that the machine has still; None: it had none, and nothing of it is lost.
+
+    Raises:
+        ImpossibleTransition: the task is neither failed nor cancelled.
+        Conflict: what the machine was before is gone; the text says why, and what to do.
+    """
+    if task.status not in POSSIBLE:
+        raise ImpossibleTransition(
+            f"a task that is {task.status.value} cannot be rolled back; possible for those that are"
+            " failed or cancelled"
+        )
+    installed = machine.installed if machine else None
+    generation = installed.generation if installed else None
+    if untouched(task) or task.plan is None:
+        return generation
+    written = f"{task.plan.device} was being written when the task was {task.status.value}"
+    if installed is not None:
+        if _is_other(task.plan, installed.disk):
+            return generation
+        raise Conflict(
+            f"{written}, and generation {generation} ({installed.os_type} {installed.os_version})"
+            " stood there or its disk is not known: it is gone; try the task again"
+        )
+    if task.plan.overwrites:
+        raise Conflict(
+            f"{written}, and held {', '.join(task.plan.overwrites)}: that is gone; try the task"
+            " again"
+        )
+    return None
+
+
+def disk_of(plan: DiskPlan) -> InstalledDisk:
+    """The disk of a plan."""
+    return InstalledDisk(device=plan.device, serial=plan.serial, wwn=plan.wwn)
+
+
+def next_boot(back: RolledBack) -> str:
+    """What the machine does when it boots from the network next, for people."""
+    if back.generation is not None:
+        return f"the machine boots its own disk: generation {back.generation}"
+    return "the machine is one without a task: it does what its region does with unknown machines"
+
+
+def _is_other(plan: DiskPlan, disk: InstalledDisk | None) -> bool:
+    if disk is None:
+        return False
+    pairs = ((plan.wwn, disk.wwn), (plan.serial, disk.serial))
+    known = [(one, other) for one, other in pairs if one and other]
+    return bool(known) and known[0][0] != known[0][1]

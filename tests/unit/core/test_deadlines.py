@@ -1,0 +1,286 @@
+"""What waits too long fails with a reason, once, and never for a region's absence."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from lpmos.core.taskstore import moved
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.machine import AgentLease
+from lpmos.model.task import Progress, StatusChange, Task
+from lpmos.model.waiting import AGENT_AWAY, LIMITS, Timeouts
+from lpmos.store import keys, records
+from tests.support.builders import MAC, make_task
+from tests.support.deadlines import SetClock, Warden
+from tests.support.polling import until
+from tests.unit.core.conftest import World
+
+ALL = Timeouts(ready_timeout_s=600, approval_timeout_s=600)
+WAITING = tuple(LIMITS)
+
+
+@pytest.fixture
+async def warden(world: World) -> AsyncIterator[Warden]:
+    warden = Warden(world.store, SetClock(), timeouts=ALL)
+    async with warden.listening():
+        yield warden
+
+
+async def put(warden: Warden, status: Status, **fields: object) -> Task:
+    """A task that has waited in `status` since the clock's now."""
+    now = warden.clock()
+    task = make_task(
+        status=status,
+        status_history=(StatusChange(status=status, timestamp=now),),
+        updated_at=now,
+        **fields,
+    )
+    await warden.shows(await warden.store.put(keys.task("dc1", "SN-1"), records.encode(task)))
+    return task
+
+
+def allowed_s(status: Status) -> int:
+    seconds: int = getattr(ALL, LIMITS[status].setting)
+    return seconds
+
+
+def is_failed(task: Task) -> bool:
+    return task.status is Status.FAILED
+
+
+async def is_left_alone(warden: Warden, task: Task) -> bool:
+    """Whether the task is what it was after the region was heard and the clock was looked at."""
+    await warden.beat()
+    await warden.rounds()
+    await warden.synced()
+    return warden.fleet.task(task.task_id) == task
+
+
+@pytest.mark.parametrize("status", WAITING)
+async def test_task_fails_when_its_time_is_over_and_not_before(
+    warden: Warden, status: Status
+) -> None:
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, status)
+    async with warden.leading():
+        warden.clock.pass_s(allowed_s(status) - 1)
+        assert await is_left_alone(warden, task)
+
+        warden.clock.pass_s(1)
+        failed = await warden.task_when(task.task_id, is_failed)
+
+    assert failed.error is not None
+    assert failed.error.code == LIMITS[status].code
+    assert "last seen:" in failed.error.reason
+    assert failed.error.hint == LIMITS[status].hint
+    assert failed.status_history[-1].by == "system"
+    assert failed.logs[-1].endswith(f"[ERROR] {failed.error.reason}")
+    (event,) = await warden.events("task.failed")
+    assert event.reason == failed.error.reason
+    assert await warden.store.get(keys.dead_letter("dc1", task.task_id)) is not None
+
+
+@pytest.mark.parametrize("status", [Status.READY, Status.PENDING_APPROVAL])
+async def test_task_without_a_limit_waits_for_ever(world: World, status: Status) -> None:
+    warden = Warden(world.store, SetClock())
+    async with warden.listening(), warden.leading():
+        await warden.beat()
+        task = await put(warden, status)
+        assert warden.deadlines.of(warden.fleet.current_rows()[0]) is None
+
+        warden.clock.pass_s(365 * 86_400)
+
+        assert await is_left_alone(warden, task)
+
+
+@pytest.mark.parametrize("status", WAITING)
+async def test_offline_region_stops_the_clock_until_its_return(
+    warden: Warden, status: Status
+) -> None:
+    await warden.beat()
+    task = await put(warden, status)
+    async with warden.leading():
+        await warden.lose_region()
+        warden.clock.pass_s(10 * allowed_s(status))
+        await warden.rounds()
+        assert warden.fleet.task(task.task_id) == task
+
+        await warden.beat(since=warden.clock())
+        await warden.hear_agent()
+        warden.clock.pass_s(allowed_s(status) - 1)
+        assert await is_left_alone(warden, task)
+
+        warden.clock.pass_s(2)
+        await warden.beat(since=warden.clock() - timedelta(seconds=allowed_s(status) + 1))
+        await warden.task_when(task.task_id, is_failed)
+
+
+async def test_return_of_an_older_region_is_what_was_seen_of_it(warden: Warden) -> None:
+    await warden.beat(since=None)
+    task = await put(warden, Status.BOOTING)
+    async with warden.leading():
+        await warden.lose_region()
+        warden.clock.pass_s(36_000)
+        await warden.beat(since=None)
+        await warden.rounds()
+
+        assert warden.fleet.task(task.task_id) == task
+        (row,) = warden.fleet.current_rows()
+        assert warden.deadlines.waits_until(row) == warden.clock() + timedelta(seconds=1800)
+
+
+async def test_new_leader_fails_nothing_before_it_has_heard_the_region(warden: Warden) -> None:
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    warden.clock.pass_s(1801)
+    async with warden.leading():
+        await warden.rounds()
+        assert warden.fleet.task(task.task_id) == task
+
+        await warden.beat()
+        await warden.task_when(task.task_id, is_failed)
+
+
+async def test_news_of_an_installation_move_its_deadline(warden: Warden) -> None:
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        warden.clock.pass_s(1700)
+        at = warden.clock()
+        news = Progress(step="downloading", percent=42.0, timestamp=at, message="a of b")
+        later = msgspec.structs.replace(task, progress=(news,), updated_at=at)
+        await warden.shows(await warden.store.put(keys.task("dc1", "SN-1"), records.encode(later)))
+        warden.clock.pass_s(1700)
+        assert await is_left_alone(warden, later)
+
+        warden.clock.pass_s(101)
+        failed = await warden.task_when(task.task_id, is_failed)
+
+    assert failed.error is not None
+    assert failed.error.reason == (
+        "the installation made no progress for 30 min;"
+        " last seen: downloading 42 % (a of b) at 2026-01-02T03:32:25Z"
+    )
+
+
+async def test_agent_that_stays_away_fails_after_the_grace_time(warden: Warden) -> None:
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        await warden.lose_agent()
+        warden.clock.pass_s(599)
+        assert await is_left_alone(warden, task)
+
+        warden.clock.pass_s(1)
+        failed = await warden.task_when(task.task_id, is_failed)
+
+    assert failed.error is not None and failed.error.code == AGENT_AWAY
+    assert "not heard for 10 min" in failed.error.reason
+
+
+async def test_agent_that_comes_back_in_time_goes_on(warden: Warden) -> None:
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        await warden.lose_agent()
+        warden.clock.pass_s(599)
+        await warden.hear_agent()
+        warden.clock.pass_s(60)
+
+        assert await is_left_alone(warden, task)
+
+
+async def test_agents_of_a_region_without_leases_have_no_grace_time(warden: Warden) -> None:
+    await warden.beat(since=None)
+    await put(warden, Status.INSTALLING)
+
+    (row,) = warden.fleet.current_rows()
+
+    deadline = warden.deadlines.of(row)
+    assert deadline is not None and deadline.limit is LIMITS[Status.INSTALLING]
+
+
+@pytest.mark.parametrize("other", [Status.COMPLETED, Status.CANCELLED])
+async def test_task_that_is_over_meanwhile_stays_so(warden: Warden, other: Status) -> None:
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    over = msgspec.structs.replace(task, status=other)
+    async with warden.leading():
+        await warden.shows(await warden.store.put(keys.task("dc1", "SN-1"), records.encode(over)))
+        warden.clock.pass_s(10_000)
+
+        assert await is_left_alone(warden, over)
+
+
+async def moves_on(warden: Warden, task: Task) -> None:
+    on = moved(task, Event.INSTALL_PROGRESSED, warden.clock())
+    await warden.store.put(keys.task("dc1", "SN-1"), records.encode(on))
+
+
+async def leaves(warden: Warden, _: Task) -> None:
+    await warden.store.delete(keys.heartbeat("dc1"))
+
+
+async def returns(warden: Warden, _: Task) -> None:
+    lease = AgentLease(agent_id="run-1", mac=MAC, at=warden.clock())
+    await warden.store.put(keys.lease("dc1", "SN-1"), records.encode(lease))
+
+
+@pytest.mark.parametrize("happens", [moves_on, leaves, returns])
+async def test_what_happens_just_before_the_end_keeps_it_from_failing(
+    world: World, warden: Warden, happens: Callable[[Warden, Task], Awaitable[None]]
+) -> None:
+    """Each comes between the duty's look and its transaction."""
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        await warden.lose_agent()
+        world.store.before_txn.append(lambda: happens(warden, task))
+        warden.clock.pass_s(601)
+        await warden.beat()
+        await until(lambda: hooks_have_run(world))
+        await warden.rounds()
+        await warden.synced()
+
+    kept = warden.fleet.task(task.task_id)
+    assert kept is not None and kept.status is Status.INSTALLING
+    assert await warden.events("task.failed") == []
+
+
+async def hooks_have_run(world: World) -> bool:
+    return not world.store.before_txn
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_lost_answer_fails_a_task_once(world: World, warden: Warden, lost: int) -> None:
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    async with warden.leading():
+        world.store.lose_answers = lost
+        warden.clock.pass_s(1800)
+        await warden.beat()
+        await warden.task_when(task.task_id, is_failed)
+        await warden.rounds()
+
+    assert len(await warden.events("task.failed")) == 1
+
+
+async def test_store_that_is_away_only_puts_the_end_off(world: World, warden: Warden) -> None:
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    async with warden.leading():
+        world.store.away = True
+        warden.clock.pass_s(1800)
+        await warden.rounds()
+        world.store.away = False
+        warden.clock.pass_s(10)
+        await warden.beat()
+
+        await warden.task_when(task.task_id, is_failed)
