@@ -1,6 +1,6 @@
 """A process that keeps words as fast as it can and prints the number of each that is kept.
 
-    python -m tests.support.outbox_writer <file>
+python -m tests.support.outbox_writer <file>
 """
 
 import asyncio

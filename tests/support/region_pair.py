@@ -101,6 +101,12 @@ class Client:
             return (self.place / "log").read_text()
         return ""
 
+    @property
+    def knows_of_another(self) -> bool:
+        """Whether it would stand down when it is cut off."""
+        file = self.place / "standing.json"
+        return not (file.exists() and b"true" in file.read_bytes())
+
     async def start(self) -> None:
         """Start the process; it may be active or a standby."""
         self.place.mkdir(exist_ok=True)
@@ -245,6 +251,7 @@ async def pair(directory: Path, *, started: bool = True) -> AsyncIterator[Pair]:
                 await made.becomes_active(made.a, START_TIMEOUT_S)
                 await made.b.start()
                 await made.stands_by(made.b)
+                await until(lambda: made.a.knows_of_another, "a to know of b")
             yield made
 
 

@@ -261,6 +261,11 @@ class Leadership(Protocol):
         """Set once the leadership may have ended."""
         ...
 
+    @property
+    def deadline(self) -> float:
+        """The `time.monotonic()` until which nobody else can be elected."""
+        ...
+
     async def resign(self) -> None:
         """Give way to the next candidate now."""
         ...

@@ -31,6 +31,11 @@ class LeaseLeadership:
         """Set once the leadership may have ended."""
         return self._lease.lost
 
+    @property
+    def deadline(self) -> float:
+        """The `time.monotonic()` until which nobody else can be elected."""
+        return self._lease.deadline
+
     async def resign(self) -> None:
         """Give way to the next candidate now."""
         await self._lease.revoke()

@@ -11,6 +11,12 @@ TEMPLATES = "/os/config/templates/"
 AUDIT = "/os-audit/"
 """The audit log stands apart from `ROOT`, so that nobody keeps all of it in memory."""
 
+MIGRATED = "/os-migration/"
+"""What says of what is in an older layout that it was carried over; apart from `ROOT`, too."""
+
+GLOBAL_CONFIG = "/os/config/global"
+"""S8, what held for all regions of an older layout."""
+
 AUDIT_HEAD = "/os-audit/head"
 AUDIT_ANCHOR = "/os-audit/anchor"
 AUDIT_BLOCK = 1000
@@ -67,6 +73,26 @@ def region_status(idc: str) -> str:
     return f"/os/region/{idc}/status"
 
 
+def region_client(idc: str, identity: str) -> str:
+    """S6, one regional client, active or standby; there while it lives."""
+    return f"/os/region/{idc}/clients/{identity}"
+
+
+def region_active(idc: str) -> str:
+    """S6, the regional client that answered machines last, also while it is away."""
+    return f"/os/region/{idc}/active"
+
+
+def dhcp_lease(idc: str, ip: str) -> str:
+    """An address that the region's DHCP gave to a machine; without one, the prefix of all."""
+    return f"/os/{idc}/dhcp/{ip}"
+
+
+def outbox(idc: str, outbox_id: str, lane: str = "") -> str:
+    """How far a region's outbox is handed in, by machine; without one, the prefix of all."""
+    return f"/os/{idc}/outbox/{outbox_id}/{lane}"
+
+
 def unmatched(idc: str, received_at: datetime, mac: str) -> str:
     """S7, one report without a task; the time sorts as text."""
     return f"/os/unmatched_reports/{idc}/{received_at:%Y%m%dT%H%M%S.%fZ}-{mac.replace(':', '')}"
@@ -112,6 +138,16 @@ def control(collection: str, name: str = "") -> str:
     return f"/os/control/{collection}/{name}"
 
 
+def migrated(task_id: str) -> str:
+    """That a task of an older layout was carried over, and from where."""
+    return f"{MIGRATED}tasks/{task_id}"
+
+
+def migrated_key(key: str) -> str:
+    """That the document of `key` came from an older layout."""
+    return f"{MIGRATED}keys{key}"
+
+
 def audit_entry(seq: int) -> str:
     """One entry of the audit log, under its block."""
     return f"{audit_block(seq // AUDIT_BLOCK)}{seq:012d}"
@@ -143,6 +179,7 @@ class KeyName(NamedTuple):
 
 _KINDS = (
     ("region", re.compile(r"/os/region/([^/]+)/(heartbeat|status|capabilities)")),
+    ("client", re.compile(r"/os/region/([^/]+)/clients/([^/]+)")),
     ("unmatched", re.compile(r"/os/unmatched_reports/([^/]+)/([^/]+)")),
     ("dlq", re.compile(r"/os/dlq/([^/]+)/([^/]+)")),
     ("server", re.compile(r"/os/([^/]+)/servers/([^/]+)")),
@@ -157,12 +194,12 @@ def parse(key: str) -> KeyName | None:
     """What `key` names; None for a key of no known kind.
 
     For kind `region` the `sn` is empty and `rest` is heartbeat, status or capabilities; for
-    `unmatched` and `dlq` `rest` is the last part.
+    `client`, `unmatched` and `dlq` `rest` is the last part.
     """
     for kind, pattern in _KINDS:
         if match := pattern.fullmatch(key):
             groups = match.groups()
-            if kind in ("region", "unmatched", "dlq"):
+            if kind in ("region", "client", "unmatched", "dlq"):
                 return KeyName(kind, groups[0], "", groups[1])
             return KeyName(kind, *groups)
     return None

@@ -14,7 +14,7 @@ import heapq
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -115,6 +115,12 @@ class Mirror:
         """Call it no more; no error where it is not subscribed."""
         with contextlib.suppress(ValueError):
             self._subscribers.remove(subscriber)
+
+    def restore(self, kvs: Iterable[KV], revision: int) -> None:
+        """Begin with what was known at `revision`; call it before `run`, which lists all anew."""
+        for kv in kvs:
+            self._set(kv.key, _packed(kv))
+        self._reach(revision)
 
     async def wait_ready(self) -> None:
         """Wait for the first listing."""

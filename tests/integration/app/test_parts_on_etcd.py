@@ -139,7 +139,7 @@ async def test_parts_on_etcd_a_store_killed_in_the_middle_is_waited_for(parts: P
     await until(lambda: _is(parts, task_id, Status.PENDING_APPROVAL))
     await until(lambda: _approved(parts, task_id))
     await machine.wait_up("sn-1", TIMEOUT_S)
-    assert await _is(parts, task_id, Status.COMPLETED)
+    await until(lambda: _is(parts, task_id, Status.COMPLETED))
 
 
 async def _approved(parts: Parts, task_id: str) -> bool:

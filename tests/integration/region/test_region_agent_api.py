@@ -171,7 +171,11 @@ async def test_failure_has_command_output_and_hint_and_the_whole_log(region: Run
     failed = await region.stored_task(task)
     assert failed.status.value == "failed"
     assert failed.error is not None
-    assert msgspec.to_builtins(failed.error) == {"reason": "mkfs failed", **error}
+    assert msgspec.to_builtins(failed.error) == {
+        "reason": "mkfs failed",
+        "code": None,
+        **error,
+    }
     status, log = await region.text(f"/api/v1/tasks/{task.task_id}/log")
     assert status == 200
     words = [line.split(" ", 1)[1] for line in log.splitlines()]
@@ -279,24 +283,25 @@ async def test_wrong_method_is_a_problem_that_names_the_right_one(region: Runnin
         assert (await answer.json(content_type=None))["code"] == "method-not-allowed"
 
 
-async def test_store_away_is_503_everywhere_and_the_same_call_works_afterwards(
+async def test_store_away_is_answered_from_what_is_known_and_told_afterwards(
     region: RunningRegion,
 ) -> None:
     task = await region.installing_task()
     region.store.away = True
-    error = {"mac_address": MAC, "task_id": task.task_id, "agent_id": AGENT_ID, "status": "failed"}
-    calls = [
-        region.report(),
-        region.claim(task),
-        region.progress(task, "downloading", 30),
-        region.post("/api/v1/agent/status", error),
-    ]
-    for call in calls:
-        status, problem = await call
-        assert (status, problem["code"]) == (503, "store-unavailable")
+    assert (await region.claim(task))[0] == 200
+    assert (await region.claim(task, OTHER_AGENT_ID))[0] == 409
+    assert (await region.progress(task, "downloading", 30, log=["[INFO] a"]))[0] == 200
+    assert (await region.progress(task, "downloading", 40, log=["[INFO] b"]))[0] == 200
+    status, health = await region.get("/health")
+    assert (status, health["outbox"]["waiting"]) == (200, 1)
     region.store.away = False
-    assert (await region.progress(task, "downloading", 30))[0] == 200
-    assert (await region.stored_task(task)).percent == 30
+
+    async def handed_in() -> bool:
+        return (await region.stored_task(task)).percent == 40
+
+    await until(handed_in, "the kept progress in the store")
+    logs = [line.split(" ", 1)[1] for line in (await region.stored_task(task)).logs]
+    assert logs[-2:] == ["[INFO] a", "[INFO] b"]
 
 
 async def test_unknown_machine_while_the_store_is_away_is_503_and_never_404(

@@ -1,0 +1,175 @@
+"""One client's part in the election, in this process: when it serves, and what it remembers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from lpmos.core.clock import utc_now
+from lpmos.model.region import LastActive
+from lpmos.region.settings import RegionSettings
+from lpmos.region.standby import Standby
+from lpmos.store import keys, records
+from lpmos.store.fenced import FencedStore, NotActive
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import NOW
+from tests.support.faulty_store import FaultyStore
+from tests.support.region import until
+
+TTL_S = 3
+PORT = 8081
+ADDRESSES = {"a": "192.0.2.1", "b": "192.0.2.2"}
+
+
+class Member:
+    """A client over a store that a test can take away, with what it serves."""
+
+    def __init__(self, name: str, store: SqliteStore, directory: Path) -> None:
+        self.name = name
+        self.store = FaultyStore(store)
+        self.fenced = FencedStore(self.store)
+        self.others_answer = False
+        self.asked: list[str] = []
+        self.serving = False
+        self.served = 0
+        state_dir = directory / name
+        state_dir.mkdir(exist_ok=True)
+        settings = RegionSettings(
+            idc="dc1",
+            address=ADDRESSES[name],
+            state_dir=state_dir,
+            identity=name,
+            version="0.1.0",
+            service_address="192.0.2.10",
+            service_interface="e0",
+        )
+        self.standby = Standby(
+            settings, self.store, self.fenced, utc_now, ttl_s=TTL_S, answers=self._answers
+        )
+
+    async def _answers(self, address: str, port: int) -> bool:
+        self.asked.append(address)
+        return self.others_answer
+
+    async def serve(self) -> None:
+        self.serving = True
+        self.served += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.serving = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.standby.run(self.serve, PORT))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def loses_its_lease(self) -> None:
+        assert self.fenced.leadership
+        await self.fenced.leadership.resign()
+
+    async def recorded(self) -> None:
+        """Wait until the store names it as the active client."""
+
+        async def named() -> bool:
+            kv = await self.store.get(keys.region_active("dc1"))
+            return kv is not None and records.decode(kv, LastActive).identity == self.name
+
+        await until(named, f"{self.name} to be recorded")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = await SqliteStore.open(tmp_path / "store.db")
+    yield opened
+    await opened.close()
+
+
+async def test_second_stands_by_and_follows_at_once_when_the_first_ends(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a, b = Member("a", store, tmp_path), Member("b", store, tmp_path)
+    async with b.running():
+        await until(lambda: b.serving, "b to serve")
+        async with a.running():
+            await b.recorded()
+            assert not a.standby.active
+            with pytest.raises(NotActive):
+                await a.fenced.put("/x", b"")
+            await b.fenced.put("/x", b"")
+        assert not a.served
+    assert not b.serving
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+
+
+async def test_first_that_ended_in_order_is_not_asked(store: SqliteStore, tmp_path: Path) -> None:
+    a, b = Member("a", store, tmp_path), Member("b", store, tmp_path)
+    b.others_answer = True
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+        await a.recorded()
+    async with b.running():
+        await until(lambda: b.serving, "b to serve")
+    assert not b.asked
+
+
+async def test_elected_while_the_one_before_answers_stands_by_until_it_does_not(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    before = LastActive(identity="a", address=ADDRESSES["a"], port=PORT, since=NOW)
+    await store.put(keys.region_active("dc1"), records.encode(before))
+    b = Member("b", store, tmp_path)
+    b.others_answer = True
+    async with b.running():
+        await until(lambda: bool(b.asked), "a to be asked")
+        assert set(b.asked) == {ADDRESSES["a"]}
+        assert not b.serving
+        with pytest.raises(NotActive):
+            await b.fenced.put("/x", b"")
+        b.others_answer = False
+        await until(lambda: b.serving, "b to serve")
+
+
+async def test_alone_without_the_store_goes_on_and_after_a_restart_too(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a = Member("a", store, tmp_path)
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+        await until((tmp_path / "a" / "standing.json").exists, "it to be remembered")
+        a.store.away = True
+        await a.loses_its_lease()
+        await asyncio.sleep(1.5 * TTL_S)  # nothing shall happen for so long
+        assert a.serving
+        assert a.served == 1
+    again = Member("a", store, tmp_path)
+    again.store.away = True
+    again.others_answer = True
+    async with again.running():
+        await until(lambda: bool(again.asked), "the service address to be asked")
+        assert not again.serving
+        again.others_answer = False
+        await until(lambda: again.serving, "it to serve")
+
+
+async def test_with_a_standby_and_without_the_store_stands_down(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a, b = Member("a", store, tmp_path), Member("b", store, tmp_path)
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+        await a.recorded()
+        async with b.running():
+            await asyncio.sleep(2)  # a looks around once a second
+            a.store.away = True
+            await a.loses_its_lease()
+            await until(lambda: b.serving, "b to serve")
+            assert not a.serving
+            assert not a.standby.active
