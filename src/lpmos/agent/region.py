@@ -6,6 +6,7 @@ The rule: whatever the network or a proxy does, a call ends in an `Answer` or in
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
@@ -18,6 +19,9 @@ API = "/api/v1"
 ANSWER_TIMEOUT_S = 30.0
 ANSWER_LIMIT_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 18
+KEEP_ALIVE_AFTER_S = 5
+KEEP_ALIVE_EVERY_S = 2
+KEEP_ALIVE_TIMES = 10
 RETRY_AFTER_LIMIT_S = 3600.0
 _NOT_NOW = (429, 500, 502, 503, 504)
 
@@ -154,11 +158,28 @@ class Region:
         identity = {"User-Agent": f"lpmos-agent/{__version__}", "Connection": "close"}
         connection = self._connection(timeout_s)
         try:
+            connection.connect()
+            _watch(connection.sock)
             connection.request(method, self._parts.path + path, data, identity | headers)
             return Exchange(connection, connection.getresponse())
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
+
+
+def _watch(sock: socket.socket) -> None:
+    """Have the kernel ask whether the other side is still there (tcp(7)).
+
+    Where the region's address has moved to another host, that one refuses the connection, and the
+    call is repeated soon; who only waits for data would not learn of it before its time is over.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEP_ALIVE_AFTER_S),
+        (socket.TCP_KEEPINTVL, KEEP_ALIVE_EVERY_S),
+        (socket.TCP_KEEPCNT, KEEP_ALIVE_TIMES),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

@@ -10,20 +10,24 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from lpmos.control.auth import KEY_BYTES, TokenSigner
+from lpmos.core.backup.restoring import require_whole
 from lpmos.core.clock import utc_now
 from lpmos.core.identity.users import Users
 from lpmos.model.errors import SettingsError
-from lpmos.store.api import StoreError
+from lpmos.store.api import Store, StoreError
 
 log = structlog.get_logger()
 
 PASSWORD_FILE = "admin.password"  # noqa: S105 - the name of a file
 PASSWORD_BYTES = 18
 RETRY_S = 1.0
+
+T = TypeVar("T")
 
 
 def signer_from(key_file: Path) -> TokenSigner:
@@ -76,13 +80,22 @@ async def make_first_admin(users: Users, state_dir: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-async def _patiently(ask: Callable[[], Awaitable[bool]]) -> bool:
+async def wait_for_whole(store: Store) -> None:
+    """Return once the store has answered that no restore into it is unfinished.
+
+    Raises:
+        RestoreUnfinished: one is.
+    """
+    await _patiently(lambda: require_whole(store))
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """The store's answer, however long it is away."""
     while True:
         try:
             return await ask()
         except StoreError as error:
-            log.warning("cannot look for the first administrator yet", reason=str(error))
+            log.warning("the store does not answer yet", reason=str(error))
             await asyncio.sleep(RETRY_S)
 
 

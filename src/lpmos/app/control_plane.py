@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 
-from lpmos.app import admin, keyring, single_sign_on
+from lpmos.app import admin, backup, keyring, single_sign_on
 from lpmos.app.images import images_dir
 from lpmos.app.settings import Settings
 from lpmos.control.app import create_app
@@ -29,7 +29,9 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
 
     Raises:
         SettingsError: a key, certificate or address cannot be used.
+        RestoreUnfinished: the store has only a part of its backup.
     """
+    await admin.wait_for_whole(store)
     signer = admin.prepare(settings.state_dir, settings.auth_key_file)
     mirror = Mirror(store, keys.ROOT)
     config = ControlConfig(
@@ -46,6 +48,7 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
         ),
         unmatched_limit=settings.unmatched_limit,
         webhook_networks=settings.webhook_networks,
+        backup=backup.plan_from(settings),
         rate_limit_per_s=settings.rate_limit_per_s,
         rate_limit_address_per_s=settings.rate_limit_address_per_s,
     )

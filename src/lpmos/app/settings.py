@@ -61,6 +61,12 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _hours(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > 8_760:
+        raise ValueError("a whole number of hours from 0 to 8760")
+    return int(text)
+
+
 def _tries(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text[:9]) > 100:
         raise ValueError("a whole number from 0 to 100")
@@ -331,6 +337,27 @@ TABLE: tuple[Setting, ...] = (
         400,
         (UP, CONTROL),
         "How many days the audit log keeps its entries; older ones are deleted by the thousand.",
+    ),
+    Setting(
+        "backup_every_h",
+        _hours,
+        0,
+        (UP, CONTROL),
+        "Hours between backups of the store, made by the elected control plane; 0: none.",
+    ),
+    Setting(
+        "backup_dir",
+        Path,
+        None,
+        (UP, CONTROL),
+        "Where backups are; `backups` in the state directory where not given.",
+    ),
+    Setting(
+        "backup_keep",
+        _limit,
+        14,
+        (UP, CONTROL),
+        "How many of the newest backups are kept.",
     ),
     Setting(
         "rate_limit_per_s",

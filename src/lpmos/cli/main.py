@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "running LPMOS": (
         Command("up", "parts", "control plane and one region in one process, embedded store"),
         Command("control-plane", "parts", "a control plane on etcd; any number may run"),
+        Command("backup", "backup", "backups of the store: create, list, verify, restore"),
         Command("migrate", "migrate", "carry over what older versions left in the store"),
         Command("lab", "lab", "virtual racks and simulated fleets on this machine"),
         Command("completion", "completion", "completion for bash, zsh and fish"),

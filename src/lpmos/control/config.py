@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from lpmos.core.backup.duty import BackupPlan
 from lpmos.model.access import Role
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.waiting import Timeouts
@@ -56,6 +57,9 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     audit_days: int = 400
     """How long entries of the audit log are kept."""
+
+    backup: BackupPlan | None = None
+    """How often the store is backed up, and where to; None: not by itself."""
 
     rate_limit_per_s: int = 0
     """Requests a second of one user; 0 is no limit."""

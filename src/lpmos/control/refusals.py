@@ -5,9 +5,9 @@ One hook, where errors become answers, notes it; a service of the control plane 
 store afterwards, so that a refusal costs its caller nothing. Of one user `OF_ONE_A_MINUTE` are told
 in full, of all together `ALL_A_MINUTE`; the rest of that minute is one event that counts them for
 each of `USERS`, and one for all others. So nobody makes the log grow by more than that, and who
-only says to be somebody uses up nothing of theirs. Where the store is away longer than `QUEUED` events
-last, what is lost is counted as well. An event may be told twice where the store's answer was lost;
-both then have the same id.
+only says to be somebody uses up nothing of theirs. Where the store is away longer than `QUEUED`
+events last, what is lost is counted as well. An event may be told twice where the store's answer
+was lost; both then have the same id.
 """
 
 import asyncio

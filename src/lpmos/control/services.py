@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from lpmos.control.access import Door
 from lpmos.control.auth import TokenSigner
+from lpmos.control.backup_metrics import BackupCollector
 from lpmos.control.config import ControlConfig
 from lpmos.control.http.observation import Observation
 from lpmos.control.limits import Gate
@@ -31,6 +32,7 @@ from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.core import bmc
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader
+from lpmos.core.backup.duty import BackupDuty
 from lpmos.core.bmc import Bmcs
 from lpmos.core.bulk import Bulk
 from lpmos.core.clock import Clock
@@ -150,6 +152,10 @@ class Services:
         duties: list[Duty] = [self.audit_chain, deliver, alert, retention, decide]
         duties.append(DeadlineDuty(store, self.fleet, deadlines, clock))
         duties.append(RetryDuty(self.fleet, self.tasks, config.retries, clock))
+        if config.backup is not None:
+            make_backups = BackupDuty(store, config.backup, clock)
+            duties.append(make_backups)
+            self.observation.add(BackupCollector(make_backups.standing))
         self.duties = Duties(store, identity_of_this_process(), duties)
         self.observation.add(AuditCollector(self.audit_chain, self.duties))
 

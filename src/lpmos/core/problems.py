@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from lpmos.core import handin
 from lpmos.core.fields import field_problem, field_problems, value_problems, whole_numbers
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, LpmosError
@@ -70,6 +71,7 @@ TABLE: Mapping[type[LpmosError], Row] = {
     api.Compacted: Row(500, "A revision of the store is gone"),
     api.FutureRevision: Row(500, "A revision of the store is not there yet"),
     api.InvalidRequest: Row(500, "The store refused a request as wrong"),
+    handin.AlreadyHandedIn: Row(409, "This was handed in before"),
     records.DamagedRecord: Row(500, "A record in the store is damaged"),
     records.RecordTooLarge: Row(413, "The document is too large to be stored"),
 }

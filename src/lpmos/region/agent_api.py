@@ -23,6 +23,7 @@ from lpmos.model.machine import parse_mac
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.region import wire
 from lpmos.region.answers import json_answer
+from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
 from lpmos.region.preparation import image_of, no_image
 from lpmos.region.progress import ProgressWriter
@@ -52,6 +53,7 @@ class AgentApi:
         idc: str,
         logs: TaskLogs,
         metrics: Metrics,
+        liveness: AgentLiveness,
     ) -> None:
         self._agents = agents
         self._fleet = fleet
@@ -60,6 +62,7 @@ class AgentApi:
         self._idc = idc
         self._logs = logs
         self._metrics = metrics
+        self._liveness = liveness
         self._log = structlog.get_logger().bind(idc=idc)
         self._polls: set[asyncio.Timeout] = set()
         self._stopping = False
@@ -96,6 +99,7 @@ class AgentApi:
             self._metrics.reports.labels("no task").inc()
             self._log.info("report without a task", mac=run.mac, sn=sn)
             return self._no_task(error)
+        self._liveness.heard(run, (task.idc, task.sn))
         await self._hear_of(task)
         self._metrics.reports.labels("task").inc()
         self._log.info("report", mac=run.mac, task_id=task.task_id, status=task.status.value)
@@ -109,6 +113,7 @@ class AgentApi:
         mac = parse_mac(request.match_info["mac"], "mac")
         wait_s = wire.parse_wait_s(request.query.get("wait"), LONGEST_WAIT_S)
         task = self._task_of(mac, request.query.get("task_id"))
+        self._liveness.heard(AgentRun(mac=mac, agent_id=mac), (task.idc, task.sn), wait_s)
         if wait_s and not self._stopping:
             await self._poll(task, wait_s)
             task = self._task_of(mac, task.task_id)
@@ -127,6 +132,7 @@ class AgentApi:
         else:
             await self.progress_writer.flush(run, call.task_id)
             task = await self._ended(run, call)
+        self._liveness.heard(run, (task.idc, task.sn))
         line = f"[INFO] the agent is {call.status}: {call.text()}"
         if call.status == "failed":
             line = f"[ERROR] {call.text()}"
@@ -148,6 +154,7 @@ class AgentApi:
             bytes_per_second=call.bytes_per_second,
         )
         task = await self.progress_writer.submit(run, call.task_id, progress, call.lines())
+        self._liveness.heard(run, (task.idc, task.sn))
         return _state(task)
 
     async def log(self, request: web.Request) -> web.FileResponse:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from lpmos.core.problems import MEDIA_TYPE, Problem, problem, problem_for
 from lpmos.region.metrics import Metrics
+from lpmos.store.fenced import NotActive
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,6 +50,29 @@ def error_middleware(*, idc: str) -> Callable[..., Awaitable[web.StreamResponse]
             if found.document["code"] == "internal":
                 log.exception("unforeseen error", path=request.path, id=instance)
             return _problem_answer(found)
+
+    return answer
+
+
+ALWAYS_ANSWERED = frozenset(
+    {"/health", "/api/health", "/api/v1/health", "/metrics", "/api/v1/tasks/{task_id}/log"}
+)
+"""What people, monitors and control planes ask each client of a region."""
+
+
+def only_while(active: Callable[[], bool]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Answers machines only while this client is the active one, before and after the work."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        always = resource is not None and resource.canonical in ALWAYS_ANSWERED
+        if not (always or active()):
+            raise NotActive("this client of the region stands by; another one is active")
+        response = await handler(request)
+        if not (always or active()):
+            raise NotActive("this client of the region is no longer active; repeat the call")
+        return response
 
     return answer
 

@@ -80,6 +80,8 @@ class Place(NamedTuple):
     base_url: str
     tftp_root: Path
     lease_file: Path
+    tftp_address: str | None = None
+    """Where machines load by TFTP from; None: the address of this host on their network."""
 
 
 def render(dhcp: DhcpSettings, place: Place, ula_prefixes: Sequence[str] = ()) -> str:
@@ -148,7 +150,7 @@ def _loaders(place: Place) -> Iterator[Line]:
             yield Line(f"dhcp-option-force=tag:!ipxe,tag:arch{number},60,HTTPClient")
             file = f"{place.base_url}/boot/loader/{loader.file}"
         else:
-            file = loader.file
+            file = loader.file + (f",,{place.tftp_address}" if place.tftp_address else "")
         yield Line(f"dhcp-boot=tag:!ipxe,tag:arch{number},{file}")
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.model.region import OutboxState
 from lpmos.region.dnsmasq import PROBE_FILE
 from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_http, probe_tftp
 
@@ -29,6 +30,7 @@ class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, str]
     etcd_connected: bool
     last_heartbeat: datetime | None
+    outbox: OutboxState
 
 
 class OlderHealthDocument(HealthDocument, frozen=True, kw_only=True):
@@ -38,16 +40,24 @@ class OlderHealthDocument(HealthDocument, frozen=True, kw_only=True):
 
 
 class Health:
-    """Asks the services in `probes`; one that is None is off."""
+    """Asks the services in `probes`; one that is None is off.
 
-    def __init__(self, probes: dict[str, Probe | None]) -> None:
+    All are off, and none is asked, while this client is a standby: `active` says no.
+    """
+
+    def __init__(
+        self, probes: dict[str, Probe | None], active: Callable[[], bool] = lambda: True
+    ) -> None:
         self._probes = probes
+        self._active = active
         self._known: dict[str, str] = {}
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
 
     async def services(self) -> dict[str, str]:
         """The state of each service by its name."""
+        if not self._active():
+            return dict.fromkeys(self._probes, OFF)
         async with self._asking:
             if time.monotonic() - self._asked_at > FRESH_S:
                 states = await asyncio.gather(*map(_state, self._probes.values()))

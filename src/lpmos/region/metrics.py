@@ -1,7 +1,11 @@
 """What the region counts, in a registry of its own (O1)."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from lpmos.model.region import OutboxState
 
 
 class Metrics:
@@ -40,6 +44,39 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._offline_seconds = self._gauge(
+            "lpmos_region_offline_seconds", "How long the store is away; 0 where it answers."
+        )
+        self._outbox_words = self._gauge(
+            "lpmos_region_outbox_words", "Words of machines that wait for the store."
+        )
+        self._outbox_bytes = self._gauge("lpmos_region_outbox_bytes", "What they take.")
+        self._outbox_oldest = self._gauge(
+            "lpmos_region_outbox_oldest_seconds", "How long the oldest of them waits."
+        )
+        self._outbox_ended = Gauge(
+            "lpmos_region_outbox_ended",
+            "Words that left the outbox since the start, by whether they were refused.",
+            ("result",),
+            registry=self._registry,
+        )
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self._registry)
+
+    def show_outbox(self, state: OutboxState, now: datetime) -> None:
+        """Take in what the outbox is at this moment."""
+        self._offline_seconds.set(_seconds(state.offline_since, now))
+        self._outbox_words.set(state.waiting)
+        self._outbox_bytes.set(state.size_bytes)
+        self._outbox_oldest.set(_seconds(state.oldest_at, now))
+        self._outbox_ended.labels("handed in").set(state.handed_in - state.refused)
+        self._outbox_ended.labels("refused").set(state.refused)
+
     def text(self) -> bytes:
         """All of it, in the format of `content_type`."""
         return generate_latest(self._registry)
+
+
+def _seconds(since: datetime | None, now: datetime) -> float:
+    return (now - since).total_seconds() if since else 0.0

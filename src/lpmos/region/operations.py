@@ -1,8 +1,12 @@
 """What people and monitors ask a region: health (B6, and B5 by its older name) and metrics."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
+from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
+from lpmos.model.region import OutboxState
 from lpmos.region.answers import json_answer
 from lpmos.region.health import Health, HealthDocument, OlderHealthDocument, overall
 from lpmos.region.metrics import Metrics
@@ -18,12 +22,20 @@ class Operations:
     """
 
     def __init__(
-        self, health: Health, presence: Presence, fleet: Fleet, metrics: Metrics, *, idc: str
+        self,
+        health: Health,
+        presence: Presence,
+        fleet: Fleet,
+        metrics: Metrics,
+        outbox: Callable[[], OutboxState],
+        *,
+        idc: str,
     ) -> None:
         self._health = health
         self._presence = presence
         self._fleet = fleet
         self._metrics = metrics
+        self._outbox = outbox
         self._idc = idc
 
     def routes(self) -> list[web.RouteDef]:
@@ -50,11 +62,13 @@ class Operations:
                 services=found.services,
                 etcd_connected=found.etcd_connected,
                 last_heartbeat=found.last_heartbeat,
+                outbox=found.outbox,
             )
         )
 
     async def metrics(self, _: web.Request) -> web.Response:
         """O1."""
+        self._metrics.show_outbox(self._outbox(), utc_now())
         headers = {"Content-Type": self._metrics.content_type}
         return web.Response(body=self._metrics.text(), headers=headers)
 
@@ -67,6 +81,7 @@ class Operations:
             services=services,
             etcd_connected=connected,
             last_heartbeat=self._presence.last_heartbeat,
+            outbox=self._outbox(),
         )
 
 

@@ -1,11 +1,13 @@
 """The region's own entry in the store (S6): that it lives, how its services are, what it offers.
 
 The heartbeat is bound to a lease, so it goes by itself where the region does. A lease that was
-lost is replaced; an orderly stop takes the heartbeat away at once.
+lost is replaced; an orderly stop takes the heartbeat away at once. Of an active client and its
+standby, each has a key of its own, and only the active one speaks for the region.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Literal
@@ -15,9 +17,19 @@ import structlog
 from lpmos.core.clock import Clock
 from lpmos.images.catalog import Catalog
 from lpmos.model.image import OfferedOs
-from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
+from lpmos.model.region import (
+    Capabilities,
+    Heartbeat,
+    HeldImage,
+    OutboxState,
+    RegionClient,
+    RegionStatus,
+    ServiceState,
+    states_after,
+)
 from lpmos.region.health import failing
 from lpmos.region.settings import RegionSettings
+from lpmos.region.standby import Standby
 from lpmos.store import keys, records
 from lpmos.store.api import Lease, LeaseNotFound, Store, StoreError
 
@@ -27,6 +39,8 @@ HEARTBEAT_AGAIN_S = 1.0
 """The next heartbeat where a service did not answer: people see soon that it does."""
 RETRY_S = 2.0
 LEAVE_TIMEOUT_S = 1.0
+STANDING_POLL_S = 0.2
+"""A client that is active now, or no more, says so as soon."""
 
 Services = Callable[[], Awaitable[dict[str, str]]]
 
@@ -41,14 +55,29 @@ class Presence:
         catalog: Catalog,
         clock: Clock,
         services: Services,
+        *,
+        api_url: str,
+        own_url: str = "",
+        standby: Standby | None = None,
+        outbox: Callable[[], OutboxState] = OutboxState,
     ) -> None:
+        """`services` asks how they are; `api_url` is where the region answers, `own_url` this
+        client of it; `standby` says whether it is active, None: always; `outbox` what it keeps.
+        """
         self._settings = settings
         self._store = store
         self._catalog = catalog
         self._clock = clock
         self._services = services
+        self._api_url = api_url
+        self._own_url = own_url
+        self._standby = standby
+        self._outbox = outbox
+        self._speaks = False
+        self._states: dict[str, ServiceState] = {}
         self._log = structlog.get_logger().bind(idc=settings.idc)
-        self._offered: tuple[OfferedOs, ...] | None = None
+        self._images: tuple[HeldImage, ...] | None = None
+        self._since: datetime | None = None
         self.announced = asyncio.Event()
         self.last_heartbeat: datetime | None = None
 
@@ -65,31 +94,80 @@ class Presence:
     async def _hold_lease(self) -> None:
         """Renew the heartbeat until the lease is lost; the last act takes the heartbeat away."""
         lease = await self._store.grant(LEASE_TTL_S)
+        self._speaks = False
         try:
-            await self._put_status("online")
             while not lease.lost.is_set():
                 next_in_s = HEARTBEAT_AGAIN_S
                 try:
-                    if not failing(await self._tell(lease)):
+                    await self._tell_of_client(lease)
+                    await self._begin_to_speak()
+                    if not self._speaks or not failing(await self._tell(lease)):
                         next_in_s = HEARTBEAT_S
                 except LeaseNotFound:
                     return
                 except (StoreError, OSError) as error:
                     self._log.warning("heartbeat not written", error=str(error))
                     next_in_s = HEARTBEAT_S
-                await _set_within(lease.lost, next_in_s)
+                await self._pause(lease, next_in_s)
         finally:
             await self._leave(lease)
+
+    @property
+    def _active(self) -> bool:
+        return self._standby is None or self._standby.active
+
+    async def _pause(self, lease: Lease, longest_s: float) -> None:
+        """Wait until the next heartbeat is due, or this client becomes active or a standby."""
+        until = time.monotonic() + longest_s
+        was = self._active
+        while self._active == was and (left_s := until - time.monotonic()) > 0:
+            if lease.lost.is_set():
+                return
+            await _set_within(lease.lost, min(left_s, STANDING_POLL_S))
+
+    async def _begin_to_speak(self) -> None:
+        """Say all anew where this client has become active; nothing where it stands by."""
+        if not self._active:
+            self._speaks = False
+            self.announced.set()
+        elif not self._speaks:
+            self._images, self._since = None, self._clock()
+            await self._put_status("online", self._states)
+            self._speaks = True
+
+    async def _tell_of_client(self, lease: Lease) -> None:
+        """Write this client's own key, which the standby has too."""
+        standby = self._standby
+        if standby is None:
+            return
+        now = self._clock()
+        client = RegionClient(
+            idc=self._settings.idc,
+            identity=self._settings.identity,
+            standing=standby.standing,
+            since=standby.since or now,
+            at=now,
+            address=self._settings.address,
+            api_url=self._own_url,
+            version=self._settings.version,
+        )
+        key = keys.region_client(self._settings.idc, self._settings.identity)
+        await standby.store.put(key, records.encode(client), lease=lease.id)
 
     async def _tell(self, lease: Lease) -> dict[str, str]:
         """Write what has changed and the heartbeat; the services' states in it."""
         await self._put_capabilities()
+        services = await self._services()
         now = self._clock()
+        await self._put_states(states_after(self._states, services, now))
         heartbeat = Heartbeat(
             idc=self._settings.idc,
             identity=self._settings.identity,
             at=now,
-            services=await self._services(),
+            services=services,
+            api_url=self._api_url,
+            since=self._since,
+            outbox=self._outbox(),
         )
         key = keys.heartbeat(self._settings.idc)
         await self._store.put(key, records.encode(heartbeat), lease=lease.id)
@@ -99,32 +177,61 @@ class Presence:
 
     async def _put_capabilities(self) -> None:
         """Write what is offered where it changed."""
-        offered = offered_systems(self._catalog)
-        if offered == self._offered:
+        images = held_images(self._catalog)
+        if images == self._images:
             return
+        offered = offered_systems(self._catalog)
         capabilities = Capabilities(
             idc=self._settings.idc,
             offered=offered,
+            images=images,
             services=("http", *(("dhcp", "tftp") if self._settings.dhcp else ())),
             version=self._settings.version,
             updated_at=self._clock(),
         )
         key = keys.capabilities(self._settings.idc)
         await self._store.put(key, records.encode(capabilities))
-        self._offered = offered
+        self._images = images
         names = [f"{each.os_type} {each.os_version}" for each in offered]
         self._log.info("the region offers", systems=names)
 
-    async def _put_status(self, status: Literal["online", "offline"]) -> None:
-        document = RegionStatus(idc=self._settings.idc, status=status, at=self._clock())
+    async def _put_states(self, states: dict[str, ServiceState]) -> None:
+        """Write how the services are where it changed."""
+        if states == self._states:
+            return
+        await self._put_status("online", states)
+        self._states = states
+
+    async def _put_status(
+        self, status: Literal["online", "offline"], states: dict[str, ServiceState]
+    ) -> None:
+        document = RegionStatus(
+            idc=self._settings.idc, status=status, at=self._clock(), services=states
+        )
         await self._store.put(keys.region_status(self._settings.idc), records.encode(document))
 
     async def _leave(self, lease: Lease) -> None:
-        self._offered = None
+        self._images = None
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await lease.revoke()
-                await self._put_status("offline")
+                if self._speaks:
+                    await self._put_status("offline", self._states)
+
+
+def held_images(catalog: Catalog) -> tuple[HeldImage, ...]:
+    """The images of the catalog, by name."""
+    return tuple(
+        HeldImage(
+            name=each.name,
+            os_type=each.os_type,
+            os_version=each.os_version,
+            sha256=each.sha256,
+            size_bytes=each.size_bytes,
+            built_at=each.built_at,
+        )
+        for each in sorted(catalog.manifests(), key=lambda manifest: manifest.name)
+    )
 
 
 def offered_systems(catalog: Catalog) -> tuple[OfferedOs, ...]:

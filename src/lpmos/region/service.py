@@ -13,21 +13,26 @@ from collections.abc import AsyncIterator
 import structlog
 from aiohttp import web
 
-from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.images.catalog import Catalog
 from lpmos.model.errors import SettingsError
 from lpmos.region import health
 from lpmos.region.agent_api import AgentApi
-from lpmos.region.answers import counting, error_middleware
+from lpmos.region.answers import counting, error_middleware, only_while
 from lpmos.region.boot import Boot
 from lpmos.region.dnsmasq import Place, render
+from lpmos.region.guarded import Until
+from lpmos.region.leases import Leases
+from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
 from lpmos.region.operations import Operations
 from lpmos.region.preparation import Preparation
 from lpmos.region.presence import Presence
+from lpmos.region.service_address import ServiceAddress
 from lpmos.region.settings import DhcpSettings, RegionSettings, check, check_interface
+from lpmos.region.standby import Standby
+from lpmos.region.steady import SteadyAgents
 from lpmos.region.supervisor import Dnsmasq
 from lpmos.region.tasklog import TaskLogs
 from lpmos.region.tftp import prepare_root
@@ -47,11 +52,13 @@ class Region:
 
     Args:
         settings: where and who it is.
-        store: for its own keys; tasks are changed through `agents`.
+        store: for its own keys, with the fence where there is a standby; tasks are changed
+            through `agents`.
         fleet: what `agents` reads too.
         agents: the use cases.
         catalog: images.
         clock: the time.
+        standby: its part in the election; None where it is the only one there can be.
     """
 
     def __init__(
@@ -60,9 +67,10 @@ class Region:
         *,
         store: Store,
         fleet: Fleet,
-        agents: Agents,
+        agents: SteadyAgents,
         catalog: Catalog,
         clock: Clock,
+        standby: Standby | None = None,
     ) -> None:
         check(settings)
         self._settings = settings
@@ -71,6 +79,7 @@ class Region:
         self._agents = agents
         self._catalog = catalog
         self._clock = clock
+        self._standby = standby
         self._log = structlog.get_logger().bind(idc=settings.idc)
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
@@ -80,6 +89,11 @@ class Region:
     @property
     def base_url(self) -> str:
         """How machines reach the region."""
+        return f"http://{self._settings.service_address or self._settings.address}:{self.port}"
+
+    @property
+    def own_url(self) -> str:
+        """How this client of the region itself is reached, active or not."""
         return f"http://{self._settings.address}:{self.port}"
 
     async def run(self) -> None:
@@ -90,31 +104,83 @@ class Region:
                 port is taken.
         """
         self._make_state_dir()
+        if self._settings.dhcp:
+            _check_dhcp(self._settings, self._settings.dhcp)
         with self._listen() as listening:
             await self._serve(listening)
 
     async def _serve(self, listening: socket.socket) -> None:
         settings = self._settings
-        dnsmasq = self._dnsmasq(settings.dhcp) if settings.dhcp else None
         metrics = Metrics()
-        api = self._agent_api(metrics)
-        services = health.Health(self._probes())
-        presence = Presence(settings, self._store, self._catalog, self._clock, services.services)
-        operations = Operations(services, presence, self._fleet, metrics, idc=settings.idc)
-        preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
-        app = web.Application(middlewares=[error_middleware(idc=settings.idc)])
+        liveness = AgentLiveness(self._store, self._clock)
+        api = self._agent_api(metrics, liveness)
+        services = health.Health(self._probes(), self._is_active)
+        presence = Presence(
+            settings,
+            self._store,
+            self._catalog,
+            self._clock,
+            services.services,
+            api_url=self.base_url,
+            own_url=self.own_url,
+            standby=self._standby,
+            outbox=lambda: self._agents.outbox_state,
+        )
+        operations = Operations(
+            services,
+            presence,
+            self._fleet,
+            metrics,
+            lambda: self._agents.outbox_state,
+            idc=settings.idc,
+        )
+        app = web.Application(
+            middlewares=[error_middleware(idc=settings.idc), only_while(self._is_active)]
+        )
         app.on_response_prepare.append(counting(metrics))
         app.on_shutdown.append(api.end_polls)
         app.add_routes([*self._boot().routes(), *api.routes(), *operations.routes()])
         async with asyncio.TaskGroup() as group, _serving(app, listening):
             self._log.info("region listens", url=self.base_url, identity=settings.identity)
-            if dnsmasq:
-                group.create_task(dnsmasq.run())
+            group.create_task(self._answer_machines(liveness))
             group.create_task(api.progress_writer.run())
             group.create_task(presence.run())
-            group.create_task(preparation.run())
             await self._become_ready(services, presence)
             await asyncio.Event().wait()
+
+    def _is_active(self) -> bool:
+        return self._standby is None or self._standby.active
+
+    async def _answer_machines(self, liveness: AgentLiveness) -> None:
+        """Do what only the active client does, for ever or while this is the one."""
+        settings = self._settings
+        address = _service_address(settings)
+        if address:
+            await address.release()
+        if self._standby is None:
+            await self._lead(address, lambda: float("inf"), liveness)
+            return
+        standby = self._standby
+        await standby.run(lambda: self._lead(address, standby.until, liveness), self.port)
+
+    async def _lead(
+        self, address: ServiceAddress | None, until: Until, liveness: AgentLiveness
+    ) -> None:
+        """DHCP, TFTP and preparation at the service address, until cancelled."""
+        settings = self._settings
+        preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
+        leases = Leases(self._store, settings.lease_file, idc=settings.idc)
+        async with (
+            address.held(until) if address else contextlib.nullcontext(),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(preparation.run())
+            group.create_task(liveness.run())
+            if settings.dhcp:
+                await leases.prepare()
+                group.create_task(leases.run())
+                guard = until if self._standby else None
+                group.create_task(self._dnsmasq(settings.dhcp, leases, guard).run())
 
     async def _become_ready(self, services: health.Health, presence: Presence) -> None:
         await presence.announced.wait()
@@ -148,14 +214,14 @@ class Region:
         self.port = listening.getsockname()[1]
         return listening
 
-    def _dnsmasq(self, dhcp: DhcpSettings) -> Dnsmasq:
+    def _dnsmasq(self, dhcp: DhcpSettings, leases: Leases, until: Until | None) -> Dnsmasq:
         settings = self._settings
-        check_interface(dhcp.interface)
-        prepare_root(settings.tftp_root)
-        place = Place(self.base_url, settings.tftp_root, settings.lease_file)
+        place = Place(
+            self.base_url, settings.tftp_root, settings.lease_file, settings.service_address
+        )
         config = settings.state_dir / "dnsmasq.conf"
         config.write_text(render(dhcp, place, ula_prefixes(dhcp.interface)))
-        return Dnsmasq(config, idc=settings.idc)
+        return Dnsmasq(config, idc=settings.idc, until=until, on_lease=leases.given)
 
     def _probes(self) -> dict[str, health.Probe | None]:
         everywhere = self._settings.api_host in ("0.0.0.0", "::")  # noqa: S104 - compared only
@@ -164,7 +230,7 @@ class Region:
             self._settings.address, host, self.port, dhcp=self._settings.dhcp is not None
         )
 
-    def _agent_api(self, metrics: Metrics) -> AgentApi:
+    def _agent_api(self, metrics: Metrics, liveness: AgentLiveness) -> AgentApi:
         return AgentApi(
             self._agents,
             self._fleet,
@@ -173,6 +239,7 @@ class Region:
             idc=self._settings.idc,
             logs=TaskLogs(self._settings.log_dir),
             metrics=metrics,
+            liveness=liveness,
         )
 
     def _boot(self) -> Boot:
@@ -183,6 +250,17 @@ class Region:
             loader_dir=self._settings.tftp_root,
             idc=self._settings.idc,
         )
+
+
+def _check_dhcp(settings: RegionSettings, dhcp: DhcpSettings) -> None:
+    """Make sure now of what DHCP needs: a standby shall not find it missing when it takes over."""
+    check_interface(dhcp.interface)
+    prepare_root(settings.tftp_root)
+
+
+def _service_address(settings: RegionSettings) -> ServiceAddress | None:
+    address, interface = settings.service_address, settings.service_interface
+    return ServiceAddress(address, interface) if address and interface else None
 
 
 @contextlib.asynccontextmanager

@@ -33,7 +33,11 @@ class DhcpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One region. `address` is how machines reach it; `dhcp` None leaves DHCP to others."""
+    """One client of a region; `dhcp` None leaves DHCP to others.
+
+    `address` is its own. Machines reach the region at `service_address`, which the active client
+    has on `service_interface`; without one, at the active client's own address.
+    """
 
     idc: str
     address: str
@@ -43,6 +47,8 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_host: str = "0.0.0.0"  # noqa: S104 - a boot server answers whatever wire asks
     api_port: int = 8081
     dhcp: DhcpSettings | None = None
+    service_address: str | None = None
+    service_interface: str | None = None
 
     @property
     def tftp_root(self) -> Path:
@@ -67,6 +73,7 @@ def check(settings: RegionSettings) -> None:
         SettingsError: lists every problem.
     """
     problems = [] if _is_address(settings.address) else [_not_address("address", settings.address)]
+    problems += _service_address_problems(settings)
     if settings.dhcp is not None:
         problems += _dhcp_problems(settings.dhcp)
     if problems:
@@ -82,6 +89,19 @@ def check_interface(name: str) -> None:
     there = [each for _, each in socket.if_nameindex()]
     if name not in there:
         raise SettingsError(f"dhcp_interface: there is no {name}; there are {', '.join(there)}")
+
+
+def _service_address_problems(settings: RegionSettings) -> list[str]:
+    address = settings.service_address
+    if address is None:
+        return []
+    if not _is_address(address):
+        return [_not_address("service_address", address)]
+    if address == settings.address:
+        return [f"service_address: {address} is this client's own address; take a free one"]
+    if not _INTERFACE.fullmatch(settings.service_interface or ""):
+        return ["service_address: needs service_interface (or dhcp_interface) to be put on"]
+    return []
 
 
 def _dhcp_problems(dhcp: DhcpSettings) -> list[str]:

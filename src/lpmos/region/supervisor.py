@@ -6,12 +6,15 @@ stays root, but without root's capabilities and without a way to get them back.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 
 from lpmos.region.dhcp_events import parse_line
+from lpmos.region.guarded import LINE_LIMIT_BYTES, Until, end, guarded
 from lpmos.region.tftp import program
 
 FIRST_RETRY_S = 0.5
@@ -19,7 +22,7 @@ LONGEST_RETRY_S = 30.0
 STEADY_S = 60.0
 """A child that lived so long is restarted at once; the pauses begin anew."""
 STOP_GRACE_S = 5.0
-LINE_LIMIT_BYTES = 8192
+LEASE_EVENTS = frozenset({"dhcp ack", "dhcp release", "dhcp decline"})
 CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service,+setgid"
 """All that dnsmasq may have. It calls setgroups(2) whatever its group is, hence `setgid`."""
 
@@ -27,7 +30,20 @@ CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service,+setgid"
 class Dnsmasq:
     """One supervised dnsmasq with a configuration file of its own."""
 
-    def __init__(self, config_file: Path, *, idc: str) -> None:
+    def __init__(
+        self,
+        config_file: Path,
+        *,
+        idc: str,
+        until: Until | None = None,
+        on_lease: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`until`: it runs under a guard, and only while this holds; None: as long as the region.
+
+        `on_lease` is called when it gave an address or got one back.
+        """
+        self._until = until
+        self._on_lease = on_lease
         self._argv = (
             program("setpriv", "util-linux"),
             *("--pdeathsig", "KILL", "--no-new-privs", "--bounding-set", CAPABILITIES, "--"),
@@ -70,6 +86,16 @@ class Dnsmasq:
             return f"not started: {error}"
 
     async def _run_once(self) -> int:
+        started = guarded(self._until, command=self._argv) if self._until else self._started()
+        async with started as process:
+            self._process = process
+            self._log.info("dnsmasq started", pid=process.pid)
+            assert process.stderr is not None  # noqa: S101 - a pipe was asked for
+            await self._read(process.stderr)
+            return await process.wait()
+
+    @contextlib.asynccontextmanager
+    async def _started(self) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
             *self._argv,
             stdin=asyncio.subprocess.DEVNULL,
@@ -78,14 +104,10 @@ class Dnsmasq:
             limit=LINE_LIMIT_BYTES,
             start_new_session=True,
         )
-        self._process = process
-        self._log.info("dnsmasq started", pid=process.pid)
         try:
-            assert process.stderr is not None  # noqa: S101 - a pipe was asked for
-            await self._read(process.stderr)
-            return await process.wait()
+            yield process
         finally:
-            await _end(process)
+            await end(process, STOP_GRACE_S)
 
     async def _read(self, lines: asyncio.StreamReader) -> None:
         while True:
@@ -97,16 +119,5 @@ class Dnsmasq:
                 return
             if event := parse_line(line.decode(errors="replace")):
                 getattr(self._log, event.level)(event.event, **event.fields)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, and SIGKILL after the grace time; nothing where it has ended."""
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(STOP_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+                if event.event in LEASE_EVENTS:
+                    self._on_lease()

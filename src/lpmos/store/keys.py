@@ -14,11 +14,15 @@ AUDIT = "/os-audit/"
 MIGRATED = "/os-migration/"
 """What says of what is in an older layout that it was carried over; apart from `ROOT`, too."""
 
+RESTORING = "/os-election/restoring"
+"""There while a backup is being restored, and after a restore that was cut off."""
+
 GLOBAL_CONFIG = "/os/config/global"
 """S8, what held for all regions of an older layout."""
 
 AUDIT_HEAD = "/os-audit/head"
 AUDIT_ANCHOR = "/os-audit/anchor"
+AUDIT_DAMAGED = "/os-audit/damaged/"
 AUDIT_BLOCK = 1000
 AUDIT_CHUNK = 100
 
@@ -165,7 +169,7 @@ def audit_chunk(number: int) -> str:
 
 def audit_damaged(seq: int) -> str:
     """An event that could not be read; entry `seq` of the audit log tells of it."""
-    return f"{AUDIT}damaged/{seq:012d}"
+    return f"{AUDIT_DAMAGED}{seq:012d}"
 
 
 class KeyName(NamedTuple):

@@ -9,7 +9,8 @@ import msgspec
 from lpmos.model.access import Role
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
-from lpmos.model.region import Heartbeat, HeldImage, RegionStatus, ServiceState
+from lpmos.model.region import Heartbeat, HeldImage, RegionClient, RegionStatus, ServiceState
+from lpmos.model.standing import Standing
 from lpmos.store import keys, records
 from tests.support.builders import NOW, make_capabilities, make_inventory, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
@@ -51,6 +52,30 @@ async def test_region_tells_its_state_services_and_what_is_in_it(
     assert (region["counts"]["ready"], region["counts"]["pending"]) == (1, 1)
     assert (region["machines"], region["unmatched"]) == (2, 1)
     assert (await api.get("/api/v1/regions")).json()["regions"] == [region]
+
+
+async def test_region_tells_which_client_is_active_and_which_stand_by(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _populate(control_plane)
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert (region["active"], region["standby"]) == (None, [])
+    for name, standing in (("host-a", Standing.ACTIVE), ("host-b", Standing.STANDBY)):
+        client = RegionClient(
+            idc="dc1",
+            identity=name,
+            standing=standing,
+            since=NOW,
+            at=NOW,
+            address="192.0.2.2",
+            api_url="http://192.0.2.2:8081",
+            version="0.1.0",
+        )
+        await _stored(control_plane, keys.region_client("dc1", name), client)
+    region = (await api.get("/api/v1/regions/dc1")).json()
+    assert region["active"]["identity"] == "host-a"
+    (standby,) = region["standby"]
+    assert (standby["identity"], standby["address"]) == ("host-b", "192.0.2.2")
 
 
 async def test_region_tells_a_tenants_user_of_its_tenants_only(

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 from pathlib import Path
+
+import pytest
 
 from lpmos.region.outbox import Outbox
 
@@ -56,3 +59,24 @@ async def test_outbox_killed_has_every_word_that_was_acknowledged(tmp_path: Path
     await box.close()
     assert acknowledged <= kept.keys()
     assert set(kept.values()) == {b"a word"}
+
+
+async def test_outbox_of_another_process_is_refused_until_that_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.outbox_writer", str(path)),
+        cwd=TREE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(PROCESS_TIMEOUT_S):
+        await process.stdout.readline()
+        reading = asyncio.create_task(process.stdout.read())
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await Outbox.open(path)
+        process.kill()
+        await reading
+        await process.wait()
+        box = await Outbox.open(path)
+    assert box.count > 0
+    await box.close()

@@ -25,6 +25,17 @@ export function gaps(entries: readonly Dated[]): (number | null)[] {
   });
 }
 
+/**
+ * The entries with the times when they began: a stage is dated by its last word, and began when
+ * what stands before it was over.
+ */
+export function begun<T extends Dated>(entries: readonly T[], isStage: (entry: T) => boolean): T[] {
+  return entries.map((entry, place) => {
+    const before = entries[place - 1];
+    return before && isStage(entry) ? { ...entry, timestamp: before.timestamp } : entry;
+  });
+}
+
 /** Seconds from the first entry to the last, or to `now` (milliseconds since 1970) where given. */
 export function total(entries: readonly Dated[], now: number | null): number {
   const first = entries[0];
