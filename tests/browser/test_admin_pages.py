@@ -7,8 +7,9 @@ from playwright.async_api import Page, expect
 
 from lpmos.control.access import COOKIE
 from lpmos.model.access import Role
+from lpmos.model.lifecycle import Status
 from lpmos.model.user import NewUser
-from tests.support.builders import actor, make_principal
+from tests.support.builders import actor, make_inventory, make_principal, make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.receiver import receiving
 
@@ -156,3 +157,32 @@ async def test_audit_page_finds_what_was_done_and_shows_before_and_after(
     assert await page.evaluate("window.planted") is None
     await page.reload()
     await expect(page.get_by_label("Action")).to_have_value("user.")
+
+
+async def test_planted_markup_is_text_in_names_reasons_and_user_agents(
+    page: Page, control_plane: RunningControlPlane
+) -> None:
+    await make(control_plane, "rita", Role.ADMIN)
+    await page.set_extra_http_headers({"User-Agent": PLANTED})
+    await signed_in(page, control_plane, "/account", user="rita")
+    api = f"{control_plane.url}/api/v1"
+    headers = {"Authorization": f"Bearer {control_plane.token}", "User-Agent": PLANTED}
+    token = {"name": PLANTED, "roles": ["admin"]}
+    webhook = {"name": PLANTED, "url": "http://127.0.0.1:9/<img>", "events": ["user.*"]}
+    task = make_task(status=Status.PENDING_APPROVAL, hardware=make_inventory())
+    await control_plane.put_task(task)
+    rejected = f"{api}/tasks/{task.task_id}/reject"
+    for answer in (
+        await page.request.post(f"{api}/tokens?user=rita", data=token, headers=headers),
+        await page.request.post(f"{api}/webhooks", data=webhook, headers=headers),
+        await page.request.put(rejected, data={"reason": PLANTED}, headers=headers),
+    ):
+        assert answer.ok, await answer.text()
+    await control_plane.audited(action="task.rejected")
+    for place in ("/users?user=rita", "/webhooks", "/audit?action=task.rejected"):
+        await page.goto(f"{control_plane.url}{place}")
+        if "audit" in place:
+            await page.get_by_role("group").first.locator("summary").click()
+        await expect(page.get_by_text(PLANTED).first).to_be_visible()
+        assert await page.evaluate("window.planted") is None
+        assert await page.locator("main img, main script").count() == 0

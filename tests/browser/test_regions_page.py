@@ -1,5 +1,6 @@
 """The regions: how their services are, who is active, what they hold, and what runs there."""
 
+import re
 from datetime import timedelta
 
 import msgspec
@@ -15,9 +16,11 @@ from lpmos.model.region import (
     Capabilities,
     Heartbeat,
     HeldImage,
+    RegionClient,
     RegionStatus,
     states_after,
 )
+from lpmos.model.standing import Standing
 from lpmos.store import keys, records
 from tests.browser.conftest import inaccessible, log_in
 from tests.support.builders import MAC, NOW, make_capabilities, make_inventory, make_task
@@ -99,6 +102,37 @@ async def test_service_that_fails_is_shown_without_a_reload(
     await control_plane.store.delete(keys.heartbeat("dc1"))
     await expect(dashboard.get_by_role("alert")).to_contain_text("does not report")
     await expect(services).to_contain_text("Store failed")
+
+
+async def test_client_that_takes_over_is_active_without_a_reload(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    async def client(name: str, standing: Standing) -> None:
+        known = RegionClient(
+            idc="dc1",
+            identity=name,
+            standing=standing,
+            since=utc_now(),
+            at=utc_now(),
+            address=f"{name}.example",
+            api_url=f"http://{name}.example:8081",
+            version="1.2.3",
+        )
+        await _put(control_plane, f"/os/region/dc1/clients/{name}", known)
+
+    await _beat(control_plane)
+    await client("boot-1", Standing.ACTIVE)
+    await client("boot-2", Standing.STANDBY)
+    await dashboard.goto(f"{control_plane.url}/regions")
+    facts = dashboard.get_by_role("region", name="dc1").locator("dl")
+    await expect(facts).to_contain_text(re.compile("Active boot-1 since .* Standby boot-2 ready"))
+    await dashboard.goto(f"{control_plane.url}/regions/dc1")
+    facts = dashboard.get_by_role("region", name="Services").locator("dl")
+    await expect(facts).to_contain_text("boot-2.example, 1.2.3")
+    await client("boot-2", Standing.ACTIVE)
+    await control_plane.store.delete("/os/region/dc1/clients/boot-1")
+    await expect(facts).to_contain_text(re.compile("Active boot-2 since"))
+    await expect(facts).to_contain_text("nobody takes over")
 
 
 async def test_region_in_full_shows_what_it_holds_and_begins_a_task(

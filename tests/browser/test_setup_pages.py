@@ -151,3 +151,30 @@ async def test_session_that_ends_in_the_middle_loses_nothing_that_was_typed(
         await page.get_by_role("button", name="Create").click()
     await expect(page).to_have_url(re.compile("/rules/kept$"))
     await expect(page.locator("#connection")).to_have_text("live")
+
+
+async def test_planted_markup_is_text_in_templates_and_rules(
+    page: Page, control_plane: RunningControlPlane
+) -> None:
+    task = make_task(status=Status.PENDING_APPROVAL, hardware=make_inventory(), hostname=PLANTED)
+    await control_plane.put_task(task)
+    await signed_in(page, control_plane, "/templates")
+    api = f"{control_plane.url}/api/v1"
+    headers = {"Authorization": f"Bearer {control_plane.token}"}
+    template = {"content": PLANTED, "description": PLANTED}
+    rule = {"name": "planted", "kind": "approve", "condition": "true", "description": PLANTED}
+    for answer in (
+        await page.request.put(f"{api}/templates/planted", data=template, headers=headers),
+        await page.request.post(f"{api}/rules", data=rule, headers=headers),
+    ):
+        assert answer.ok, await answer.text()
+    for place in ("/templates", "/templates/planted", "/rules", "/rules/planted"):
+        await page.goto(f"{control_plane.url}{place}")
+        await expect(page.locator("main")).to_contain_text("planted")
+        if place == "/templates/planted":
+            await page.get_by_role("button", name="Preview").first.click()
+        if place == "/rules/planted":
+            await page.get_by_role("button", name=re.compile("^Try")).click()
+            await expect(page.get_by_role("heading", name="It would match")).to_be_visible()
+        assert await page.evaluate("window.planted") is None
+        assert await page.locator("main img, main script").count() == 0

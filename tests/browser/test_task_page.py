@@ -312,6 +312,38 @@ async def test_failure_is_shown_and_retry_leads_to_the_new_task_and_back(
     await expect(dashboard.locator(".what")).to_contain_text("attempt 2")
 
 
+async def test_machine_of_a_failed_task_is_given_back_after_a_question(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    task = _waiting(status=Status.FAILED, error=TaskError(reason="no answer", hint="look at it"))
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await dashboard.get_by_role("button", name="Give machine back").click()
+    dialog = dashboard.get_by_role("dialog")
+    await expect(dialog).to_contain_text("what it was before this task")
+    await dialog.get_by_role("button", name="Give back").click()
+    await expect(dialog).to_be_hidden()
+    await expect(dashboard.get_by_role("status").last).to_contain_text("without a task")
+    await expect(dashboard.get_by_role("region", name="Timeline")).to_contain_text("Given back")
+    await expect(dashboard.get_by_role("button", name="Give machine back")).to_have_count(0)
+
+
+async def test_machine_of_which_the_disk_was_written_is_not_given_back(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    history = (
+        StatusChange(status=Status.INSTALLING, timestamp=NOW),
+        StatusChange(status=Status.FAILED, timestamp=NOW),
+    )
+    task = _waiting(status=Status.FAILED, error=TaskError(reason="broken"), status_history=history)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    await dashboard.get_by_role("button", name="Give machine back").click()
+    dialog = dashboard.get_by_role("dialog")
+    await dialog.get_by_role("button", name="Give back").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("that is gone; try the task again")
+
+
 async def test_log_is_followed_searched_and_downloaded(
     dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:

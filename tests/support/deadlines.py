@@ -13,7 +13,7 @@ from lpmos.core.retry import RetryDuty
 from lpmos.core.tasks import Tasks
 from lpmos.model.audit import AuditEvent
 from lpmos.model.machine import AgentLease
-from lpmos.model.region import Heartbeat
+from lpmos.model.region import Heartbeat, OutboxState
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.task import Task
 from lpmos.model.waiting import Timeouts
@@ -32,6 +32,7 @@ class SetClock:
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
+        self._set_by_s = 0.0
 
     def __call__(self) -> datetime:
         return self.now
@@ -39,6 +40,15 @@ class SetClock:
     def pass_s(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
+
+    def set_by_s(self, seconds: float) -> None:
+        """Set the clock wrong, or right."""
+        self.now += timedelta(seconds=seconds)
+        self._set_by_s += seconds
+
+    def monotonic(self) -> float:
+        """The time that passed, however the clock was set."""
+        return self.now.timestamp() - self._set_by_s
 
 
 class Warden:
@@ -58,7 +68,9 @@ class Warden:
         self.fleet = Fleet(self.mirror)
         self.tasks = Tasks(store, self.fleet, clock)
         self.deadlines = Deadlines(self.fleet, timeouts or Timeouts(), clock)
-        self.duty = DeadlineDuty(store, self.fleet, self.deadlines, clock, look_s=LOOK_S)
+        self.duty = DeadlineDuty(
+            store, self.fleet, self.deadlines, clock, look_s=LOOK_S, monotonic=clock.monotonic
+        )
         policy = retries or RetryPolicy(limit=0)
         self.retry = RetryDuty(self.fleet, self.tasks, policy, clock, look_s=LOOK_S)
 
@@ -71,9 +83,18 @@ class Warden:
         """Everything written so far is in memory."""
         await self.shows(await self.store.put(keys.idc_prefix("dc1") + "probe", b""))
 
-    async def beat(self, since: datetime | None = NOW - timedelta(days=1)) -> None:
-        """The region dc1 is heard; `since` is when it came on line."""
-        beat = Heartbeat(idc="dc1", identity="r1", at=self.clock(), services={}, since=since)
+    async def beat(
+        self,
+        since: datetime | None = NOW - timedelta(days=1),
+        outbox: OutboxState | None = None,
+        behind_s: float = 0.0,
+    ) -> None:
+        """The region dc1 is heard; `since` is when it came on line, `outbox` what it keeps.
+
+        Its clock is `behind_s` behind.
+        """
+        at = self.clock() - timedelta(seconds=behind_s)
+        beat = Heartbeat(idc="dc1", identity="r1", at=at, services={}, since=since, outbox=outbox)
         await self.shows(await self.store.put(keys.heartbeat("dc1"), records.encode(beat)))
 
     async def lose_region(self) -> None:

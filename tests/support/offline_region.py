@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.model.audit import AuditEvent
@@ -55,7 +55,12 @@ class OfflineSite:
             Mirror(store, keys.idc_prefix(self.idc)),
             Mirror(store, f"/os/region/{self.idc}/"),
         ]
-        self.tasks = Tasks(store, Fleet(*self._mirrors), self.clock)
+        fleet = Fleet(*self._mirrors)
+        self.tasks = Tasks(store, fleet, self.clock)
+        self.next_client = Agents(
+            store, fleet, self.clock, idc=self.idc, unknown=UnknownMachines.DISCOVER
+        )
+        """Of the client that takes over, which has the store."""
         self.region: Offline
         self._mirror: Mirror
         self._stack = AsyncExitStack()

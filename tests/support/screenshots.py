@@ -7,18 +7,67 @@ import asyncio
 import shutil
 import sys
 import tempfile
+import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from playwright.async_api import async_playwright
 
-from tests.support.control_plane import running_with_debian
+from lpmos.core.clock import utc_now
+from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.lifecycle import Status
+from lpmos.model.region import Heartbeat
+from lpmos.model.task import Progress, StatusChange
+from lpmos.store import keys, records
+from tests.support.builders import make_inventory, make_task
+from tests.support.control_plane import RunningControlPlane, running_with_debian
 from tests.support.dashboard import PLACES, details, opened
 from tests.support.populated import populate
 
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
+AT_WORK = 12
 COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+async def at_work(control_plane: RunningControlPlane) -> None:
+    """Machines that are being installed, in a region that is there."""
+    now = utc_now()
+    services = {"dhcp": "ok", "http": "ok", "tftp": "ok"}
+    beat = Heartbeat(idc="dc1", identity="boot1:1", at=now, services=services, since=now)
+    await control_plane.store.put(keys.heartbeat("dc1"), records.encode(beat))
+    inventory = make_inventory()
+    plan = plan_disk(inventory, "auto", RootDiskHints(), GIB)
+    for number in range(AT_WORK):
+        begun = now - timedelta(minutes=number + 1)
+        waiting = number % 3 == 0
+        status = Status.PENDING_APPROVAL if waiting else Status.INSTALLING
+        done = GIB * (number + 1) // (AT_WORK + 1)
+        progress = Progress(
+            step="downloading",
+            percent=100 * done / GIB,
+            timestamp=now,
+            message="the image is written to /dev/vda",
+            bytes_done=done,
+            bytes_total=GIB,
+            bytes_per_second=9e7,
+        )
+        await control_plane.put_task(
+            make_task(
+                task_id=str(uuid.UUID(int=1000 + number, version=4)),
+                sn=f"CZ2{number:05}",
+                mac=f"52:54:00:00:02:{number:02x}",
+                hostname=f"web-{number + 1:02}",
+                status=status,
+                status_history=(StatusChange(status=status, timestamp=begun),),
+                hardware=inventory,
+                plan=plan,
+                progress=() if waiting else (progress,),
+                created_at=begun,
+                updated_at=now,
+            )
+        )
 
 
 async def take(folder: Path) -> None:
@@ -29,6 +78,7 @@ async def take(folder: Path) -> None:
             async_playwright() as playwright,
         ):
             await populate(control_plane)
+            await at_work(control_plane)
             browser = await playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=ARGUMENTS
             )

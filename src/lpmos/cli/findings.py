@@ -75,6 +75,9 @@ def judge_store(health: Document) -> Finding:
     """Whether the store answers and its changes are heard."""
     store = health["store"]
     if store["connected"] and store["healthy"] and not store["alarms"]:
+        if hint := store.get("hint"):  # an older control plane gives none
+            found, _, do = hint.partition(": ")
+            return warning("store", plain(found), plain(do))
         return ok("store", f"{store['backend']}, revision {store['revision']}")
     if store["alarms"]:
         return wrong(

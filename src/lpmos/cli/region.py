@@ -41,6 +41,13 @@ def _client(client: Document) -> str:
     return f"{client['identity']} at {client['address']} since {ago(client['since'], utc_now())}"
 
 
+def _outbox(outbox: Document | None) -> str:
+    """The words that wait for the store; none where there are none, or they are not known."""
+    if not outbox or not outbox["waiting"]:
+        return ""
+    return f"{outbox['waiting']} words, the oldest of {ago(outbox['oldest_at'], utc_now())}"
+
+
 def _list(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         found = client.get("regions")
@@ -63,6 +70,7 @@ def _show(chosen: argparse.Namespace) -> None:
             ("active", _client(region["active"]) if region["active"] else ""),
             ("standby", listed([_client(each) for each in region["standby"]])),
             *((f"service {name}", state) for name, state in region["services"].items()),
+            ("to hand in", _outbox(region["outbox"])),
             ("offers", listed(offers(region))),
             (
                 "images",

@@ -6,6 +6,7 @@ package, and knows nothing of the others but what it is given here.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 from lpmos.control.access import Door
@@ -29,6 +30,7 @@ from lpmos.control.resources.session import Logins
 from lpmos.control.resources.statistics import StatisticsDesk
 from lpmos.control.resources.task_answers import TaskAnswers
 from lpmos.control.resources.unmatched import UnmatchedCollector
+from lpmos.control.store_metrics import StoreCollector
 from lpmos.core import bmc
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader
@@ -57,6 +59,7 @@ from lpmos.core.rules.duty import RulesDuty
 from lpmos.core.rules.rules import Rules
 from lpmos.core.secrets.keyring import KeyProvider, KeyRing
 from lpmos.core.secrets.rotation import SecretKeys
+from lpmos.core.storecare import StoreCare
 from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
 from lpmos.core.unmatched_reports import UnmatchedDesk
@@ -152,16 +155,24 @@ class Services:
         duties: list[Duty] = [self.audit_chain, deliver, alert, retention, decide]
         duties.append(DeadlineDuty(store, self.fleet, deadlines, clock))
         duties.append(RetryDuty(self.fleet, self.tasks, config.retries, clock))
-        if config.backup is not None:
-            make_backups = BackupDuty(store, config.backup, clock)
-            duties.append(make_backups)
-            self.observation.add(BackupCollector(make_backups.standing))
+        duties.extend(self._care_of_store(store, clock))
         self.duties = Duties(store, identity_of_this_process(), duties)
         self.observation.add(AuditCollector(self.audit_chain, self.duties))
+
+    def _care_of_store(self, store: Store, clock: Clock) -> Iterator[Duty]:
+        """The duties that look after the store itself, with their metrics."""
+        self.store_care = StoreCare(store, clock)
+        self.observation.add(StoreCollector(self.store_care))
+        yield self.store_care
+        if self.config.backup is not None:
+            duty = BackupDuty(store, self.config.backup, clock)
+            self.observation.add(BackupCollector(duty.standing))
+            yield duty
 
     async def run(self) -> None:
         """Do all that goes on beside the calls, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.secret_keys.run(), name="keys of secrets")
             group.create_task(self.refusals.run(), name="refusals")
+            group.create_task(self.store_care.run(), name="store care")
             group.create_task(self.duties.run(), name="duties")

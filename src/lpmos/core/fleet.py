@@ -323,7 +323,7 @@ class Fleet:
             self._apply_unmatched(name, _decode(after, UnmatchedReport), after)
         elif name.kind == "dlq":
             self._apply_dead_letter(name, after)
-        if name.kind in ("region", "meta", "lease", "unmatched", "dlq"):
+        if name.kind in ("region", "client", "meta", "lease", "unmatched", "dlq"):
             for listener in tuple(self._other_listeners):
                 listener(name, after.mod_revision if after else 0)
 

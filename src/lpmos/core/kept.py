@@ -9,10 +9,11 @@ from datetime import datetime
 import msgspec
 
 from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.taskstore import logged
 from lpmos.model.errors import NotFound
 from lpmos.model.handin import Word
 from lpmos.model.inventory import Inventory
-from lpmos.model.task import Progress, Task, TaskError
+from lpmos.model.task import Intent, Progress, Task, TaskError
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, tag_field="word", omit_defaults=True):
@@ -104,6 +105,30 @@ async def perform(agents: Agents, kept: AnyKept, task: Task | None) -> Task | No
             raise NotFound(f"there is no task {kept.task_id}")
         case _:
             return await _perform_on(task, agents, kept)
+
+
+def with_claim(task: Task, kept: AnyKept) -> Task:
+    """The task that ended meanwhile with the claim that its region had let through; else as it is.
+
+    So nobody takes the machine's disk for untouched: it is not tried again by itself, nor given
+    back to what it was.
+    """
+    begins = isinstance(kept, Claimed) or (
+        isinstance(kept, Progressed) and kept.progress.percent > 0
+    )
+    allowed = task.approval is not None and task.approval.status == "approved"
+    if not (begins and allowed and task.finished and task.task_id == kept.task_id):
+        return task
+    if task.intent and task.intent.claimed_by:
+        return task
+    intent_id = kept.intent_id if isinstance(kept, Claimed) else None
+    intent = task.intent or Intent(intent_id=intent_id or "")  # a cancellation takes it away
+    claimed = msgspec.structs.replace(intent, claimed_by=kept.agent_id)
+    line = (
+        f"[WARN] the machine began to install at {kept.at:%Y-%m-%dT%H:%M:%SZ}, when its region was"
+        " without the store and did not know that the task had ended; its disk may be written"
+    )
+    return logged(msgspec.structs.replace(task, intent=claimed), kept.at, line)
 
 
 async def _perform_on(

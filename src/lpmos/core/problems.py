@@ -56,6 +56,7 @@ TABLE: Mapping[type[LpmosError], Row] = {
     errors.SecretError: Row(500, "A stored secret cannot be used"),
     errors.UnknownKey: Row(503, "A key that secrets are sealed with is missing", RETRY_AFTER_S),
     errors.ImageError: Row(500, "An image cannot be used"),
+    errors.DamagedBackup: Row(500, "A backup is damaged"),
     errors.SettingsError: Row(500, "The configuration is wrong"),
     api.Unavailable: _STORE_AWAY,
     api.Ambiguous: Row(503, "The store's answer was lost; look before repeating", RETRY_AFTER_S),

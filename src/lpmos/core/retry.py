@@ -3,10 +3,12 @@
 The rule: what it does a person could have done in the dead-letter queue, and it needs a new
 approval. A failure that somebody dismissed, retried or rolled back is left alone: the new task is
 made only while the dead letter is there. Its id comes from the old one's, so that two leaders make
-one task.
+one task. It waits until the region was heard after the failure and has no words waiting: one that
+was cut off may have let the machine begin, which is known when its words are handed in (F2).
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -21,7 +23,7 @@ from lpmos.model.errors import LpmosError
 from lpmos.model.lifecycle import Status
 from lpmos.model.retry import RetryPolicy, is_transient, pause
 from lpmos.store import keys
-from lpmos.store.api import CasConflict, Compare, Leadership, StoreError
+from lpmos.store.api import KV, CasConflict, Compare, Leadership, StoreError
 
 log = structlog.get_logger()
 
@@ -29,7 +31,7 @@ LOOK_S = 1.0
 """How often the clock is looked at."""
 
 AGAIN = timedelta(seconds=10)
-"""When a retry is tried again for which the store was away."""
+"""When a retry is looked at again for which the store or the region was away."""
 
 
 class RetryDuty:
@@ -93,10 +95,21 @@ class RetryDuty:
             return
         if at > self._clock():
             self._queue.put(task_id, at)
-            return
-        await self._try_again(row, leadership)
+        elif (heartbeat := self._heard_since(row)) is None:
+            self._queue.put(task_id, self._clock() + AGAIN)
+        else:
+            here = Compare(heartbeat.key, "create", "=", heartbeat.create_revision)
+            await self._try_again(row, (*leadership.fence, here))
 
-    async def _try_again(self, row: TaskRow, leadership: Leadership) -> None:
+    def _heard_since(self, row: TaskRow) -> KV | None:
+        """The heartbeat of a region that knows of the failure and has told all; None: not yet."""
+        kv = self._fleet.stored(keys.heartbeat(row.idc))
+        said = self._fleet.region(row.idc).heartbeat
+        if kv is None or said is None or kv.mod_revision <= row.revision:
+            return None
+        return None if said.outbox and said.outbox.waiting else kv
+
+    async def _try_again(self, row: TaskRow, only_while: Sequence[Compare]) -> None:
         task = self._fleet.task(row.task_id)
         letter = Compare(keys.dead_letter(row.idc, row.task_id), "mod", ">", 0)
         try:
@@ -105,10 +118,11 @@ class RetryDuty:
                 by=SYSTEM,
                 idempotency_key=f"automatic/{row.task_id}",
                 acting_for=task.asked_by if task else None,
-                only_while=(*leadership.fence, letter),
+                only_while=(*only_while, letter),
             )
         except CasConflict as error:
             log.debug("not tried again: it has changed", task_id=row.task_id, reason=str(error))
+            self._queue.put(row.task_id, self._clock() + AGAIN)
         except StoreError as error:
             log.warning("a retry waits for the store", task_id=row.task_id, reason=str(error))
             self._queue.put(row.task_id, self._clock() + AGAIN)

@@ -17,6 +17,7 @@
     │   ├── UnknownKey             its key is not in the key ring
     │   └── DamagedSecret          it was changed, or moved from elsewhere
     ├── ImageError            an image is missing, damaged, or could not be built
+    ├── DamagedBackup         a backup's file is not whole, was changed, or is none
     ├── SettingsError         the configuration is wrong; every problem is listed
     └── StoreError            (`lpmos.store.api`) the store refused or could not be reached
 
@@ -143,6 +144,12 @@ class ImageError(LpmosError):
     """An image is missing, damaged, or could not be built."""
 
     code = "image-error"
+
+
+class DamagedBackup(LpmosError):
+    """A backup's file is not whole, was changed, or is none; use an older one."""
+
+    code = "backup-damaged"
 
 
 class SettingsError(LpmosError):

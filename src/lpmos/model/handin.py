@@ -6,6 +6,7 @@ nothing is ever assumed to have been approved. docs/explanation/offline-region.m
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -36,6 +37,7 @@ class Found(StrEnum):
     TASK_FAILED = "failed"
     COMPLETED = "completed"
     OTHER_RUN = "other run"
+    BEGUN_SINCE = "begun since"
     UNDECIDED = "undecided"
     APPROVED = "approved"
     INSTALLING = "installing"
@@ -64,6 +66,7 @@ REASONS: Mapping[Found, str] = MappingProxyType(
         Found.TASK_FAILED: "the task has failed meanwhile",
         Found.COMPLETED: "the task is completed already",
         Found.OTHER_RUN: "another agent run has the install",
+        Found.BEGUN_SINCE: "another agent run has begun the install since",
         Found.UNDECIDED: "the task is not approved",
         Found.APPROVED: "the install was not claimed",
         Found.INSTALLING: "the install has begun",
@@ -84,6 +87,7 @@ _ROWS: dict[Found, tuple[Verdict, ...]] = {
     Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S),
     Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R),
     Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R),  # the report of another run: it was restarted
+    Found.BEGUN_SINCE: (_S, _S, _S, _S, _R, _R, _R),  # an older run's: it tells of no restart
     Found.UNDECIDED: (_A, _A, _A, _A, _R, _R, _A),
     Found.APPROVED: (_S, _A, _S, _A, _A, _A, _A),
     Found.INSTALLING: (_S, _S, _S, _A, _S, _A, _A),
@@ -112,7 +116,7 @@ _BY_STATUS: Mapping[Status, Found] = MappingProxyType(
 )
 
 
-def found(task: Task | None, *, task_id: str, own: bool, agent_id: str) -> Found:
+def found(task: Task | None, *, task_id: str, own: bool, agent_id: str, said_at: datetime) -> Found:
     """How the store's task stands to a kept word.
 
     Args:
@@ -120,6 +124,7 @@ def found(task: Task | None, *, task_id: str, own: bool, agent_id: str) -> Found
         task_id: which task the word is about.
         own: whether the machine that spoke is the task's.
         agent_id: the agent run that spoke; empty where the region itself did.
+        said_at: when it spoke.
     """
     if task is None:
         return Found.GONE
@@ -130,5 +135,11 @@ def found(task: Task | None, *, task_id: str, own: bool, agent_id: str) -> Found
     holder = task.intent.claimed_by if task.intent else None
     claimed = task.status in (Status.INSTALLING, Status.COMPLETED)
     if claimed and agent_id and holder != agent_id:
-        return Found.OTHER_RUN
+        return Found.BEGUN_SINCE if said_at < _begun_at(task) else Found.OTHER_RUN
     return _BY_STATUS[task.status]
+
+
+def _begun_at(task: Task) -> datetime:
+    """When the install was claimed last."""
+    begun = [each for each in task.status_history if each.status is Status.INSTALLING]
+    return begun[-1].timestamp if begun else task.created_at

@@ -53,9 +53,13 @@ def is_transient(task: Task) -> bool:
 def untouched(task: Task) -> bool:
     """Whether no run of an agent ever had the right to write for this task.
 
-    The claim comes before the first write, and is a state of its own.
+    The claim comes before the first write, and is a state of its own. One that was made while the
+    region was cut off, and was handed in after the task's end, stands in the intent alone.
     """
-    return all(change.status is not Status.INSTALLING for change in task.status_history)
+    claimed = task.intent is not None and task.intent.claimed_by is not None
+    return not claimed and all(
+        change.status is not Status.INSTALLING for change in task.status_history
+    )
 
 
 def pause(policy: RetryPolicy, task_id: str, tries: int) -> timedelta:

@@ -13,9 +13,10 @@ import structlog
 
 from lpmos.core.agents import Agents, NoTask
 from lpmos.core.clock import Clock
+from lpmos.core.fitting import fitted
 from lpmos.core.handin import AlreadyHandedIn, HandingIn, Mark, MarkedStore, handing_in
 from lpmos.core.journal import told
-from lpmos.core.kept import AnyKept, Claimed, Progressed, Reported, perform, word_of
+from lpmos.core.kept import AnyKept, Claimed, Progressed, Reported, perform, with_claim, word_of
 from lpmos.model.audit import Actor
 from lpmos.model.errors import LpmosError
 from lpmos.model.handin import REASONS, RULES, Found, Verdict, found
@@ -23,7 +24,7 @@ from lpmos.model.machine import Machine
 from lpmos.model.task import Task
 from lpmos.region.outbox import Outbox, Waiting
 from lpmos.store import keys, records
-from lpmos.store.api import Put, StoreError, Unavailable
+from lpmos.store.api import Compare, Put, StoreError, Unavailable
 from lpmos.store.overlay import Overlay
 
 LANES_AT_ONCE = 32
@@ -175,7 +176,7 @@ class HandIn:
         kv = self._overlay.get(keys.meta(self._idc, kept.sn))
         macs = records.decode(kv, Machine).macs if kv else ()
         own = task is not None and kept.mac in (task.mac, *macs)
-        return found(task, task_id=kept.task_id, own=own, agent_id=kept.agent_id)
+        return found(task, task_id=kept.task_id, own=own, agent_id=kept.agent_id, said_at=kept.at)
 
     async def _refuse(self, kept: AnyKept | None, reason: str, task: Task | None) -> None:
         """Write into the audit log what is not applied, and why."""
@@ -188,7 +189,7 @@ class HandIn:
             after=_shown(kept) if kept else None,
             reason=reason,
         )
-        await self._write(event)
+        await self._write(event, kept)
         self.refused += 1
         self._log.warning(
             "a kept word is refused",
@@ -197,11 +198,22 @@ class HandIn:
             reason=reason,
         )
 
-    async def _write(self, event: Put) -> None:
+    async def _write(self, event: Put, kept: AnyKept | None) -> None:
+        """Write the refusal, and in the same transaction that an ended task's disk was touched."""
         for _ in range(ATTEMPTS):
-            if (await self._store.txn((), [event])).succeeded:
+            compare, noted = await self._claim_of_ended(kept)
+            if (await self._store.txn(compare, [event, *noted])).succeeded:
                 return
-        raise Unavailable("the mark of a machine's words changes all the time")
+        raise Unavailable("the task, or the mark of its machine's words, changes all the time")
+
+    async def _claim_of_ended(self, kept: AnyKept | None) -> tuple[list[Compare], list[Put]]:
+        kv = await self._store.get(keys.task(self._idc, kept.sn)) if kept and kept.sn else None
+        if kv is None or kept is None:
+            return [], []
+        task = records.decode(kv, Task)
+        if (noted := with_claim(task, kept)) is task:
+            return [], []
+        return [Compare(kv.key, "mod", "=", kv.mod_revision)], [Put(kv.key, fitted(noted)[1])]
 
 
 def _shown(kept: AnyKept) -> dict[str, object]:

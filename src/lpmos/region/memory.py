@@ -135,7 +135,7 @@ class Memory:
         connection = sqlite3.connect(self._path, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA max_page_count = {LIMIT_BYTES // PAGE_BYTES}")
             connection.executescript(_SCHEMA)
         except BaseException:

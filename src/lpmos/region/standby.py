@@ -166,8 +166,6 @@ class Standby:
         if not self._leads():
             if self._other_leads:
                 self._keep(Kept(alone=False))
-            kv = await self.store.get(keys.region_active(self._settings.idc))
-            self._last_active = records.decode(kv, LastActive) if kv else None
             return
         self._keep(Kept(all(kv.value.decode() == self._candidate for kv in page.kvs)))
         if self.active and not self._recorded:
@@ -219,6 +217,8 @@ class Standby:
         wanted = standing(self._view(serving, predecessor_answers=False))
         if serving or wanted is Standing.STANDBY:
             return wanted
+        if self._leads() and not await self._learn_predecessor():
+            return Standing.STANDBY
         answers = await self._predecessor_answers()
         wanted = standing(self._view(serving, predecessor_answers=answers))
         if answers and self._leadership is not None:
@@ -252,6 +252,23 @@ class Standby:
             self._until = self._leadership.deadline
         else:
             self._until = time.monotonic() + self._ttl_s
+
+    async def _learn_predecessor(self) -> bool:
+        """Read who was active last; False: the store did not say, so nobody can be asked."""
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                kv = await self.store.get(keys.region_active(self._settings.idc))
+            self._last_active = records.decode(kv, LastActive) if kv else None
+        except records.DamagedRecord as error:
+            self._log.error("who was active last cannot be read", error=str(error))
+            self._last_active = None
+        except (StoreError, OSError, TimeoutError) as error:
+            self._log.warning(
+                "elected, but the store does not say who was active before: stands by",
+                reason=str(error),
+            )
+            return False
+        return True
 
     async def _predecessor_answers(self) -> bool:
         """Whether another client answers machines: the one that was active last, or any."""

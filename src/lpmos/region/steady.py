@@ -9,7 +9,7 @@ A machine that has words waiting adds to them; so nothing overtakes anything.
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypedDict
 from weakref import WeakValueDictionary
 
@@ -43,7 +43,7 @@ from lpmos.region.memory import Memory
 from lpmos.region.outbox import Outbox
 from lpmos.region.progress import LINES_HELD
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Ambiguous, NoSpace, Store, Unavailable
+from lpmos.store.api import KV, Ambiguous, NoSpace, Store, StoreError, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.overlay import Overlay
 
@@ -52,6 +52,10 @@ POLL_S = 0.5
 RETRY_S = 2.0
 REMEMBER_TIMEOUT_S = 2.0
 """How long a claim waits for the region to hear of its own write."""
+
+APPROVAL_AGE = timedelta(hours=12)
+"""What a region began with may be old: it lets no older approval be taken before it has heard the
+store. A host that comes back after days may know of installs as approved that are long done."""
 
 _AWAY = (Unavailable, Ambiguous, NoSpace)
 
@@ -99,6 +103,7 @@ class SteadyAgents(Agents):
         self._hand_in = HandIn(late, marked, overlay, outbox, clock, idc=idc)
         self._offline_since: datetime | None = None
         self._kept = 0
+        self._heard_store = False
         self._log = structlog.get_logger().bind(idc=idc)
 
     @property
@@ -138,7 +143,7 @@ class SteadyAgents(Agents):
             waiting = self._outbox.count
             try:
                 await self._hand_in.all(self._lock)
-            except _AWAY as error:
+            except StoreError as error:  # one that refuses for good must not end the region
                 self._log.warning("the store takes no words now", error=str(error))
             self._log.info(
                 "kept words handed in",
@@ -289,6 +294,7 @@ class SteadyAgents(Agents):
         self, make: Callable[[], AnyKept | None], call: Callable[[], Awaitable[Task]]
     ) -> Task:
         """Do it with the store, or keep the word of it; `make` gives None for an unknown task."""
+        self._note_connection()
         kept = make() if self._outbox.count or not self._fleet.connected else None
         if kept is None or self._is_there(_lane(kept)):
             try:
@@ -313,9 +319,29 @@ class SteadyAgents(Agents):
             draft, task = await self._decided(kept)
             if draft.is_empty:
                 return task
+            self._check_age(kept, task)
             await self._append(lane, kept, draft)
             self._note_connection()
             return task
+
+    def _check_age(self, kept: AnyKept, after: Task | None) -> None:
+        """Let no approval be taken that may have been taken since this region knew the store.
+
+        Raises:
+            Unavailable: it is too old, or by the clock of another time.
+        """
+        before = self._fleet.task(kept.task_id) if kept.task_id else None
+        if self._heard_store or before is None or after is None:
+            return
+        begun = after.status in (Status.INSTALLING, Status.COMPLETED)
+        if before.status is not Status.APPROVED or not begun:
+            return
+        said = before.approval.approved_at if before.approval else None
+        if said is None or abs(kept.at - said) > APPROVAL_AGE:
+            raise Unavailable(
+                "this region was started without the store, and knows an old approval only; the"
+                " install waits until the store is back"
+            )
 
     async def _keep_unmatched(self, kept: Reported) -> None:
         lane = _lane(kept)
@@ -397,6 +423,7 @@ class SteadyAgents(Agents):
     def _note_connection(self) -> None:
         if self._fleet.connected:
             self._offline_since = None
+            self._heard_store = True
         elif self._offline_since is None:
             self._offline_since = self._clock()
 

@@ -211,7 +211,11 @@ class WatchBatch(msgspec.Struct, frozen=True):
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """How the store is."""
+    """How the store is.
+
+    `size_bytes` is what its files take, `in_use_bytes` what they would take without what is free in
+    them; beyond `quota_bytes` it takes no more writes (None: not known, or only the disk's end).
+    """
 
     backend: Literal["sqlite", "etcd"]
     version: str
@@ -219,6 +223,8 @@ class StoreStatus(msgspec.Struct, frozen=True):
     size_bytes: int
     healthy: bool
     alarms: tuple[str, ...] = ()
+    in_use_bytes: int = 0
+    quota_bytes: int | None = None
 
 
 class Lease(Protocol):

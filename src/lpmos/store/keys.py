@@ -22,6 +22,7 @@ GLOBAL_CONFIG = "/os/config/global"
 
 AUDIT_HEAD = "/os-audit/head"
 AUDIT_ANCHOR = "/os-audit/anchor"
+AUDIT_ENTRIES = "/os-audit/entries/"
 AUDIT_DAMAGED = "/os-audit/damaged/"
 AUDIT_BLOCK = 1000
 AUDIT_CHUNK = 100
@@ -159,7 +160,7 @@ def audit_entry(seq: int) -> str:
 
 def audit_block(number: int) -> str:
     """The prefix of `AUDIT_BLOCK` entries."""
-    return f"{AUDIT}entries/{number:09d}/"
+    return f"{AUDIT_ENTRIES}{number:09d}/"
 
 
 def audit_chunk(number: int) -> str:

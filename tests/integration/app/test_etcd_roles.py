@@ -99,6 +99,19 @@ async def test_documented_roles_are_enough_for_an_install(tmp_path: Path) -> Non
         assert not [line for line in lines if "permission" in json.dumps(line).lower()], log
 
 
+async def test_documented_role_of_a_control_plane_is_enough_for_a_backup(tmp_path: Path) -> None:
+    async with EtcdServer() as etcd, HostProcesses() as processes:
+        await _secure(etcd)
+        flags = _started(etcd, "control", tmp_path)
+        flags = flags[: flags.index("--log-format")]
+        log = tmp_path / "backup.log"
+        made = await processes.spawn([str(LPMOS), "backup", "create", "-q", *flags], log=log)
+        assert await made.wait() == 0, log.read_text()
+        file = log.read_text().strip()
+        restore = [str(LPMOS), "backup", "restore", file, "--yes", *flags]
+        assert await (await processes.spawn(restore, log=log)).wait() == 0, log.read_text()
+
+
 async def _install(
     api: ApiClient, processes: HostProcesses, region_url: str, directory: Path
 ) -> None:

@@ -12,6 +12,7 @@ from lpmos.model.region import LastActive
 from lpmos.region.settings import RegionSettings
 from lpmos.region.standby import Standby
 from lpmos.store import keys, records
+from lpmos.store.api import KV, Page, Unavailable
 from lpmos.store.fenced import FencedStore, NotActive
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import NOW
@@ -23,12 +24,31 @@ PORT = 8081
 ADDRESSES = {"a": "192.0.2.1", "b": "192.0.2.2"}
 
 
+class HalfStore(FaultyStore):
+    """A store of which some reads can fail while it elects."""
+
+    range_away = False
+    get_away = False
+
+    async def range(
+        self, prefix: str, *, limit: int = 0, revision: int = 0, keys_only: bool = False
+    ) -> Page:
+        if self.range_away:
+            raise Unavailable("no range")
+        return await super().range(prefix, limit=limit, revision=revision, keys_only=keys_only)
+
+    async def get(self, key: str, *, revision: int = 0) -> KV | None:
+        if self.get_away:
+            raise Unavailable("no get")
+        return await super().get(key, revision=revision)
+
+
 class Member:
     """A client over a store that a test can take away, with what it serves."""
 
     def __init__(self, name: str, store: SqliteStore, directory: Path) -> None:
         self.name = name
-        self.store = FaultyStore(store)
+        self.store = HalfStore(store)
         self.fenced = FencedStore(self.store)
         self.others_answer = False
         self.asked: list[str] = []
@@ -134,6 +154,32 @@ async def test_elected_while_the_one_before_answers_stands_by_until_it_does_not(
         with pytest.raises(NotActive):
             await b.fenced.put("/x", b"")
         b.others_answer = False
+        await until(lambda: b.serving, "b to serve")
+
+
+async def test_elected_before_its_first_look_asks_the_one_before_all_the_same(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    before = LastActive(identity="a", address=ADDRESSES["a"], port=PORT, since=NOW)
+    await store.put(keys.region_active("dc1"), records.encode(before))
+    b = Member("b", store, tmp_path)
+    b.others_answer = True
+    b.store.range_away = True
+    async with b.running():
+        await until(lambda: bool(b.asked), "the one before to be asked")
+        assert b.asked[0] == ADDRESSES["a"]
+        assert not b.served
+
+
+async def test_elected_by_a_store_that_does_not_say_who_was_before_stands_by(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    b = Member("b", store, tmp_path)
+    b.store.get_away = True
+    async with b.running():
+        await asyncio.sleep(2)  # it is elected at once
+        assert not b.served
+        b.store.get_away = False
         await until(lambda: b.serving, "b to serve")
 
 

@@ -49,6 +49,7 @@ def region(**fields: Any) -> list[Finding]:
         (judge_certificate("c", NOW + EXPIRES_SOON * 2, NOW), Level.OK),
         (store(), Level.OK),
         (store(alarms=["NOSPACE"]), Level.WRONG),
+        (store(hint="much is free: `etcdctl defrag`"), Level.WARNING),
         (store(connected=False), Level.WRONG),
         (store(connected=False, healthy=False, error="timeout"), Level.WRONG),
         (region()[0], Level.OK),

@@ -284,3 +284,42 @@ async def test_store_that_is_away_only_puts_the_end_off(world: World, warden: Wa
         await warden.beat()
 
         await warden.task_when(task.task_id, is_failed)
+
+
+@pytest.mark.parametrize("behind_s", [-7200.0, 7200.0])
+async def test_wrong_clock_of_a_region_ends_no_install_early_or_late(
+    warden: Warden, behind_s: float
+) -> None:
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    said = task.updated_at - timedelta(seconds=behind_s)
+    task = msgspec.structs.replace(task, updated_at=said)
+    await warden.store.put(keys.task("dc1", "SN-1"), records.encode(task))
+    async with warden.leading():
+        warden.clock.pass_s(allowed_s(Status.INSTALLING) - 1)
+        await warden.beat(behind_s=behind_s)
+        await warden.rounds()
+        await warden.synced()
+        assert warden.fleet.task(task.task_id) == task
+
+        warden.clock.pass_s(1)
+        await warden.task_when(task.task_id, is_failed)
+
+
+async def test_clock_of_the_leader_that_is_set_ends_no_install(warden: Warden) -> None:
+    """It is an hour ahead for a moment; the region is heard by both clocks."""
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        await warden.beat()
+        warden.clock.set_by_s(3600)
+        await warden.rounds()
+        await warden.beat(behind_s=3600)
+        await warden.rounds()
+        await warden.synced()
+        assert warden.fleet.task(task.task_id) == task
+
+        warden.clock.pass_s(allowed_s(Status.INSTALLING))
+        await warden.beat(behind_s=3600)
+        await warden.task_when(task.task_id, is_failed)

@@ -7,6 +7,7 @@ import pytest
 
 from lpmos.core.taskstore import TaskStore, moved
 from lpmos.model.lifecycle import Event, Status
+from lpmos.model.region import OutboxState
 from lpmos.model.retry import RetryPolicy, pause
 from lpmos.model.task import Task, TaskError
 from lpmos.store import keys
@@ -33,7 +34,7 @@ async def fail(world: World, warden: Warden, task: Task, error: TaskError = PASS
         lambda now: moved(now, Event.FAIL, warden.clock(), error=error),
         by=actor("system"),
     )
-    await warden.synced()
+    await warden.beat()
     await world.synced()
     return failed
 
@@ -161,6 +162,35 @@ async def test_lost_answer_makes_one_retry(world: World, warden: Warden, lost: i
     await warden.rounds()
     events = await warden.events("task.created")
     assert len([event for event in events if event.actor.name == "system"]) == 1
+
+
+async def test_failure_in_a_region_that_was_not_heard_since_waits_for_it(
+    world: World, warden: Warden
+) -> None:
+    """A machine may have claimed at the region while the link was cut, and be writing its disk."""
+    task = await fail(world, warden, await world.create())
+    await warden.lose_region()
+    warden.clock.pass_s(86_400)
+    assert await is_left_alone(warden, task)
+
+    await warden.beat(outbox=OutboxState(waiting=1))
+    warden.clock.pass_s(86_400)
+    assert await is_left_alone(warden, task)
+
+    await warden.beat(outbox=OutboxState())
+    warden.clock.pass_s(60)
+    assert (await retry_of(warden, task)).status is Status.PENDING
+
+
+async def test_heartbeat_of_before_the_failure_says_nothing(world: World, warden: Warden) -> None:
+    task = await world.create()
+    await warden.beat()
+    task = await TaskStore(world.store).change(
+        task, lambda now: moved(now, Event.FAIL, warden.clock(), error=PASSING), by=actor("system")
+    )
+    await warden.synced()
+    warden.clock.pass_s(86_400)
+    assert await is_left_alone(warden, task)
 
 
 async def test_limit_of_zero_tries_nothing_again(world: World) -> None:

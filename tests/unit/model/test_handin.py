@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lpmos.model.handin import REASONS, RULES, Found, Verdict, Word, found
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Intent, Task
-from tests.support.builders import make_task
+from tests.support.builders import NOW, make_task
 
 RUN, OTHER = "run-1", "run-2"
 DECIDED = (Found.CANCELLED, Found.REJECTED, Found.SUPERSEDED)
@@ -54,7 +54,7 @@ tasks = st.builds(
 def test_found_says_open_only_of_an_open_task_of_this_machine_and_run(
     task: Task | None, own: bool, agent_id: str
 ) -> None:
-    place = found(task, task_id="a", own=own, agent_id=agent_id)
+    place = found(task, task_id="a", own=own, agent_id=agent_id, said_at=NOW)
     is_open = place in (Found.UNDECIDED, Found.APPROVED, Found.INSTALLING)
     if task is None or task.task_id != "a" or not own or task.status in FINAL:
         assert not is_open

@@ -7,7 +7,7 @@ import pytest
 
 from lpmos.core.agents import AgentRun
 from lpmos.model.lifecycle import Status
-from lpmos.store.api import NoSpace, Unavailable
+from lpmos.store.api import NoSpace, PermissionDenied, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, actor
@@ -86,6 +86,18 @@ async def test_state_tells_since_when_and_how_much_and_is_empty_again(site: Offl
     state = site.region.agents.outbox_state
     assert (state.waiting, state.size_bytes, state.oldest_at) == (0, 0, None)
     assert (state.handed_in, state.refused) == (5, 5)
+
+
+async def test_store_that_refuses_words_keeps_them_and_the_region_goes_on(
+    site: OfflineSite,
+) -> None:
+    """The store's user may lack the right to the marks: that is mended while the region runs."""
+    task = await site.approved()
+    await site.cut()
+    await site.install(task)
+    site.link.before_txn = [_raise(PermissionDenied("may not write the marks"))]
+    await site.heal()
+    assert (await site.stored(task)).status is Status.COMPLETED
 
 
 def _raise(error: Exception) -> Callable[[], Awaitable[object]]:

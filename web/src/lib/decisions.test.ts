@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 
-import { type Decidable, decide, isAsSeen, newKey, VERBS } from "./decisions";
+import { type Decidable, decide, isAsSeen, VERBS } from "./decisions";
 
 const SEEN: Decidable = {
   task_id: "t1",
@@ -136,9 +136,4 @@ it("another boot of the same machine is nothing new, another plan is", () => {
   expect(isAsSeen(SEEN, { ...SEEN, revision: 8 })).toBe(true);
   expect(isAsSeen(SEEN, { ...SEEN, plan_digest: "bb" })).toBe(false);
   expect(isAsSeen(SEEN, { ...SEEN, status: "approved" })).toBe(false);
-});
-
-it("keys are new each time", () => {
-  expect(newKey()).toMatch(/^[0-9a-f]{32}$/);
-  expect(newKey()).not.toBe(newKey());
 });

@@ -5,6 +5,7 @@
 // and said who did what.
 
 import { api, got, Problem, type Schemas, words } from "./api";
+import { newKey } from "./key";
 import { isFinal, type Status, statusName } from "./status";
 
 export type Verb = "approve" | "reject" | "cancel" | "retry";
@@ -141,12 +142,6 @@ export function lastStep(task: Task): string {
   const who = by ? ` by ${by}` : "";
   const what = decision && note ? `: “${note}”` : "";
   return `It is ${statusName(task.status).toLowerCase()} meanwhile${who}${what}.`;
-}
-
-/** A key that no other decision has. */
-export function newKey(): string {
-  const random = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function decidedBy(task: Task): string | null {

@@ -19,6 +19,7 @@ from lpmos.model.access import Permission
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed
+from lpmos.model.standing import Standing
 from lpmos.model.task import Task
 from lpmos.store.keys import KeyName
 
@@ -116,7 +117,7 @@ class AgentMessage(msgspec.Struct, frozen=True, tag="agent"):
 
 
 class RegionMessage(msgspec.Struct, frozen=True, tag="region"):
-    """A region went on or off line, or what it offers or how its services are changed."""
+    """A region went on or off line, or its offer, its services or its active client changed."""
 
     idc: str
     online: bool
@@ -179,6 +180,7 @@ class Others:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._regions: dict[str, bool] = {}
+        self._clients: dict[tuple[str, str], Standing] = {}
         self._agents: dict[tuple[str, str], bool] = {}
         self._tenants: dict[tuple[str, str], str | None] = {}
         self._reports: dict[str, set[str]] = {}
@@ -191,6 +193,8 @@ class Others:
         match name.kind:
             case "region":
                 told = self._region(name, revision)
+            case "client":
+                told = self._client(name, revision)
             case "meta":
                 told = self._machine(name, revision)
             case "lease":
@@ -208,6 +212,17 @@ class Others:
         if not revision or (told_before is online and name.rest == "heartbeat"):
             return []
         return [_said("region", name.idc, None, RegionMessage(name.idc, online, revision))]
+
+    def _client(self, name: KeyName, revision: int) -> list[Told]:
+        region, place = self._fleet.region(name.idc), (name.idc, name.rest)
+        standing = next((c.standing for c in region.clients if c.identity == name.rest), None)
+        told_before = self._clients.pop(place, None)
+        if standing is not None:
+            self._clients[place] = standing
+        if not revision or told_before is standing:
+            return []
+        message = RegionMessage(name.idc, region.online, revision)
+        return [_said("region", name.idc, None, message)]
 
     def _machine(self, name: KeyName, revision: int) -> list[Told]:
         place = name.idc, name.sn

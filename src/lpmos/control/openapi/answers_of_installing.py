@@ -52,7 +52,7 @@ from lpmos.model.image import OfferedOs
 from lpmos.model.inventory import Bios, Cpu, Disk, Inventory, Memory, Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
-from lpmos.model.region import HeldImage, ServiceState
+from lpmos.model.region import HeldImage, OutboxState, ServiceState
 from lpmos.model.rollback import next_boot
 from lpmos.model.task import RolledBack, StatusChange, Task, TaskError
 
@@ -179,6 +179,7 @@ _REGION = RegionSummary(
         "tftp": ServiceState(state="failed", detail="TFTP did not answer in 2 s", since=LATER),
         "store": ServiceState(state="ok"),
     },
+    outbox=OutboxState(waiting=3, size_bytes=2048, oldest_at=AT, kept=120, handed_in=117),
     capabilities=("dhcp", "http", "tftp"),
     offered=(OfferedOs(os_type="debian", os_version="12", unpacked_bytes=GIB),),
     images=(

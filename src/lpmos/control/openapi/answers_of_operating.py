@@ -33,6 +33,7 @@ from lpmos.core.secrets.rotation import KeyUse, Rotation
 from lpmos.model.access import Permission, Role
 from lpmos.model.audit import Actor, Anchor, AuditEvent, Head, chained
 from lpmos.model.auditcheck import ChainPage
+from lpmos.model.diskplan import GIB
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Approval
 from lpmos.model.webhook import Attempt, DeliveryState
@@ -220,6 +221,13 @@ OPERATING: tuple[msgspec.Struct, ...] = (
         status="ok",
         live=True,
         ready=True,
-        store=StoreHealth(connected=True, healthy=True, backend="etcd", revision=REVISION),
+        store=StoreHealth(
+            connected=True,
+            healthy=True,
+            backend="etcd",
+            revision=REVISION,
+            size_bytes=GIB // 16,
+            in_use_bytes=GIB // 32,
+        ),
     ),
 )

@@ -17,6 +17,7 @@ from lpmos.control.http.observation import Observation
 from lpmos.control.http.problems import PROBLEMS
 from lpmos.control.limits import UNLIMITED
 from lpmos.core.fleet import Fleet
+from lpmos.core.storecare import judged
 from lpmos.model.access import Permission
 from lpmos.store.api import Store, StoreError
 
@@ -25,13 +26,21 @@ STORE_ASKED_EVERY_S = 1.0
 
 
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The store as this control plane sees it; `connected` says that changes are being heard."""
+    """The store as this control plane sees it; `connected` says that changes are being heard.
+
+    `in_use_bytes` is what of its size is not free inside; beyond `quota_bytes` it takes no writes
+    (null: not known). `hint` says what to do where room runs out.
+    """
 
     connected: bool
     healthy: bool
     backend: str | None = None
     revision: int | None = None
     alarms: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    in_use_bytes: int | None = None
+    quota_bytes: int | None = None
+    hint: str | None = None
     error: str | None = None
 
 
@@ -82,6 +91,10 @@ class Health:
             backend=status.backend,
             revision=status.revision,
             alarms=status.alarms,
+            size_bytes=status.size_bytes,
+            in_use_bytes=status.in_use_bytes,
+            quota_bytes=status.quota_bytes,
+            hint=judged(status).hint,
         )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from lpmos.core.fleet import Fleet, RegionView
 from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.image import OfferedOs
-from lpmos.model.region import HeldImage, ServiceState, states_after
+from lpmos.model.region import HeldImage, OutboxState, ServiceState, states_after
 from lpmos.model.standing import Standing
 
 
@@ -30,6 +30,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     `counts` is of its tasks by status, `machines` of its machines: those that the caller sees.
     `unmatched`, its reports without a task, is null for a tenant's users. `active` is the client
     that answers machines, where there may be several, and `standby` those that would take over.
+    `outbox` is what the region has to hand in from a time without the store; null while it is away.
     """
 
     idc: str
@@ -40,6 +41,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat: datetime | None
     services: dict[str, str]
     health: dict[str, ServiceState]
+    outbox: OutboxState | None
     capabilities: tuple[str, ...]
     offered: tuple[OfferedOs, ...]
     images: tuple[HeldImage, ...]
@@ -70,6 +72,7 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         last_heartbeat=region.heard_at,
         services=beat.services if beat else {},
         health=_health(region),
+        outbox=beat.outbox if beat else None,
         capabilities=can.services if can else (),
         offered=can.offered if can else (),
         images=can.images if can else (),

@@ -3,6 +3,8 @@
 The rules. A wait counts from when the task came into its state, an installation's from its last
 news. While a region is off line the clocks of its tasks stand, and when it is back they begin
 anew: installations behind a cut link go on (F2). An agent that is away has its own, shorter time.
+What a region noted by its own clock counts from when that was here: its heartbeats tell how far
+the two clocks are apart, and a wrong one ends no installation.
 """
 
 from datetime import datetime, timedelta
@@ -17,6 +19,12 @@ from lpmos.model.waiting import AWAY, LIMITS, Limit, Timeouts
 from lpmos.store.keys import KeyName
 
 Place = tuple[str, str]
+
+OF_REGION = frozenset({Status.READY, Status.BOOTING, Status.PENDING_APPROVAL, Status.INSTALLING})
+"""States whose times are by the region's clock."""
+
+SMALLEST_SKEW = timedelta(seconds=60)
+"""Less is the way of a heartbeat; one that is listed may be half a minute old."""
 
 
 class Deadline(msgspec.Struct, frozen=True):
@@ -36,6 +44,7 @@ class Deadlines:
         self._clock = clock
         self._back_at: dict[str, datetime] = {}
         self._offline: set[str] = set()
+        self._behind: dict[str, timedelta] = {}
         self._away_since: dict[Place, datetime] = {}
         fleet.subscribe_others(self._note)
 
@@ -60,6 +69,8 @@ class Deadlines:
         if allowed is None:
             return None
         since = row.updated_at if row.status is Status.INSTALLING else row.since
+        if row.status in OF_REGION:
+            since = self._here(row.idc, since)
         return Deadline(self._not_before_return(row, since) + allowed, limit, allowed)
 
     def _while_away(self, row: TaskRow) -> Deadline | None:
@@ -71,14 +82,19 @@ class Deadlines:
         allowed = self.timeouts.of(AWAY)
         if self._fleet.agent_online(*place) or allowed is None:
             return None
-        since = max(self._away_since.setdefault(place, self._clock()), row.updated_at)
+        last = self._here(row.idc, row.updated_at)
+        since = max(self._away_since.setdefault(place, self._clock()), last)
         return Deadline(self._not_before_return(row, since) + allowed, AWAY, allowed)
 
     def _not_before_return(self, row: TaskRow, since: datetime) -> datetime:
         """`since`, or when the region came back, by its own word and by what was seen here."""
         heartbeat = self._fleet.region(row.idc).heartbeat
-        said = heartbeat.since if heartbeat else None
+        said = heartbeat.since and self._here(row.idc, heartbeat.since) if heartbeat else None
         return max(since, said or since, self._back_at.get(row.idc, since))
+
+    def _here(self, idc: str, at: datetime) -> datetime:
+        """When a moment of the region's clock was by the clock of this process."""
+        return at + self._behind.get(idc, timedelta())
 
     def _note(self, key: KeyName, revision: int) -> None:
         if key.kind == "lease":
@@ -96,6 +112,10 @@ class Deadlines:
             self._away_since.setdefault(place, self._clock())
 
     def _note_region(self, idc: str, *, online: bool) -> None:
+        heartbeat = self._fleet.region(idc).heartbeat
+        if online and heartbeat is not None:
+            behind = self._clock() - heartbeat.at
+            self._behind[idc] = behind if abs(behind) >= SMALLEST_SKEW else timedelta()
         if not online:
             self._offline.add(idc)
         elif idc in self._offline:

@@ -2,12 +2,15 @@
 
 A task is looked at when its time has come, never in between. It fails only while this process leads
 and hears its region, and only as it was looked at: the leadership, the region's presence and, where
-it is an agent that is away, the absence of its lease are compared in the transaction.
+it is an agent that is away, the absence of its lease are compared in the transaction. Where the
+clock of this process was set, it hears every region anew first: then it knows how theirs stand.
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -31,6 +34,9 @@ log = structlog.get_logger()
 LOOK_S = 1.0
 """How often the clock is looked at."""
 
+SMALLEST_STEP = timedelta(seconds=5)
+"""By so much the clock is set, not kept right."""
+
 RETRY = timedelta(seconds=5)
 """When a task is looked at again that could not be ended."""
 
@@ -46,13 +52,16 @@ class DeadlineDuty:
         clock: Clock,
         *,
         look_s: float = LOOK_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`look_s` is how often the clock is looked at."""
+        """`look_s` is how often the clock is looked at; `monotonic` is one that nobody sets."""
         self._changes = TaskStore(store)
         self._fleet = fleet
         self._deadlines = deadlines
         self._clock = clock
         self._look_s = look_s
+        self._monotonic = monotonic
+        self._offset = self._clock_offset()
         self._queue = DueQueue()
         self._heard: set[str] = set()
         self._parked: defaultdict[str, set[str]] = defaultdict(set)
@@ -61,6 +70,7 @@ class DeadlineDuty:
         """Do it until cancelled; what waits already is taken in first."""
         self._queue, self._parked = DueQueue(), defaultdict(set)
         self._heard.clear()
+        self._offset = self._clock_offset()
         unsubscribe = [
             self._fleet.subscribe(self._note_task),
             self._fleet.subscribe_others(self._note_other),
@@ -70,7 +80,7 @@ class DeadlineDuty:
             for row in self._fleet.current_rows():
                 self._note(row)
             while True:
-                if not self._fleet.connected:
+                if not self._fleet.connected or self._was_set():
                     self._heard.clear()  # what is in memory may be old: hear every region anew
                 for task_id in list(self._queue.due(self._clock())):
                     await self._look(task_id, leadership)
@@ -78,6 +88,14 @@ class DeadlineDuty:
         finally:
             for each in unsubscribe:
                 each()
+
+    def _clock_offset(self) -> timedelta:
+        return self._clock() - datetime.fromtimestamp(self._monotonic(), UTC)
+
+    def _was_set(self) -> bool:
+        """Whether the clock was set since the last look."""
+        before, self._offset = self._offset, self._clock_offset()
+        return abs(self._offset - before) >= SMALLEST_STEP
 
     def _note_task(self, change: TaskChange) -> None:
         if change.row is not None:

@@ -27,6 +27,8 @@ async def status(client: Client) -> StoreStatus:
         size_bytes=answer.dbSize,
         healthy=bool(answer.leader) and not answer.errors,
         alarms=tuple(answer.errors),
+        in_use_bytes=answer.dbSizeInUse,
+        quota_bytes=answer.dbSizeQuota or None,  # etcd says it from 3.6 on
     )
 
 

@@ -147,6 +147,8 @@ StatusResponse
     3   dbSize                  int64
     4   leader                  uint64
     8   errors                  string[]
+    9   dbSizeInUse             int64
+    12  dbSizeQuota             int64
 
 SnapshotRequest
 

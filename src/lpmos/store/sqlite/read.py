@@ -146,6 +146,15 @@ def standing(connection: sqlite3.Connection) -> Standing:
     return read_standing(connection)
 
 
+def in_use_bytes(connection: sqlite3.Connection) -> int:
+    """What the file's pages that hold something take."""
+    pages, free, page_bytes = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * page_bytes
+
+
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[Standing]:
     """A read transaction, and where the store stands in it."""

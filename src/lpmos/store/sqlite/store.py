@@ -178,6 +178,7 @@ class SqliteStore:
             size_bytes=size_bytes(self._path),
             healthy=error is None,
             alarms=alarms,
+            in_use_bytes=await self._readers.run(read.in_use_bytes),
         )
 
     async def close(self) -> None:

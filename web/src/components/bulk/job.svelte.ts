@@ -3,7 +3,8 @@
 
 import { exchange, Problem, type Schemas } from "../../lib/api";
 import { forget, keep, kept } from "../create/draft";
-import { newKey, Sending } from "../create/sending.svelte";
+import { newKey } from "../../lib/key";
+import { Sending } from "../create/sending.svelte";
 import { columnOf, headerProblems, tableOfJson } from "./columns";
 import { readCsv, separatorOf, textOf, Unreadable, writeCsv } from "./csv";
 

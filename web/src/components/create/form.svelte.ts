@@ -4,10 +4,10 @@
 // word. What it says of a field stands there until the field is changed.
 
 import type { FieldError, Schemas } from "../../lib/api";
+import { newKey } from "../../lib/key";
 import { forget, keep, kept } from "./draft";
 import { isUnfinishedMac, readMac } from "./mac";
 import { checkGateway, checkInterface, checkServers } from "./network";
-import { newKey } from "./sending.svelte";
 import { readSize } from "./size";
 
 export interface Tag {

@@ -6,12 +6,6 @@ import { Problem, words } from "../../lib/api";
 const WAIT_MS = 3_000;
 const AGAIN = new Set([0, 429, 502, 503, 504]);
 
-/** A text that no other call has. */
-export function newKey(): string {
-  const random = crypto.getRandomValues(new Uint8Array(16));
-  return [...random].map((each) => each.toString(16).padStart(2, "0")).join("");
-}
-
 export class Sending {
   busy = $state(false);
   /** Why there is no answer yet; the call is made again. Empty while there is nothing to say. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { gaps, lasting, remaining, secondsBetween, stages, total } from "./durations";
+import { begun, gaps, lasting, remaining, secondsBetween, stages, total } from "./durations";
 
 const at = (seconds: number): { timestamp: string } => ({
   timestamp: new Date(1_700_000_000_000 + seconds * 1000).toISOString(),
@@ -17,6 +17,14 @@ describe("gaps", () => {
 
   it("of nothing are nothing", () => {
     expect(gaps([])).toEqual([]);
+  });
+});
+
+describe("begun", () => {
+  it("dates a stage by the end of what stands before it, and all else by itself", () => {
+    const found = begun([at(0), at(2), at(9), at(10)], (place) => place === 1 || place === 2);
+    expect(found).toEqual([at(0), at(0), at(2), at(10)]);
+    expect(gaps(found)).toEqual([null, 0, 2, 8]);
   });
 });
 

@@ -29,10 +29,13 @@ export function gaps(entries: readonly Dated[]): (number | null)[] {
  * The entries with the times when they began: a stage is dated by its last word, and began when
  * what stands before it was over.
  */
-export function begun<T extends Dated>(entries: readonly T[], isStage: (entry: T) => boolean): T[] {
+export function begun<T extends Dated>(
+  entries: readonly T[],
+  isStage: (place: number) => boolean,
+): T[] {
   return entries.map((entry, place) => {
     const before = entries[place - 1];
-    return before && isStage(entry) ? { ...entry, timestamp: before.timestamp } : entry;
+    return before && isStage(place) ? { ...entry, timestamp: before.timestamp } : entry;
   });
 }
 

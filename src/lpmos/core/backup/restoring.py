@@ -1,0 +1,255 @@
+"""Restoring a backup into a store: all of it, and nothing that could install a machine by itself.
+
+A backup is older than the world. A task that was approved then may be over by now, and its machine
+in use; a rule would approve the tasks that wait, and make new ones for machines that the backup
+does not know. So no right to install comes back: a task that was approved or being installed has
+failed (its intent is never written), and every rule is disabled, until a person decides anew.
+
+A mark stands in the store for as long as the restore is not over. A control plane that finds it
+does not start: half a store would look like one without users.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from lpmos.core.backup.content import PREFIXES
+from lpmos.core.backup.form import Manifest, Record
+from lpmos.core.backup.kinds import decoded, kind_of
+from lpmos.core.backup.loading import load
+from lpmos.core.backup.verification import batches, verify
+from lpmos.core.clock import Clock
+from lpmos.core.fitting import fitted
+from lpmos.core.journal import told, told_of_task
+from lpmos.core.taskstore import logged, moved
+from lpmos.model.audit import SYSTEM
+from lpmos.model.errors import Conflict
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.machine import ServerEntry
+from lpmos.model.rule import Rule
+from lpmos.model.task import Task, TaskError
+from lpmos.store import keys, records
+from lpmos.store.api import MAX_TXN_OPERATIONS, Delete, Put, Store
+from lpmos.store.election import ELECTIONS
+
+CODE = "restored"
+REASON = "the store was restored from a backup while this task was approved or being installed"
+HINT = "look at the machine: it may have been installed since; then approve a new task for it"
+ALLOWED = frozenset({Status.APPROVED, Status.INSTALLING})
+
+Agree = Callable[[dict[str, int]], bool]
+
+
+class NotEmpty(Conflict):
+    """The store has something in it; `counts` by kind."""
+
+    code = "store-not-empty"
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = counts
+        there = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        super().__init__(
+            f"the store is not empty ({there}): restore into a new one, or give --replace"
+        )
+
+
+class InUse(Conflict):
+    """A control plane or a regional client lives on the store."""
+
+    code = "store-in-use"
+
+
+class RestoreUnfinished(Conflict):
+    """A restore into this store was cut off."""
+
+    code = "store-restore-unfinished"
+
+
+class Restored(NamedTuple):
+    """What a restore did; the tasks are ids, the rules names."""
+
+    manifest: Manifest
+    failed: list[str]
+    disabled: list[str]
+
+
+async def restore(
+    store: Store, path: Path, clock: Clock, *, agree: Agree | None = None, force: bool = False
+) -> Restored | None:
+    """Restore the backup in `path`; None where `agree` did not.
+
+    Args:
+        store: where to.
+        path: the file; all of it is read before anything is written.
+        clock: for what is told of it.
+        agree: is asked whether what is there, counted by kind, may be deleted; without it the
+            store must be empty.
+        force: do not look whether anybody lives on the store.
+
+    Raises:
+        DamagedBackup: the file is not whole; nothing was written.
+        NotEmpty: there is something, and nobody to agree.
+        InUse: a control plane or a region lives on the store.
+        StoreError: the store failed on the way; do it again, with `agree`.
+    """
+    verdict = await verify(path)
+    if not force:
+        await _require_nobody(store)
+    counts = await _counts(store)
+    if counts and agree is None:
+        raise NotEmpty(counts)
+    if counts and agree is not None and not await asyncio.to_thread(agree, counts):
+        return None
+    await store.put(keys.RESTORING, str(path.name).encode())
+    for prefix in PREFIXES:
+        await _delete(store, prefix)
+    made_safe = _MadeSafe(clock())
+    async for batch in batches(path):
+        await load(store, made_safe.written(batch))
+    for held in made_safe.held:
+        await _put_failed(store, held)
+    failed = [held.failed.task_id for held in made_safe.held]
+    restored = Restored(verdict.manifest, failed, made_safe.disabled)
+    await store.txn([], [Delete(keys.RESTORING), _told(restored, path, clock())])
+    return restored
+
+
+async def require_whole(store: Store) -> None:
+    """Refuse a store that has only a part of its backup.
+
+    Raises:
+        RestoreUnfinished: a restore was cut off, or goes on now.
+    """
+    kv = await store.get(keys.RESTORING)
+    if kv is not None:
+        name = kv.value.decode(errors="replace")
+        raise RestoreUnfinished(
+            f"the restore of {name} into this store is not over: wait for it, or where it was cut"
+            " off run `lpmos backup restore --replace` again"
+        )
+
+
+class _Held(NamedTuple):
+    """A task as it was, and as it is restored."""
+
+    before: Task
+    failed: Task
+
+
+class _MadeSafe:
+    """Passes records on, without what would allow an install by itself."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self.held: list[_Held] = []
+        self.disabled: list[str] = []
+
+    def written(self, batch: list[Record]) -> list[Record]:
+        """The records to write now; what is `held` back is written as failed in the end."""
+        return [safe for record in batch if (safe := self._one(record)) is not None]
+
+    def _one(self, record: Record) -> Record | None:
+        kind = kind_of(record.key)
+        try:
+            if kind == "tasks":
+                return self._task(record)
+            if kind == "rules":
+                return self._rule(record)
+        except records.DamagedRecord:  # what nobody can read allows nothing
+            return record
+        return record
+
+    def _task(self, record: Record) -> Record | None:
+        task = decoded(*record, Task)
+        if task.status not in ALLOWED:
+            return record
+        error = TaskError(reason=REASON, hint=HINT, code=CODE)
+        failed = moved(task, Event.FAIL, self._now, error=error, intent=None)
+        *earlier, last = failed.status_history
+        signed = msgspec.structs.replace(
+            failed,
+            status_history=(*earlier, msgspec.structs.replace(last, by=SYSTEM.name)),
+        )
+        self.held.append(_Held(task, logged(signed, self._now, f"[ERROR] {REASON}")))
+        return None
+
+    def _rule(self, record: Record) -> Record:
+        rule = decoded(*record, Rule)
+        if not rule.fields.enabled:
+            return record
+        self.disabled.append(record.key.rpartition("/")[2])
+        fields = msgspec.structs.replace(rule.fields, enabled=False)
+        return Record(record.key, records.encode(msgspec.structs.replace(rule, fields=fields)))
+
+
+async def _require_nobody(store: Store) -> None:
+    """Who has an embedded store open is alone with it; in a cluster, leases say who lives."""
+    if (await store.status()).backend == "sqlite":
+        return
+    leaders = (await store.range(ELECTIONS)).kvs
+    alive = [kv.value.decode(errors="replace") for kv in leaders if kv.lease]
+    regions = (await store.range("/os/region/", keys_only=True)).kvs
+    alive += [kv.key for kv in regions if kv.lease]
+    if alive:
+        raise InUse(
+            f"{len(alive)} live on this store ({', '.join(alive[:5])}): stop every control plane"
+            " and region, wait 30 s, and try again"
+        )
+
+
+async def _counts(store: Store) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for prefix in PREFIXES:
+        async for page in store.list(prefix):
+            counts.update(kind_of(kv.key) for kv in page.kvs)
+    return dict(sorted(counts.items()))
+
+
+async def _delete(store: Store, prefix: str) -> None:
+    async for page in store.list(prefix, page=MAX_TXN_OPERATIONS):
+        if page.kvs:
+            await store.txn([], [Delete(kv.key) for kv in page.kvs])
+
+
+async def _put_failed(store: Store, held: "_Held") -> None:
+    """Write a task as failed, with all that goes with that in the life of a store."""
+    task, value = fitted(held.failed)
+    entry = ServerEntry(
+        sn=task.sn, status=task.status.value, mac=task.mac, added_at=await _added_at(store, task)
+    )
+    await store.txn(
+        [],
+        [
+            Put(keys.task(task.idc, task.sn), value),
+            Put(keys.server(task.idc, task.sn), records.encode(entry)),
+            Put(keys.dead_letter(task.idc, task.task_id), value),
+            told_of_task(held.before, task, SYSTEM),
+        ],
+    )
+
+
+async def _added_at(store: Store, task: Task) -> datetime:
+    """Since when the server is known; where its entry is gone or damaged, the task's beginning."""
+    kv = await store.get(keys.server(task.idc, task.sn))
+    try:
+        return records.decode(kv, ServerEntry).added_at if kv else task.created_at
+    except records.DamagedRecord:
+        return task.created_at
+
+
+def _told(restored: Restored, path: Path, now: datetime) -> Put:
+    manifest = restored.manifest
+    after = {
+        "file": path.name,
+        "made_at": manifest.made_at.isoformat(),
+        "revision": manifest.revision,
+        "records": manifest.records,
+        "failed_tasks": len(restored.failed),
+        "disabled_rules": restored.disabled,
+    }
+    return told("backup.restored", f"backup/{path.name}", SYSTEM, now, after=after)
