@@ -114,7 +114,7 @@ async def test_account_without_a_mapped_group_is_refused_and_leaves_no_user(worl
     assert (await world.who()).status_code == 401
     assert world.control_plane.services.identity.users.documents.get("bob") is None
     event = await world.control_plane.audited(outcome="refused")
-    assert (event.action, event.reason) == ("login.finish_oidc", "forbidden")
+    assert (event.action, event.reason) == ("session.opened", "forbidden")
     assert event.after is not None and "bob" in event.after["detail"]
 
 

@@ -156,7 +156,7 @@ async def test_wrong_state_is_refused_before_the_provider_is_asked(world: World)
         await world.expect_refused(await world.finish(**came), 401, "not begun in this browser")
     assert world.liar.token_requests == []
     event = await world.control_plane.audited(outcome="refused")
-    assert (event.actor.name, event.action) == ("unknown", "login.finish_oidc")
+    assert (event.actor.name, event.action) == ("unknown", "session.opened")
     assert event.actor.address == "127.0.0.1"
 
 
