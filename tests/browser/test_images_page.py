@@ -18,6 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ZSTD = b"\x28\xb5\x2f\xfd"
 ARCHIVE = ZSTD + bytes(range(256)) * 100
 LARGE = ZSTD + bytes(range(256)) * 80_000
+PIECES_TIMEOUT_MS = 90_000
+"""Pieces that go through the test on their way take seconds each."""
 """More than two pieces."""
 
 
@@ -104,7 +106,8 @@ async def test_upload_goes_on_after_a_lost_connection(
     await _fill(dashboard, LARGE)
     await _upload(dashboard)
     await expect(dashboard.get_by_text("goes on from where it was")).to_be_visible()
-    await expect(dashboard.get_by_role("row").filter(has_text="debian-12")).to_be_visible()
+    row = dashboard.get_by_role("row").filter(has_text="debian-12")
+    await expect(row).to_be_visible(timeout=PIECES_TIMEOUT_MS)
     assert offsets == ["0", str(8 << 20), str(16 << 20)]
 
 
@@ -131,7 +134,8 @@ async def test_stopped_upload_is_gone_on_with(
     await dashboard.get_by_role("button", name="Stop for now").click()
     await expect(dashboard.get_by_role("alert")).to_contain_text("was stopped")
     await _upload(dashboard)
-    await expect(dashboard.get_by_role("row").filter(has_text="debian-12")).to_be_visible()
+    row = dashboard.get_by_role("row").filter(has_text="debian-12")
+    await expect(row).to_be_visible(timeout=PIECES_TIMEOUT_MS)
     assert offsets[2:] == [str(8 << 20), str(16 << 20)]
 
 
