@@ -1,5 +1,6 @@
 """A store that passes every call on to another: the base of those that change some of the calls."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from lpmos.store.api import (
 )
 
 
-class Delegate:
+class Delegate(ABC):
     """Each call goes to `inner`, which may raise `Unavailable` for all of them."""
 
     @property
+    @abstractmethod
     def inner(self) -> Store:
         """The store behind."""
-        raise NotImplementedError
 
     async def get(self, key: str, *, revision: int = 0) -> KV | None:
         """See `Store.get`."""

@@ -1,4 +1,4 @@
-"""The backends of the store: each test of this directory runs once on every one of them."""
+"""The backends of the store: what is built on one is tested once on every one of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
