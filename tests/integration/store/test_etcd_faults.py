@@ -145,7 +145,7 @@ async def test_outage_over_25_s_is_survived_by_watch_and_lease(
     async with WatchRecorder(store, "/a/") as seen:
         await seen.until_key("/a/leased")
         await server.kill()
-        with pytest.raises(Unavailable):
+        with pytest.raises((Unavailable, Ambiguous)):  # the cut may be noticed under way
             await store.put("/a/during", b"")
         await asyncio.sleep(26)
         with pytest.raises(Unavailable):
