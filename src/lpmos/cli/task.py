@@ -31,6 +31,8 @@ SORTS = {
     "changed": "-updated_at",
     "sn": "sn",
     "status": "status",
+    "idc": "idc",
+    "os": "os",
 }
 COLUMNS = (
     Column("TASK", lambda task: task["task_id"][:8]),

@@ -28,6 +28,10 @@ TaskSort = Literal[
     "-sn",
     "status",
     "-status",
+    "idc",
+    "-idc",
+    "os",
+    "-os",
 ]
 
 _RANK = {status: number for number, status in enumerate(Status)}
@@ -37,6 +41,8 @@ _ORDERS: Mapping[str, Callable[[TaskRow], Any]] = MappingProxyType(
         "updated_at": lambda row: seconds(row.updated_at),
         "sn": lambda row: row.sn,
         "status": lambda row: _RANK[row.status],
+        "idc": lambda row: row.idc,
+        "os": lambda row: (row.os_type, row.os_version),
     }
 )
 

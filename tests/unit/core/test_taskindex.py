@@ -72,13 +72,17 @@ def test_os_is_a_type_or_a_type_and_version(os: str, found: list[str]) -> None:
         ("status", ["id-3", "id-2", "id-1"]),
         ("-status", ["id-1", "id-3", "id-2"]),
         ("-sn", ["id-2", "id-1", "id-3"]),
+        ("idc", ["id-3", "id-2", "id-1"]),
+        ("-idc", ["id-1", "id-3", "id-2"]),
+        ("os", ["id-3", "id-1", "id-2"]),
+        ("-os", ["id-2", "id-3", "id-1"]),
     ],
 )
 def test_sort_orders_tasks_with_equals_newest_first(sort: TaskSort, found: list[str]) -> None:
     later = NOW + timedelta(hours=1)
     index = _index(
-        _task(1, sn="b", updated_at=later, status=Status.FAILED),
-        _task(2, sn="c"),
+        _task(1, sn="b", updated_at=later, status=Status.FAILED, idc="dc2"),
+        _task(2, sn="c", os_version="13"),
         _task(3, sn="a", updated_at=later),
     )
     assert _found(index, sort=sort) == found

@@ -18,6 +18,10 @@ export const SORTS = {
   "-sn": "Serial number, Z to A",
   status: "State, first to last",
   "-status": "State, last to first",
+  idc: "Region, A to Z",
+  "-idc": "Region, Z to A",
+  os: "System, A to Z",
+  "-os": "System, Z to A",
 } as const;
 export type Sort = keyof typeof SORTS;
 
