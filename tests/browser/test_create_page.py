@@ -11,7 +11,7 @@ from lpmos.model.access import Role
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
-from lpmos.model.network import StaticNetwork
+from lpmos.model.network import Network
 from lpmos.model.user import NewUser
 from lpmos.store import keys, records
 from tests.browser.conftest import inaccessible, log_in
@@ -74,7 +74,7 @@ async def test_form_makes_the_task_that_was_typed(
     assert (task.tenant, task.tags) == ("team-a", {"rack": "r12", "notes": "for Carol"})
     assert (task.root_disk.serial, task.root_disk.min_size_bytes) == ("S4EMNX0R", 500 * 10**9)
     assert task.root_disk.rotational is False
-    assert task.network_config == StaticNetwork(
+    assert task.network_config == Network(
         address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53", "192.0.2.54")
     )
     assert task.ssh_keys == (KEY,)

@@ -125,9 +125,20 @@ def network(config: object) -> str:
     if not isinstance(config, dict):
         return str(config)
     dns = listed(get(config, "dns"))
+    links = [_link(link) for link in get(config, "links") or ()]
     parts = (config.get("address"), config.get("gateway") and f"via {config['gateway']}",
-             dns and f"DNS {dns}")  # fmt: skip
+             "; ".join(links), dns and f"DNS {dns}")  # fmt: skip
     return " ".join(str(part) for part in parts if part)
+
+
+def _link(link: Document) -> str:
+    """One link of a network: what it is, what it is built on, its addresses."""
+    below = link.get("over") or "+".join(get(link, "members") or ()) or link.get("mac")
+    addresses = ["DHCP"] if link.get("dhcp") else []
+    addresses += get(link, "addresses") or ()
+    kind = link["kind"] if link["kind"] != "vlan" else f"vlan {link['id']}"
+    words = (link["name"], f"({kind}{f' on {below}' if below else ''})", *addresses)
+    return " ".join(words)
 
 
 def given(document: Document) -> Document:

@@ -4,8 +4,9 @@ Sources: hostname(5), fstab(5), systemd.network(5), sshd(8) for `authorized_keys
 `/etc/default/grub.d` for what `update-grub` keeps when a kernel is upgraded.
 """
 
+from lpmos.install.network import networkd
 from lpmos.model.installplan import PlannedFile
-from lpmos.model.network import StaticNetwork
+from lpmos.model.network import layout
 from lpmos.model.task import Task
 
 KERNEL_ARGUMENTS = "console=tty0 console=ttyS0,115200n8"
@@ -36,21 +37,9 @@ def files(task: Task) -> tuple[PlannedFile, ...]:
         PlannedFile(path="/etc/hosts", content=hosts),
         PlannedFile(path="/etc/fstab", content=_FSTAB),
         PlannedFile(path="/etc/default/grub.d/lpmos.cfg", content=_GRUB),
-        PlannedFile(path="/etc/systemd/network/10-lpmos.network", content=_network(task)),
+        *networkd.files(layout(task.network_config, task.mac)),
     ]
     if task.ssh_keys:
         keys = "".join(f"{key}\n" for key in task.ssh_keys)
         planned.append(PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600))
     return tuple(planned)
-
-
-def _network(task: Task) -> str:
-    lines = ["[Match]", f"MACAddress={task.mac}", "Type=ether", "", "[Network]"]
-    if isinstance(task.network_config, StaticNetwork):
-        lines.append(f"Address={task.network_config.address}")
-        if task.network_config.gateway:
-            lines.append(f"Gateway={task.network_config.gateway}")
-        lines += [f"DNS={server}" for server in task.network_config.dns]
-    else:
-        lines += ["DHCP=yes", "", "[DHCPv4]", "ClientIdentifier=mac"]
-    return "\n".join(lines) + "\n"

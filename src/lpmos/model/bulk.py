@@ -46,6 +46,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "network_config.address": TEXT,
         "network_config.gateway": TEXT,
         "network_config.dns": WORDS,
+        "network_config.search": WORDS,
         "ssh_keys": LINES,
         "tenant": TEXT,
     }

@@ -113,7 +113,6 @@ def test_decode_body_with_several_wrong_fields_names_them_all() -> None:
         "root_disk.serial",
         "root_disk.colour",
         "network_config.addres",
-        "network_config.address",
         "ssh_keys.1",
         "ssh_keys.2",
         "tags.rack",

@@ -5,7 +5,7 @@ import pytest
 from lpmos.install import plan_install
 from lpmos.model.diskplan import RootDiskHints, plan_disk
 from lpmos.model.errors import Conflict, ImageError
-from lpmos.model.network import StaticNetwork
+from lpmos.model.network import Network
 from lpmos.model.task import Intent, Task
 from tests.support.builders import make_inventory, make_manifest, make_task
 
@@ -46,7 +46,7 @@ def test_debian_files_with_dhcp_match_the_booting_nic() -> None:
 
 
 def test_debian_files_with_static_network_name_address_gateway_and_dns() -> None:
-    network = StaticNetwork(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",))
+    network = Network(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",))
     file = contents(approved(network_config=network))["/etc/systemd/network/10-lpmos.network"]
     assert file.endswith("[Network]\nAddress=192.0.2.10/24\nGateway=192.0.2.1\nDNS=192.0.2.2\n")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.model.errors import InvalidInput
-from lpmos.model.network import StaticNetwork
+from lpmos.model.network import Network
 from lpmos.model.task import NewTask, Progress, check_new_task
 from tests.support.builders import NOW
 
@@ -81,7 +81,7 @@ def test_check_keys_and_tags_beyond_the_document_are_refused() -> None:
 def test_check_good_static_network_and_key_are_kept() -> None:
     network = {"address": "10.0.0.2/24", "gateway": "10.0.0.1", "dns": ["10.0.0.1"]}
     spec = check_new_task(new_task(network_config=network, ssh_keys=[KEY]))
-    assert spec.network_config == StaticNetwork(
+    assert spec.network_config == Network(
         address="10.0.0.2/24", gateway="10.0.0.1", dns=("10.0.0.1",)
     )
     assert spec.ssh_keys == (KEY,)

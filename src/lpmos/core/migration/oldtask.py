@@ -37,7 +37,7 @@ from lpmos.model.machine import (
     tag_problems,
     tags_fit,
 )
-from lpmos.model.network import NetworkConfig, StaticNetwork, network_problems
+from lpmos.model.network import NetworkConfig, Network, network_problems
 from lpmos.model.task import OS_PATTERN, Approval, Progress, TaskError
 
 NAMESPACE = uuid.UUID("4b1c7f0e-9d0c-4a59-8f3e-6c706d6f7332")
@@ -240,7 +240,7 @@ class _Reader:
         if given in (None, "", "dhcp"):
             return "dhcp"
         try:
-            static = msgspec.convert(given, StaticNetwork)
+            static = msgspec.convert(given, Network)
         except msgspec.ValidationError:
             self._fields.wrong("network_config", "is neither dhcp nor addresses")
             return "dhcp"

@@ -22,6 +22,7 @@ const KNOWN = new Set([
   "network_config.address",
   "network_config.gateway",
   "network_config.dns",
+  "network_config.search",
   "ssh_keys",
   "tenant",
 ]);

@@ -268,7 +268,7 @@ export class TaskForm {
     };
   }
 
-  #network(): Schemas["StaticNetwork"] {
+  #network(): Schemas["Network"] {
     const { address, gateway, dns } = this.fields;
     const servers = checkServers(dns).values;
     return {

@@ -1,0 +1,135 @@
+"""What is written for other systems' networks, read by the programs of these systems."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lpmos.install.network import RENDERERS
+from lpmos.model.network import (
+    Bond,
+    Bridge,
+    Ethernet,
+    Network,
+    NetworkConfig,
+    Route,
+    Vlan,
+    layout,
+    network_problems,
+)
+
+BOOT = "52:54:00:00:00:01"
+PACKAGES = ("netplan.io", "libnetplan0", "libyaml-0-2", "libglib2.0-0", "libpcre2-8-0", "ifupdown")
+DATA_CENTER = Network(
+    dns=("192.0.2.53", "2001:db8::53"),
+    search=("example.org",),
+    links=(
+        Vlan(
+            name="vlan10",
+            over="bond0",
+            id=10,
+            addresses=("192.0.2.10/24", "2001:db8::10/64"),
+            gateways=("192.0.2.1", "2001:db8::1"),
+            routes=(Route(to="198.51.100.0/24", via="192.0.2.2"),),
+        ),
+        Ethernet(name="lan0", mtu=9000),
+        Ethernet(name="lan1", mac="52:54:00:00:00:02", mtu=9000),
+        Bond(
+            name="bond0",
+            members=("lan0", "lan1"),
+            mode="802.3ad",
+            hash_policy="layer3+4",
+            lacp_fast=True,
+            mtu=9000,
+        ),
+        Vlan(name="vlan20", over="bond0", id=20),
+        Bridge(name="br0", members=("vlan20",), dhcp=True),
+    ),
+)
+FIXED = Network(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53",))
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's packages of the readers, unpacked beside the system and not installed."""
+    place = tmp_path_factory.mktemp("readers")
+    subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=place, check=True, timeout=120)
+    for package in sorted(place.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", package, place / "root"], check=True, timeout=60)
+    return place / "root"
+
+
+def written(system: str, network: NetworkConfig, root: Path) -> Path:
+    if network != "dhcp":
+        assert network_problems(network) == []
+    for file in RENDERERS[system](layout(network, BOOT)):
+        path = root / file.path.removeprefix("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content)
+        path.chmod(file.mode)
+    return root
+
+
+def run(
+    argv: list[str | Path], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    found = subprocess.run(
+        argv, env=environment, check=False, timeout=30, capture_output=True, text=True
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    return found
+
+
+@pytest.mark.parametrize("network", ["dhcp", FIXED, DATA_CENTER], ids=["dhcp", "fixed", "links"])
+def test_netplan_reads_its_file(programs: Path, tmp_path: Path, network: NetworkConfig) -> None:
+    root = written("netplan", network, tmp_path)
+    libraries = programs / "usr/lib/x86_64-linux-gnu"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
+    run([programs / "usr/libexec/netplan/generate", "--root-dir", root], environment)
+    assert list((root / "run/systemd/network").glob("10-netplan-*.network"))
+
+
+def test_netplan_makes_of_the_links_what_was_asked(programs: Path, tmp_path: Path) -> None:
+    root = written("netplan", DATA_CENTER, tmp_path)
+    libraries = programs / "usr/lib/x86_64-linux-gnu"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
+    run([programs / "usr/libexec/netplan/generate", "--root-dir", root], environment)
+    made = root / "run/systemd/network"
+    assert "Id=10" in (made / "10-netplan-vlan10.netdev").read_text()
+    vlan = (made / "10-netplan-vlan10.network").read_text()
+    assert "Address=192.0.2.10/24" in vlan and "Gateway=2001:db8::1" in vlan
+    bond = (made / "10-netplan-bond0.netdev").read_text()
+    assert "Mode=802.3ad" in bond and "LACPTransmitRate=fast" in bond
+    assert "Bond=bond0" in (made / "10-netplan-lan1.network").read_text()
+    assert "MACAddress=52:54:00:00:00:02" in (made / "10-netplan-lan1.network").read_text()
+
+
+def test_ifupdown_reads_its_stanzas(programs: Path, tmp_path: Path) -> None:
+    root = written("ifupdown", DATA_CENTER, tmp_path)
+    stanzas = root / "etc/network/interfaces.d/lpmos"
+    query = tmp_path / "ifquery"
+    query.symlink_to(programs / "sbin/ifup")
+    assert run([query, "-i", stanzas, "--list"]).stdout.split() == [
+        "lo", "lan0", "lan1", "bond0", "vlan10", "vlan20", "br0",
+    ]  # fmt: skip
+    vlan = run([query, "-i", stanzas, "vlan10"]).stdout
+    assert "address: 192.0.2.10" in vlan and "gateway: 2001:db8::1" in vlan
+    assert "vlan-raw-device: bond0" in vlan
+    bond = run([query, "-i", stanzas, "bond0"]).stdout
+    assert "bond-slaves: lan0 lan1" in bond and "bond-mode: 802.3ad" in bond
+
+
+def test_networkmanager_keyfiles_name_each_other_and_are_private(tmp_path: Path) -> None:
+    root = written("networkmanager", DATA_CENTER, tmp_path)
+    place = root / "etc/NetworkManager/system-connections"
+    uuids = {}
+    for file in place.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+        lines = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+        uuids[file.stem] = lines
+    assert uuids["lan0"]["master"] == uuids["lan1"]["master"] == uuids["bond0"]["uuid"]
+    assert uuids["vlan20"]["parent"] == uuids["bond0"]["uuid"]
+    assert uuids["vlan20"]["master"] == uuids["br0"]["uuid"]
+    assert len({lines["uuid"] for lines in uuids.values()}) == 6
