@@ -11,7 +11,7 @@ from lpmos.model.access import Role
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
-from lpmos.model.network import Network
+from lpmos.model.network import Ethernet, Network
 from lpmos.model.user import NewUser
 from lpmos.store import keys, records
 from tests.browser.conftest import inaccessible, log_in
@@ -282,6 +282,27 @@ async def test_report_becomes_a_task_with_one_of_its_disks(
     (task,) = control_plane.fleet.current_tasks()
     assert (task.sn, task.hostname, task.root_disk.serial) == ("SN-1", "from-report", "BLUE")
     assert control_plane.fleet.count_unmatched("dc1") == 0
+
+
+async def test_network_of_links_is_refused_at_its_field_and_then_sent(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    await _open(dashboard, control_plane)
+    await dashboard.get_by_label("MAC address", exact=True).fill("52:54:00:12:34:ab")
+    await dashboard.get_by_label("Addresses", exact=True).select_option("links")
+    network = dashboard.get_by_label("Network as JSON", exact=True)
+    await network.fill('{"links": [')
+    await network.blur()
+    await expect(_field(dashboard, "Network as JSON")).to_contain_text("no JSON")
+    await network.fill('{"links": [{"kind": "ethernet", "name": "lan0"}]}')
+    await _submit(dashboard).click()
+    await expect(_field(dashboard, "Network as JSON")).to_contain_text("none gets an address")
+    await network.fill('{"links": [{"kind": "ethernet", "name": "lan0", "dhcp": true}]}')
+    await _submit(dashboard).click()
+    await dashboard.wait_for_url(lambda url: "create" not in url)
+    (task,) = control_plane.fleet.current_tasks()
+    assert task.network_config == Network(links=(Ethernet(name="lan0", dhcp=True),))
+    await expect(dashboard.get_by_text("lan0: ethernet the card that booted, DHCP")).to_be_visible()
 
 
 async def test_planted_markup_is_text_in_every_field(

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { checkGateway, checkInterface, checkServers, readAddress } from "./network";
+import { checkGateway, checkInterface, checkLinks, checkServers, readAddress } from "./network";
 
 test.each(["192.0.2.10/24", "10.0.0.1/8", "2001:db8::1/64", "::1/128", "::ffff:192.0.2.1/96"])(
   "%s is an address with its prefix",
@@ -49,4 +49,10 @@ test("name servers stand between spaces or commas", () => {
   expect(checkServers("192.0.2.1 dns").wrong).toContain("dns");
   expect(checkServers(Array(9).fill("192.0.2.1").join(" ")).wrong).toContain("At most 8");
   expect(checkServers("")).toEqual({ values: [], wrong: "" });
+});
+
+test("links are an object in JSON", () => {
+  expect(checkLinks('{"links": []}')).toBe("");
+  expect(checkLinks("[]")).toContain('"links"');
+  expect(checkLinks('{"links": [}')).toContain("no JSON");
 });

@@ -53,6 +53,17 @@ export function checkServers(text: string): { values: string[]; wrong: string } 
   return { values, wrong: values.length > DNS_LIMIT ? `At most ${DNS_LIMIT} name servers.` : "" };
 }
 
+/** The whole of a network as JSON: an object; what it says is the API's to check. */
+export function checkLinks(text: string): string {
+  try {
+    const found: unknown = JSON.parse(text);
+    const isObject = typeof found === "object" && found !== null && !Array.isArray(found);
+    return isObject ? "" : 'It begins with { and has "links".';
+  } catch (error) {
+    return `This is no JSON: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
 function isLength(text: string, width: number): boolean {
   return /^\d{1,3}$/.test(text) && Number(text) <= width;
 }

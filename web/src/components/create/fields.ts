@@ -1,0 +1,83 @@
+// What can be typed in the form of a new task, and what the API calls each of it.
+
+/** What links begin with: two cards as one, with a VLAN over them. */
+export const LINKS = `{
+  "dns": ["192.0.2.53"],
+  "links": [
+    {"kind": "ethernet", "name": "lan0"},
+    {"kind": "ethernet", "name": "lan1", "mac": "52:54:00:00:00:02"},
+    {"kind": "bond", "name": "bond0", "members": ["lan0", "lan1"], "mode": "802.3ad"},
+    {"kind": "vlan", "name": "vlan10", "over": "bond0", "id": 10,
+     "addresses": ["192.0.2.10/24"], "gateways": ["192.0.2.1"]}
+  ]
+}`;
+
+export interface Tag {
+  key: string;
+  value: string;
+}
+
+/** All that can be typed or chosen; texts as they were typed. */
+export class Fields {
+  idc = "";
+  /** The OS and its version with a space between them, which neither has. */
+  system = "";
+  mac = "";
+  sn = "";
+  hostname = "";
+  tenant = "";
+  layout = "auto";
+  serial = "";
+  wwn = "";
+  model = "";
+  device = "";
+  minSize = "";
+  maxSize = "";
+  kind = "";
+  overwrite = false;
+  network = "dhcp";
+  address = "";
+  gateway = "";
+  dns = "";
+  /** The whole of `network_config` as JSON, where it is links. */
+  links = LINKS;
+  sshKeys = "";
+  tags: Tag[] = [];
+  notes = "";
+}
+
+export type Name = keyof Fields;
+
+const API_NAMES: Record<string, Name> = {
+  region_id: "idc",
+  target_mac: "mac",
+  os_type: "system",
+  os_version: "system",
+  disk_layout: "layout",
+  root_disk: "serial",
+  "root_disk.serial": "serial",
+  "root_disk.wwn": "wwn",
+  "root_disk.model": "model",
+  "root_disk.device": "device",
+  "root_disk.min_size_bytes": "minSize",
+  "root_disk.max_size_bytes": "maxSize",
+  "root_disk.rotational": "kind",
+  "root_disk.overwrite": "overwrite",
+  network_config: "network",
+  "network_config.address": "address",
+  "network_config.gateway": "gateway",
+  "network_config.dns": "dns",
+  "network_config.links": "links",
+  ssh_keys: "sshKeys",
+  "tags.notes": "notes",
+};
+
+/** The form's field that an error of the API is about; null where there is none. */
+export function placeOf(field: string): Name | null {
+  const name = field.replace(/^create\./, "");
+  const known = API_NAMES[name] ?? API_NAMES[name.replace(/\.\d+$/, "")];
+  if (known) return known;
+  if (name.startsWith("tags")) return "tags";
+  if (name.startsWith("network_config.")) return "links";
+  return name in new Fields() ? (name as Name) : null;
+}
