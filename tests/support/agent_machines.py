@@ -13,7 +13,7 @@ from typing import Any
 from lpmos.agent.inventory import Inventory, collect
 from lpmos.agent.inventory.tree import Tree
 
-PROFILES = Path(__file__).parent.parent / "unit/agent/profiles"
+PROFILES = Path(__file__).parents[2] / "examples/machines"
 NAMES = tuple(sorted(path.stem for path in PROFILES.glob("*.json")))
 COLLECTED_S = 1_700_000_000.0
 

@@ -46,7 +46,12 @@ PARTS = (
         programs=(PYTHON,),
         links=(("/usr/bin/python3", PYTHON),),
     ),
-    Part(name="agent", why="the agent itself"),
+    Part(
+        name="agent",
+        why="the agent itself, and the names of PCI devices",
+        packages=_words("pci.ids"),
+        files=_words("/usr/share/misc/pci.ids"),
+    ),
     Part(
         name="core",
         why="shell, mounts, module loading and DHCP for /init: busybox",

@@ -6,6 +6,7 @@ disks the smallest wins, and of equal sizes the first by device name.
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -89,7 +90,8 @@ def plan_disk(
     if layout not in LAYOUTS:
         raise NoSuitableDisk(f"the layout {layout!r} is unknown; known: {', '.join(LAYOUTS)}")
     needed = required_bytes + ESP_BYTES + BIOS_BOOT_BYTES + MIB
-    reasons = {disk.device: _unfit(disk, hints, needed) for disk in inventory.disks}
+    paths = _paths(inventory)
+    reasons = {disk.device: _unfit(disk, hints, needed, paths) for disk in inventory.disks}
     fit = [disk for disk in inventory.disks if reasons[disk.device] is None]
     blank = [disk for disk in fit if not disk.contents]
     allowed = fit if hints.names_one_disk() or hints.overwrite else blank
@@ -106,8 +108,21 @@ def plan_disk(
     )
 
 
-def _unfit(disk: Disk, hints: RootDiskHints, needed_bytes: int) -> str | None:
+def _paths(inventory: Inventory) -> Mapping[str, tuple[str, ...]]:
+    """The devices of each WWN: a disk that a storage array shows over several paths has several."""
+    found: dict[str, tuple[str, ...]] = {}
+    for disk in inventory.disks:
+        if disk.wwn is not None:
+            found[disk.wwn] = (*found.get(disk.wwn, ()), disk.device)
+    return found
+
+
+def _unfit(
+    disk: Disk, hints: RootDiskHints, needed_bytes: int, paths: Mapping[str, tuple[str, ...]]
+) -> str | None:
     """Why this disk cannot be the root disk, contents aside; None where it can."""
+    if disk.wwn is not None and len(devices := paths[disk.wwn]) > 1:
+        return f"is one of {len(devices)} paths to one disk ({', '.join(devices)})"
     if disk.read_only:
         return "is read-only"
     if disk.removable:

@@ -32,8 +32,26 @@ class Bios(msgspec.Struct, frozen=True, kw_only=True):
     date: str | None = None
 
 
+class Chassis(msgspec.Struct, frozen=True, kw_only=True):
+    """The enclosure (SMBIOS type 3); `type` is its word for the shape, as `Rack Mount Chassis`."""
+
+    vendor: str | None = None
+    type: str | None = None
+    version: str | None = None
+    serial: str | None = None
+    asset_tag: str | None = None
+
+
+class NumaNode(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of the memory: its processors as the kernel lists them (`0-15,32-47`)."""
+
+    node: int
+    cpus: str
+    memory_bytes: int
+
+
 class Cpu(msgspec.Struct, frozen=True, kw_only=True):
-    """The processors: counts are of the whole machine."""
+    """The processors: counts are of the whole machine; no NUMA nodes where there is one only."""
 
     model: str | None = None
     vendor: str | None = None
@@ -41,6 +59,7 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     cores: int = 1
     threads: int = 1
     flags: tuple[str, ...] = ()
+    numa_nodes: tuple[NumaNode, ...] = ()
 
 
 class Dimm(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +82,10 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
-    """One disk. `contents` names what stands on it now (`gpt`, `ext4`, ...); empty is blank."""
+    """One disk. `contents` names what stands on it now (`gpt`, `ext4`, ...); empty is blank.
+
+    `path` is the place that it is plugged into, as udev's `/dev/disk/by-path` names it.
+    """
 
     device: str
     size_bytes: int
@@ -74,10 +96,23 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     serial: str | None = None
     wwn: str | None = None
+    firmware: str | None = None
+    path: str | None = None
     bus: str | None = None
     logical_block_bytes: int = 512
     physical_block_bytes: int = 512
     contents: tuple[str, ...] = ()
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """What a switch says of the port that a card is plugged into (LLDP); `vlan` is the untagged."""
+
+    system: str | None = None
+    chassis: str | None = None
+    port: str | None = None
+    port_description: str | None = None
+    management_address: str | None = None
+    vlan: int | None = None
 
 
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,16 +124,24 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     driver: str | None = None
     carrier: bool | None = None
     booted: bool = False
+    pci_address: str | None = None
+    numa_node: int | None = None
+    neighbour: Neighbour | None = None
 
 
 class PciDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """One PCI function: address `0000:00:1f.2`, ids and class as four and six hex digits."""
+    """One PCI function: address `0000:00:1f.2`, ids and class as four and six hex digits.
+
+    `vendor` and `device` are their names in the PCI ID list, where it has them.
+    """
 
     address: str
     vendor_id: str
     device_id: str
     class_id: str
     driver: str | None = None
+    vendor: str | None = None
+    device: str | None = None
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +154,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     boot_mode: Literal["bios", "uefi", "unknown"]
     product: Product = Product()
     board: Product = Product()
+    chassis: Chassis = Chassis()
     bios: Bios = Bios()
     cpu: Cpu = Cpu()
     memory: Memory

@@ -160,6 +160,8 @@ _SCALARS: tuple[tuple[str, str, Callable[[Inventory], object]], ...] = (
     ("board/name", "board", lambda each: each.board.name),
     ("board/version", "board version", lambda each: each.board.version),
     ("board/serial", "serial number of the board", lambda each: each.board.serial),
+    ("chassis/serial", "serial number of the chassis", lambda each: each.chassis.serial),
+    ("chassis/asset_tag", "asset tag", lambda each: each.chassis.asset_tag),
     ("bios/vendor", "firmware vendor", lambda each: each.bios.vendor),
     ("bios/version", "firmware version", lambda each: each.bios.version),
     ("bios/date", "firmware date", lambda each: each.bios.date),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,13 @@ from lpmos.agent.inventory import collect
 from lpmos.agent.inventory.bmc import ask_address
 from lpmos.agent.inventory.disks import blkid_probe, read_disks
 from lpmos.agent.inventory.nics import boot_mac, read_nics
+from lpmos.agent.inventory.pci_names import pci_names
 from lpmos.agent.inventory.processor import read_cpu
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.summary import summary_lines
+from lpmos.model.diskplan import RootDiskHints, plan_disk
+from lpmos.model.errors import NoSuitableDisk
+from lpmos.model.inventory import Inventory
 from tests.support.agent_commands import RecordingCommands
 from tests.support.agent_machines import NAMES, lay_out, recorded_machine
 
@@ -37,6 +42,7 @@ def test_inventory_of_a_virtual_machine_names_its_parts(tmp_path: Path) -> None:
         "cores": 2,
         "threads": 2,
         "flags": ["fpu", "de", "pse"],
+        "numa_nodes": [],
     }
     assert found["memory"]["total_bytes"] == 2018984 * 1024
     assert [dimm["slot"] for dimm in found["memory"]["dimms"]] == ["DIMM 0"]
@@ -95,6 +101,9 @@ def test_nics_of_a_server_have_lower_case_macs_and_no_bond(tmp_path: Path) -> No
             "driver": "ice",
             "carrier": True,
             "booted": True,
+            "pci_address": "0000:31:00.0",
+            "numa_node": None,
+            "neighbour": None,
         },
         {
             "interface": "eno12409",
@@ -103,6 +112,9 @@ def test_nics_of_a_server_have_lower_case_macs_and_no_bond(tmp_path: Path) -> No
             "driver": "ice",
             "carrier": None,
             "booted": False,
+            "pci_address": "0000:31:00.1",
+            "numa_node": None,
+            "neighbour": None,
         },
     ]
     assert (found["boot_mode"], found["secure_boot"], found["tpm_version"]) == ("uefi", True, "2.0")
@@ -139,7 +151,7 @@ def test_inventory_of_an_empty_tree_is_still_an_inventory(tmp_path: Path) -> Non
 @given(st.binary(max_size=300))
 def test_cpu_of_any_bytes_counts_at_least_one(data: bytes) -> None:
     class Garbage(Tree):
-        def data(self, name: str) -> bytes | None:
+        def data(self, name: str, limit_bytes: int = 0) -> bytes | None:
             return data
 
     found = read_cpu(Garbage())
@@ -234,3 +246,68 @@ def test_bmc_address_of_a_silent_bmc_is_none() -> None:
 def test_bmc_address_of_any_answer_is_an_address_or_none(answer: bytes) -> None:
     found = ask_address(lambda *_: answer)
     assert found is None or len(found.split(".")) == 4
+
+
+def test_inventory_of_64_disks_has_each_with_its_sectors_and_firmware(tmp_path: Path) -> None:
+    found = _inventory("storage-64-disks", tmp_path)
+    disks = found["disks"]
+    assert len(disks) == len({disk["serial"] for disk in disks}) == 64
+    spinning = [disk for disk in disks if disk["kind"] == "hdd"]
+    assert {(d["logical_block_bytes"], d["firmware"], d["bus"]) for d in spinning} == {
+        (4096, "PAL7", "sas")
+    }
+    assert [disk["path"] for disk in disks[:2]] == [
+        "pci-0000:66:00.0-nvme-1",
+        "pci-0000:67:00.0-nvme-1",
+    ]
+    whole = msgspec.convert(found, Inventory)
+    assert len(whole.bounded().disks) == 64
+
+
+def test_inventory_of_two_nodes_has_memory_and_card_of_each(tmp_path: Path) -> None:
+    found = _inventory("blade-virtual-media", tmp_path)
+    assert [node["cpus"] for node in found["cpu"]["numa_nodes"]] == ["0-35", "36-71"]
+    assert sum(node["memory_bytes"] for node in found["cpu"]["numa_nodes"]) > 2**38
+    assert [(nic["pci_address"], nic["numa_node"]) for nic in found["nics"]] == [
+        ("0000:17:00.0", 0),
+        ("0000:98:00.0", 1),
+    ]
+    assert found["chassis"] == {
+        "vendor": "Dell Inc.",
+        "type": "Blade",
+        "version": "PowerEdge MX7000",
+        "serial": "CHAS001",
+        "asset_tag": "rack-12",
+    }
+
+
+def test_inventory_with_virtual_media_has_one_disk_that_can_be_written(tmp_path: Path) -> None:
+    found = msgspec.convert(_inventory("blade-virtual-media", tmp_path), Inventory)
+    assert [disk.device for disk in found.disks if disk.removable] == ["/dev/sda", "/dev/sdb"]
+    assert plan_disk(found, "auto", RootDiskHints(), 1).device == "/dev/nvme0n1"
+
+
+def test_inventory_with_paths_to_one_disk_is_installed_on_its_own_disk(tmp_path: Path) -> None:
+    found = msgspec.convert(_inventory("multipath-san", tmp_path), Inventory)
+    assert plan_disk(found, "auto", RootDiskHints(overwrite=True), 1).device == "/dev/sde"
+    with pytest.raises(NoSuitableDisk, match="one of 4 paths to one disk"):
+        plan_disk(found, "auto", RootDiskHints(serial="6A1B2C3D4E5F00010001"), 1)
+
+
+def test_pci_functions_have_the_names_of_the_list(tmp_path: Path) -> None:
+    found = _inventory("storage-64-disks", tmp_path)["pci"][0]
+    assert (found["vendor"], found["device"]) == (
+        "Intel Corporation",
+        "Ethernet Controller E810-XXV for SFP",
+    )
+    without = _inventory("two-socket-uefi", tmp_path / "other")["pci"][0]
+    assert (without["vendor"], without["device"]) == (None, None)
+
+
+@given(data=st.binary(max_size=300))
+def test_pci_names_of_any_list_are_names_or_none(data: bytes) -> None:
+    class Listed(Tree):
+        def data(self, name: str, limit_bytes: int = 0) -> bytes | None:
+            return data
+
+    assert pci_names(Listed(), [("8086", "1593")]).keys() == {("8086", "1593")}

@@ -31,6 +31,7 @@ def collect(tree: Tree, probe: Probe, booted_mac: str | None, now_s: float) -> I
         "boot_mode": read_boot_mode(tree),
         "product": identity.product,
         "board": identity.board,
+        "chassis": identity.chassis,
         "bios": identity.bios,
         "cpu": read_cpu(tree),
         "memory": {"total_bytes": read_memory_bytes(tree), "dimms": identity.dimms},

@@ -78,6 +78,8 @@ def _disk(tree: Tree, name: str, probe: Probe) -> dict[str, object]:
         "model": _squeezed(tree.text(f"{block}/device/model")),
         "serial": _serial(tree, block),
         "wwn": _wwn(tree.text(f"{block}/wwid") or tree.text(f"{block}/device/wwid")),
+        "firmware": _firmware(tree, block),
+        "path": _path(name, tree.real(block)),
         "bus": _bus(name, tree.real(block)),
         "logical_block_bytes": tree.number(f"{block}/queue/logical_block_size") or SECTOR_BYTES,
         "physical_block_bytes": tree.number(f"{block}/queue/physical_block_size") or SECTOR_BYTES,
@@ -104,6 +106,30 @@ def _wwn(wwid: str | None) -> str | None:
     if kind == "naa":
         return f"0x{digits.lower()}"
     return wwid if kind in ("eui", "uuid", "nvme") else None
+
+
+def _firmware(tree: Tree, block: str) -> str | None:
+    """NVMe says it at the controller, SCSI and SATA in four letters of the inquiry."""
+    text = tree.text(f"{block}/device/firmware_rev") or tree.text(f"{block}/device/rev")
+    return _squeezed(text)
+
+
+def _path(name: str, path: str) -> str | None:
+    """The place as udev's `path_id` builtin names it; None for what it would need more to name."""
+    pci = re.findall(r"/([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}[.][0-7])(?=/)", path)
+    if not pci or re.search(r"/(end_device-|rport-|session\d)", path):  # SAS, FC and iSCSI
+        return None
+    place = f"pci-{pci[-1]}"
+    if name.startswith("nvme"):
+        namespace = re.fullmatch(r"nvme\d+n(\d+)", name)
+        return f"{place}-nvme-{namespace[1]}" if namespace else None
+    if usb := re.findall(r"/(\d+)-([\d.]+):([\d.]+)/", path):
+        place += f"-usb-0:{usb[-1][1]}:{usb[-1][2]}"
+    if ata := re.search(r"/ata(\d+)/", path):
+        return f"{place}-ata-{ata[1]}"
+    if scsi := re.search(r"/target[\d:]+/(\d+):(\d+):(\d+):(\d+)/", path):
+        return f"{place}-scsi-0:{scsi[2]}:{scsi[3]}:{scsi[4]}"
+    return place
 
 
 def _bus(name: str, path: str) -> str | None:

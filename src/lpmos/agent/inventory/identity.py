@@ -13,13 +13,14 @@ class Identity(NamedTuple):
 
     product: dict[str, object]
     board: dict[str, object]
+    chassis: dict[str, object]
     bios: dict[str, object]
     dimms: list[dict[str, object]]
 
 
 def read_identity(tree: Tree) -> Identity:
     """What the firmware says of the machine; all `None` where there is no DMI at all."""
-    product, board, bios = _from_kernel(tree)
+    product, board, chassis, bios = _from_kernel(tree)
     dimms: list[dict[str, object]] = []
     seen: set[int] = set()
     for structure in smbios.structures(tree.data("sys/firmware/dmi/tables/DMI") or b""):
@@ -31,12 +32,14 @@ def read_identity(tree: Tree) -> Identity:
             product = smbios.product(structure)
         elif structure.type == smbios.BOARD and first:
             board = smbios.product(structure)
+        elif structure.type == smbios.CHASSIS and first:
+            chassis = smbios.chassis(structure)
         elif structure.type == smbios.BIOS and first:
             bios = smbios.bios(structure)
-    return Identity(product, board, bios, dimms)
+    return Identity(product, board, chassis, bios, dimms)
 
 
-def _from_kernel(tree: Tree) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+def _from_kernel(tree: Tree) -> tuple[dict[str, object], ...]:
     """The fields that the kernel gives one by one (`drivers/firmware/dmi-id.c`)."""
 
     def field(name: str) -> str | None:
@@ -56,9 +59,16 @@ def _from_kernel(tree: Tree) -> tuple[dict[str, object], dict[str, object], dict
         "serial": field("board_serial"),
         "uuid": None,
     }
+    chassis: dict[str, object] = {
+        "vendor": field("chassis_vendor"),
+        "type": smbios.chassis_type(tree.number(f"{_DMI_ID}/chassis_type")),
+        "version": field("chassis_version"),
+        "serial": field("chassis_serial"),
+        "asset_tag": field("chassis_asset_tag"),
+    }
     bios: dict[str, object] = {
         "vendor": field("bios_vendor"),
         "version": field("bios_version"),
         "date": field("bios_date"),
     }
-    return product, board, bios
+    return product, board, chassis, bios

@@ -52,7 +52,21 @@ def _nic(tree: Tree, name: str, mac: str) -> dict[str, object]:
         "driver": tree.link_name(f"{base}/device/driver"),
         "carrier": None if carrier is None else bool(carrier),
         "booted": False,
+        "pci_address": _pci_address(tree.real(f"{base}/device")),
+        "numa_node": _numa_node(tree.number(f"{base}/device/numa_node")),
+        "neighbour": None,
     }
+
+
+def _pci_address(path: str) -> str | None:
+    """The last PCI function on the way to a device: a virtio card hangs below one."""
+    found = re.findall(r"/([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}[.][0-7])(?=/|$)", path)
+    return found[-1] if found else None
+
+
+def _numa_node(number: int | None) -> int | None:
+    """-1 is the kernel's word for none."""
+    return None if number is None or number < 0 else number
 
 
 def _booted(tree: Tree, nics: list[dict[str, object]], mac: str | None) -> dict[str, object] | None:

@@ -1,5 +1,6 @@
 """How the machine boots and what hangs on its PCI bus: boot mode, Secure Boot, TPM, functions."""
 
+from lpmos.agent.inventory.pci_names import pci_names
 from lpmos.agent.inventory.tree import Tree
 
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -25,7 +26,7 @@ def read_tpm_version(tree: Tree) -> str | None:
 
 def read_pci(tree: Tree) -> list[dict[str, object]]:
     """Every PCI function with its ids in lower-case hex, without `0x`."""
-    functions: list[dict[str, object]] = []
+    functions: list[dict[str, str | None]] = []
     for address in tree.names(_PCI):
         ids = [tree.text(f"{_PCI}/{address}/{name}") for name in ("vendor", "device", "class")]
         vendor_id, device_id, class_id = ((text or "").removeprefix("0x").lower() for text in ids)
@@ -39,4 +40,13 @@ def read_pci(tree: Tree) -> list[dict[str, object]]:
                     "driver": tree.link_name(f"{_PCI}/{address}/driver"),
                 }
             )
-    return functions
+    return _named(tree, functions)
+
+
+def _named(tree: Tree, functions: list[dict[str, str | None]]) -> list[dict[str, object]]:
+    ids = [(str(each["vendor_id"]), str(each["device_id"])) for each in functions]
+    names = pci_names(tree, ids)
+    return [
+        {**each, "vendor": names[pair][0], "device": names[pair][1]}
+        for each, pair in zip(functions, ids, strict=True)
+    ]

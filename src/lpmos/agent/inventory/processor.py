@@ -19,12 +19,36 @@ def read_cpu(tree: Tree) -> dict[str, object]:
         "cores": len(cores) or threads,
         "threads": threads,
         "flags": (first.get("flags") or first.get("Features") or "").split(),
+        "numa_nodes": _numa_nodes(tree),
     }
 
 
 def read_memory_bytes(tree: Tree) -> int:
     """What the kernel has (`MemTotal`); 0 where it does not say."""
     found = re.search(r"^MemTotal:\s+(\d{1,15}) kB", tree.text("proc/meminfo") or "", re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _numa_nodes(tree: Tree) -> list[dict[str, object]]:
+    """The nodes of `/sys/devices/system/node`, where there are several."""
+    place = "sys/devices/system/node"
+    numbers = sorted(
+        int(found[1]) for name in tree.names(place) if (found := re.fullmatch(r"node(\d+)", name))
+    )
+    if len(numbers) < 2:
+        return []
+    return [
+        {
+            "node": number,
+            "cpus": tree.text(f"{place}/node{number}/cpulist") or "",
+            "memory_bytes": _node_bytes(tree.text(f"{place}/node{number}/meminfo") or ""),
+        }
+        for number in numbers
+    ]
+
+
+def _node_bytes(meminfo: str) -> int:
+    found = re.search(r"MemTotal:\s+(\d{1,15}) kB", meminfo)
     return int(found[1]) * 1024 if found else 0
 
 

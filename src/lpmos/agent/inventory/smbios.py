@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BIOS, SYSTEM, BOARD, MEMORY_DEVICE, END_OF_TABLE = 0, 1, 2, 17, 127
+BIOS, SYSTEM, BOARD, CHASSIS, MEMORY_DEVICE, END_OF_TABLE = 0, 1, 2, 3, 17, 127
 _HEADER_BYTES = 4
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -27,6 +27,19 @@ _MEMORY_TYPES = {
     0x07: "RAM", 0x0F: "SDRAM", 0x12: "DDR", 0x13: "DDR2", 0x14: "DDR2 FB-DIMM", 0x18: "DDR3",
     0x1A: "DDR4", 0x1B: "LPDDR", 0x1C: "LPDDR2", 0x1D: "LPDDR3", 0x1E: "LPDDR4",
     0x1F: "NVDIMM", 0x20: "HBM", 0x21: "HBM2", 0x22: "DDR5", 0x23: "LPDDR5", 0x24: "HBM3",
+}  # fmt: skip
+
+
+_CHASSIS_TYPES = {
+    0x03: "Desktop", 0x04: "Low Profile Desktop", 0x05: "Pizza Box", 0x06: "Mini Tower",
+    0x07: "Tower", 0x08: "Portable", 0x09: "Laptop", 0x0A: "Notebook", 0x0B: "Hand Held",
+    0x0C: "Docking Station", 0x0D: "All in One", 0x0E: "Sub Notebook", 0x0F: "Space-saving",
+    0x10: "Lunch Box", 0x11: "Main Server Chassis", 0x12: "Expansion Chassis", 0x13: "SubChassis",
+    0x14: "Bus Expansion Chassis", 0x15: "Peripheral Chassis", 0x16: "RAID Chassis",
+    0x17: "Rack Mount Chassis", 0x18: "Sealed-case PC", 0x19: "Multi-system chassis",
+    0x1A: "Compact PCI", 0x1B: "Advanced TCA", 0x1C: "Blade", 0x1D: "Blade Enclosure",
+    0x1E: "Tablet", 0x1F: "Convertible", 0x20: "Detachable", 0x21: "IoT Gateway",
+    0x22: "Embedded PC", 0x23: "Mini PC", 0x24: "Stick PC",
 }  # fmt: skip
 
 
@@ -95,6 +108,22 @@ def product(structure: Structure) -> dict[str, object]:
         "serial": structure.text(7),
         "uuid": _uuid(structure.formatted[8:24]) if structure.type == SYSTEM else None,
     }
+
+
+def chassis(structure: Structure) -> dict[str, object]:
+    """The enclosure (type 3, section 7.4)."""
+    return {
+        "vendor": structure.text(4),
+        "type": chassis_type(structure.unsigned(5, 1)),
+        "version": structure.text(6),
+        "serial": structure.text(7),
+        "asset_tag": structure.text(8),
+    }
+
+
+def chassis_type(number: int | None) -> str | None:
+    """Its word (table 17); bit 7 only says whether there is a lock."""
+    return None if number is None else _CHASSIS_TYPES.get(number & 0x7F)
 
 
 def dimm(structure: Structure) -> dict[str, object]:

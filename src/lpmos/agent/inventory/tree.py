@@ -20,11 +20,11 @@ class Tree:
         """Where `name` stands on this machine."""
         return self._root / name
 
-    def data(self, name: str) -> bytes | None:
-        """The bytes of a file, at most `READ_LIMIT_BYTES`."""
+    def data(self, name: str, limit_bytes: int = READ_LIMIT_BYTES) -> bytes | None:
+        """The bytes of a file, at most `limit_bytes`."""
         try:
             with (self._root / name).open("rb") as file:
-                return file.read(READ_LIMIT_BYTES)
+                return file.read(limit_bytes)
         except OSError:
             return None
 
