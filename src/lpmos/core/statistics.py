@@ -45,11 +45,15 @@ class Statistics:
     def __init__(self) -> None:
         self._systems: Counter[tuple[str, str, str | None, Status]] = Counter()
         self._happened: dict[int, Counter[tuple[str | None, str]]] = {}
+        self.ended: Counter[tuple[str, Status]] = Counter()
+        """How many tasks of a region were seen to end, and how, since this index began."""
 
     def move(self, before: TaskRow | None, after: TaskRow | None) -> None:
         """A row came, changed or went."""
         if before and after and _alike(before, after):
             return
+        if before and after and after.finished and not before.finished:
+            self.ended[after.idc, after.status] += 1
         was = _facts(before) if before else None
         now = _facts(after) if after else None
         for facts, change in ((was, -1), (now, 1)):

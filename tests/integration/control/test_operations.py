@@ -28,7 +28,9 @@ async def test_metrics_count_tasks_requests_and_regions(
     await api.get("/api/v1/tasks/unknown")
     await api.get("/no/such/path")
     text = (await api.get("/metrics")).text
-    assert 'lpmos_tasks{status="pending"} 1.0' in text
+    assert 'lpmos_tasks{idc="dc1",status="pending"} 1.0' in text
+    assert 'lpmos_task_oldest_seconds{idc="dc1",status="booting"} 0.0' in text
+    assert 'lpmos_tasks_ended_total{idc="dc1",status="failed"} 0.0' in text
     assert 'lpmos_region_online{idc="dc1"} 0.0' in text
     assert "lpmos_websocket_clients 0.0" in text
     seen = 'lpmos_http_requests_total{method="GET",path="%s",status="%s"} 1.0'

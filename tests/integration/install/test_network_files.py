@@ -19,6 +19,7 @@ from lpmos.model.network import (
     layout,
     network_problems,
 )
+from tests.support.debian_programs import unpacked
 
 BOOT = "52:54:00:00:00:01"
 PACKAGES = ("netplan.io", "libnetplan0", "libyaml-0-2", "libglib2.0-0", "libpcre2-8-0", "ifupdown")
@@ -53,12 +54,8 @@ FIXED = Network(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53",
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's packages of the readers, unpacked beside the system and not installed."""
-    place = tmp_path_factory.mktemp("readers")
-    subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=place, check=True, timeout=120)
-    for package in sorted(place.glob("*.deb")):
-        subprocess.run(["dpkg-deb", "-x", package, place / "root"], check=True, timeout=60)
-    return place / "root"
+    """The readers of Debian's packages."""
+    return unpacked(PACKAGES, tmp_path_factory.mktemp("readers"))
 
 
 def written(system: str, network: NetworkConfig, root: Path) -> Path:

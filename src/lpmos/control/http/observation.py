@@ -5,17 +5,12 @@ One hook on every message that leaves the application, so that no answer, error 
 
 import time
 import uuid
-from collections import Counter as CountOf
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from lpmos.core.fleet import Fleet
-from lpmos.model.lifecycle import Status
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
@@ -59,9 +54,8 @@ def timed(app: ASGIApp) -> ASGIApp:
 class Observation:
     """The metrics of one control plane, and the hook that feeds them."""
 
-    def __init__(self, fleet: Fleet, websocket_clients: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_FleetCollector(fleet, websocket_clients))
         self._requests = Counter(
             "lpmos_http_requests",
             "Requests answered",
@@ -118,30 +112,3 @@ class Observation:
 
 def _missing(headers: Iterable[Header], present: Collection[bytes]) -> list[Header]:
     return [header for header in headers if header[0] not in present]
-
-
-class _FleetCollector(Collector):
-    """Gauges that are read when they are asked for."""
-
-    def __init__(self, fleet: Fleet, websocket_clients: Callable[[], int]) -> None:
-        self._fleet = fleet
-        self._websocket_clients = websocket_clients
-
-    def collect(self) -> Iterable[Metric]:
-        counts = CountOf(row.status for row in self._fleet.current_rows())
-        tasks = GaugeMetricFamily(
-            "lpmos_tasks", "Machines by their task's status", labels=["status"]
-        )
-        for status in Status:
-            tasks.add_metric([status.value], counts[status])
-        yield tasks
-        regions = GaugeMetricFamily("lpmos_region_online", "1 while it beats", labels=["idc"])
-        for region in self._fleet.regions():
-            regions.add_metric([region.idc], float(region.online))
-        yield regions
-        connected = GaugeMetricFamily("lpmos_store_connected", "1 while the store is heard")
-        connected.add_metric([], float(self._fleet.connected))
-        yield connected
-        clients = GaugeMetricFamily("lpmos_websocket_clients", "Browsers and programs on /ws")
-        clients.add_metric([], self._websocket_clients())
-        yield clients
