@@ -48,11 +48,10 @@ screenshots: ## every page of the dashboard as a picture, in screenshots/
 	@requirements/install test
 	@$(VENV)/python -m tests.support.screenshots screenshots
 
-bench: ## every benchmark, as ratios against a peer or a limit
+bench: ## every benchmark, as ratios against a peer or a limit (WRITE=1 writes the table, BENCH="dhcp outbox" runs these)
 	@$(ROOT) true
 	@requirements/install bench
-	@for bench in $(notdir $(basename $(wildcard bench/*.py))); do \
-	  echo "== $$bench"; $(ROOT) $(VENV)/python -m bench.$$bench || exit 1; done
+	@$(ROOT) $(VENV)/python -m bench $(if $(WRITE),--write) $(BENCH)
 
 docs: ## write the generated pages anew
 	@requirements/install test

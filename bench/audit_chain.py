@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
+from bench import report
 
 from lpmos.core.audit.chain import AuditChain
 from lpmos.core.audit.reader import AuditReader
@@ -61,7 +62,7 @@ async def _verify(store: Store) -> int:
     return breaks + len(list(check.end()))
 
 
-async def measure(store: Store) -> Rates:
+async def measure(store: Store, count: int) -> Rates:
     """Create, chain and verify over one store."""
     await store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
     mirror = Mirror(store, keys.ROOT)
@@ -72,13 +73,13 @@ async def measure(store: Store) -> Rates:
     await mirror.wait_ready()
 
     async def all_heard() -> bool:
-        return chain.pending == TASKS
+        return chain.pending == count
 
     async def all_chained() -> bool:
         return chain.pending == 0
 
     moments = [time.perf_counter()]
-    numbers = iter(range(TASKS))
+    numbers = iter(range(count))
     await asyncio.gather(*(_create(tasks, numbers) for _ in range(WRITERS)))
     moments.append(time.perf_counter())
     await until(all_heard)
@@ -93,28 +94,38 @@ async def measure(store: Store) -> Rates:
         task.cancel()
     await asyncio.gather(leading, mirroring, return_exceptions=True)
     created_s, _, chained_s, verified_s = (b - a for a, b in pairwise(moments))
-    return Rates(TASKS / created_s, TASKS / chained_s, TASKS / verified_s, breaks)
+    return Rates(count / created_s, count / chained_s, count / verified_s, breaks)
 
 
-async def main() -> bool:
-    """Measure both stores; whether both are fast enough and whole."""
+async def _on_both(count: int) -> list[report.Row]:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory() as directory:
         embedded = await SqliteStore.open(Path(directory) / "store.db")
-        found = {"embedded": await measure(embedded)}
+        found = {"embedded": await measure(embedded, count)}
         await embedded.close()
         async with EtcdServer() as server:
             etcd = await EtcdStore.connect([server.endpoint])
-            found["etcd"] = await measure(etcd)
+            found["etcd"] = await measure(etcd, count)
             await etcd.close()
-    for name, rates in found.items():
-        print(
-            f"{name}: created {rates.created:,.0f}/s, chained {rates.chained:,.0f}/s"
-            f" = {rates.chained / rates.created:.1f} times, verified {rates.verified:,.0f}/s,"
-            f" {rates.breaks} breaks"
-        )
-    return all(r.chained > r.created and not r.breaks for r in found.values())
+    return [row for name, rates in found.items() for row in _rows(name, rates)]
+
+
+def _rows(name: str, rates: Rates) -> Iterator[report.Row]:
+    created = ("tasks created", rates.created)
+    yield report.compared(f"events chained, {name}", rates.chained, "/s", created, at_least=1)
+    yield report.noted(f"events verified, {name}", rates.verified, "/s")
+    yield report.Row(
+        name=f"breaks in the chain, {name}", value=rates.breaks, bound="none", ok=not rates.breaks
+    )
+
+
+def main() -> int:
+    """Measure and report; 1 where a limit is missed."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--tasks", type=int, default=TASKS)
+    chosen = report.chosen(parser, {"tasks": 200})
+    return report.end(asyncio.run(_on_both(chosen.tasks)), chosen)
 
 
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)
+    sys.exit(main())

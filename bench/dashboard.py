@@ -18,17 +18,17 @@ figures:
 Ends with status 1 where a figure is beyond its limit.
 """
 
-import argparse
 import asyncio
 import shutil
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import httpx
+from bench import report
 from bench.live_updates import TASKS, serve, start
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
@@ -73,20 +73,6 @@ SCROLL = """
   requestAnimationFrame(step);
 })
 """
-
-
-class Figure(NamedTuple):
-    """One line of the table."""
-
-    name: str
-    measured: float
-    limit: float
-    at_most: bool = True
-
-    @property
-    def good(self) -> bool:
-        """Whether it is within its limit."""
-        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
 
 
 class Fleet(NamedTuple):
@@ -136,13 +122,15 @@ async def _page(browser: Browser, fleet: Fleet) -> AsyncIterator[Page]:
     await context.close()
 
 
-async def _first_page(browser: Browser, fleet: Fleet, visits: int) -> Figure:
+async def _first_page(browser: Browser, fleet: Fleet, visits: int) -> report.Row:
     times_ms: list[float] = []
     for _ in range(visits):
         async with _page(browser, fleet) as page:
             times_ms.append(await page.evaluate("window.usable"))
-    name = f"first page, ms (from {min(times_ms):.0f} to {max(times_ms):.0f})"
-    return Figure(name, statistics.median(times_ms), FIRST_PAGE_LIMIT_MS)
+    return report.limited(
+        "first page", statistics.median(times_ms), "ms", at_most=FIRST_PAGE_LIMIT_MS,
+        note=f"from {min(times_ms):.0f} to {max(times_ms):.0f}",
+    )  # fmt: skip
 
 
 class Busy(NamedTuple):
@@ -172,7 +160,7 @@ async def _metrics(session: CDPSession) -> dict[str, float]:
 
 async def _under_load(
     page: Page, session: CDPSession, fleet: Fleet, seconds: float
-) -> list[Figure]:
+) -> list[report.Row]:
     """With the rows that are updated in sight: at rest, then scrolling over all of them."""
     resting = await _busy(session, fleet, seconds)
     scrolling = await _busy(session, fleet, seconds, page.evaluate(SCROLL, seconds))
@@ -181,31 +169,29 @@ async def _under_load(
     frames_per_s = 1000 * len(gaps_ms) / sum(gaps_ms)
     await page.evaluate("scrollTo(0, 0)")
     return [
-        Figure(
-            f"main thread busy, part of the time ({resting.updates_per_s:.0f} updates/s)",
-            resting.part,
-            BUSY_LIMIT,
+        report.limited(
+            "main thread busy, part of the time", resting.part, at_most=BUSY_LIMIT,
+            note=f"{resting.updates_per_s:.0f} updates/s",
         ),
-        Figure(
-            f"the same while it scrolls ({scrolling.updates_per_s:.0f} updates/s)",
-            scrolling.part,
-            1.0,
+        report.limited(
+            "main thread busy while it scrolls", scrolling.part, at_most=1.0,
+            note=f"{scrolling.updates_per_s:.0f} updates/s",
         ),
-        Figure(
-            f"frames/s while it scrolls (p99 {late_ms:.0f} ms from one to the next)",
-            frames_per_s,
-            FRAMES_LIMIT_PER_S,
-            at_most=False,
+        report.limited(
+            "frames while it scrolls", frames_per_s, "/s", at_least=FRAMES_LIMIT_PER_S,
+            note=f"p99 {late_ms:.0f} ms from one to the next",
         ),
-    ]
+    ]  # fmt: skip
 
 
-async def _memory(session: CDPSession, fleet: Fleet, seconds: float) -> Figure:
+async def _memory(session: CDPSession, fleet: Fleet, seconds: float) -> report.Row:
     begin = await _heap_bytes(session)
     await fleet.write(seconds)
     end = await _heap_bytes(session)
-    name = f"heap after {seconds / 60:.1f} min / before ({begin / 1e6:.1f}, {end / 1e6:.1f} MB)"
-    return Figure(name, end / begin, MEMORY_RATIO_LIMIT)
+    return report.compared(
+        "heap after a long time", end / 1e6, "MB", ("before", begin / 1e6),
+        at_most=MEMORY_RATIO_LIMIT, note=f"{seconds / 60:.1f} min",
+    )  # fmt: skip
 
 
 async def _heap_bytes(session: CDPSession) -> float:
@@ -214,7 +200,7 @@ async def _heap_bytes(session: CDPSession) -> float:
     return (await _metrics(session))["JSHeapUsedSize"]
 
 
-async def _script(fleet: Fleet) -> Figure:
+async def _script(fleet: Fleet) -> report.Row:
     """Every chunk, fetched as a browser does, and counted as it came."""
     names = [name for name in load_files("dashboard/assets") if name.endswith(".js")]
     total = 0
@@ -224,10 +210,13 @@ async def _script(fleet: Fleet) -> Figure:
             async with client.stream("GET", f"{fleet.url}/assets/{name}") as answer:
                 answer.raise_for_status()
                 total += sum([len(part) async for part in answer.aiter_raw()])
-    return Figure(f"script over the wire, kB ({len(names)} chunks)", total / 1e3, SCRIPT_LIMIT_KB)
+    return report.limited(
+        "script over the wire", total / 1e3, "kB", at_most=SCRIPT_LIMIT_KB,
+        note=f"{len(names)} chunks",
+    )  # fmt: skip
 
 
-async def _measure(tasks: int, visits: int, seconds: float, memory_s: float) -> list[Figure]:
+async def _measure(tasks: int, visits: int, seconds: float, memory_s: float) -> list[report.Row]:
     program = shutil.which("chromium")
     if program is None:
         raise SystemExit("this needs Chromium: apt-get install chromium")
@@ -245,26 +234,17 @@ async def _measure(tasks: int, visits: int, seconds: float, memory_s: float) -> 
     return figures
 
 
-def _show(figures: Sequence[Figure]) -> bool:
-    """Print the figures; whether all are within their limits."""
-    for figure in figures:
-        bound = f"{'<=' if figure.at_most else '>='} {figure.limit:<6g}"
-        ratio = f"{figure.measured / figure.limit:6.2f}{'' if figure.good else '  MISSED'}"
-        print(f"{figure.name:62} {figure.measured:8.2f}  {bound} {ratio}")
-    return all(figure.good for figure in figures)
-
-
 def main() -> int:
     """Measure and print; 1 where a limit is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = report.parser(__doc__)
     parser.add_argument("--tasks", type=int, default=FLEET)
     parser.add_argument("--visits", type=int, default=VISITS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each part under load")
     parser.add_argument("--memory-seconds", type=float, default=MEMORY_S)
-    chosen = parser.parse_args()
+    quick = {"tasks": TASKS, "visits": 1, "seconds": 2.0, "memory_seconds": 2.0}
+    chosen = report.chosen(parser, quick)
     measured = _measure(chosen.tasks, chosen.visits, chosen.seconds, chosen.memory_seconds)
-    print(f"{'':62} {'measured':>8}     {'limit':6} {'ratio':>6}")
-    return 0 if _show(asyncio.run(measured)) else 1
+    return report.end(asyncio.run(measured), chosen)
 
 
 if __name__ == "__main__":

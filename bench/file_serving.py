@@ -12,7 +12,6 @@ Tried and left out: a send buffer fixed at 4 MiB instead of the kernel's tuning 
 CPU time again, but costs a quarter of the throughput.
 """
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -29,6 +28,8 @@ from statistics import median
 from typing import NamedTuple
 
 import structlog
+from bench import report
+from bench.load import busy_s
 
 from lpmos.core.clock import utc_now
 from lpmos.images.catalog import Catalog, ImageFields
@@ -43,7 +44,6 @@ from lpmos.store.sqlite import SqliteStore
 FILE_BYTES = 1 << 30
 DOWNLOADS = 4
 ROUNDS = 15
-TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 60.0
 DOWNLOAD_TIMEOUT_S = 300.0
 LEAST_THROUGHPUT_RATIO = 1.0
@@ -92,10 +92,11 @@ class Measured(NamedTuple):
 
 def main() -> int:
     """Serve, measure in turns, compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = report.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--size", type=int, default=FILE_BYTES, help="of the file, in bytes")
     parser.add_argument("--serve-region", nargs=2, metavar=("DIRECTORY", "PORT_FILE"))
-    chosen = parser.parse_args()
+    chosen = report.chosen(parser, {"rounds": 1, "size": 1 << 28})
     if chosen.serve_region:
         asyncio.run(serve_region(*map(Path, chosen.serve_region)))
         return 0
@@ -105,47 +106,44 @@ def main() -> int:
     place = str(MEMORY) if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        region = stack.enter_context(region_server(directory))
+        region = stack.enter_context(region_server(directory, chosen.size))
         nginx = stack.enter_context(nginx_server(directory))
         measured: dict[Server, list[Measured]] = {region: [], nginx: []}
         for server in measured:
-            measure(server)  # warms up
+            measure(server, chosen.size)  # warms up
         for number in range(chosen.rounds):
             in_turn = list(measured) if number % 2 else list(reversed(measured))
             for server in in_turn:
-                measured[server].append(measure(server))
-        return report(measured[region], measured[nginx])
+                measured[server].append(measure(server, chosen.size))
+    return report.end(_rows(measured[region], measured[nginx]), chosen)
 
 
-def report(region: list[Measured], nginx: list[Measured]) -> int:
-    """Print the table; 1 where a limit is missed."""
+def _rows(region: list[Measured], nginx: list[Measured]) -> list[report.Row]:
     rates = [median(m.gigabytes_per_s for m in each) for each in (region, nginx)]
     costs = [median(m.cpu_s_per_gigabyte for m in each) for each in (region, nginx)]
     pairs = list(zip(region, nginx, strict=True))
     throughput = median(ours.gigabytes_per_s / its.gigabytes_per_s for ours, its in pairs)
     cpu = median(ours.cpu_s_per_gigabyte / its.cpu_s_per_gigabyte for ours, its in pairs)
-    print(f"{DOWNLOADS} parallel downloads of 1 GiB, medians of {len(region)} rounds")
-    print(f"{'':24}{'region':>9}{'nginx':>9}{'ratio':>9}{'limit':>9}")
-    print(
-        f"{'throughput, GB/s':24}{rates[0]:9.2f}{rates[1]:9.2f}{throughput:9.2f}"
-        f"{f'>= {LEAST_THROUGHPUT_RATIO}':>9}"
-    )
-    print(
-        f"{'CPU of server, s/GB':24}{costs[0]:9.3f}{costs[1]:9.3f}{cpu:9.2f}"
-        f"{f'<= {MOST_CPU_RATIO}':>9}"
-    )
-    good = throughput >= LEAST_THROUGHPUT_RATIO and cpu <= MOST_CPU_RATIO
-    print("both limits are kept" if good else "a limit is missed")
-    return 0 if good else 1
+    downloads = f"{DOWNLOADS} downloads at once"
+    return [
+        report.compared(
+            f"throughput, {downloads}", rates[0], "GB/s", ("nginx", rates[1]),
+            ratio=throughput, at_least=LEAST_THROUGHPUT_RATIO, note=f"{len(region)} rounds",
+        ),
+        report.compared(
+            f"CPU of the server for each GB, {downloads}", costs[0], "s", ("nginx", costs[1]),
+            ratio=cpu, at_most=MOST_CPU_RATIO,
+        ),
+    ]  # fmt: skip
 
 
-def measure(server: Server) -> Measured:
+def measure(server: Server, size_bytes: int) -> Measured:
     """Download the file `DOWNLOADS` times at once."""
-    cpu_before, began = cpu_s(server.pid), time.monotonic()
+    cpu_before, began = busy_s(server.pid), time.monotonic()
     received = download(server)
-    took_s, cpu = time.monotonic() - began, cpu_s(server.pid) - cpu_before
-    if received < DOWNLOADS * FILE_BYTES:
-        raise SystemExit(f"{server.name} sent {received} bytes of {DOWNLOADS * FILE_BYTES}")
+    took_s, cpu = time.monotonic() - began, busy_s(server.pid) - cpu_before
+    if received < DOWNLOADS * size_bytes:
+        raise SystemExit(f"{server.name} sent {received} bytes of {DOWNLOADS * size_bytes}")
     return Measured(received / took_s / 1e9, cpu / (received / 1e9))
 
 
@@ -157,24 +155,25 @@ def download(server: Server) -> int:
     return sum(int(client.communicate(timeout=DOWNLOAD_TIMEOUT_S)[0]) for client in clients)
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process, all its threads (proc(5), `/proc/pid/stat`)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICKS_S
-
-
 @contextlib.contextmanager
-def region_server(directory: Path) -> Iterator[Server]:
+def region_server(directory: Path, size_bytes: int) -> Iterator[Server]:
     """The region in a process of its own, with one image."""
     archive = directory / "archive"
     with archive.open("wb") as file:
-        file.truncate(FILE_BYTES)
+        file.truncate(size_bytes)
     fields = ImageFields(
         name="bench", family="debian", os_type="debian", os_version="0", unpacked_bytes=1
     )
     manifest = Catalog(directory / "images").add(fields, archive)
     port_file = directory / "port"
-    argv = [sys.executable, __file__, "--serve-region", str(directory), str(port_file)]
+    argv = [
+        sys.executable,
+        "-m",
+        "bench.file_serving",
+        "--serve-region",
+        str(directory),
+        str(port_file),
+    ]
     with child(argv) as process:
         wait_for(port_file.exists, process)
         path = f"/boot/images/{manifest.sha256}"

@@ -14,7 +14,6 @@ then `sync`. What is divided, both read off the times of the lines on the serial
 So a slower stream of the agent makes the ratio worse. Ends with status 1 where a limit is missed.
 """
 
-import argparse
 import asyncio
 import os
 import re
@@ -23,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import report
 from rich.console import Console
 
 from lpmos.images.catalog import Catalog
@@ -119,21 +119,25 @@ async def measure(
 
 def main() -> int:
     """Install, stream, print, compare; 1 where the limit is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = report.parser(__doc__)
     parser.add_argument("--firmware", choices=["bios", "uefi"], default="bios")
     parser.add_argument("--images-dir", type=Path, default=BUILD / "images")
-    chosen = parser.parse_args()
+    chosen = report.chosen(parser, {})
     build_missing_images(
         chosen.images_dir, BUILD / "cache", Console(stderr=True), os.environ.get("LPMOS_MIRROR")
     )
     accel = asyncio.run(choose_acceleration())
     with tempfile.TemporaryDirectory() as name:
         took = asyncio.run(measure(chosen.firmware, Path(name), chosen.images_dir, accel))
-    ratio = took.install_s / took.stream_s
-    print(f"install, first look at the disk to unmounted {took.install_s:6.1f} s")
-    print(f"wget | zstd | tar to an equal disk, sync     {took.stream_s:6.1f} s")
-    print(f"ratio of these two ({chosen.firmware}, {accel.name}) {ratio:.2f} (at most {LIMIT:.2f})")
-    return 0 if ratio <= LIMIT else 1
+    install = report.compared(
+        f"install, first look at the disk to unmounted ({chosen.firmware})",
+        took.install_s,
+        "s",
+        ("wget, zstd, tar and sync to an equal disk", took.stream_s),
+        at_most=LIMIT,
+        note=accel.name,
+    )
+    return report.end([install], chosen)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ cost of the sockets. `not all` counts updates that some browser did not get: non
 status 1 where the 99th percentile of the row of transactions is not below its limit.
 """
 
-import argparse
 import asyncio
 import base64
 import json
@@ -30,7 +29,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -41,6 +40,7 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
+from bench import report
 
 from lpmos.agent.options import Options
 from lpmos.agent.simulation import SimulatedMachine
@@ -59,6 +59,8 @@ from lpmos.store.api import Compare, Put
 from lpmos.store.sqlite import SqliteStore
 
 LIMIT_MS = 50.0
+LIMITED = "transaction"
+"""The way of writing that the limit is for."""
 BROWSERS = 1000
 UPDATES_PER_S = 1000
 SECONDS = 15.0
@@ -403,7 +405,7 @@ def measure(browsers: int, updates_per_s: int, seconds: float, *, bare: bool) ->
     link.send(None)
     for process in (server, listening):
         process.join()
-    return Row("transaction" if bare else "task store", browsers, written, arrived)
+    return Row(LIMITED if bare else "task store", browsers, written, arrived)
 
 
 def start(part: Callable[..., None], *values: object) -> tuple[Connection, BaseProcess]:
@@ -422,55 +424,52 @@ def _ask(link: Connection, seconds: float) -> Written:
     return written
 
 
-def show(row: Row) -> float:
-    """Print one line; the 99th percentile in milliseconds, 0 with nobody listening."""
+def rows_of(row: Row) -> Iterator[report.Row]:
+    """The figures of one run; a newer progress of a task may stand for one a moment before."""
     written, arrived = row.written, row.arrived
     store_ms = [(done - begun) / 1e6 for begun, done in written.commits.items()]
     rate = len(written.commits) / written.seconds
     wall_s = written.seconds + WARM_UP_S + LAST_WORDS_S
-    batches = arrived.frames / max(row.browsers, 1) / wall_s
-    line = (
-        f"{row.written_by:>11} {row.browsers:>8} {rate:>9.0f}"
-        f" {quantiles(store_ms, n=100)[98]:>9.1f}"
-        f" {100 * written.cpu:>9.0f} {100 * arrived.cpu_s / wall_s:>11.0f}"
-    )
+    of = f"{row.browsers} browsers, written by the {row.written_by}"
+    yield report.noted(
+        f"CPU of the server, {of}", 100 * written.cpu, "%",
+        note=f"{rate:.0f} updates/s, store p99 {quantiles(store_ms, n=100)[98]:.1f} ms",
+    )  # fmt: skip
     if not row.browsers:
-        print(line, flush=True)
-        return 0.0
-    # A newer progress of the same task may stand for an update that came a moment before.
+        return
     late_ms = [
         (arrived.last[begun] - begun) / 1e6 for begun in written.commits if begun in arrived.last
     ]
     cuts = quantiles(late_ms, n=100)
+    batches = arrived.frames / row.browsers / wall_s
+    kilobytes = arrived.frame_bytes / wall_s / row.browsers / 1000
+    busy = 100 * arrived.cpu_s / wall_s
+    yield report.noted(f"write to the last of {of}, p50", cuts[49], "ms")
+    name = f"write to the last of {of}, p99"
+    note = f"{batches:.1f} batches/s, {kilobytes:.0f} kB/s each; browsers take {busy:.0f} % CPU"
+    if row.written_by == LIMITED:
+        yield report.limited(name, cuts[98], "ms", at_most=LIMIT_MS, note=note)
+    else:
+        yield report.noted(name, cuts[98], "ms", note=note)
     incomplete = sum(arrived.copies.get(begun, 0) != row.browsers for begun in written.commits)
-    print(
-        f"{line} {batches:>8.1f} {arrived.frame_bytes / wall_s / row.browsers / 1000:>7.0f}"
-        f" {cuts[49]:>6.1f} {cuts[94]:>6.1f} {cuts[98]:>6.1f} {max(late_ms):>6.1f}"
-        f" {cuts[98] / LIMIT_MS:>6.2f} {incomplete:>8}",
-        flush=True,
-    )
-    return cuts[98]
+    yield report.Row(
+        name=f"updates that some of {of} did not get", value=incomplete, bound="none",
+        ok=not incomplete,
+    )  # fmt: skip
 
 
 def main() -> int:
-    """Measure, print, compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Measure and report; 1 where a limit is missed."""
+    parser = report.parser(__doc__)
     parser.add_argument("--browsers", type=int, default=BROWSERS)
     parser.add_argument("--updates", type=int, default=UPDATES_PER_S, help="in a second")
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    chosen = parser.parse_args()
-    print(
-        f"{'written by':>11} {'browsers':>8} {'updates/s':>9} {'store p99':>9} {'server %':>9}"
-        f" {'browsers %':>11} {'batch/s':>8} {'kB/s':>7} {'p50':>6} {'p95':>6} {'p99':>6}"
-        f" {'max':>6} {'ratio':>6} {'not all':>8}",
-        flush=True,
-    )
-    show(measure(0, chosen.updates, chosen.seconds, bare=True))
-    p99_ms = show(measure(chosen.browsers, chosen.updates, chosen.seconds, bare=True))
-    show(measure(0, chosen.updates, chosen.seconds, bare=False))
-    show(measure(chosen.browsers, chosen.updates, chosen.seconds, bare=False))
-    print(f"from the write to the last browser: p99 {p99_ms:.1f} ms (limit {LIMIT_MS:.0f} ms)")
-    return 0 if p99_ms < LIMIT_MS else 1
+    chosen = report.chosen(parser, {"browsers": 20, "updates": 50, "seconds": 2.0})
+    rows: list[report.Row] = []
+    for bare in (True, False):
+        for browsers in (0, chosen.browsers):
+            rows += rows_of(measure(browsers, chosen.updates, chosen.seconds, bare=bare))
+    return report.end(rows, chosen)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from statistics import median
 
 import msgspec
 import structlog
+from bench import report
 
 from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.clock import utc_now
@@ -50,6 +51,8 @@ AT_ONCE = 32
 ANSWERED_MACHINES = 100
 ANSWER_ROUNDS = 5
 RATIO_LIMIT = 0.15
+KEPT_RATIO_LIMIT = 1.0
+ANSWER_RATIO_LIMIT = 0.7
 IDC = "bench"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -90,14 +93,14 @@ def _inventory(number: int) -> Inventory:
     return Inventory(collected_at=NOW, boot_mode="uefi", memory=memory, disks=disks, nics=(nic,))
 
 
-async def _seed(store: Store) -> None:
-    for first in range(0, REPORTS, 50):
-        tasks = [_task(number) for number in range(first, first + 50)]
+async def _seed(store: Store, reports: int) -> None:
+    for first in range(0, reports, 50):
+        tasks = [_task(number) for number in range(first, min(reports, first + 50))]
         puts = [Put(keys.task(IDC, task.sn), records.encode(task)) for task in tasks]
         await store.txn((), puts)
 
 
-async def _fill(directory: Path) -> None:
+async def _fill(directory: Path, reports: int) -> None:
     """The outbox of a region that heard all these reports while the store was away."""
     box = await Outbox.open(directory / "outbox.db")
 
@@ -114,15 +117,15 @@ async def _fill(directory: Path) -> None:
         )
         await box.append(_sn(number), word.at, msgspec.json.encode(word))
 
-    await asyncio.gather(*(keep(number) for number in range(REPORTS)))
+    await asyncio.gather(*(keep(number) for number in range(reports)))
     await box.close()
 
 
-async def hand_in_rate(directory: Path) -> float:
-    """Kept reports a second, from the store's return to the empty outbox."""
+async def hand_in(directory: Path, reports: int) -> tuple[float, float]:
+    """Kept reports a second, from the store's return to the empty outbox; and seconds to start."""
     store = await SqliteStore.open(directory / "store.db")
-    await _seed(store)
-    await _fill(directory)
+    await _seed(store, reports)
+    await _fill(directory, reports)
     mirror = Mirror(store, keys.idc_prefix(IDC))
     await _remember(store, directory)
     began = time.perf_counter()
@@ -136,17 +139,16 @@ async def hand_in_rate(directory: Path) -> float:
         unfenced=store,
     ) as kept:
         started = time.perf_counter()
-        print(f"start of a region with {REPORTS:,} words that wait: {started - began:.1f} s")
         running = [asyncio.create_task(mirror.run()), asyncio.create_task(kept.run())]
         while kept.agents.outbox_state.waiting:  # noqa: ASYNC110 - a bench, not a service
             await asyncio.sleep(0.01)
-        rate = REPORTS / (time.perf_counter() - started)
-        await _check(store, kept)
+        rate = reports / (time.perf_counter() - started)
+        await _check(store, kept, reports)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     await store.close()
-    return rate
+    return rate, started - began
 
 
 async def _remember(store: Store, directory: Path) -> None:
@@ -161,18 +163,18 @@ async def _remember(store: Store, directory: Path) -> None:
     await memory.flush()
 
 
-async def _check(store: Store, kept: Offline) -> None:
-    kv = await store.get(keys.task(IDC, _sn(REPORTS - 1)))
+async def _check(store: Store, kept: Offline, reports: int) -> None:
+    kv = await store.get(keys.task(IDC, _sn(reports - 1)))
     assert kv is not None
     assert records.decode(kv, Task).status is Status.PENDING_APPROVAL
     assert kept.agents.outbox_state.refused == 0
 
 
-async def bare_rate(directory: Path) -> float:
+async def bare_rate(directory: Path, reports: int) -> float:
     """The transactions of such reports a second, with nothing around them."""
     store = await SqliteStore.open(directory / "store.db")
-    await _seed(store)
-    numbers = iter(range(REPORTS))
+    await _seed(store, reports)
+    numbers = iter(range(reports))
 
     async def work() -> None:
         for number in numbers:
@@ -180,7 +182,7 @@ async def bare_rate(directory: Path) -> float:
 
     started = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-    rate = REPORTS / (time.perf_counter() - started)
+    rate = reports / (time.perf_counter() - started)
     await store.close()
     return rate
 
@@ -246,20 +248,20 @@ async def _answered(agents: Agents) -> float:
     return 10 * ANSWERED_MACHINES / (time.perf_counter() - started)
 
 
-async def keep_rate(directory: Path, machines: int) -> tuple[float, int]:
+async def keep_rate(directory: Path, machines: int, words: int) -> tuple[float, int]:
     """Words a second that are acknowledged, and how many shared a commit."""
     box = await Outbox.open(directory / f"{machines}.db")
     body = b"x" * 400
 
     async def say(lane: str) -> None:
         seq: int | None = None
-        for _ in range(WORDS // machines):  # progress: each word takes the place of the last
+        for _ in range(words // machines):  # progress: each word takes the place of the last
             seq = await box.append(lane, NOW, body, replaces=seq)
 
     started = time.perf_counter()
     await asyncio.gather(*(say(f"m{number}") for number in range(machines)))
-    rate = (WORDS // machines) * machines / (time.perf_counter() - started)
-    shared = (WORDS // machines) * machines // box.commits
+    rate = (words // machines) * machines / (time.perf_counter() - started)
+    shared = (words // machines) * machines // box.commits
     await box.close()
     return rate, shared
 
@@ -278,34 +280,49 @@ def one_by_one_rate(directory: Path) -> float:
     return rate
 
 
-async def main() -> int:
-    """Measure, print, compare."""
+async def measure(reports: int, words: int) -> list[report.Row]:
+    """All rows: keeping, answering, handing in."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         single = one_by_one_rate(directory)
-        print(f"one durable commit for each word: {single:,.0f} words/s")
         for machines in MACHINES_AT_ONCE:
-            rate, shared = await keep_rate(directory, machines)
-            print(
-                f"kept from {machines} machines at once: {rate:,.0f} words/s"
-                f" ({shared} to a commit, {rate / single:.1f} times one by one)"
-            )
+            rate, shared = await keep_rate(directory, machines, words)
+            rows.append(
+                report.compared(
+                    f"words kept, {machines} machines at once", rate, "/s",
+                    ("one durable commit each", single), at_least=KEPT_RATIO_LIMIT,
+                    note=f"{shared} to a commit",
+                )
+            )  # fmt: skip
         for part in ("bare", "kept", "answered"):
             (directory / part).mkdir()
         plain, able = await answer_rates(directory / "answered")
-        print(
-            f"progress with the store there: {plain:,.0f}/s by the bare use cases, {able:,.0f}/s by"
-            f" those that can keep it (ratio {able / plain:.2f})"
-        )
-        bare = await bare_rate(directory / "bare")
-        handed = await hand_in_rate(directory / "kept")
-    ratio = handed / bare
-    print(f"bare transactions of {REPORTS:,} reports: {bare:,.0f}/s")
-    print(f"hand-in of {REPORTS:,} kept reports: {handed:,.0f}/s, {REPORTS / handed:.1f} s in all")
-    print(f"ratio of hand-in to bare transactions {ratio:.2f} (above {RATIO_LIMIT} is wanted)")
-    return 0 if ratio > RATIO_LIMIT else 1
+        bare = await bare_rate(directory / "bare", reports)
+        handed, started_s = await hand_in(directory / "kept", reports)
+    return [
+        *rows,
+        report.compared(
+            "progress answered with the store there", able, "/s",
+            ("use cases that cannot keep", plain), at_least=ANSWER_RATIO_LIMIT,
+        ),
+        report.compared(
+            "hand-in of kept reports", handed, "/s", ("bare transactions", bare),
+            at_least=RATIO_LIMIT, note=f"{reports:,} reports in {reports / handed:.1f} s",
+        ),
+        report.noted("start of a region with words that wait", started_s, "s"),
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Measure and report; 1 where a limit is missed."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--reports", type=int, default=REPORTS)
+    parser.add_argument("--words", type=int, default=WORDS)
+    chosen = report.chosen(parser, {"reports": 200, "words": 2000})
+    return report.end(asyncio.run(measure(chosen.reports, chosen.words)), chosen)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

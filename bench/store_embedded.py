@@ -13,10 +13,12 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
+
+from bench import report
 
 from lpmos.store.sqlite import SqliteStore
 
@@ -95,9 +97,9 @@ class Round(NamedTuple):
     cas: float
 
 
-async def one_round(directory: Path, tasks: int) -> Round:
+async def one_round(directory: Path, tasks: int, writes: int) -> Round:
     """The peer, then puts, then compare-and-swaps, each on an empty store."""
-    writes = WRITES if tasks > 1 else WRITES // 10
+    writes = writes if tasks > 1 else writes // 10
     writes -= writes % tasks
     bare = await asyncio.to_thread(bare_rate, directory, tasks, writes)
     rates = []
@@ -108,30 +110,36 @@ async def one_round(directory: Path, tasks: int) -> Round:
     return Round(bare, *rates)
 
 
-async def measure() -> float:
-    """Print one line for each number of tasks, then the watch latency; answers what is limited."""
-    print(f"{'tasks':>6} {'bare/s':>9} {'puts/s':>9} {'ratio':>6} {'cas/s':>9} {'ratio':>6}")
-    limited = 0.0
+async def measure(rounds: int, writes: int) -> list[report.Row]:
+    """Puts and compare-and-swaps for each number of tasks, then the watch latency."""
+    rows: list[report.Row] = []
     for tasks in TASKS:
-        rounds = []
-        for _ in range(ROUNDS):
+        done = []
+        for _ in range(rounds):
             with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
-                rounds.append(await one_round(Path(directory), tasks))
-        bare, put, cas = (median(rates) for rates in zip(*rounds, strict=True))
-        put_ratio = median(each.put / each.bare for each in rounds)
-        cas_ratio = median(each.cas / each.bare for each in rounds)
-        print(
-            f"{tasks:>6} {bare:>9.0f} {put:>9.0f} {put_ratio:>6.2f} {cas:>9.0f} {cas_ratio:>6.2f}"
-        )
-        if tasks == LIMITED_TASKS:
-            limited = cas_ratio
+                done.append(await one_round(Path(directory), tasks, writes))
+        rows += _rows(tasks, done)
     with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
         store = await SqliteStore.open(Path(directory) / "watch.db")
         latencies = await watch_latencies(store)
         await store.close()
-    print(f"put to watch event: p50 {median(latencies):.2f} ms, ", end="")
-    print(f"p99 {quantiles(latencies, n=100)[98]:.2f} ms")
-    return limited
+    return [
+        *rows,
+        report.noted("put to watch event, p50", median(latencies), "ms"),
+        report.noted("put to watch event, p99", quantiles(latencies, n=100)[98], "ms"),
+    ]
+
+
+def _rows(tasks: int, rounds: list[Round]) -> Iterator[report.Row]:
+    bare, put, cas = (median(rates) for rates in zip(*rounds, strict=True))
+    peer = ("bare SQLite", bare)
+    put_ratio = median(each.put / each.bare for each in rounds)
+    cas_ratio = median(each.cas / each.bare for each in rounds)
+    limit = RATIO_LIMIT if tasks == LIMITED_TASKS else None
+    yield report.compared(f"puts of {tasks} tasks", put, "/s", peer, ratio=put_ratio)
+    yield report.compared(
+        f"compare-and-swaps of {tasks} tasks", cas, "/s", peer, ratio=cas_ratio, at_least=limit
+    )
 
 
 def _writes(store: SqliteStore, kind: str) -> Write:
@@ -141,13 +149,12 @@ def _writes(store: SqliteStore, kind: str) -> Write:
 
 
 def main() -> int:
-    """Measure, print, compare."""
-    ratio = asyncio.run(measure())
-    print(
-        f"compare-and-swaps of {LIMITED_TASKS} tasks over the bare writes"
-        f" {ratio:.2f} (median; limit {RATIO_LIMIT})"
-    )
-    return 0 if ratio >= RATIO_LIMIT else 1
+    """Measure and report; 1 where a limit is missed."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--writes", type=int, default=WRITES, help="in each round")
+    chosen = report.chosen(parser, {"rounds": 1, "writes": 1024})
+    return report.end(asyncio.run(measure(chosen.rounds, chosen.writes)), chosen)
 
 
 if __name__ == "__main__":

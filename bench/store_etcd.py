@@ -6,16 +6,16 @@ one message, made before and only changed, sent over a plain channel, its answer
 anything. Rounds of both alternate, so that a busy machine slows both, and the median ratio counts.
 """
 
-import argparse
 import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import grpc.aio
+from bench import report
 
 from lpmos.store.etcd import EtcdStore, wire
 from tests.support.etcd import EtcdServer
@@ -92,7 +92,7 @@ async def _watch_latency_ms(store: EtcdStore, changes: int = 500) -> list[float]
     return latencies
 
 
-async def _measure(tasks: int, rounds: int, seconds: float) -> float:
+async def _measure(tasks: int, rounds: int, seconds: float) -> list[report.Row]:
     async with EtcdServer() as server:
         store = await EtcdStore.connect([server.endpoint])
         async with grpc.aio.insecure_channel(urlsplit(server.endpoint).netloc) as channel:
@@ -113,41 +113,46 @@ async def _measure(tasks: int, rounds: int, seconds: float) -> float:
 
             for name, worker in (("warm-bare", bare), ("warm-cas", cas)):
                 await _rate(worker, name, tasks, WARM_UP_S)
-            print(f"{tasks} tasks, {rounds} rounds of {seconds:g} s, values of {len(VALUE)} bytes")
-            print(
-                f"{'round':>6} {'bare/s':>8} {'cas/s':>8} {'ratio':>6} {'bare µs':>8} {'cas µs':>8}"
-            )
-            ratios = []
+            pairs = []
             for number in range(rounds):
                 bare_rate = await _rate(bare, f"bare-{number}", tasks, seconds)
-                cas_rate = await _rate(cas, f"cas-{number}", tasks, seconds)
-                ratios.append(cas_rate.per_s / bare_rate.per_s)
-                print(
-                    f"{number:>6} {bare_rate.per_s:>8.0f} {cas_rate.per_s:>8.0f} {ratios[-1]:>6.2f}"
-                    f" {bare_rate.cpu_us:>8.0f} {cas_rate.cpu_us:>8.0f}"
-                )
+                pairs.append((await _rate(cas, f"cas-{number}", tasks, seconds), bare_rate))
             puts = await _rate(put, "put", tasks, seconds)
         latencies = statistics.quantiles(await _watch_latency_ms(store), n=100)
         await store.close()
-    ratio = statistics.median(ratios)
-    print(f"compare-and-swap over the bare call   {ratio:.2f}   (median; limit {RATIO_LIMIT})")
-    print(f"puts/s                                {puts.per_s:.0f}")
-    print(
-        f"watch latency, put included, ms       p50 {latencies[49]:.1f}   p99 {latencies[98]:.1f}"
-    )
-    return ratio
+    return [*_rows(pairs), report.noted("puts", puts.per_s, "/s"), *_latency_rows(latencies)]
 
 
-def main() -> None:
-    """Measure, print, and end with status 1 below the limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def _rows(pairs: list[tuple[Rate, Rate]]) -> Iterator[report.Row]:
+    ours, its = zip(*pairs, strict=True)
+    peer = ("bare gRPC call", statistics.median(rate.per_s for rate in its))
+    yield report.compared(
+        "compare-and-swaps", statistics.median(rate.per_s for rate in ours), "/s", peer,
+        ratio=statistics.median(our.per_s / bare.per_s for our, bare in pairs),
+        at_least=RATIO_LIMIT,
+    )  # fmt: skip
+    cost = ("bare gRPC call", statistics.median(rate.cpu_us for rate in its))
+    yield report.compared(
+        "CPU of a compare-and-swap", statistics.median(rate.cpu_us for rate in ours), "us", cost,
+        less_is_better=True,
+    )  # fmt: skip
+
+
+def _latency_rows(cuts: list[float]) -> Iterator[report.Row]:
+    yield report.noted("watch latency, put included, p50", cuts[49], "ms")
+    yield report.noted("watch latency, put included, p99", cuts[98], "ms")
+
+
+def main() -> int:
+    """Measure and report; 1 where a limit is missed."""
+    parser = report.parser(__doc__)
     parser.add_argument("--tasks", type=int, default=64, help="calls under way at once")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.7, help="length of each half round")
-    options = parser.parse_args()
-    ratio = asyncio.run(_measure(options.tasks, options.rounds, options.seconds))
-    sys.exit(ratio < RATIO_LIMIT)
+    chosen = report.chosen(parser, {"rounds": 2, "seconds": 0.2})
+    rows = asyncio.run(_measure(chosen.tasks, chosen.rounds, chosen.seconds))
+    return report.end(rows, chosen)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

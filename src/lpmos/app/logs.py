@@ -43,9 +43,19 @@ def configure(level: str, form: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    _find_out_no_more_than_is_printed()
     # One line for each request is the access log of the part itself, where it keeps one.
     for noisy in ("aiohttp.access", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _find_out_no_more_than_is_printed() -> None:
+    """No line says where in the code, thread or process it was written: do not look it up either.
+
+    That is a tenth of what a line costs (logging HOWTO of Python, "Optimization").
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _audit_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
