@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lpmos.core.backup.making import backups_in, make_backup
+from lpmos.core.backup.directory import Directory, backups_in
+from lpmos.core.backup.making import make_backup
 from lpmos.core.backup.verification import verify
 from lpmos.core.clock import utc_now
 from lpmos.store.sqlite import SqliteStore
@@ -24,11 +25,11 @@ VALUE_BYTES = 20_000
 
 async def _report(state: Path, directory: Path) -> dict[str, Any]:
     store = await SqliteStore.open(state / "store.db")
-    first = await make_backup(store, directory, cluster="c", clock=utc_now)
+    first = await make_backup(store, Directory(directory), cluster="c", clock=utc_now)
     for number in range(VALUES):
         await store.put(f"/os/noise/{number}", os.urandom(VALUE_BYTES))
     try:
-        await make_backup(store, directory, cluster="c", clock=utc_now)
+        await make_backup(store, Directory(directory), cluster="c", clock=utc_now)
         error = "none"
     except OSError as full:
         error = str(full.strerror)
@@ -36,8 +37,8 @@ async def _report(state: Path, directory: Path) -> dict[str, Any]:
     (kept,) = backups_in(directory)
     return {
         "error": error,
-        "kept": kept.path == first.path,
-        "good": (await verify(kept.path)).manifest == first.manifest,
+        "kept": kept == first,
+        "good": (await verify(Path(kept.where))).manifest == first.manifest,
         "files": len(files_in(directory)),
     }
 

@@ -1,7 +1,8 @@
-"""The store of `lpmos backup`, and what a control plane's settings say of scheduled backups."""
+"""The store of `lpmos backup`, where backups are, and what the settings say of scheduled ones."""
 
 import asyncio
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,8 +12,10 @@ from typing import Any, TypeVar
 from lpmos.app import logs
 from lpmos.app.backend import embedded_store, etcd_store
 from lpmos.app.settings import Settings
+from lpmos.core.backup.directory import Directory
 from lpmos.core.backup.duty import BackupPlan
-from lpmos.core.backup.making import Backup, backups_in, make_backup
+from lpmos.core.backup.making import make_backup
+from lpmos.core.backup.place import Backup, Place
 from lpmos.core.backup.restoring import Agree, Restored, restore
 from lpmos.core.backup.verification import Verdict, prove, verify
 from lpmos.core.clock import utc_now
@@ -20,14 +23,51 @@ from lpmos.model.errors import SettingsError
 from lpmos.store.api import Store, Unavailable
 
 CONNECT_TIMEOUT_S = 15.0
+FILE = "file://"
 
 T = TypeVar("T")
 
 
-def directory_of(settings: Settings) -> Path:
-    """Where backups are: `backups` in the state directory where none is named."""
+def place_of(settings: Settings) -> Place:
+    """Where backups are: `backup_target`, or `backups` in the state directory where none is named.
+
+    Raises:
+        BackupPlaceError: the environment has something wrong in it for the object store.
+    """
     directory: Path = settings.backup_dir or settings.state_dir / "backups"
-    return directory
+    target: str | None = settings.backup_target
+    if target is None:
+        return Directory(directory)
+    if target.startswith(FILE):
+        return Directory(Path(target.removeprefix(FILE)))
+    from lpmos.core.backup.objects import ObjectStore
+
+    return ObjectStore(target, directory)
+
+
+def place_named(settings: Settings) -> str:
+    """The place of `place_of` as people name it."""
+    return settings.backup_target or str(settings.backup_dir or settings.state_dir / "backups")
+
+
+@asynccontextmanager
+async def fetched(source: str) -> AsyncIterator[Path]:
+    """The backup's file of this machine; an object is fetched into a directory for the time.
+
+    Raises:
+        BackupPlaceError: the object store has none of that name, or cannot be reached.
+        OSError: there is no room for it.
+    """
+    if "://" not in source or source.startswith(FILE):
+        yield Path(source.removeprefix(FILE))
+        return
+    from lpmos.core.backup.objects import ObjectStore
+
+    url, _, name = source.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="lpmos-backup-") as directory:
+        file = Path(directory) / name
+        await ObjectStore(url, Path(directory)).fetch(name, file)
+        yield file
 
 
 def cluster_of(settings: Settings) -> str:
@@ -40,7 +80,7 @@ def plan_from(settings: Settings) -> BackupPlan | None:
     if not settings.backup_every_h:
         return None
     return BackupPlan(
-        directory=directory_of(settings),
+        place=place_of(settings),
         every=timedelta(hours=settings.backup_every_h),
         keep=settings.backup_keep,
         cluster=cluster_of(settings),
@@ -54,7 +94,7 @@ def create(settings: Settings) -> tuple[Backup, Verdict]:
     Raises:
         SettingsError: there is no store where the settings say.
         StoreLocked: `lpmos up` runs on it.
-        StoreError, OSError, DamagedBackup: as `make_backup`.
+        StoreError, OSError, DamagedBackup, BackupPlaceError: as `make_backup`.
     """
     verdicts: list[Verdict] = []
 
@@ -65,7 +105,7 @@ def create(settings: Settings) -> tuple[Backup, Verdict]:
         async with _opened(settings, new=False) as store:
             return await make_backup(
                 store,
-                directory_of(settings),
+                place_of(settings),
                 cluster=cluster_of(settings),
                 clock=utc_now,
                 check=check,
@@ -75,22 +115,27 @@ def create(settings: Settings) -> tuple[Backup, Verdict]:
 
 
 def listed(settings: Settings) -> list[Backup]:
-    """The backups of the directory, the newest first."""
-    return backups_in(directory_of(settings))
+    """The backups of the place, the newest first."""
+    return _run(place_of(settings).backups())
 
 
-def verified(path: Path, *, by_restoring: bool) -> Verdict:
-    """Whether a backup is good; raises as `prove`."""
-    return _run(prove(path, embedded_store) if by_restoring else verify(path))
+def verified(source: str, *, by_restoring: bool) -> Verdict:
+    """Whether the backup at a path or URL is good; raises as `prove` and `fetched`."""
+
+    async def run() -> Verdict:
+        async with fetched(source) as path:
+            return await (prove(path, embedded_store) if by_restoring else verify(path))
+
+    return _run(run())
 
 
 def restored(
-    settings: Settings, path: Path, *, agree: Agree | None, force: bool
+    settings: Settings, source: str, *, agree: Agree | None, force: bool
 ) -> Restored | None:
     """Restore into the store that the settings name; see `lpmos.core.backup.restoring.restore`."""
 
     async def run() -> Restored | None:
-        async with _opened(settings, new=True) as store:
+        async with fetched(source) as path, _opened(settings, new=True) as store:
             return await restore(store, path, utc_now, agree=agree, force=force)
 
     return _run(run())

@@ -1,7 +1,7 @@
 """`lpmos backup`: make, list, verify and restore backups of the store.
 
-It works on the store itself and on files of this machine, so that it needs no control plane; the
-settings are a control plane's.
+It works on the store itself, and on files of this machine or on an object store, so that it needs
+no control plane; the settings are a control plane's.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from lpmos.cli.failures import Unfinished as NotDone
 from lpmos.cli.options import add_yes, group
 
 if TYPE_CHECKING:
-    from lpmos.core.backup.making import Backup
+    from lpmos.core.backup.place import Backup
     from lpmos.core.backup.verification import Verdict
 
 PART = "control-plane"
@@ -29,7 +29,9 @@ STORE = (
 )
 """The settings that say where the store is."""
 
-DIRECTORY = ("state_dir", "backup_dir")
+PLACE = ("backup_dir", "backup_target")
+"""The settings that say where backups are."""
+
 COLUMNS = (
     Column("FILE", lambda each: each["file"]),
     Column("MADE", lambda each: each["made_at"]),
@@ -39,7 +41,7 @@ COLUMNS = (
     Column("CLUSTER", lambda each: each["cluster"], drop=1),
 )
 SHOWN = 20
-FILE_HELP = "a backup's file"
+FILE_HELP = "a backup's file, or its URL in an object store"
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -57,18 +59,19 @@ def define(parser: argparse.ArgumentParser) -> None:
         _create,
         "make a backup now, and restore it as a test",
         *STORE,
-        DIRECTORY[1],
+        *PLACE,
     )
-    _add(kinds, "list", _list, "the backups of a directory, the newest first", *DIRECTORY)
+    _add(kinds, "list", _list, "the backups of a place, the newest first", "state_dir", *PLACE)
     below = _add(kinds, "verify", _verify, "read all of a backup: is it whole, is it readable")
-    below.add_argument("file", type=Path, help=FILE_HELP)
+    below.add_argument("file", help=FILE_HELP)
     below.add_argument(
         "--by-restoring",
         action="store_true",
-        help="restore it into a store that is thrown away, too (needs room beside the file)",
+        help="restore it into a store that is thrown away, too (needs room beside the file, or for"
+        " an object in TMPDIR)",
     )
     below = _add(kinds, "restore", _restore, "restore a backup into an empty store", *STORE)
-    below.add_argument("file", type=Path, help=FILE_HELP)
+    below.add_argument("file", help=FILE_HELP)
     below.add_argument(
         "--replace", action="store_true", help="delete what the store has, after a question"
     )
@@ -111,13 +114,13 @@ def _create(chosen: argparse.Namespace) -> int:
 
     with _failures():
         backup, verdict = create(_settings(chosen))
-    said = f"{backup.path}: {backup.manifest.records} records, {backup.size_bytes} bytes, restored"
-    Display(chosen).result(_document(backup), str(backup.path), f"{said} as a test")
+    said = f"{backup.where}: {backup.manifest.records} records, {backup.size_bytes} bytes, restored"
+    Display(chosen).result(_document(backup), backup.where, f"{said} as a test")
     return _tell_faults(Display(chosen), verdict)
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    from lpmos.app.backup import directory_of, listed
+    from lpmos.app.backup import listed, place_named
 
     settings = _settings(chosen)
     with _failures():
@@ -127,7 +130,7 @@ def _list(chosen: argparse.Namespace) -> int:
         "backups",
         COLUMNS,
         lambda each: str(each["file"]),
-        nothing=f"no backup in {directory_of(settings)}",
+        nothing=f"no backup in {place_named(settings)}",
     )
     return Exit.OK
 
@@ -139,9 +142,7 @@ def _verify(chosen: argparse.Namespace) -> int:
     with _failures():
         verdict = verified(chosen.file, by_restoring=chosen.by_restoring)
     manifest = verdict.manifest
-    if display.for_person(
-        {**msgspec.to_builtins(verdict), "file": str(chosen.file)}, str(chosen.file)
-    ):
+    if display.for_person({**msgspec.to_builtins(verdict), "file": chosen.file}, chosen.file):
         display.fields(
             [
                 ("made", f"{manifest.made_at:%Y-%m-%d %H:%M:%S} UTC"),
@@ -186,12 +187,12 @@ def _restore(chosen: argparse.Namespace) -> int:
         raise NotDone("nothing was done")
     display = Display(chosen)
     document = {
-        "file": str(chosen.file),
+        "file": chosen.file,
         "records": done.manifest.records,
         "failed_tasks": done.failed,
         "disabled_rules": done.disabled,
     }
-    if display.for_person(document, str(chosen.file)):
+    if display.for_person(document, chosen.file):
         display.line(f"restored {done.manifest.records} records of {chosen.file}", "green")
         if done.failed:
             display.line(f"{len(done.failed)} tasks that were approved or installing have failed:")
@@ -204,7 +205,7 @@ def _restore(chosen: argparse.Namespace) -> int:
 
 def _document(backup: "Backup") -> dict[str, Any]:
     manifest: dict[str, Any] = msgspec.to_builtins(backup.manifest)
-    return {"file": str(backup.path), "size_bytes": backup.size_bytes, **manifest}
+    return {"file": backup.where, "size_bytes": backup.size_bytes, **manifest}
 
 
 @contextmanager

@@ -1,6 +1,10 @@
-"""Documents as they stand in the store: JSON of the model's types, and the size they may have."""
+"""Documents as they stand in the store: JSON of the model's types, and the size they may have.
 
-from typing import TypeVar
+A document that is changed keeps what this version does not know of it: the parts of a system are
+updated one after the other, and an older part may not take away what a newer one wrote.
+"""
+
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,16 +28,54 @@ class RecordTooLarge(StoreError):
     code = "store-record-too-large"
 
 
-def encode(document: msgspec.Struct) -> bytes:
+def encode(document: msgspec.Struct, over: bytes | None = None) -> bytes:
     """The document's bytes.
+
+    Args:
+        document: what to write.
+        over: what stands in the store now, where this is a change of it: fields that the type does
+            not know stay, and so do those inside of a field that was not changed.
 
     Raises:
         RecordTooLarge: it is over the limit.
     """
     value = msgspec.json.encode(document)
+    if over is not None:
+        value = _carried(document, value, over)
     if len(value) >= VALUE_LIMIT_BYTES:
         raise RecordTooLarge(f"a document of {len(value)} bytes is over {VALUE_LIMIT_BYTES}")
     return value
+
+
+def _carried(document: msgspec.Struct, value: bytes, over: bytes) -> bytes:
+    """`value` with what `over` has, and what the document's type does not know."""
+    known = msgspec.json.encode(msgspec.json.decode(over, type=type(document)))
+    if known == over:
+        return value
+    merged = _merged(*(msgspec.json.decode(each) for each in (over, known, value)))
+    return msgspec.json.encode(merged)
+
+
+def _merged(over: Any, known: Any, new: Any) -> Any:
+    """`new`, with all that `over` has beyond `known`; a member that was changed is new as a whole.
+
+    Of a list, that holds for each element that stands where it stood.
+    """
+    if isinstance(over, list) and isinstance(known, list) and isinstance(new, list):
+        was = zip(over, known, strict=False)
+        kept = [old if each == read else each for each, (old, read) in zip(new, was, strict=False)]
+        return kept + new[len(kept) :]
+    if not (isinstance(over, dict) and isinstance(known, dict) and isinstance(new, dict)):
+        return new
+    merged = {key: each for key, each in over.items() if key not in known}
+    for key, each in new.items():
+        if key in over and known[key] == each:
+            merged[key] = over[key]
+        elif key in over and isinstance(each, list):
+            merged[key] = _merged(over[key], known[key], each)
+        else:
+            merged[key] = each
+    return merged
 
 
 def decode(kv: KV, document: type[T]) -> T:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from lpmos.core.backup.making import backups_in
+from lpmos.core.backup.directory import backups_in
 from lpmos.core.backup.restoring import RestoreUnfinished, require_whole
 from lpmos.core.backup.verification import verify
 from lpmos.lab.processes import HostProcesses
@@ -156,7 +156,7 @@ async def test_backup_killed_on_the_way_leaves_the_good_one_and_the_next_succeed
     assert (await lpmos("backup", "create", "--state-dir", str(state))).code == 0
     newest, oldest = backups_in(directory)
     assert oldest == good[0] and newest.manifest.records == oldest.manifest.records + MANY
-    await verify(newest.path)
+    await verify(Path(newest.where))
 
 
 async def test_backup_with_a_full_disk_leaves_the_good_one_and_says_so(
@@ -273,4 +273,4 @@ async def test_backup_of_a_running_control_plane_is_made_on_schedule(state: Path
         await until(made, TIMEOUT_S)
     (backup,) = backups_in(state / "backups")
     assert backup.manifest.counts["tasks"] == 4
-    await verify(backup.path)
+    await verify(Path(backup.where))

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from lpmos.app.backend import embedded_store
 from lpmos.control.backup_metrics import BackupCollector
+from lpmos.core.backup.directory import Directory, backups_in
 from lpmos.core.backup.duty import BackupDuty, BackupPlan
-from lpmos.core.backup.making import backups_in
 from lpmos.model.audit import AuditEvent
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Leadership, NoSpace, Store
@@ -34,7 +34,7 @@ class Backups:
         self.directory = directory
         self.full = False
         plan = BackupPlan(
-            directory=directory,
+            place=Directory(directory),
             every=timedelta(hours=6),
             keep=2,
             cluster="c",

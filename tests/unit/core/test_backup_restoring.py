@@ -11,8 +11,10 @@ from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.audit.chain import AuditChain
 from lpmos.core.audit.reader import AuditReader
 from lpmos.core.backup.content import SESSIONS
+from lpmos.core.backup.directory import Directory, backups_in
 from lpmos.core.backup.form import read_manifest
-from lpmos.core.backup.making import Backup, backups_in, make_backup, prune
+from lpmos.core.backup.making import make_backup
+from lpmos.core.backup.place import Backup, prune
 from lpmos.core.backup.restoring import (
     CODE,
     NotEmpty,
@@ -65,8 +67,12 @@ async def backup(store: Store, tmp_path: Path) -> Backup:
     return await made(store, tmp_path / "backups")
 
 
+def _path(backup: Backup) -> Path:
+    return Path(backup.where)
+
+
 async def made(store: Store, directory: Path) -> Backup:
-    return await make_backup(store, directory, cluster="c", clock=CLOCK)
+    return await make_backup(store, Directory(directory), cluster="c", clock=CLOCK)
 
 
 async def _task(store: Store, status: Status) -> Task:
@@ -83,7 +89,7 @@ async def test_backup_holds_all_but_what_lives_and_sessions(
     assert backup.manifest.records == len(there) - 2
     assert counts["tasks"] == 4 and counts["audit entries"] == ENTRIES
     assert counts["other"] == 2 and "control plane's own" not in counts
-    assert backup.path.stat().st_mode & 0o777 == 0o600
+    assert _path(backup).stat().st_mode & 0o777 == 0o600
 
 
 async def test_backup_is_of_one_revision_whatever_is_written_meanwhile(
@@ -95,7 +101,7 @@ async def test_backup_is_of_one_revision_whatever_is_written_meanwhile(
         await store.put("/os/late", b"")
 
     backup = await make_backup(
-        store, tmp_path / "b", cluster="c", clock=CLOCK, check=after_the_last_page
+        store, Directory(tmp_path / "b"), cluster="c", clock=CLOCK, check=after_the_last_page
     )
     assert backup.manifest.records == len(before) - 2
     assert backup.manifest.revision == (await store.status()).revision - 1
@@ -104,16 +110,16 @@ async def test_backup_is_of_one_revision_whatever_is_written_meanwhile(
 async def test_backup_that_is_proved_is_as_the_store_and_leaves_nothing_behind(
     backup: Backup,
 ) -> None:
-    verdict = await prove(backup.path, embedded_store)
+    verdict = await prove(_path(backup), embedded_store)
     assert verdict.manifest == backup.manifest
-    assert files_in(backup.path.parent) == [backup.path.name]
+    assert files_in(_path(backup).parent) == [_path(backup).name]
 
 
 async def test_backup_verify_names_documents_that_cannot_be_read(
     store: SqliteStore, tmp_path: Path
 ) -> None:
     await store.put(keys.control("users", "broken"), b"{")
-    verdict = await verify((await made(store, tmp_path / "b")).path)
+    verdict = await verify(_path(await made(store, tmp_path / "b")))
     # what `fill` has of no document's type is not promised to be one
     assert list(verdict.faults) == [keys.control("users", "broken")] and verdict.faulty == 1
 
@@ -124,8 +130,8 @@ async def test_backup_of_a_store_that_goes_away_leaves_the_others_alone(
     faulty = FaultyStore(store)
     faulty.away = True
     with pytest.raises(Unavailable):
-        await made(faulty, backup.path.parent)
-    assert files_in(backup.path.parent) == [backup.path.name]
+        await made(faulty, _path(backup).parent)
+    assert files_in(_path(backup).parent) == [_path(backup).name]
 
 
 async def test_backup_that_its_check_refuses_gets_no_name(
@@ -135,8 +141,10 @@ async def test_backup_that_its_check_refuses_gets_no_name(
         raise DamagedBackup(str(path))
 
     with pytest.raises(DamagedBackup):
-        await make_backup(store, backup.path.parent, cluster="c", clock=CLOCK, check=refuse)
-    assert files_in(backup.path.parent) == [backup.path.name]
+        await make_backup(
+            store, Directory(_path(backup).parent), cluster="c", clock=CLOCK, check=refuse
+        )
+    assert files_in(_path(backup).parent) == [_path(backup).name]
 
 
 async def test_backup_prune_keeps_the_newest_and_what_is_of_another_cluster(
@@ -146,17 +154,18 @@ async def test_backup_prune_keeps_the_newest_and_what_is_of_another_cluster(
     paths = []
     for cluster in ("c", "else", "c", "c"):
         clock.move(hours=1)
-        paths.append((await make_backup(store, directory, cluster=cluster, clock=clock)).path)
+        made_now = await make_backup(store, Directory(directory), cluster=cluster, clock=clock)
+        paths.append(_path(made_now))
     (directory / "notes.backup.zst").write_bytes(b"mine")
-    assert prune(directory, 2, "c") == [paths[0]]
-    assert [each.path for each in backups_in(directory)] == [paths[3], paths[2], paths[1]]
+    assert await prune(Directory(directory), 2, "c") == [paths[0].name]
+    assert [_path(each) for each in backups_in(directory)] == [paths[3], paths[2], paths[1]]
     assert (directory / "notes.backup.zst").exists()
 
 
 async def test_restore_is_equal_key_by_key_but_for_what_would_install(
     store: SqliteStore, backup: Backup, other: SqliteStore
 ) -> None:
-    restored = await restore(other, backup.path, CLOCK)
+    restored = await restore(other, _path(backup), CLOCK)
     assert restored is not None
     before, after = await everything(store), await everything(other)
     changed = {task_key(Status.APPROVED), task_key(Status.INSTALLING)}
@@ -175,7 +184,7 @@ async def test_restore_is_equal_key_by_key_but_for_what_would_install(
 async def test_restore_approved_and_installing_tasks_have_failed_without_an_intent(
     backup: Backup, other: SqliteStore
 ) -> None:
-    restored = await restore(other, backup.path, CLOCK)
+    restored = await restore(other, _path(backup), CLOCK)
     assert restored is not None
     assert set(restored.failed) == {task_id(Status.APPROVED), task_id(Status.INSTALLING)}
     for status in (Status.APPROVED, Status.INSTALLING):
@@ -195,7 +204,7 @@ def test_restore_what_failed_so_is_not_tried_again_by_itself() -> None:
 
 
 async def test_restore_disables_rules_and_says_which(backup: Backup, other: SqliteStore) -> None:
-    restored = await restore(other, backup.path, CLOCK)
+    restored = await restore(other, _path(backup), CLOCK)
     assert restored is not None and restored.disabled == ["all"]
     for name in ("all", "off"):
         kv = await other.get(keys.control("rules", name))
@@ -203,7 +212,7 @@ async def test_restore_disables_rules_and_says_which(backup: Backup, other: Sqli
 
 
 async def test_restore_tells_of_itself(backup: Backup, other: SqliteStore) -> None:
-    await restore(other, backup.path, CLOCK)
+    await restore(other, _path(backup), CLOCK)
     kvs = (await other.range(keys.EVENTS)).kvs
     events = [records.decode(kv, AuditEvent) for kv in kvs]
     assert sorted(event.action for event in events) == [
@@ -214,7 +223,7 @@ async def test_restore_tells_of_itself(backup: Backup, other: SqliteStore) -> No
 
 
 async def test_restore_the_audit_chain_holds_afterwards(backup: Backup, other: SqliteStore) -> None:
-    await restore(other, backup.path, CLOCK)
+    await restore(other, _path(backup), CLOCK)
     check, page = ChainCheck(), await AuditReader(other).chain(from_seq=1, limit=1000)
     assert [*check.page(page), *check.end()] == []
     assert check.entries == ENTRIES
@@ -225,14 +234,14 @@ async def test_restore_into_a_store_with_something_is_refused(
 ) -> None:
     await other.put("/os/dc1/machines/SN/meta", b"{}")
     with pytest.raises(NotEmpty, match="1 machines"):
-        await restore(other, backup.path, CLOCK)
+        await restore(other, _path(backup), CLOCK)
     asked: list[dict[str, int]] = []
 
     def no(counts: dict[str, int]) -> bool:
         asked.append(counts)
         return False
 
-    assert await restore(other, backup.path, CLOCK, agree=no) is None
+    assert await restore(other, _path(backup), CLOCK, agree=no) is None
     assert asked == [{"machines": 1}]
     assert list(await everything(other)) == ["/os/dc1/machines/SN/meta"]
 
@@ -242,15 +251,15 @@ async def test_restore_that_is_agreed_to_leaves_nothing_of_what_was_there(
 ) -> None:
     for number in range(300):
         await other.put(f"/os/old/{number}", b"")
-    assert await restore(other, backup.path, CLOCK, agree=lambda _: True)
+    assert await restore(other, _path(backup), CLOCK, agree=lambda _: True)
     assert not [key for key in await everything(other) if key.startswith("/os/old/")]
 
 
 async def test_restore_of_a_damaged_file_writes_nothing(backup: Backup, other: SqliteStore) -> None:
-    backup.path.write_bytes(backup.path.read_bytes()[:-5])
-    assert read_manifest(backup.path) == backup.manifest
+    _path(backup).write_bytes(_path(backup).read_bytes()[:-5])
+    assert read_manifest(_path(backup)) == backup.manifest
     with pytest.raises(DamagedBackup):
-        await restore(other, backup.path, CLOCK)
+        await restore(other, _path(backup), CLOCK)
     assert await everything(other) == {}
 
 
@@ -258,10 +267,10 @@ async def test_restore_that_is_cut_off_is_noticed_and_can_be_done_again(
     backup: Backup, other: SqliteStore
 ) -> None:
     with pytest.raises(Unavailable):
-        await restore(_CutAfter(other, 2), backup.path, CLOCK)
+        await restore(_CutAfter(other, 2), _path(backup), CLOCK)
     with pytest.raises(RestoreUnfinished, match="not over"):
         await require_whole(other)
-    assert await restore(other, backup.path, CLOCK, agree=lambda _: True)
+    assert await restore(other, _path(backup), CLOCK, agree=lambda _: True)
     await require_whole(other)
 
 
@@ -283,7 +292,7 @@ async def test_restored_events_are_chained_after_the_log(
     backup: Backup, other: SqliteStore
 ) -> None:
     """The elected control plane goes on where the log of the backup ends."""
-    await restore(other, backup.path, CLOCK)
+    await restore(other, _path(backup), CLOCK)
     mirror = Mirror(other, keys.ROOT)
     leadership = await leading(other)
     chain = AuditChain(other, mirror, CLOCK)
@@ -305,7 +314,7 @@ async def test_restored_events_are_chained_after_the_log(
 async def test_restored_machine_boots_its_own_disk_and_no_agent_gets_to_install(
     backup: Backup, other: SqliteStore, status: Status
 ) -> None:
-    await restore(other, backup.path, CLOCK)
+    await restore(other, _path(backup), CLOCK)
     mirror = Mirror(other, keys.ROOT)
     fleet = Fleet(mirror)
     agents = Agents(other, fleet, CLOCK, idc="dc1", unknown=UnknownMachines.DISCOVER)
@@ -337,9 +346,9 @@ async def test_damaged_record_is_backed_up_and_restored_as_it_is(
 ) -> None:
     await store.put(key, b"\xff{")
     backup = await made(store, tmp_path / "b")
-    verdict = await prove(backup.path, embedded_store)
+    verdict = await prove(_path(backup), embedded_store)
     assert list(verdict.faults) == [key]
     assert backup.manifest.counts["audit entries"] == ENTRIES
-    assert await restore(other, backup.path, CLOCK)
+    assert await restore(other, _path(backup), CLOCK)
     kv = await other.get(key)
     assert kv is not None and (kv.value == b"\xff{" or key.startswith("/os/dc1/servers/"))

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from lpmos.core.backup.making import Backup, backups_in, make_backup, prune
+from lpmos.core.backup.making import make_backup
+from lpmos.core.backup.place import Backup, Place, prune
 from lpmos.core.backup.verification import Scratch, Verdict, prove
 from lpmos.core.clock import Clock
 from lpmos.core.journal import told
@@ -31,13 +32,13 @@ RETRY = timedelta(minutes=10)
 
 
 class BackupPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator wants: a backup `every` so often in `directory`, the `keep` newest kept.
+    """What an operator wants: a backup `every` so often in `place`, the `keep` newest kept.
 
-    `cluster` names the store in each manifest, and says which backups of the directory are its
-    own; `scratch` opens the embedded store that each is restored into as a test.
+    `cluster` names the store in each manifest, and says which backups of the place are its own;
+    `scratch` opens the embedded store that each is restored into as a test.
     """
 
-    directory: Path
+    place: Place
     every: timedelta
     keep: int
     cluster: str
@@ -89,11 +90,11 @@ class BackupDuty:
             await asyncio.sleep(self._look_s)
 
     async def _first_due(self) -> datetime:
-        """When the newest backup of this store in the directory is old enough; now without one."""
+        """When the newest backup of this store in the place is old enough; now without one."""
         plan, standing = self._plan, self.standing
         try:
-            found = await asyncio.to_thread(backups_in, plan.directory)
-        except OSError:  # the next backup tells of it
+            found = await plan.place.backups()
+        except (OSError, LpmosError):  # the next backup tells of it
             return self._clock()
         mine = [each for each in found if each.manifest.cluster == plan.cluster]
         if not mine:
@@ -125,11 +126,11 @@ class BackupDuty:
     async def _prune(self) -> None:
         plan = self._plan
         try:
-            gone = await asyncio.to_thread(prune, plan.directory, plan.keep, plan.cluster)
-        except OSError as error:
+            gone = await prune(plan.place, plan.keep, plan.cluster)
+        except (OSError, LpmosError) as error:
             log.warning("an old backup cannot be deleted", reason=str(error))
         else:
-            log.debug("deleted old backups", files=[path.name for path in gone])
+            log.debug("deleted old backups", files=gone)
 
     async def _made(self) -> tuple[Backup, Verdict]:
         verdicts: list[Verdict] = []
@@ -139,7 +140,7 @@ class BackupDuty:
 
         backup = await make_backup(
             self._store,
-            self._plan.directory,
+            self._plan.place,
             cluster=self._plan.cluster,
             clock=self._clock,
             check=check,
@@ -148,7 +149,7 @@ class BackupDuty:
 
     async def _tell_made(self, leadership: Leadership, backup: Backup, verdict: Verdict) -> None:
         after = {
-            "file": str(backup.path),
+            "file": backup.where,
             "revision": backup.manifest.revision,
             "records": backup.manifest.records,
             "size_bytes": backup.size_bytes,
@@ -157,7 +158,7 @@ class BackupDuty:
         log.info("made a backup, and restored it as a test", **after)
         if verdict.faulty:
             log.warning("the store has records that nobody can read", keys=sorted(verdict.faults))
-        await self._tell(leadership, "backup.made", f"backup/{backup.path.name}", after=after)
+        await self._tell(leadership, "backup.made", f"backup/{backup.name}", after=after)
 
     async def _tell(
         self,

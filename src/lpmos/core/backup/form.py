@@ -159,7 +159,30 @@ def read_manifest(path: Path) -> Manifest:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        return _manifest(file.read(HEAD_BYTES), path)
+        return manifest_of(file.read(HEAD_BYTES), path)
+
+
+def manifest_of(head: bytes, path: Path) -> Manifest:
+    """The manifest in the first `HEAD_BYTES` of the backup that errors call `path`.
+
+    Raises:
+        DamagedBackup: it is no backup, of another format, or its manifest was changed.
+    """
+    room = HEAD_BYTES - _FRAME.size
+    if len(head) < HEAD_BYTES or _FRAME.unpack_from(head) != (_SKIPPABLE, room):
+        raise DamagedBackup(f"{path}: this is no backup")
+    try:
+        found = msgspec.json.decode(head[_FRAME.size :], type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedBackup(f"{path}: its manifest cannot be read: {error}") from error
+    if found.sha256 != _digest(found.manifest):
+        raise DamagedBackup(f"{path}: its manifest was changed")
+    if found.manifest.format != FORMAT:
+        raise DamagedBackup(
+            f"{path}: its format is {found.manifest.format}, this version reads {FORMAT}:"
+            f" restore it with version {found.manifest.version}"
+        )
+    return found.manifest
 
 
 def read_records(path: Path) -> Iterator[list[Record]]:
@@ -173,7 +196,7 @@ def read_records(path: Path) -> Iterator[list[Record]]:
     """
     tally = Tally()
     with path.open("rb") as file:
-        manifest = _manifest(file.read(HEAD_BYTES), path)
+        manifest = manifest_of(file.read(HEAD_BYTES), path)
         batch: list[Record] = []
         for frame in _frames(_content(file, path), path):
             record = _record(frame, path)
@@ -198,24 +221,6 @@ def _head(manifest: Manifest) -> bytes:
 
 def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
-
-
-def _manifest(head: bytes, path: Path) -> Manifest:
-    room = HEAD_BYTES - _FRAME.size
-    if len(head) < HEAD_BYTES or _FRAME.unpack_from(head) != (_SKIPPABLE, room):
-        raise DamagedBackup(f"{path}: this is no backup")
-    try:
-        found = msgspec.json.decode(head[_FRAME.size :], type=_Head)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedBackup(f"{path}: its manifest cannot be read: {error}") from error
-    if found.sha256 != _digest(found.manifest):
-        raise DamagedBackup(f"{path}: its manifest was changed")
-    if found.manifest.format != FORMAT:
-        raise DamagedBackup(
-            f"{path}: its format is {found.manifest.format}, this version reads {FORMAT}:"
-            f" restore it with version {found.manifest.version}"
-        )
-    return found.manifest
 
 
 def _content(file: IO[bytes], path: Path) -> Iterator[bytes]:

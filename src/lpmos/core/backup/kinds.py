@@ -41,7 +41,9 @@ _KINDS: Sequence[tuple[str, str, type | None]] = (
     ("ends of the audit log", r"/os-audit/head", Head),
     ("ends of the audit log", r"/os-audit/anchor", Anchor),
 )
-_COMPILED = tuple((kind, re.compile(pattern), document) for kind, pattern, document in _KINDS)
+KINDS = tuple((kind, re.compile(pattern), document) for kind, pattern, document in _KINDS)
+"""The word for each kind, the keys that are of it, and the type of their documents."""
+
 OTHER = "other"
 
 
@@ -72,7 +74,7 @@ def decoded(key: str, value: bytes, document: type[T]) -> T:
 
 
 def _row(key: str) -> tuple[str, type | None]:
-    for kind, pattern, document in _COMPILED:
+    for kind, pattern, document in KINDS:
         if pattern.fullmatch(key):
             return kind, document
     return OTHER, None

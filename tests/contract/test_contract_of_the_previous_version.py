@@ -1,0 +1,164 @@
+"""What the version before this one wrote and said, as `requirements/check-upgrade` recorded it.
+
+The parts of a system are updated one after the other, so for a while an old region works with a
+new control plane, or the other way round. The rule that makes that safe is in
+docs/reference/store.md ("Versions"); here it is held against the record.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from lpmos.core.backup.kinds import KINDS
+from lpmos.model import machine, region, task
+from lpmos.model.audit import Anchor, Head
+from lpmos.model.lifecycle import Status
+from lpmos.model.network import Ethernet, Network
+from lpmos.region import wire
+from lpmos.store import records
+from lpmos.store.api import KV
+from tests.support.builders import NOW, make_task
+
+RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("recorded.json").read_bytes())
+REGION_KINDS: dict[str, type[msgspec.Struct]] = {
+    "heartbeat": region.Heartbeat,
+    "status": region.RegionStatus,
+    "capabilities": region.Capabilities,
+    "lease": machine.AgentLease,
+    "active": region.LastActive,
+}
+REPLACED = {"StaticNetwork": "Network"}
+"""Types that have another name now; what they write when nothing new is used has a test below."""
+
+WORDS = ("title", "description", "default", "examples", "pattern", "not", "maxLength", "minLength")
+"""Of a schema, what says nothing of the values that a stored document may have."""
+
+
+def _kind(key: str) -> type[msgspec.Struct] | None:
+    for _, pattern, kind in KINDS:
+        if pattern.fullmatch(key) and kind is not None:
+            return kind
+    if "/clients/" in key:
+        return region.RegionClient
+    return REGION_KINDS.get(key.rpartition("/")[2])
+
+
+def _kv(key: str, value: object) -> KV:
+    return KV(key, msgspec.json.encode(value), 0, 0, 0)
+
+
+def _types() -> dict[str, type[msgspec.Struct]]:
+    found: dict[str, type[msgspec.Struct]] = {}
+    waiting: list[Any] = [each for _, _, each in KINDS if each] + [Head, Anchor]
+    for module in (region, machine, task):
+        waiting += [each for each in vars(module).values() if isinstance(each, type)]
+    for each in waiting:
+        if issubclass(each, msgspec.Struct):
+            found[each.__name__] = each
+    return found
+
+
+TYPES = _types()
+_, NEW = msgspec.json.schema_components(list(TYPES.values()), ref_template="#/$defs/{name}")
+OLD: dict[str, Any] = RECORDED["schemas"]["documents"]
+
+
+def _bare(schema: Any) -> Any:
+    """A schema without what is for people, or is checked where people write."""
+    if isinstance(schema, dict):
+        return {name: _bare(each) for name, each in schema.items() if name not in WORDS}
+    if isinstance(schema, list):
+        return [_bare(each) for each in schema]
+    name = str(schema).removeprefix("#/$defs/")
+    return f"#/$defs/{REPLACED[name]}" if name in REPLACED else schema
+
+
+@pytest.mark.parametrize(
+    "recorded", RECORDED["documents"], ids=[each["key"] for each in RECORDED["documents"]]
+)
+def test_document_of_the_previous_version_is_read_and_keeps_all_that_it_had(
+    recorded: dict[str, Any],
+) -> None:
+    kind = _kind(recorded["key"])
+    if kind is None:  # the control plane's own, which one version at a time writes
+        assert recorded["key"].startswith(("/os/control/", "/os/tasks/", "/os/dc1/macs/"))
+        return
+    kv = _kv(recorded["key"], recorded["value"])
+    document = records.decode(kv, kind)
+    written = json.loads(records.encode(document, kv.value))
+    for name, value in recorded["value"].items():
+        assert name in written and _same(written[name], value), name
+    Draft202012Validator({"$ref": f"#/$defs/{kind.__name__}", "$defs": OLD}).validate(written)
+
+
+def _same(written: Any, recorded: Any) -> bool:
+    """Whether all of what was recorded is in what was written."""
+    if isinstance(recorded, dict) and isinstance(written, dict):
+        return all(_same(written.get(name), value) for name, value in recorded.items())
+    if isinstance(recorded, list) and isinstance(written, list) and len(written) == len(recorded):
+        return all(_same(*pair) for pair in zip(written, recorded, strict=True))
+    return bool(written == recorded)
+
+
+@pytest.mark.parametrize("status", [each.value for each in Status])
+def test_task_in_each_state_is_in_the_record(status: str) -> None:
+    tasks = [each for each in RECORDED["documents"] if each["key"].endswith("/task")]
+    assert status in {each["value"]["status"] for each in tasks}
+
+
+@pytest.mark.parametrize("name", sorted(OLD.keys() - REPLACED))
+def test_type_of_documents_has_what_the_previous_version_reads(name: str) -> None:
+    """No field went, none became another or must be there that was not; no new word in an enum."""
+    assert name in NEW, f"{name} is gone or renamed: the previous version still reads and writes it"
+    old, new = _bare(OLD[name]), _bare(NEW[name])
+    fields = old.pop("properties", {})
+    now = new.pop("properties", {})
+    for field, schema in fields.items():
+        assert now.get(field) == schema, f"{name}.{field}"
+    assert set(new.pop("required", [])) == set(old.pop("required", [])), name
+    assert new == old, name
+
+
+def _filled() -> dict[str, Any]:
+    """A task as this version writes it, with every field that the previous one does not know."""
+    given = {"reported_by": "0" * 32, "handed_over_at": NOW, "first_boot_sha256": "0" * 64}
+    known = {field: value for field, value in given.items() if field in task.Task.__struct_fields__}
+    approval = task.Approval(approved=True, status="approved", approved_by="anna", approved_at=NOW)
+    if "fingerprint" in task.Approval.__struct_fields__:
+        approval = msgspec.structs.replace(approval, fingerprint="0" * 64)
+    filled = make_task(status=Status.INSTALLING, approval=approval, **known)
+    return dict(json.loads(records.encode(filled)))
+
+
+def test_task_with_all_that_is_new_is_read_by_the_previous_version() -> None:
+    written = _filled()
+    Draft202012Validator({"$ref": "#/$defs/Task", "$defs": OLD}).validate(written)
+    assert written.keys() > set(OLD["Task"]["properties"])
+
+
+def test_network_of_one_address_is_read_by_the_previous_version_and_one_of_links_is_not() -> None:
+    simple = make_task(network_config=Network(address="192.0.2.10/24", gateway="192.0.2.1"))
+    links = Network(links=(Ethernet(name="eno1"),))
+    old = Draft202012Validator({"$ref": "#/$defs/Task", "$defs": OLD})
+    old.validate(json.loads(records.encode(simple)))
+    assert not old.is_valid(json.loads(records.encode(make_task(network_config=links))))
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [each for each in RECORDED["exchanges"] if each["method"] == "POST"],
+    ids=lambda each: f"{each['path']}-{each['status']}",
+)
+def test_call_of_an_agent_of_the_previous_version_is_understood(exchange: dict[str, Any]) -> None:
+    bodies: dict[str, type[msgspec.Struct]] = {
+        "report": wire.Report,
+        "status": wire.StatusCall,
+        "progress": wire.ProgressCall,
+    }
+    kind = bodies[exchange["path"].rpartition("/")[2]]
+    body = msgspec.convert(exchange["request"], kind)
+    assert msgspec.structs.asdict(body)["agent_id"] == exchange["request"]["agent_id"]

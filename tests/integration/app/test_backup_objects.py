@@ -1,0 +1,222 @@
+"""`lpmos backup` on an object store: whole or not there, and errors that say what to do."""
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lpmos.app.backend import embedded_store
+from lpmos.core.backup.making import make_backup
+from lpmos.core.backup.objects import ObjectStore
+from lpmos.core.backup.place import prune
+from lpmos.lab.processes import HostProcesses
+from lpmos.store.sqlite import SqliteStore
+from tests.support.backups import everything, fill
+from tests.support.etcd import free_port
+from tests.support.notifications import StandingClock
+from tests.support.object_server import KEY_ID, SECRET, ObjectServer
+from tests.support.polling import until
+
+LPMOS = Path(sys.executable).with_name("lpmos")
+TARGET = "s3://backups/site"
+TIMEOUT_S = 120.0
+MANY = 2500
+"""Records of noise: the backup has 62 MB, that is 8 parts."""
+
+VALUE_BYTES = 25_000
+
+
+class Done(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ObjectServer]:
+    async with ObjectServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> Path:
+    """A state directory with a store that has something of every kind."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    opened = await SqliteStore.open(directory / "store.db")
+    lease = await fill(opened)
+    await lease.revoke()
+    await opened.close()
+    return directory
+
+
+async def _started(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return await asyncio.create_subprocess_exec(
+        LPMOS, "backup", *arguments,
+        env=kept | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def _ended(process: asyncio.subprocess.Process) -> Done:
+    async with asyncio.timeout(TIMEOUT_S):
+        out, error = await process.communicate()
+    assert process.returncode is not None
+    assert SECRET not in out.decode() + error.decode()
+    return Done(process.returncode, out.decode(), error.decode())
+
+
+async def lpmos(environment: dict[str, str], *arguments: str) -> Done:
+    return await _ended(await _started(environment, *arguments))
+
+
+def _create(state: Path, target: str = TARGET) -> tuple[str, ...]:
+    return ("create", "-q", "--state-dir", str(state), "--backup-target", target)
+
+
+async def _noise(state: Path) -> None:
+    store = await SqliteStore.open(state / "store.db")
+    for number in range(MANY):
+        await store.put(f"/os/noise/{number}", os.urandom(VALUE_BYTES))
+    await store.close()
+
+
+async def test_backup_in_an_object_store_is_listed_verified_and_restored(
+    server: ObjectServer, state: Path, tmp_path: Path
+) -> None:
+    environment = server.environment()
+    made = await lpmos(environment, *_create(state))
+    assert made.code == 0, made.error
+    url = made.out.strip()
+    assert url.startswith(f"{TARGET}/lpmos-")
+    await server.spoil("site/notes.backup.zst")
+    listed = await lpmos(environment, "list", "-q", "--backup-target", TARGET)
+    assert listed.out.split() == [url]
+    good = await lpmos(environment, "verify", url, "--by-restoring", "--json")
+    assert good.code == 0 and json.loads(good.out)["manifest"]["counts"]["tasks"] == 4
+    new = tmp_path / "new"
+    back = await lpmos(environment, "restore", url, "--state-dir", str(new), "--json")
+    assert back.code == 0 and len(json.loads(back.out)["failed_tasks"]) == 2, back.error
+    origin = await SqliteStore.open(state / "store.db")
+    restored = await SqliteStore.open(new / "store.db")
+    assert len((await everything(origin)).keys() - (await everything(restored)).keys()) == 1
+    await origin.close()
+    await restored.close()
+    assert list((state / "backups").iterdir()) == []
+
+
+async def test_backup_of_many_parts_is_uploaded_with_constant_memory(
+    server: ObjectServer, state: Path, tmp_path: Path
+) -> None:
+    await _noise(state)
+    made = await lpmos(server.environment(), *_create(state))
+    assert made.code == 0, made.error
+    verified = await lpmos(server.environment(), "verify", made.out.strip())
+    assert verified.code == 0, verified.error
+    # that of the largest child of this process, in KiB; the pieces in flight take 32 MiB of it
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 300 * 1024
+
+
+async def test_backup_whose_server_dies_in_the_middle_leaves_nothing_and_says_so(
+    server: ObjectServer, state: Path
+) -> None:
+    await _noise(state)
+    process = await _started(server.environment(), *_create(state))
+
+    async def uploading() -> bool:
+        return await server.uploads() > 0
+
+    await until(uploading, TIMEOUT_S)
+    await server.kill()
+    failed = await _ended(process)
+    assert failed.code == 1 and "does not answer" in failed.error and TARGET in failed.error
+    assert list((state / "backups").iterdir()) == []
+
+
+async def test_backup_killed_in_the_middle_of_its_upload_is_not_there(
+    server: ObjectServer, state: Path
+) -> None:
+    first = await lpmos(server.environment(), *_create(state))
+    await _noise(state)
+    process = await _started(server.environment(), *_create(state))
+
+    async def uploading() -> bool:
+        return await server.uploads() > 0
+
+    await until(uploading, TIMEOUT_S)
+    process.kill()
+    await process.wait()
+    assert (await server.names()).count("<Key>") == 1
+    listed = await lpmos(server.environment(), "list", "-q", "--backup-target", TARGET)
+    assert listed.out == first.out
+
+
+@pytest.mark.parametrize(
+    ("target", "changed", "said"),
+    [
+        ("s3://nothing/site", {}, "no such bucket: create it, or correct backup_target"),
+        (TARGET, {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}, "does not answer"),
+        (TARGET, {"AWS_ALLOW_HTTP": "false"}, "AWS_ALLOW_HTTP=true"),
+    ],
+)
+async def test_backup_that_the_object_store_does_not_take_says_what_to_do(
+    server: ObjectServer, state: Path, target: str, changed: dict[str, str], said: str
+) -> None:
+    refused = await lpmos(server.environment() | changed, *_create(state, target))
+    assert refused.code == 1 and said in refused.error and target in refused.error
+    assert KEY_ID not in refused.error and "Debug" not in refused.error
+
+
+async def test_backup_url_that_is_not_there_says_so(server: ObjectServer) -> None:
+    missing = await lpmos(server.environment(), "verify", f"{TARGET}/lpmos-x.backup.zst")
+    assert missing.code == 1 and "there is no such backup" in missing.error
+
+
+async def test_backup_with_keys_that_the_server_does_not_know_says_so(state: Path) -> None:
+    async with ObjectServer(strict=True) as server:
+        refused = await lpmos(server.environment(), *_create(state))
+    assert refused.code == 1 and "credentials are not taken" in refused.error
+    assert KEY_ID not in refused.error
+
+
+async def test_backups_of_an_object_store_are_pruned_by_the_cluster_and_the_newest_stay(
+    server: ObjectServer, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    place, clock, names = ObjectStore(TARGET, tmp_path / "work"), StandingClock(), []
+    async with embedded_store(state) as store:
+        for cluster in ("c", "else", "c", "c"):
+            clock.move(hours=1)
+            names.append((await make_backup(store, place, cluster=cluster, clock=clock)).name)
+    assert await prune(place, 2, "c") == [names[0]]
+    assert [each.name for each in await place.backups()] == [names[3], names[2], names[1]]
+    await place.delete(names[0])
+
+
+async def test_backup_on_schedule_goes_to_the_object_store(
+    server: ObjectServer, state: Path
+) -> None:
+    async with HostProcesses() as processes:
+        await processes.spawn(
+            ["env", *(f"{name}={value}" for name, value in server.environment().items()),
+             str(LPMOS), "up", "--state-dir", str(state),
+             "--listen-addr", f"127.0.0.1:{free_port()}", "--dhcp-mode", "off",
+             "--region-addr", "127.0.0.1", "--api-port", str(free_port()),
+             "--backup-every-h", "1", "--backup-target", TARGET],
+            log=state / "up.log",
+        )  # fmt: skip
+
+        async def made() -> bool:
+            return "site/lpmos-" in await server.names()
+
+        await until(made, TIMEOUT_S)
+    assert SECRET not in (state / "up.log").read_text()
