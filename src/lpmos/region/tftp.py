@@ -1,36 +1,53 @@
-"""The TFTP root: the boot loaders of the distribution's iPXE, copied whole before DHCP starts."""
+"""The TFTP root: the boot loaders of the distribution's iPXE, copied whole before DHCP starts.
+
+A loader that the operator put beside them goes before the distribution's.
+"""
 
 import os
 import shutil
 from pathlib import Path
 
 from lpmos.model.errors import SettingsError
-from lpmos.region.dnsmasq import LOADER_FILES, PROBE_FILE
+from lpmos.region.dnsmasq import LOADER_FILES, OWN_FILES, PROBE_FILE
 
 IPXE_DIR = Path("/usr/lib/ipxe")
 PROBE_TEXT = b"lpmos\n"
 
 
-def prepare_root(root: Path, source: Path = IPXE_DIR) -> None:
-    """Fill `root` with every loader of the table, each replaced as a whole.
+def prepare_root(root: Path, own: Path, source: Path = IPXE_DIR) -> frozenset[str]:
+    """Fill `root` with every loader of the table, each replaced as a whole; the names there are.
+
+    Args:
+        root: what TFTP serves.
+        own: the operator's own loaders, which need not exist.
+        source: the distribution's.
 
     Raises:
         SettingsError: a loader is missing; the text names the Debian package that has it.
     """
-    missing = [name for name in LOADER_FILES if not (source / name).is_file()]
+    found = {name: _found(name, own, source) for name in LOADER_FILES}
+    missing = [name for name, file in found.items() if file is None and name not in OWN_FILES]
     if missing:
         raise SettingsError(
             f"{', '.join(missing)} not in {source}: install the boot loaders with"
             " `apt-get install ipxe`, or set dhcp_mode to off"
         )
     root.mkdir(parents=True, exist_ok=True)
-    for name in LOADER_FILES:
+    for name, file in found.items():
+        if file is None:
+            (root / name).unlink(missing_ok=True)
+            continue
         partial = root / f".{name}.partial"
-        shutil.copyfile(source / name, partial)
+        shutil.copyfile(file, partial)
         partial.replace(root / name)
     partial = root / f".{PROBE_FILE}.partial"
     partial.write_bytes(PROBE_TEXT)
     partial.replace(root / PROBE_FILE)
+    return frozenset(name for name, file in found.items() if file is not None)
+
+
+def _found(name: str, *directories: Path) -> Path | None:
+    return next((each / name for each in directories if (each / name).is_file()), None)
 
 
 def program(name: str, package: str) -> str:

@@ -7,14 +7,16 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lpmos.model.errors import SettingsError
-from lpmos.region.settings import DhcpSettings
+from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from tests.support.region import RunningRegion, running, until
 from tests.support.wire import ADDRESS, BRIDGE, Wire, wire
 
-DHCP = DhcpSettings(interface=BRIDGE, first="10.92.0.100", last="10.92.0.199", dns=("10.92.0.53",))
+NETWORK = DhcpNetwork(interface=BRIDGE, range=("10.92.0.100", "10.92.0.199"), dns=("10.92.0.53",))
+DHCP = DhcpSettings(networks=(NETWORK,))
 IPXE_DIR = Path("/usr/lib/ipxe")
 IPXE_OPTIONS = "b1050200010001"
 """What an iPXE says of itself in option 175; any content matches."""
@@ -159,7 +161,7 @@ async def test_region_killed_leaves_no_dnsmasq(network: Wire, tmp_path: Path) ->
 async def test_region_with_an_unknown_interface_says_which_there_are(
     network: Wire, tmp_path: Path
 ) -> None:
-    dhcp = DhcpSettings(interface="br9", first="10.92.0.100", last="10.92.0.199")
+    dhcp = DhcpSettings(networks=(msgspec.structs.replace(NETWORK, interface="br9"),))
     with pytest.raises(ExceptionGroup) as caught:
         async with running(tmp_path, dhcp=dhcp, address=ADDRESS):
             pass
