@@ -26,7 +26,8 @@ from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.lab.simulated_images import make_simulated_images
-from lpmos.store import keys
+from lpmos.model.audit import AuditEvent
+from lpmos.store import keys, records
 from lpmos.store.etcd import EtcdStore
 from lpmos.store.mirror import Mirror
 from tests.support.etcd import EtcdServer
@@ -105,7 +106,7 @@ class Client:
     def knows_of_another(self) -> bool:
         """Whether it would stand down when it is cut off."""
         file = self.place / "standing.json"
-        return not (file.exists() and b"true" in file.read_bytes())
+        return not (file.exists() and b'"alone":true' in file.read_bytes())
 
     async def start(self) -> None:
         """Start the process; it may be active or a standby."""
@@ -221,6 +222,47 @@ class Pair:
 
         await until(listed, f"{client.name} to stand by\n{client.log[-3000:]}", timeout_s)
 
+    async def know_of_each_other(self) -> None:
+        """Wait until each could ask the other for a promise: where it is, and by which key."""
+
+        async def known() -> bool:
+            page = await self.store.range(keys.signer(IDC, ""))
+            files = [each.place / "standing.json" for each in (self.a, self.b)]
+            told = [file.exists() and b"http://" in file.read_bytes() for file in files]
+            return len(page.kvs) == 2 and all(told)
+
+        await until(known, "the clients to know of each other")
+        await asyncio.sleep(1)  # what they have in memory is on their disks by then
+
+    async def health(self, client: Client) -> dict[str, Any]:
+        """What a client says of itself at its own address."""
+
+        def ask() -> dict[str, Any]:
+            connection = http.client.HTTPConnection(client.address, PORT, timeout=ASK_TIMEOUT_S)
+            try:
+                connection.request("GET", "/health")
+                found: dict[str, Any] = json.loads(connection.getresponse().read())
+                return found
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(inside, self.machine_pid, ask)
+
+    async def audited(self, action: str) -> int:
+        """How often this was done; no control plane has taken it into the audit log."""
+        page = await self.store.range(keys.EVENTS)
+        return sum(records.decode(kv, AuditEvent).action == action for kv in page.kvs)
+
+    def block_link(self) -> None:
+        """Nothing passes between the clients; the machine reaches both."""
+        for one, other in ((self.a, self.b), (self.b, self.a)):
+            _ip(one.namespace_pid, "route", "replace", "unreachable", f"{other.address}/32")
+
+    def unblock_link(self) -> None:
+        """Undo `block_link`."""
+        for one, other in ((self.a, self.b), (self.b, self.a)):
+            _ip(one.namespace_pid, "route", "flush", "exact", f"{other.address}/32")
+
     async def lease(self, mac: str, **options: str) -> dict[str, Any]:
         """What DHCP gives to a machine."""
         return await self.machine.lease(mac, **options)
@@ -252,6 +294,7 @@ async def pair(directory: Path, *, started: bool = True) -> AsyncIterator[Pair]:
                 await made.b.start()
                 await made.stands_by(made.b)
                 await until(lambda: made.a.knows_of_another, "a to know of b")
+                await made.know_of_each_other()
             yield made
 
 

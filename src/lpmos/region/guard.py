@@ -4,8 +4,9 @@
 
 On its standard input come lines, each a time of CLOCK_MONOTONIC in seconds until which the right
 lasts. Once that has passed, or the input has ended because the region is gone, the command is
-killed and the undoing is done. It runs for itself because a region that is stopped, or waits for a
-disk, cannot do it: its dnsmasq would go on answering beside the next region's.
+killed and the undoing is done. SIGHUP is handed on to the command. It runs for itself because a
+region that is stopped, or waits for a disk, cannot do it: its dnsmasq would go on answering beside
+the next region's.
 
 The rule: the standard library and no other module of ours, so that it starts in a moment and stays
 small. It ends with the command's status; 75 (EX_TEMPFAIL of sysexits.h) where the right had ended.
@@ -33,6 +34,7 @@ def main(undo: list[str], command: list[str]) -> int:
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell)
     signal.signal(signal.SIGTERM, lambda number, frame: None)
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL) if command else None
     try:
@@ -56,7 +58,10 @@ def _watch(told_to_end: int, child: "subprocess.Popen[bytes] | None") -> int:
         if child and ended in ready:
             return child.wait()
         if told_to_end in ready:
-            return _end(child)
+            if signal.SIGTERM in os.read(told_to_end, 4096):
+                return _end(child)
+            if child:
+                child.send_signal(signal.SIGHUP)
         if 0 not in ready:
             continue
         text = os.read(0, 4096)
