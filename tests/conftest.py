@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from tests.support import fault_table
+
 LONGEST_FIRST = ("e2e", "qemu", "slow")
 """Marks of tests: a file with one of the first comes before those with one of the others."""
 
@@ -36,6 +38,14 @@ class FilesAndGuests(LoadFileScheduling):  # type: ignore[misc]  # the library h
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> FilesAndGuests:
     """Who tests what, where several processes do."""
     return FilesAndGuests(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the table of faults where they were tested, and keep it in `build/`."""
+    if text := fault_table.table(fault_table.results_of(terminalreporter.stats)):
+        terminalreporter.section("faults")
+        terminalreporter.write_line(text)
+        fault_table.write(text)
 
 
 @pytest.hookimpl(trylast=True)

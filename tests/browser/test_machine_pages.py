@@ -268,3 +268,41 @@ async def test_phone_has_no_sideways_scrolling_and_axe_finds_nothing_serious(
     )
     assert not await dashboard.evaluate(WIDER)
     assert await inaccessible(dashboard) == []
+
+
+async def test_machines_of_the_same_name_are_marked_found_and_shown(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    same = {"inventory": make_inventory(product=Product(serial=PLANTED))}
+    await _put(control_plane, "SN-1", macs=("52:54:00:00:00:11",), **same)
+    await _put(control_plane, "SN-2", macs=("52:54:00:00:00:12",), **same)
+    placeholder = {"inventory": make_inventory(product=Product(serial="Default string"))}
+    await _put(control_plane, "SN-3", macs=("52:54:00:00:00:13",), **placeholder)
+    task = make_task(mac="52:54:00:00:00:11", status=Status.CANCELLED)
+    await control_plane.put_task(task)
+    page = dashboard
+    await page.goto(f"{control_plane.url}/machines")
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    await expect(page.get_by_text("duplicate", exact=True)).to_have_count(2)
+    await expect(page.get_by_title("Machines that share")).to_have_text("2")
+    await page.get_by_label("Duplicates only").check()
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    assert "duplicate=true" in page.url
+    assert not await inaccessible(page)
+    await page.get_by_role("link", name="SN-1").click()
+    box = page.get_by_role("region", name="Known by the same name")
+    await expect(box).to_contain_text("SN-2 in dc1 has the same serial number <img")
+    assert not await inaccessible(page)
+    await page.goto(f"{control_plane.url}/tasks/{task.task_id}")
+    await expect(box.get_by_role("link", name="SN-2")).to_be_visible()
+    await box.get_by_role("link", name="SN-2").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("SN-2")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert not await page.evaluate(WIDER)
+    await page.goto(f"{control_plane.url}/machines")
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    assert not await page.evaluate(WIDER)
+    await _open(page, control_plane, "SN-3")
+    await expect(page.get_by_text("none of its own")).to_contain_text("Default string")
+    await expect(box).to_have_count(0)
+    assert await page.evaluate("window.planted") is None

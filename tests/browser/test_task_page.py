@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from lpmos.control.config import ControlConfig
+from lpmos.core import firstboot
 from lpmos.core.clock import utc_now
 from lpmos.core.taskstore import logged, moved
 from lpmos.model.access import Role
@@ -141,6 +142,34 @@ async def test_task_from_creation_to_completion_is_followed_without_a_reload(
         await expect(timeline).to_contain_text(text)
     await expect(dashboard.locator(".head").get_by_role("button")).to_have_count(0)
     assert await dashboard.evaluate("window.loadedOnce")
+
+
+async def test_task_whose_system_starts_says_so_until_that_came_up(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    begun = utc_now() - timedelta(seconds=90)
+    task = _waiting(
+        status=Status.INSTALLING,
+        status_history=(
+            StatusChange(status=Status.PENDING, timestamp=begun),
+            StatusChange(status=Status.INSTALLING, timestamp=begun + timedelta(seconds=10)),
+        ),
+    )
+    digest = "ab" * 32
+    starting = firstboot.handed_over(task, digest, begun + timedelta(seconds=40))
+    await control_plane.put_task(starting)
+    await _open(dashboard, control_plane, starting)
+    await expect(dashboard.locator(".meaning")).to_contain_text("starts the installed system")
+    await expect(dashboard.locator(".now").first).to_contain_text("restarting")
+    await expect(dashboard.locator(".whole")).to_contain_text("99 %")
+
+    up_at = begun + timedelta(seconds=85)
+    await control_plane.change(task.task_id, lambda now: firstboot.came_up(now, digest, up_at))
+    await expect(_chip(dashboard)).to_have_text("Completed")
+    timeline = dashboard.get_by_role("region", name="Timeline")
+    for text in ("restarting", "Came up", "45 s after the restart began", "Completed"):
+        await expect(timeline).to_contain_text(text)
+    await expect(dashboard.locator(".whole")).to_contain_text("100 %")
 
 
 async def test_approval_of_a_plan_that_changed_meanwhile_is_refused_and_keeps_the_notes(

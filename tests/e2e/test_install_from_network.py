@@ -14,10 +14,12 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
+from lpmos.install import first_boot
 from lpmos.lab import evidence
 from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.api_client import TaskState
 from lpmos.lab.display import LineDisplay
+from lpmos.lab.errors import EvidenceMissing
 from lpmos.lab.journey import Journey
 from lpmos.lab.machine import BlankDisk, MachineSpec, VirtualMachine
 from lpmos.lab.rack import Rack
@@ -134,8 +136,37 @@ async def test_history_of_an_installed_server_is_the_whole_way_in_order(
     times = [change.timestamp for change in task.status_history]
     assert times == sorted(times)
     steps = {step.step: step.percent for step in task.progress}
-    assert list(steps) == ["partitioning", "downloading", "installing", "configuring"]
-    assert steps["configuring"] == 100
+    stages = ["partitioning", "downloading", "installing", "configuring", "restarting"]
+    assert list(steps) == stages
+    assert steps["configuring"] == steps["restarting"] == 100
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_completion_of_an_installed_server_is_the_word_of_the_system_that_it_started(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    """The agent hands over, netboot leads to the disk, and only what starts there completes."""
+    task = await installed.task(spec.name)
+    completed_at = task.status_history[-1].timestamp
+    assert task.handed_over_at is not None and task.handed_over_at < completed_at
+    times = installed.journeys[spec.name].progress.times
+    assert times["restarting"] == task.handed_over_at
+    machine = installed.machines[spec.name]
+    said = machine.console.log.read_text()
+    places = [
+        said.index(text)
+        for text in (
+            "installed; the machine starts its own disk",
+            "LPMOS: booting the local disk",
+            "LPMOS: telling the region at",
+            "LPMOS: the region knows that this system came up",
+        )
+    ]
+    assert places == sorted(places)
+    assert not any("failed" in line for line in task.logs)
+    for path in (first_boot.REQUEST, first_boot.SCRIPT, first_boot.UNIT, first_boot.WANTED):
+        with pytest.raises(EvidenceMissing, match="is not in the root file system"):
+            await evidence.read_file(machine.disk(), path)
 
 
 @pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)

@@ -36,6 +36,7 @@ class Call:
     body: dict[str, Any]
     at_s: float
     range: str | None = None
+    authorization: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class AgentRegion:
         self.retry_after: float = 1
         self.report_action = "wait_for_approval"
         self.claimed_by: str | None = None
+        self.nonce: str | None = None
+        """What the boot script says; without one there is no boot script, as in older regions."""
+        self.identities = 0
+        """How many it gave; each report and each progress brings the next."""
+        self.first_boot_sha256: str | None = None
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.break_after: list[int] = []
@@ -154,15 +160,33 @@ class AgentRegion:
                     self.faults.remove(fault)
                     return fault.status, fault.body, fault.headers
             path = urlsplit(call.path)
+            if path.path == "/api/v1/agent/identity" and self.nonce:
+                assert call.body["nonce"] == self.nonce
+                return 200, {"identity": self._next_identity()}, {}
             if path.path == "/api/v1/agent/report":
-                return self._report()
+                status, body, headers = self._report()
+                return status, body, {**headers, **self._renewed()}
             if path.path.startswith("/api/v1/agent/approval/"):
                 return self._approval(parse_qs(path.query))
             if path.path == "/api/v1/agent/status":
                 return self._status(call.body)
             if path.path == "/api/v1/agent/progress":
-                return self._progress(call.body)
+                status, body, headers = self._progress(call.body)
+                return status, body, {**headers, **self._renewed()}
+            if path.path == "/api/v1/installed":
+                return self._installed(call.body)
         return 404, {"detail": "no such path"}, {}
+
+    def boot_script(self) -> str:
+        """The kernel line of this machine's boot script."""
+        return f"#!ipxe\nkernel {self.url}/k lpmos_client={self.url} lpmos_nonce={self.nonce}\n"
+
+    def _renewed(self) -> dict[str, str]:
+        return {"LPMOS-Identity": self._next_identity()} if self.nonce else {}
+
+    def _next_identity(self) -> str:
+        self.identities += 1
+        return f"identity-{self.identities}"
 
     def _report(self) -> tuple[int, dict[str, Any], dict[str, str]]:
         if not self.has_task:
@@ -198,6 +222,18 @@ class AgentRegion:
             self.status, self.claimed_by = "installing", body["agent_id"]
         elif body["status"] == "failed":
             self.status = "failed"
+        elif body["status"] == "restarting":
+            if self.status not in ("installing", "restarting") or not mine:
+                return 409, {"title": "Conflict", "detail": f"the task is {self.status}"}, {}
+            self.status, self.first_boot_sha256 = "restarting", body["first_boot_sha256"]
+        return 200, {"status": self.status}, {}
+
+    def _installed(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+        if hashlib.sha256(body["token"].encode()).hexdigest() != self.first_boot_sha256:
+            return 401, {"title": "Authentication is needed", "detail": "not the token"}, {}
+        if self.status not in ("restarting", "completed"):
+            return 409, {"title": "Conflict", "detail": f"the task is {self.status}"}, {}
+        self.status = "completed"
         return 200, {"status": self.status}, {}
 
     def _progress(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -255,6 +291,8 @@ class _Handler(BaseHTTPRequestHandler):
         region = self.server.region
         if self.path.startswith("/boot/images/"):
             self._image(region)
+        elif self.path.startswith("/boot/ipxe?"):
+            self._script(region)
         else:
             self._answer(region, {})
 
@@ -266,7 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: the calls are kept in the region."""
 
     def _answer(self, region: AgentRegion, body: dict[str, Any]) -> None:
-        call = Call(self.command, self.path, body, time.monotonic())
+        shown = self.headers.get("Authorization")
+        call = Call(self.command, self.path, body, time.monotonic(), authorization=shown)
         status, document, headers = region.answer(call)
         if status == 0:
             self.close_connection = True
@@ -277,6 +316,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
             self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _script(self, region: AgentRegion) -> None:
+        data = region.boot_script().encode()
+        self.send_response(200 if region.nonce else 404)
+        self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 

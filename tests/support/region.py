@@ -5,9 +5,10 @@ import hashlib
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import msgspec
@@ -19,16 +20,21 @@ from lpmos.images.agent_manifest import AgentFile, AgentManifest
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.diskplan import GIB
+from lpmos.model.errors import InvalidInput
 from lpmos.model.image import ImageManifest
+from lpmos.model.machine import parse_mac
 from lpmos.model.task import Task
+from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.health import FRESH_S
 from lpmos.region.offline import offline
 from lpmos.region.service import Region
-from lpmos.region.settings import DhcpSettings, RegionSettings
+from lpmos.region.settings import RegionSettings
+from lpmos.region.tls import TlsFiles
 from lpmos.store import keys, records
 from lpmos.store.api import Lease, Page, Store
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
+from tests.support.agent_identity import Minted, bearer
 from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec
 from tests.support.faulty_store import FaultyStore
 
@@ -79,6 +85,9 @@ class RunningRegion:
         self.state_dir = state_dir
         self.tasks = Tasks(store, fleet, utc_now)
         self.url = region.base_url
+        self.minted = Minted(state_dir)
+        self.address = str(urlsplit(self.url).hostname)
+        """Where calls to it come from on this machine."""
 
     async def create_task(self, **fields: Any) -> Task:
         """A task that the region has prepared."""
@@ -155,15 +164,34 @@ class RunningRegion:
         return await self.post("/api/v1/agent/progress", {**body, **fields})
 
     async def post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a POST; bytes go as they are."""
+        """Status and JSON of a POST; bytes go as they are. An agent's call shows its identity."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self.http.post(self.url + path, data=io.BytesIO(data)) as answer:
+        headers = self.shown(body if isinstance(body, dict) else {})
+        async with self.http.post(
+            self.url + path, data=io.BytesIO(data), headers=headers
+        ) as answer:
             return answer.status, await answer.json(content_type=None)
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a GET."""
-        async with self.http.get(self.url + path) as answer:
+        """Status and JSON of a GET; an agent's call shows its identity."""
+        parts = urlsplit(path)
+        task_id = dict(parse_qsl(parts.query)).get("task_id")
+        said = {"mac_address": parts.path.rpartition("/")[2], "task_id": task_id}
+        headers = self.shown(said) if "/approval/" in path else {}
+        async with self.http.get(self.url + path, headers=headers) as answer:
             return answer.status, await answer.json(content_type=None)
+
+    def shown(self, said: dict[str, Any]) -> dict[str, str]:
+        """The header of an agent run that says this, bound to the task that it names or has."""
+        mac = MAC
+        with suppress(InvalidInput, AttributeError):
+            mac = parse_mac(said.get("mac_address", MAC))
+        agent_id = said.get("agent_id", AGENT_ID if "mac_address" not in said else mac)
+        task_id = said.get("task_id")
+        if task_id is None and "hardware" not in said:
+            known = self.fleet.task_by_mac("dc1", mac)
+            task_id = known.task_id if known else None
+        return bearer(self.minted.identity(mac, str(agent_id), task_id, address=self.address))
 
     async def fresh_health(self) -> tuple[int, dict[str, Any]]:
         """`GET /health` when the answers of before are no longer good."""
@@ -194,14 +222,18 @@ async def running(
     *,
     dhcp: DhcpSettings | None = None,
     address: str = "127.0.0.1",
+    host: str | None = None,
     port: int = 0,
     unknown: UnknownMachines = UnknownMachines.DISCOVER,
     images: bool = True,
     listed: bool = True,
+    agent_identity: Literal["required", "optional"] = "required",
+    agent_tls: TlsFiles | None = None,
 ) -> AsyncIterator[RunningRegion]:
     """Region dc1 with the images of `fill`, until the block ends.
 
-    Where not `listed`, its mirrors wait for `store.may_list`.
+    It listens on `host`, its address where not given. Where not `listed`, its mirrors wait for
+    `store.may_list`.
     """
     state_dir = directory / "state"
     catalog = Catalog(directory / "images")
@@ -218,9 +250,11 @@ async def running(
         state_dir=state_dir,
         identity="test",
         version="0.1.0",
-        api_host=address,
+        api_host=host or address,
         api_port=port,
         dhcp=dhcp,
+        agent_identity=agent_identity,
+        agent_tls=agent_tls,
     )
     try:
         async with offline(
@@ -256,7 +290,7 @@ async def running(
         await store.close()
 
 
-def fill(catalog: Catalog, directory: Path) -> ImageManifest:
+def fill(catalog: Catalog, directory: Path, *, first_boot: bool = False) -> ImageManifest:
     """An image of Debian 12 of some 300 kB, and an agent of two small files."""
     directory.mkdir(exist_ok=True)
     archive = directory / "root.tar.zst"
@@ -268,6 +302,7 @@ def fill(catalog: Catalog, directory: Path) -> ImageManifest:
             os_type="debian",
             os_version="12",
             unpacked_bytes=GIB,
+            first_boot=first_boot,
         ),
         archive,
     )

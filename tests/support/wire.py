@@ -28,12 +28,12 @@ class Wire:
     """The client's side."""
 
     def __init__(self, holder_pid: int) -> None:
-        self._holder_pid = holder_pid
+        self.holder_pid = holder_pid
 
     async def run(self, *argv: str) -> bytes:
         """What a program of the client prints."""
         process = await asyncio.create_subprocess_exec(
-            *("nsenter", f"--net=/proc/{self._holder_pid}/ns/net", "--", *argv),
+            *("nsenter", f"--net=/proc/{self.holder_pid}/ns/net", "--", *argv),
             stdout=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
@@ -41,13 +41,19 @@ class Wire:
         assert process.returncode == 0, argv
         return output
 
-    async def lease(self, mac: str, **options: str) -> dict[str, Any]:
-        """What DHCP gives to `mac`, whose address the client has then; options as `o93="0007"`."""
+    async def ask(self, *argv: str, **options: str) -> dict[str, Any]:
+        """What the DHCP client prints; options as `o93="0007"`."""
         extra = [f"{name[1:]}={value}" for name, value in options.items()]
-        argv = (sys.executable, str(_CLIENT), CLIENT_INTERFACE, mac, *extra)
-        found: dict[str, Any] = json.loads(await self.run(*argv))
-        place = ("dev", CLIENT_INTERFACE)
-        await self.run("ip", "address", "replace", f"{found['yiaddr']}/24", *place)
+        output = await self.run(sys.executable, str(_CLIENT), *argv, *extra)
+        found: dict[str, Any] = json.loads(output)
+        return found
+
+    async def lease(
+        self, mac: str, interface: str = CLIENT_INTERFACE, **options: str
+    ) -> dict[str, Any]:
+        """What DHCP gives to `mac`, whose address the client has then; options as `o93="0007"`."""
+        found = await self.ask(interface, mac, **options)
+        await self.run("ip", "address", "replace", f"{found['yiaddr']}/24", "dev", interface)
         return found
 
 

@@ -33,13 +33,17 @@ _TAR = ("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", 
 
 
 class Job(NamedTuple):
-    """What an install works with: where from, who is told, who may stop it."""
+    """What an install works with: where from, who is told, who may stop it.
+
+    `first_boot_token` is for the installed system alone; it is written to the disk and not said.
+    """
 
     region: Region
     console: Console
     stop: Stop
     pace: Pace
     report: Callable[[Progress], None]
+    first_boot_token: str = ""
 
     def at(self, stage: str, percentage: float, message: str) -> None:
         """Say and report a step that begins now.
@@ -130,11 +134,11 @@ class Installer:
     def _configure(self, plan: Plan, disk: Formatted, mounts: Mounts) -> None:
         job = self._job
         job.at("installing", 70, f"writing {len(plan.files)} files for {plan.hostname}")
-        files = RootFiles(
-            self._target, {"ROOT_UUID": disk.root_uuid, "ESP_UUID": disk.esp_uuid or ""}
-        )
+        placeholders = {"ROOT_UUID": disk.root_uuid, "ESP_UUID": disk.esp_uuid or ""}
+        placeholders["FIRST_BOOT_TOKEN"] = job.first_boot_token
+        files = RootFiles(self._target, placeholders)
         files.reset_machine_id()
-        for file in plan.files:
+        for file in (*plan.files, *plan.first_boot):
             files.write(file)
         loader = BootLoader(
             self._commands,

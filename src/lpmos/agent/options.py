@@ -7,17 +7,24 @@ from urllib.parse import urlsplit
 
 from lpmos.agent.errors import BadOptions
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class Options(NamedTuple):
-    """One agent run's options; `mac` None means the NIC that booted."""
+    """One agent run's options; `mac` None means the NIC that booted.
+
+    `nonce`, `ca_sha256` and `boot_url` (where files are by plain HTTP) are the boot script's.
+    """
 
     regional_url: str
     sn: str | None = None
     mac: str | None = None
     simulate: bool = False
     speed_mbit: float | None = None
+    nonce: str | None = None
+    ca_sha256: str | None = None
+    boot_url: str | None = None
 
 
 def kernel_arguments(command_line: str) -> dict[str, str]:
@@ -42,13 +49,26 @@ def read_options(
         or arguments.get("lpmos_client")
     )
     mac = flags.get("mac")
+    boot_url = arguments.get("lpmos_boot")
     return Options(
         regional_url=_checked_url(url),
         sn=flags.get("sn") or arguments.get("lpmos_sn") or None,
         mac=_checked_mac(mac) if mac else None,
         simulate=bool(flags.get("simulate")),
         speed_mbit=flags.get("speed_mbit"),
+        nonce=arguments.get("lpmos_nonce") or None,
+        ca_sha256=_checked_digest(arguments.get("lpmos_ca")),
+        boot_url=_checked_url(boot_url) if boot_url else None,
     )
+
+
+def _checked_digest(text: str | None) -> str | None:
+    if not text:
+        return None
+    kind, _, digest = text.lower().partition(":")
+    if kind != "sha256" or not _SHA256.fullmatch(digest):
+        raise BadOptions(f"the kernel argument lpmos_ca={text!r} is no sha256: and 64 hex digits")
+    return digest
 
 
 def _checked_url(url: str | None) -> str:

@@ -55,7 +55,11 @@ class File(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One installation."""
+    """One installation.
+
+    With the files of `first_boot` the installed system tells the region that it came up; where
+    there are none, the agent's word that all is written completes the task.
+    """
 
     task_id: str
     intent_id: str
@@ -65,6 +69,7 @@ class Plan(NamedTuple):
     files: tuple[File, ...]
     boot_entry: str
     kernel_arguments: str
+    first_boot: tuple[File, ...] = ()
 
 
 ROLES = ("bios_boot", "esp", "root")
@@ -80,16 +85,19 @@ def parse_plan(document: object) -> Plan:
     plan = _mapping(document, "plan")
     if plan.get("boot_loader", "grub") != "grub":
         raise _unknown("boot_loader", plan["boot_loader"])
-    files = _sequence(plan.get("files", []), "files")
+    first_boot = plan.get("first_boot")
     return Plan(
         task_id=_take(plan, "task_id", str),
         intent_id=_take(plan, "intent_id", str),
         hostname=_take(plan, "hostname", str),
         image=_image(_mapping(plan.get("image"), "image")),
         disk=_disk(_mapping(plan.get("disk"), "disk")),
-        files=tuple(_file(_mapping(file, "files")) for file in files),
+        files=_files(plan.get("files", []), "files"),
         boot_entry=_take(plan, "boot_entry", str),
         kernel_arguments=_take(plan, "kernel_arguments", str),
+        first_boot=()
+        if first_boot is None
+        else _files(_mapping(first_boot, "first_boot").get("files"), "first_boot.files"),
     )
 
 
@@ -138,6 +146,10 @@ def _partition(part: dict[str, object]) -> Partition:
         size_bytes=_optional(part, "size_bytes", int),
         filesystem=filesystem,
     )
+
+
+def _files(files: object, name: str) -> tuple[File, ...]:
+    return tuple(_file(_mapping(file, name)) for file in _sequence(files, name))
 
 
 def _file(file: dict[str, object]) -> File:

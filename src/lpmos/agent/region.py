@@ -4,16 +4,18 @@ The rule: whatever the network or a proxy does, a call ends in an `Answer` or in
 `caller.py` that knows what to do about each.
 """
 
+import hashlib
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from lpmos import __version__
-from lpmos.agent.errors import AgentError, InstallError, NoAnswer
+from lpmos.agent.errors import AgentError, InstallError, NoAnswer, Refused
 
 API = "/api/v1"
 ANSWER_TIMEOUT_S = 30.0
@@ -23,6 +25,12 @@ KEEP_ALIVE_AFTER_S = 5
 KEEP_ALIVE_EVERY_S = 2
 KEEP_ALIVE_TIMES = 10
 RETRY_AFTER_LIMIT_S = 3600.0
+IDENTITY = "LPMOS-Identity"
+"""The header of an answer with the identity for the next calls."""
+CA_PATH = "/boot/ca.pem"
+CA_LIMIT_BYTES = 1 << 16
+NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, for which Python has no name."""
 _NOT_NOW = (429, 500, 502, 503, 504)
 
 
@@ -34,7 +42,7 @@ class Answer(NamedTuple):
     retry_after_s: float | None
 
     def text(self) -> str:
-        """What the region says is wrong, with the fields it names."""
+        """What the region says is wrong, with the fields it names and what to do about it."""
         parts = [str(self.document.get("detail") or self.document.get("title") or "")]
         errors = self.document.get("errors")
         parts += [
@@ -42,6 +50,7 @@ class Answer(NamedTuple):
             for problem in (errors if isinstance(errors, list) else [])
             if isinstance(problem, dict)
         ]
+        parts.append(str(self.document.get("hint") or ""))
         return "; ".join(part for part in parts if part) or f"HTTP status {self.status}"
 
 
@@ -95,11 +104,20 @@ class Download:
 
 
 class Region:
-    """Calls to one region at `url`."""
+    """Calls to one region at `url`, with the identity that it gave.
 
-    def __init__(self, url: str) -> None:
+    Files are had from `boot_url`, which may be plain HTTP: each is checked by its digest. With
+    `ca_sha256` the region has to show a certificate of the CA with this fingerprint.
+    """
+
+    def __init__(
+        self, url: str, *, boot_url: str | None = None, ca_sha256: str | None = None
+    ) -> None:
         self.url = url
-        self._parts = urlsplit(url)
+        self.identity: str | None = None
+        self._boot_url = boot_url or url
+        self._ca_sha256 = ca_sha256
+        self._context: ssl.SSLContext | None = None
 
     def call(
         self,
@@ -113,12 +131,18 @@ class Region:
 
         Raises:
             NoAnswer: the region cannot be reached, is not ready (429, 5xx), or does not speak JSON.
+            Refused: its CA is not the one that the boot script named.
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json"} if data is not None else {}
         try:
-            exchange = self._request(method, API + path, data, headers, timeout_s)
+            if self.identity is not None:
+                headers["Authorization"] = f"Bearer {self.identity}"
+            exchange = self._request(
+                self.url, method, API + path, data, headers=headers, timeout_s=timeout_s
+            )
             try:
+                self.identity = exchange.response.getheader(IDENTITY) or self.identity
                 return _answer(exchange.response)
             finally:
                 exchange.close()
@@ -134,7 +158,7 @@ class Region:
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            exchange = self._request("GET", path, None, headers, ANSWER_TIMEOUT_S)
+            exchange = self._request(self._boot_url, "GET", path, None, headers=headers)
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(_named(error)) from error
         try:
@@ -143,24 +167,63 @@ class Region:
             exchange.close()
             raise
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        host = self._parts.hostname or ""
-        kind = (
-            http.client.HTTPSConnection
-            if self._parts.scheme == "https"
-            else http.client.HTTPConnection
+    def _connection(self, parts: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+        host = parts.hostname or ""
+        if parts.scheme != "https":
+            return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+        if self._context is None:
+            self._context = self._trust()
+        return http.client.HTTPSConnection(
+            host, parts.port, timeout=timeout_s, context=self._context
         )
-        return kind(host, self._parts.port, timeout=timeout_s)
+
+    def _trust(self) -> ssl.SSLContext:
+        """Whom to believe that it is the region: the CA of the boot script, and nobody else.
+
+        The clock does not count: that of a machine out of its box may be years off.
+        """
+        if self._ca_sha256 is None:
+            return ssl.create_default_context()
+        exchange = self._request(self._boot_url, "GET", CA_PATH, None, headers={})
+        try:
+            status, pem = exchange.response.status, exchange.response.read(CA_LIMIT_BYTES)
+        finally:
+            exchange.close()
+        if status in _NOT_NOW:
+            raise NoAnswer(f"HTTP status {status} for {CA_PATH}")
+        try:
+            found = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+        except ValueError:
+            found = b""
+        if status != 200 or hashlib.sha256(found).hexdigest() != self._ca_sha256:
+            raise Refused(
+                f"the CA certificate at {self._boot_url}{CA_PATH} is not the one that this machine"
+                " was booted with: either the region has a new one, and booting again helps, or"
+                " somebody stands between"
+            )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+        context.load_verify_locations(cadata=found)
+        return context
 
     def _request(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout_s: float
+        self,
+        url: str,
+        method: str,
+        path: str,
+        data: bytes | None,
+        *,
+        headers: dict[str, str],
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Exchange:
         identity = {"User-Agent": f"lpmos-agent/{__version__}", "Connection": "close"}
-        connection = self._connection(timeout_s)
+        parts = urlsplit(url)
+        connection = self._connection(parts, timeout_s)
         try:
             connection.connect()
             _watch(connection.sock)
-            connection.request(method, self._parts.path + path, data, identity | headers)
+            connection.request(method, parts.path + path, data, identity | headers)
             return Exchange(connection, connection.getresponse())
         except (OSError, http.client.HTTPException):
             connection.close()

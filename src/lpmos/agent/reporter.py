@@ -170,7 +170,8 @@ def refusal(words: str) -> InstallError:
     """The failure of an install whose calls the region does not understand."""
     return InstallError(
         words,
-        hint="The agent image and the region are of different versions: build the agent image"
+        hint="Status 401: the region takes this run's identity no longer; boot the machine again."
+        " Else the agent image and the region are of different versions: build the agent image"
         " again with `lpmos image build-agent`, then create the task again.",
     )
 

@@ -1,10 +1,12 @@
 """One agent run: collect, report, wait for approval, install.
 
 The rule: the claim comes before anything is written, and from then on exactly one last word goes to
-the region: completed or failed. A run that the region stopped says nothing more.
+the region: completed, failed, or that the installed system starts, which then speaks for itself. A
+run that the region stopped says nothing more.
 """
 
 import contextlib
+import hashlib
 import os
 import re
 
@@ -54,7 +56,9 @@ class Session:
         self._console = console
         self._stop = stop
         self._pace = pace
-        self._region = Region(options.regional_url)
+        self._region = Region(
+            options.regional_url, boot_url=options.boot_url, ca_sha256=options.ca_sha256
+        )
         self._caller = Caller(self._region, console, stop, pace)
         self._agent_id = os.urandom(16).hex()
         self._mac = ""
@@ -83,11 +87,25 @@ class Session:
             self._console.info(line)
         self._mac = self._options.mac or _booted_mac(hardware)
         self._console.step(2, f"Reporting to {self._region.url} as {self._mac}...")
+        self._identify()
         task_id = self._report(hardware)
         self._console.step(3, f"Waiting for approval of task {task_id}...")
         document = self._await_approval(task_id)
         self._console.step(4, "Installing...")
         return self._install(task_id, document)
+
+    def _identify(self) -> None:
+        """Turn the boot script's nonce into this run's identity; an older region has none."""
+        if self._options.nonce is None:
+            return
+        body: dict[str, object] = {
+            "mac_address": self._mac,
+            "agent_id": self._agent_id,
+            "nonce": self._options.nonce,
+        }
+        answer = self._caller.call("POST", "/agent/identity", body)
+        if answer.status == 200:
+            self._region.identity = str(answer.document.get("identity"))
 
     def _report(self, hardware: Inventory) -> str:
         body: dict[str, object] = {
@@ -154,8 +172,11 @@ class Session:
         try:
             plan = parse_plan(document)
             self._claim(identity, plan)
-            job = Job(self._region, self._console, stop, self._pace, reporter.update)
+            token = os.urandom(32).hex()
+            job = Job(self._region, self._console, stop, self._pace, reporter.update, token)
             self._carry_out(plan, job, reporter)
+            if plan.first_boot:
+                return self._handed_over(reporter, identity, token)
             return self._completed(reporter, task_id)
         except InstallError as error:
             failure = error
@@ -197,6 +218,27 @@ class Session:
         )
         if answer.status != 200:
             raise Stopped(stop_reason(answer))
+
+    def _handed_over(self, reporter: Reporter, identity: dict[str, object], token: str) -> int:
+        """Say the last word before the installed system's first: all is on the disk."""
+        reporter.hand_in_log(self._caller)
+        last = {
+            **identity,
+            "status": "restarting",
+            "progress": 99,
+            "message": "everything is written; restarting into the installed system",
+            "first_boot_sha256": hashlib.sha256(token.encode()).hexdigest(),
+        }
+        try:
+            answer = self._caller.call("POST", "/agent/status", last)
+        except Refused:  # an older region has taken over, where the older word completes the task
+            return self._completed(reporter, str(identity["task_id"]))
+        if answer.status != 200:
+            raise Stopped(stop_reason(answer))
+        self._console.info(
+            "installed; the machine starts its own disk now, and its system says when it is up"
+        )
+        return EXIT_INSTALLED
 
     def _completed(self, reporter: Reporter, task_id: str) -> int:
         last = Progress("configuring", 100, "installed")

@@ -12,6 +12,7 @@ from lpmos.agent.installer import Job, downloading
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.options import Options
 from lpmos.agent.plan import Plan
+from lpmos.agent.simulated_system import SimulatedSystem
 from lpmos.agent.stop import Stop
 
 _GIB = 1 << 30
@@ -45,6 +46,8 @@ class SimulatedMachine:
     def __init__(self, options: Options) -> None:
         self._sn, self._mac = identity(options)
         self._speed_mbit = options.speed_mbit
+        self.system: SimulatedSystem | None = None
+        """What was installed."""
 
     def inventory(self) -> Inventory:
         """A plausible server, always the same for the same serial number."""
@@ -102,6 +105,7 @@ class SimulatedMachine:
         )
         for stage, percentage, message in _STEPS:
             job.at(stage, percentage, f"{message} (simulated)")
+        self.system = SimulatedSystem(plan, job.first_boot_token, job.region)
 
 
 class _Discard:

@@ -1,12 +1,11 @@
 """A control plane put together: mirror, use cases, API."""
 
 import asyncio
-import contextlib
-import gc
 
 from lpmos.app import admin, backup, keyring, single_sign_on
 from lpmos.app.images import images_dir
 from lpmos.app.settings import Settings
+from lpmos.app.settled import settle
 from lpmos.control.app import create_app
 from lpmos.control.config import ControlConfig
 from lpmos.control.server import serve
@@ -20,8 +19,6 @@ from lpmos.model.waiting import Timeouts
 from lpmos.store import keys
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
-
-SETTLED_WITHIN_S = 60.0
 
 
 async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.Event) -> None:
@@ -38,6 +35,7 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
         images_dir=images_dir(settings),
         second_person=settings.second_person,
         audit_days=settings.audit_days,
+        unmatched_days=settings.unmatched_days,
         public_url=settings.public_url,
         oidc=single_sign_on.provider_from(settings),
         timeouts=Timeouts(**{name: getattr(settings, name) for name in Timeouts.__struct_fields__}),
@@ -65,7 +63,7 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
     )
     app = create_app(services)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_settle(mirror), name="settling")
+        group.create_task(settle(mirror), name="settling")
         group.create_task(mirror.run(), name="control mirror")
         group.create_task(services.run(), name="control services")
         group.create_task(keep_compacted(store), name="compaction")
@@ -83,19 +81,6 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
             ),
             name="control api",
         )
-
-
-async def _settle(mirror: Mirror) -> None:
-    """Collect garbage from now on, but not among what stays for as long as the process.
-
-    That is what was imported and the fleet as it was first read: to look through it would hold up
-    every call for 80 ms, time and again, and the start for a tenth of it.
-    """
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLED_WITHIN_S):
-            await mirror.wait_ready()
-    gc.freeze()
-    gc.enable()
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -8,17 +8,22 @@ import structlog
 from lpmos import __version__
 from lpmos.app.images import images_dir
 from lpmos.app.settings import Settings
+from lpmos.app.settled import settle
 from lpmos.core.clock import utc_now
 from lpmos.images.catalog import Catalog
 from lpmos.model.errors import SettingsError
+from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from lpmos.region.offline import offline
 from lpmos.region.service import Region
-from lpmos.region.settings import DhcpSettings, RegionSettings
+from lpmos.region.settings import RegionSettings
 from lpmos.region.standby import Standby
+from lpmos.region.tls import TlsFiles
 from lpmos.store import keys
 from lpmos.store.api import Store
 from lpmos.store.fenced import FencedStore
 from lpmos.store.mirror import Mirror
+
+_ONE_NETWORK = ("dhcp_interface", "dhcp_subnet", "dhcp_range", "dhcp_router", "dhcp_dns")
 
 
 async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
@@ -61,6 +66,7 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
             standby=standby,
         )
         async with asyncio.TaskGroup() as group:
+            group.create_task(settle(mirror), name="settling")
             group.create_task(mirror.run(), name="region mirror")
             group.create_task(kept.run(), name="offline region")
             group.create_task(region.run(), name="region")
@@ -86,23 +92,54 @@ def _region_settings(settings: Settings) -> RegionSettings:
         version=__version__,
         api_host=settings.api_host,
         api_port=settings.api_port,
-        dhcp=_dhcp(settings) if settings.dhcp_mode == "full" else None,
+        dhcp=_dhcp(settings) if settings.dhcp_mode != "off" else None,
         service_address=settings.service_address,
-        service_interface=settings.service_interface or settings.dhcp_interface,
+        service_interface=settings.service_interface or _first_interface(settings),
+        agent_identity=settings.agent_identity,
+        agent_tls=_agent_tls(settings),
     )
+
+
+def _agent_tls(settings: Settings) -> TlsFiles | None:
+    files = (settings.agent_tls_cert, settings.agent_tls_key, settings.agent_tls_ca)
+    if not any(files):
+        return None
+    if not all(files):
+        raise SettingsError(
+            "--agent-tls-cert, --agent-tls-key and --agent-tls-ca belong together: give all three"
+        )
+    cert, key, ca = files
+    return TlsFiles(cert, key, ca, settings.agent_tls_port)
+
+
+def _first_interface(settings: Settings) -> str | None:
+    listed = [network.interface for network in settings.dhcp_network if network.mode == "full"]
+    interface: str | None = settings.dhcp_interface or next(iter(listed), None)
+    return interface
 
 
 def _dhcp(settings: Settings) -> DhcpSettings:
-    if settings.dhcp_interface is None or len(settings.dhcp_range) != 2:
+    known_only = settings.dhcp_known_only
+    if settings.dhcp_network:
+        given = [name for name in _ONE_NETWORK if getattr(settings, name)]
+        if given:
+            raise SettingsError(
+                f"{', '.join(given)}: are of one network; write them into `dhcp_network` too"
+            )
+        return DhcpSettings(networks=settings.dhcp_network, known_only=known_only)
+    proxy = settings.dhcp_mode == "proxy"
+    wanted = settings.dhcp_subnet if proxy else len(settings.dhcp_range) == 2
+    if settings.dhcp_interface is None or not wanted:
+        what = "--dhcp-subnet 192.0.2.0/24" if proxy else "--dhcp-range FIRST,LAST"
         raise SettingsError(
-            "--dhcp-interface and --dhcp-range FIRST,LAST are needed to run DHCP"
-            " (or --dhcp-mode off)"
+            f"--dhcp-interface and {what} are needed to run DHCP (or --dhcp-mode off)"
         )
-    first, last = settings.dhcp_range
-    return DhcpSettings(
+    network = DhcpNetwork(
         interface=settings.dhcp_interface,
-        first=first,
-        last=last,
+        mode=settings.dhcp_mode,
+        subnet=settings.dhcp_subnet,
+        range=settings.dhcp_range,
         router=settings.dhcp_router,
         dns=settings.dhcp_dns,
     )
+    return DhcpSettings(networks=(network,), known_only=known_only)

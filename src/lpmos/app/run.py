@@ -5,14 +5,13 @@ nothing else is read again without a restart. Each part imports only what it nee
 """
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 import structlog
 
-from lpmos.app import logs
+from lpmos.app import logs, settled
 from lpmos.app.backend import embedded_store, etcd_store, etcd_store_later
 from lpmos.app.settings import CONTROL, REGION, UP, Settings
 from lpmos.model.errors import LpmosError
@@ -34,7 +33,7 @@ async def _up(settings: Settings, hung_up: asyncio.Event) -> None:
 
 
 async def _control_plane(settings: Settings, hung_up: asyncio.Event) -> None:
-    gc.disable()  # until it has settled
+    settled.begin()
     from lpmos.app.control_plane import run_control_plane
 
     async with etcd_store(settings) as store:
@@ -42,6 +41,7 @@ async def _control_plane(settings: Settings, hung_up: asyncio.Event) -> None:
 
 
 async def _region(settings: Settings, _hung_up: asyncio.Event) -> None:
+    settled.begin()
     from lpmos.app.region import run_region
 
     async with etcd_store_later(settings) as store:

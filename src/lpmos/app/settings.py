@@ -4,6 +4,7 @@ A value is taken from the first of: flag, environment, file, default. Unknown ke
 all that is wrong is reported together. Secrets are never settings; settings name their files.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,8 @@ from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import InvalidInput, SettingsError
 from lpmos.model.machine import parse_idc
 from lpmos.model.retry import RetryPolicy
-from lpmos.model.waiting import AWAY, LIMITS
+from lpmos.model.waiting import AWAY, FIRST_BOOT, LIMITS
+from lpmos.region.dhcp_networks import parsed_networks
 
 DEFAULT_FILE = Path("/etc/lpmos/lpmos.toml")
 PARTS = ("up", "control-plane", "region")
@@ -77,6 +79,18 @@ def _limit(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= 1_000_000:
         raise ValueError("a whole number from 1 to 1000000")
     return int(text)
+
+
+def _backup_target(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    remote = parts.scheme in ("s3", "gs", "az") and parts.netloc and "@" not in parts.netloc
+    if not (local or remote) or parts.query or parts.fragment:
+        raise ValueError(
+            "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIRECTORY,"
+            " without credentials: those stand in the environment"
+        )
+    return text.rstrip("/")
 
 
 def _public_url(text: str) -> str:
@@ -225,7 +239,7 @@ TABLE: tuple[Setting, ...] = (
             (UP, CONTROL),
             f"Seconds after which a task fails because {limit.meaning}; 0: never.",
         )
-        for limit in (*LIMITS.values(), AWAY)
+        for limit in (*LIMITS.values(), AWAY, FIRST_BOOT)
     ),
     Setting(
         "retry_limit",
@@ -339,6 +353,13 @@ TABLE: tuple[Setting, ...] = (
         "How many days the audit log keeps its entries; older ones are deleted by the thousand.",
     ),
     Setting(
+        "unmatched_days",
+        _days,
+        30,
+        (UP, CONTROL),
+        "How many days a report without a task is kept that its machine does not repeat.",
+    ),
+    Setting(
         "backup_every_h",
         _hours,
         0,
@@ -350,7 +371,16 @@ TABLE: tuple[Setting, ...] = (
         Path,
         None,
         (UP, CONTROL),
-        "Where backups are; `backups` in the state directory where not given.",
+        "Where backups are, and where those for `backup_target` are made and tested first;"
+        " `backups` in the state directory where not given.",
+    ),
+    Setting(
+        "backup_target",
+        _backup_target,
+        None,
+        (UP, CONTROL),
+        "Where backups are instead: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX"
+        " or file:///DIRECTORY. Credentials are taken from the environment, and never stand here.",
     ),
     Setting(
         "backup_keep",
@@ -414,11 +444,40 @@ TABLE: tuple[Setting, ...] = (
         environment=("API_PORT",),
     ),
     Setting(
+        "agent_identity",
+        _choice("required", "optional"),
+        "required",
+        (UP, REGION),
+        "`required`: agents call with the identity that their boot script lets them have;"
+        " `optional` takes calls without one, too, while older agent images run.",
+    ),
+    Setting(
+        "agent_tls_cert",
+        Path,
+        None,
+        (UP, REGION),
+        "Certificate chain of the agent API, for the address at which agents call (TLS 1.3). With"
+        " it agents are answered at `agent_tls_port` only.",
+    ),
+    Setting("agent_tls_key", Path, None, (UP, REGION), "Private key of `agent_tls_cert`."),
+    Setting(
+        "agent_tls_ca",
+        Path,
+        None,
+        (UP, REGION),
+        "Certificate of the CA that issued it, the same for all clients of the region: agents trust"
+        " it alone, by its fingerprint in their kernel line.",
+    ),
+    Setting(
+        "agent_tls_port", _port, 8443, (UP, REGION), "Port of the agent API with `agent_tls_cert`."
+    ),
+    Setting(
         "dhcp_mode",
-        _choice("full", "off"),
+        _choice("full", "proxy", "off"),
         "full",
         (UP, REGION),
-        "`full` runs DHCP and TFTP on `dhcp_interface`; `off` leaves both to others.",
+        "`full`: the only DHCP server on `dhcp_interface`; `proxy`: another server there gives the"
+        " addresses of `dhcp_subnet`; `off` leaves DHCP and TFTP to others.",
     ),
     Setting("dhcp_interface", str, None, (UP, REGION), "Interface that DHCP and TFTP serve."),
     Setting(
@@ -427,6 +486,27 @@ TABLE: tuple[Setting, ...] = (
         (),
         (UP, REGION),
         "First and last address for machines: `192.0.2.100,192.0.2.200`.",
+    ),
+    Setting(
+        "dhcp_subnet",
+        str,
+        None,
+        (UP, REGION),
+        "The network on `dhcp_interface`: `192.0.2.0/24`; the interface's own where not given.",
+    ),
+    Setting(
+        "dhcp_network",
+        parsed_networks,
+        (),
+        (UP, REGION),
+        "Several networks: in the file a table `[[dhcp_network]]` for each, else a list in JSON.",
+    ),
+    Setting(
+        "dhcp_known_only",
+        _yes_or_no,
+        False,
+        (UP, REGION),
+        "`yes`: DHCP answers only machines that reported before or have a task.",
     ),
     Setting("dhcp_router", str, None, (UP, REGION), "Default gateway given to machines."),
     Setting("dhcp_dns", _words, (), (UP, REGION), "Name servers given to machines."),
@@ -534,10 +614,16 @@ def _read_file(file: Path | None, problems: list[str]) -> dict[str, str]:
         problems.append(f"{path}: {error}")
         return {}
     problems += [f"{path}: {name!r} is no setting" for name in table if name not in BY_NAME]
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in table.items()
-    }
+    return {name: _text_of(value) for name, value in table.items()}
+
+
+def _text_of(value: Any) -> str:
+    """A value of the file as a flag would give it; tables become JSON."""
+    if not isinstance(value, list):
+        return str(value)
+    if value and all(isinstance(each, dict) for each in value):
+        return json.dumps(value, default=str)
+    return ",".join(map(str, value))
 
 
 def reference() -> str:

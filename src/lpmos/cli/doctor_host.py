@@ -66,7 +66,7 @@ def _look_at(part: str, settings: Settings) -> Iterator[Finding]:
     if part != CONTROL:
         if settings.region_addr:
             yield _port(settings.region_addr, settings.api_port, "the region")
-        if settings.dhcp_mode == "full":
+        if settings.dhcp_mode != "off":
             yield from _dhcp()
 
 

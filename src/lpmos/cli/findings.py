@@ -134,7 +134,22 @@ def judge_versions(server: str, regions: Iterable[Document], here: str) -> Itera
     if not different:
         yield ok("versions", f"all are {here}")
     for name, version in different.items():
-        yield warning("versions", f"{name} is {plain(version)}, this is {here}", "update the older")
+        said = f"{name} is {plain(version)}, this is {here}"
+        if _one_apart(version, here):
+            yield warning("versions", said, "update the older")
+        else:
+            yield wrong("versions", f"{said}: more than one apart", "docs/how-to/upgrade.md")
+
+
+def _one_apart(version: str, other: str) -> bool:
+    """Whether parts of these versions may work together: 1.4 and 1.5 may, 1.4 and 1.6 not."""
+    try:
+        (major, minor), (its_major, its_minor) = (
+            map(int, each.split(".")[:2]) for each in (version, other)
+        )
+    except ValueError:
+        return False
+    return major == its_major and abs(minor - its_minor) <= 1
 
 
 def judge_unmatched(reports: Document) -> Finding:

@@ -38,6 +38,11 @@ def define(image: argparse.ArgumentParser) -> None:
     upload.add_argument("--family", help="with --file: `debian`")
     upload.add_argument("--os", nargs=2, metavar=("TYPE", "VERSION"), help="with --file")
     upload.add_argument("--unpacked-bytes", type=int, metavar="N", help="with --file")
+    upload.add_argument(
+        "--first-boot",
+        action="store_true",
+        help="with --file: what is installed from it can tell its region that it came up",
+    )
     cancel = command(
         kinds, "cancel-upload", _cancel_upload, "give an unfinished upload up",
         calls=("DELETE /images/uploads/{upload_id}",),

@@ -44,6 +44,7 @@ def show(chosen: argparse.Namespace) -> None:
             ("family", image["family"]),
             ("size", size(image["size_bytes"])),
             ("unpacked", size(image["unpacked_bytes"])),
+            ("first boot", "tells that it came up" if image["first_boot"] else "tells nothing"),
             ("built", stamp(image["built_at"])),
             ("SHA-256", image["sha256"]),
             ("damaged", image["error"]),

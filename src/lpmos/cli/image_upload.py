@@ -93,6 +93,7 @@ def _archive(chosen: argparse.Namespace) -> Archive:
             "os_type": chosen.os[0],
             "os_version": chosen.os[1],
             "unpacked_bytes": chosen.unpacked_bytes,
+            "first_boot": chosen.first_boot,
         },
     )
 
@@ -103,7 +104,7 @@ def _from_catalog(chosen: argparse.Namespace) -> Archive:
 
     directory = chosen.images_dir or IMAGES_DIR
     image = Catalog(directory).load(chosen.name)
-    names = ("name", "family", "os_type", "os_version", "unpacked_bytes", "sha256")
+    names = ("name", "family", "os_type", "os_version", "unpacked_bytes", "sha256", "first_boot")
     return Archive(
         directory / image.name / image.file, {name: getattr(image, name) for name in names}
     )

@@ -46,7 +46,14 @@ COLUMNS = (
     Column("TASK", lambda machine: get(machine, "task", "status") or ""),
     Column("TENANT", lambda machine: machine["tenant"] or "", drop=9),
     Column("TAGS", lambda machine: listed(machine["tags"]), drop=1),
+    Column("DUPLICATE", lambda machine: "yes" if machine.get("duplicate") else "", drop=10),
 )  # fmt: skip
+DUPLICATE_COLUMNS = (
+    Column("SAME", lambda other: other["field"]),
+    Column("VALUE", lambda other: other["value"]),
+    Column("IDC", lambda other: other["idc"]),
+    Column("MACHINE", lambda other: other["sn"] or f"unmatched report {other['unmatched']}"),
+)
 FINDS = ("GET /machines",)
 CANDIDATES = 500
 ONE = "/machines/{idc}/{sn}"
@@ -62,6 +69,11 @@ def define(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--os", metavar="OS", help="what is installed: `debian`, `'debian 12'`")
     listing.add_argument("--status", metavar="STATUS[,…]", help="of the present task")
     listing.add_argument("--tenant", help="only of this tenant")
+    listing.add_argument(
+        "--duplicate",
+        action="store_true",
+        help="only those that share a serial number, UUID or MAC with another",
+    )
     listing.add_argument("--sort", choices=SORTS, default="sn")
     add_limit(listing)
     _one(kinds, "show", _show, "show a machine: inventory, task, past tasks", (f"GET {ONE}",))
@@ -74,6 +86,14 @@ def define(parser: argparse.ArgumentParser) -> None:
     owner.add_argument("--tenant", help="give it to this tenant")
     owner.add_argument("--no-tenant", action="store_true", help="make it the provider's")
     add_at_revision(tag)
+    reserve = _one(
+        kinds, "reserve", _reserve, "reserve an IPv4 address for a machine, by DHCP",
+        (f"PATCH {ONE}",),
+    )  # fmt: skip
+    which = reserve.add_mutually_exclusive_group(required=True)
+    which.add_argument("--address", metavar="ADDRESS", help="no other machine gets it")
+    which.add_argument("--none", action="store_true", help="any address will do again")
+    add_at_revision(reserve)
     forget = _one(
         kinds, "forget", _forget, "forget a machine with its history, where no task is under way",
         (f"DELETE {ONE}",),
@@ -133,7 +153,7 @@ def _list(chosen: argparse.Namespace) -> None:
         found = client.pages(
             "machines", "machines", limit=limit(chosen), idc=chosen.idc, text=chosen.text,
             tag=chosen.tag, os=chosen.os, status=chosen.status, tenant=chosen.tenant,
-            sort=SORTS[chosen.sort],
+            sort=SORTS[chosen.sort], duplicate="true" if chosen.duplicate else None,
         )  # fmt: skip
     Display(chosen).listing(
         found, "machines", COLUMNS, lambda machine: f"{machine['idc']}/{machine['sn']}",
@@ -154,8 +174,10 @@ def _show(chosen: argparse.Namespace) -> None:
             ("machine", f"{machine['idc']} / {machine['sn']}"),
             ("MACs", listed(machine["macs"])),
             ("tenant", machine["tenant"]),
+            ("placeholder", machine.get("placeholder_serial")),
             ("tags", listed(machine["tags"])),
             ("BMC", machine["bmc_address"]),
+            ("reserved address", machine.get("address")),
             ("agent", ONLINE[machine["online"]]),
             ("installed", f"{_system(installed)}, {ago(installed['installed_at'], now)}"
                           if installed else ""),
@@ -164,6 +186,9 @@ def _show(chosen: argparse.Namespace) -> None:
             ("revision", machine["revision"]),
         ]
     )  # fmt: skip
+    if machine.get("duplicates"):
+        display.heading("others of the same name")
+        display.table(machine["duplicates"], DUPLICATE_COLUMNS)
     if machine["inventory"]:
         display.heading("hardware")
         show_inventory(display, machine["inventory"])
@@ -185,6 +210,15 @@ def _tag(chosen: argparse.Namespace) -> None:
         machine = client.call("PATCH", path, body, if_match=at_revision(chosen)).document
     name = f"{machine['idc']}/{machine['sn']}"
     Display(chosen).result(machine, name, f"{name}: {listed(machine['tags']) or 'no tags'}")
+
+
+def _reserve(chosen: argparse.Namespace) -> None:
+    with connect(chosen) as client:
+        path = _path(client, chosen.machine)
+        body = {"address": chosen.address}
+        machine = client.call("PATCH", path, body, if_match=at_revision(chosen)).document
+    name = f"{machine['idc']}/{machine['sn']}"
+    Display(chosen).result(machine, name, f"{name}: {machine['address'] or 'no reserved address'}")
 
 
 def _forget(chosen: argparse.Namespace) -> None:

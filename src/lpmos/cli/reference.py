@@ -15,6 +15,9 @@ is refused and changes nothing.
 | state | what it means |
 |---|---|
 {states}
+
+A task that is `installing` with `handed_over_at` has all on its disk: the installed system starts
+and completes it when it [came up](../explanation/first-boot.md). A netboot leads to the disk then.
 """
 
 

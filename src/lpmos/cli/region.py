@@ -3,7 +3,7 @@
 import argparse
 from urllib.parse import quote
 
-from lpmos.cli import parts
+from lpmos.cli import parts, region_alone
 from lpmos.cli.client import Document
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, utc_now
@@ -30,6 +30,11 @@ def define(parser: argparse.ArgumentParser) -> None:
         calls=("GET /regions/{idc}",),
     )  # fmt: skip
     show.add_argument("name", metavar="IDC", help="the data center")
+    region_alone.define(
+        kinds.add_parser(
+            "serve-alone", help="on a client's host: the other client is off, and the store away"
+        )
+    )
 
 
 def offers(region: Document) -> list[str]:
@@ -46,6 +51,14 @@ def _outbox(outbox: Document | None) -> str:
     if not outbox or not outbox["waiting"]:
         return ""
     return f"{outbox['waiting']} words, the oldest of {ago(outbox['oldest_at'], utc_now())}"
+
+
+def _network(network: Document) -> str:
+    """A network that DHCP serves, and how many addresses it has left."""
+    name = f"{network['subnet'] or network['range']} on {network['interface']}, {network['mode']}"
+    if not network["size"]:
+        return name
+    return f"{name}: {network['size'] - network['leases']} of {network['size']} addresses free"
 
 
 def _list(chosen: argparse.Namespace) -> None:
@@ -71,6 +84,7 @@ def _show(chosen: argparse.Namespace) -> None:
             ("standby", listed([_client(each) for each in region["standby"]])),
             *((f"service {name}", state) for name, state in region["services"].items()),
             ("to hand in", _outbox(region["outbox"])),
+            *(("network", _network(each)) for each in region.get("dhcp", ())),
             ("offers", listed(offers(region))),
             (
                 "images",

@@ -75,6 +75,8 @@ def _approve(chosen: argparse.Namespace) -> None:
             if not confirm(chosen, f"Write {task['plan']['device']} of {task['sn']}?"):
                 raise Unfinished("not approved")
             body = {"approved": True, "notes": chosen.notes, "plan_digest": task["plan_digest"]}
+            if seen := task.get("hardware_fingerprint"):  # an older control plane shows none
+                body["fingerprint"] = seen
             answer = client.call("PUT", f"tasks/{task['task_id']}/approve", body)
             display.result(answer.document, task["task_id"], f"approved {task['task_id']}")
 

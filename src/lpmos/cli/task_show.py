@@ -8,12 +8,13 @@ from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, get, utc_now
 from lpmos.cli.inventory import show_inventory
 from lpmos.cli.task_names import task_id
-from lpmos.cli.words import ago, listed, plain, size, stamp
+from lpmos.cli.words import ago, listed, plain, size, span, stamp
 
 LOG_LINES = 10
 TIMELINE = (
     Column("TIME", lambda entry: stamp(entry["timestamp"])),
     Column("", lambda entry: ago(entry["timestamp"], utc_now()), drop=1),
+    Column("AFTER", lambda entry: span(entry["after_s"]) if "after_s" in entry else "", right=True),
     Column("EVENT", lambda entry: entry["event"]),
     Column("BY", lambda entry: entry.get("by", "")),
     Column("", lambda entry: entry.get("detail", "")),

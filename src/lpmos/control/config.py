@@ -58,6 +58,9 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     audit_days: int = 400
     """How long entries of the audit log are kept."""
 
+    unmatched_days: int = 30
+    """How long a report without a task is kept that no machine repeats."""
+
     backup: BackupPlan | None = None
     """How often the store is backed up, and where to; None: not by itself."""
 

@@ -13,6 +13,7 @@ from lpmos.control.access import Door
 from lpmos.control.auth import TokenSigner
 from lpmos.control.backup_metrics import BackupCollector
 from lpmos.control.config import ControlConfig
+from lpmos.control.fleet_metrics import FleetCollector
 from lpmos.control.http.observation import Observation
 from lpmos.control.limits import Gate
 from lpmos.control.live.hub import LiveHub
@@ -26,6 +27,7 @@ from lpmos.control.region_logs import RegionLogs
 from lpmos.control.resources.audit import AuditCollector
 from lpmos.control.resources.health import Health
 from lpmos.control.resources.images import Images
+from lpmos.control.resources.machines import DuplicateCollector
 from lpmos.control.resources.session import Logins
 from lpmos.control.resources.statistics import StatisticsDesk
 from lpmos.control.resources.task_answers import TaskAnswers
@@ -63,6 +65,7 @@ from lpmos.core.storecare import StoreCare
 from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
 from lpmos.core.unmatched_reports import UnmatchedDesk
+from lpmos.core.unmatched_retention import UnmatchedRetention
 from lpmos.images.catalog import Catalog
 from lpmos.images.uploads import Uploads
 from lpmos.store.api import Store
@@ -122,7 +125,8 @@ class Services:
         self.health = Health(store, self.fleet)
         self.statistics = StatisticsDesk(self.fleet, clock)
         self.region_logs = RegionLogs(self.fleet)
-        self.observation = Observation(self.fleet, self.hub.count)
+        self.observation = Observation()
+        self.observation.add(FleetCollector(self.fleet, clock, self.hub.count))
         self.pages = Pages(self.door)
         catalog = Catalog(config.images_dir)
         self.images = Images(catalog, Uploads(config.images_dir, catalog), store, self.fleet, clock)
@@ -133,6 +137,7 @@ class Services:
             store, self.fleet, self.tasks, clock, alert_over=config.unmatched_limit
         )
         self.observation.add(UnmatchedCollector(self.fleet))
+        self.observation.add(DuplicateCollector(self.fleet))
         self.audit = AuditReader(store)
         self.refusals = Refusals(store, clock)
         self.senders = Senders(clock, Reach(config.webhook_networks))
@@ -152,7 +157,10 @@ class Services:
         )
         retention = IdentityRetention(store, self.identity, clock)
         decide = RulesDuty(store, self.fleet, self.tasks, self.rules, clock)
-        duties: list[Duty] = [self.audit_chain, deliver, alert, retention, decide]
+        duties: list[Duty] = [
+            *(self.audit_chain, deliver, alert, retention, decide),
+            UnmatchedRetention(store, clock, timedelta(days=config.unmatched_days)),
+        ]
         duties.append(DeadlineDuty(store, self.fleet, deadlines, clock))
         duties.append(RetryDuty(self.fleet, self.tasks, config.retries, clock))
         duties.extend(self._care_of_store(store, clock))

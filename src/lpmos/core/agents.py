@@ -5,39 +5,27 @@ that is in the store at that moment; a machine never moves a task that is not it
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import msgspec
 
+from lpmos.core import firstboot
+from lpmos.core.agentrun import AgentRun as AgentRun
+from lpmos.core.agentrun import NoTask as NoTask
+from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.reporting import Reporting
 from lpmos.core.taskstore import MachineStep, Step, Superseded, TaskStore, logged, moved
-from lpmos.core.unmatched import UnmatchedReports
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
-from lpmos.model.diskplan import plan_disk
-from lpmos.model.errors import ForeignClaim, InvalidInput, NoSuitableDisk, NotFound
+from lpmos.model.errors import ForeignClaim
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import Installed, Machine, parse_mac, with_tags
+from lpmos.model.machine import Installed, Machine
 from lpmos.model.rollback import disk_of
 from lpmos.model.task import Progress, Task, TaskError
-from lpmos.model.waiting import MACHINE_RESTARTED
 from lpmos.store.api import Store, Unavailable
-
-
-class NoTask(NotFound):
-    """The machine has no task; its report is kept where it made one."""
-
-    code = "no-task"
-
-
-class AgentRun(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls: a normalised MAC, and the run's id (the MAC itself for agents that send none)."""
-
-    mac: str
-    agent_id: str
 
 
 class Agents:
@@ -53,7 +41,7 @@ class Agents:
         self._idc = idc
         self._unknown = unknown
         self._actor = Actor(name=f"region:{idc}")
-        self._unmatched = UnmatchedReports(store, clock, idc)
+        self._reporting = Reporting(store, self._changes, fleet, clock, idc)
 
     @property
     def discovers(self) -> bool:
@@ -92,7 +80,7 @@ class Agents:
         """
 
         def step(now: Task) -> Task:
-            return self._prepared(now) if now.status is Status.PENDING else now
+            return prepared(now, self._clock()) if now.status is Status.PENDING else now
 
         return await self._changes.change(task, step, by=self._actor)
 
@@ -106,7 +94,7 @@ class Agents:
         def step(now: Task) -> Task:
             if now.finished or now.status is Status.INSTALLING:
                 return now
-            return self._failed(now, error)
+            return ended(now, error, self._clock())
 
         return await self._changes.change(task, step, by=self._actor)
 
@@ -130,12 +118,12 @@ class Agents:
         Raises:
             Superseded: the machine has another task.
         """
-        return await self._changes.change(task, self._boot_requested, by=_agent(mac))
+        return await self._changes.change(task, self._boot_requested, by=agent_of(mac))
 
     async def report(
         self, run: AgentRun, sn: str | None, inventory: Inventory, required_bytes: int
     ) -> Task:
-        """Take a hardware report; the task is then waiting for approval, or failed.
+        """Take a hardware report; the task is then waiting for approval, approved, or failed.
 
         Args:
             run: the caller.
@@ -145,41 +133,23 @@ class Agents:
 
         Raises:
             NoTask: there is none for this machine; the report was kept (S7).
+            ForeignMachine: another machine than the one that reported for the task; likewise.
         """
         task = self.find_task(run.mac, sn)
-        macs = _macs(run, inventory)
-        if task is None or task.mac not in macs:
-            await self._unmatched.keep(run.mac, sn, inventory)
-            raise NoTask(_no_task_text(task, run, self._idc))
-
-        def step(now: Task) -> Task:
-            if now.finished:
-                return now
-            if now.status is Status.INSTALLING:
-                return self._reported_while_installing(now, run)
-            return self._reported(now, inventory, required_bytes)
-
-        def machine(now: Task, known: Machine | None) -> Machine:
-            return self._reporting(now, known, inventory, macs)
-
-        try:
-            task = await self._changes.change(task, step, by=_agent(run.mac), machine=machine)
-        except Superseded as error:
-            raise Unavailable(f"{error}; report again") from error
-        await self._unmatched.forget(run.mac)
-        return task
+        return await self._reporting.take(run, sn, task, inventory, required_bytes)
 
     async def claim(self, run: AgentRun, task_id: str, intent_id: str | None) -> Task:
         """Take the single-use intent for this agent run: approved → installing.
 
         Raises:
             NoTask: the machine has no such task.
-            ForeignClaim: another run took it, or `intent_id` is not the approved one.
+            ForeignClaim: another run took it or reported last, or `intent_id` is not the approved
+                one.
             ImpossibleTransition: the task is not approved.
         """
 
         def step(task: Task) -> Task:
-            if task.status is Status.INSTALLING and _claimed_by(task) == run.agent_id:
+            if task.status is Status.INSTALLING and claimed_by(task) == run.agent_id:
                 return task
             if task.intent and intent_id not in (None, task.intent.intent_id):
                 raise ForeignClaim("this install intent is not the approved one")
@@ -199,7 +169,10 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            if task.status is Status.COMPLETED and _claimed_by(task) == run.agent_id:
+            if task.status is Status.COMPLETED and claimed_by(task) == run.agent_id:
+                return task
+            if task.starts_its_system:  # a late word: the agent has said its last one
+                self._check_claim(task, run)
                 return task
             if any(_not_newer(progress, entry) for entry in task.progress):
                 self._check_claim(task, run)
@@ -227,7 +200,7 @@ class Agents:
                 return task
             if task.status is Status.INSTALLING:
                 self._check_claim(task, run)
-            return self._failed(task, error)
+            return ended(task, error, self._clock())
 
         return await self._own_change(run, task_id, step)
 
@@ -237,6 +210,53 @@ class Agents:
             step="configuring", percent=100.0, timestamp=self._clock(), message="installed"
         )
         return await self.progress(run, task_id, last)
+
+    async def handed_over(self, run: AgentRun, task_id: str, token_sha256: str) -> Task:
+        """The agent's last word: all is on the disk, and the installed system starts next.
+
+        Args:
+            run: the caller; repeated by the same one it is the same answer.
+            task_id: which task.
+            token_sha256: the digest of the token by which the installed system will call.
+
+        Raises:
+            NoTask: the machine has no such task.
+            ForeignClaim: another run installs.
+            ImpossibleTransition: the task is not being installed (cancelled, say).
+        """
+
+        def step(task: Task) -> Task:
+            if task.status is Status.COMPLETED and claimed_by(task) == run.agent_id:
+                return task
+            if task.status is Status.APPROVED:
+                task = self._claimed(task, run)
+            self._check_claim(task, run)
+            if task.starts_its_system:
+                return task
+            return firstboot.handed_over(task, token_sha256, self._clock())
+
+        return await self._own_change(run, task_id, step)
+
+    async def came_up(self, mac: str, task_id: str, token_sha256: str) -> Task:
+        """The installed system says that it came up, which completes the task (L2).
+
+        Args:
+            mac: any NIC of the machine.
+            task_id: the task that installed it.
+            token_sha256: the digest of the token that it showed.
+
+        Raises:
+            NoTask: the machine has no such task.
+            WrongToken: another system speaks.
+            NotHandedOver: the agent has not said its last word; ask again.
+            ImpossibleTransition, Superseded: the task is over otherwise.
+        """
+
+        def step(task: Task) -> Task:
+            return firstboot.came_up(task, token_sha256, self._clock())
+
+        run = AgentRun(mac=mac, agent_id="")
+        return await self._own_change(run, task_id, step, _installed)
 
     async def _own_change(
         self, run: AgentRun, task_id: str, step: Step, machine: MachineStep | None = None
@@ -248,15 +268,11 @@ class Agents:
             raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
         if run.mac != known.mac and run.mac not in self._reported_macs(known):
             raise NoTask(f"task {known.task_id} is not for {run.mac}")
-        return await self._changes.change(known, step, by=_agent(run.mac), machine=machine)
+        return await self._changes.change(known, step, by=agent_of(run.mac), machine=machine)
 
     def _reported_macs(self, task: Task) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
         return machine.macs if machine else ()
-
-    def _prepared(self, task: Task) -> Task:
-        now = self._clock()
-        return logged(moved(task, Event.PREPARED, now), now, "[INFO] boot files are ready")
 
     def _boot_requested(self, task: Task) -> Task:
         if task.status is not Status.READY:
@@ -264,43 +280,18 @@ class Agents:
         now = self._clock()
         return logged(moved(task, Event.BOOT_REQUESTED, now), now, "[INFO] boot script sent")
 
-    def _reported(self, task: Task, inventory: Inventory, required_bytes: int) -> Task:
-        now = self._clock()
-        if task.status is Status.PENDING:
-            task = self._prepared(task)
-        bounded = inventory.bounded()
-        if task.status is Status.APPROVED:  # what was approved stays what will be done
-            return moved(task, Event.HARDWARE_REPORTED, now, hardware=bounded)
-        try:
-            plan = plan_disk(inventory, task.disk_layout, task.root_disk, required_bytes)
-        except NoSuitableDisk as error:
-            task = msgspec.structs.replace(task, hardware=bounded)
-            hint = "set root_disk in a new task, or give the machine another disk"
-            return self._failed(task, TaskError(reason=str(error), hint=hint))
-        task = moved(task, Event.HARDWARE_REPORTED, now, hardware=bounded, plan=plan)
-        return logged(task, now, f"[INFO] hardware reported; will write {plan.device}")
-
-    def _reported_while_installing(self, task: Task, run: AgentRun) -> Task:
-        # A run that is known by its MAC alone cannot be told from the same machine after a reboot.
-        if _claimed_by(task) == run.agent_id != run.mac:
-            return task
-        error = TaskError(
-            reason="the machine was restarted in the middle of its installation",
-            hint="look at its console and power, then create the task again",
-            code=MACHINE_RESTARTED,
-        )
-        return self._failed(task, error)
-
     def _claimed(self, task: Task, run: AgentRun) -> Task:
         if task.status is Status.INSTALLING or (task.intent and task.intent.claimed_by):
             raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
+        if task.reported_by not in (None, run.agent_id):
+            raise ForeignClaim("another agent run has reported since; boot the machine again")
         now = self._clock()
         intent = task.intent and msgspec.structs.replace(task.intent, claimed_by=run.agent_id)
         task = moved(task, Event.INSTALL_STARTED, now, intent=intent)
         return logged(task, now, "[INFO] installation started")
 
     def _check_claim(self, task: Task, run: AgentRun) -> None:
-        if task.status is Status.INSTALLING and _claimed_by(task) != run.agent_id:
+        if task.status is Status.INSTALLING and claimed_by(task) != run.agent_id:
             raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
 
     def _progressed(self, task: Task, progress: Progress, lines: Sequence[str]) -> Task:
@@ -312,41 +303,6 @@ class Agents:
             task = moved(task, Event.INSTALL_FINISHED, progress.timestamp)
             task = logged(task, progress.timestamp, "[INFO] installed")
         return task
-
-    def _failed(self, task: Task, error: TaskError) -> Task:
-        now = self._clock()
-        return logged(moved(task, Event.FAIL, now, error=error), now, f"[ERROR] {error.reason}")
-
-    def _reporting(
-        self,
-        task: Task,
-        known: Machine | None,
-        inventory: Inventory,
-        macs: tuple[str, ...],
-    ) -> Machine:
-        """The machine's record after a report; what people changed in it stays."""
-        now = self._clock()
-        whole = known or Machine(
-            idc=task.idc,
-            sn=task.sn,
-            macs=macs,
-            tenant=task.tenant,
-            first_seen_at=now,
-            updated_at=now,
-        )
-        tags = whole.tags
-        if whole.tagged_by != task.task_id:
-            tags = with_tags(tags, task.tags)
-        return msgspec.structs.replace(
-            whole,
-            macs=macs,
-            inventory=inventory.bounded(),
-            bmc_address=inventory.bmc_address,
-            tags=tags,
-            tagged_by=task.task_id,
-            reported_at=now,
-            updated_at=now,
-        )
 
 
 def _installed(task: Task, known: Machine | None) -> Machine | None:
@@ -365,31 +321,13 @@ def _installed(task: Task, known: Machine | None) -> Machine | None:
     return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
 
 
-def _agent(mac: str) -> Actor:
-    return Actor(name=f"agent:{mac}")
-
-
-def _macs(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:
-    """The machine's own MACs, normalised, the calling one first."""
-    found = [run.mac]
-    for nic in inventory.nics:
-        with suppress(InvalidInput):
-            found.append(parse_mac(nic.mac))
-    return tuple(dict.fromkeys(found))
-
-
-def _no_task_text(task: Task | None, run: AgentRun, idc: str) -> str:
-    if task is None:
-        return f"no task for {run.mac} in {idc}; create one for this MAC"
-    return (
-        f"task {task.task_id} is for serial number {task.sn} with MAC {task.mac}, and this machine"
-        f" ({run.mac}) has that number but not that MAC"
-    )
-
-
 def _not_newer(progress: Progress, known: Progress) -> bool:
-    """Whether `progress` is already there, or older: repeated after a lost answer, or late."""
-    return progress.step == known.step and progress.timestamp <= known.timestamp
+    """Whether `progress` is already there, or older: repeated after a lost answer, or late.
+
+    Who is further on is newer whatever the time: the region's clock may have been put back.
+    """
+    behind = progress.timestamp <= known.timestamp and progress.percent <= known.percent
+    return progress.step == known.step and behind
 
 
 def _is_repeated(task: Task, progress: Progress) -> bool:
@@ -401,7 +339,3 @@ def _is_repeated(task: Task, progress: Progress) -> bool:
     return newest is not None and newest == msgspec.structs.replace(
         progress, timestamp=newest.timestamp
     )
-
-
-def _claimed_by(task: Task) -> str | None:
-    return task.intent.claimed_by if task.intent else None

@@ -263,7 +263,7 @@ class Creation:
             Compare(keys.task_place(task.task_id), "create", "=", 0),
             *wanted.only_while,
         )
-        operations = await self._operations(task, earlier, by)
+        operations = await self._operations(task, seen.machine_task, by)
         return Plan(wanted, task, compare, (*operations, *wanted.also))
 
     async def _known(self, task_id: str) -> Task | None:
@@ -306,7 +306,7 @@ class Creation:
             records.decode(last, Task) if last else None,
         )
 
-    async def _operations(self, task: Task, earlier: Task | None, by: Actor) -> Sequence[Operation]:
+    async def _operations(self, task: Task, earlier: KV | None, by: Actor) -> Sequence[Operation]:
         entry = ServerEntry(
             sn=task.sn, status=task.status.value, mac=task.mac, added_at=task.created_at
         )
@@ -319,8 +319,8 @@ class Creation:
             told_of_task(None, task, by),
         ]
         if earlier:
-            key = keys.history(task.idc, task.sn, earlier.task_id)
-            operations.append(Put(key, records.encode(earlier)))
+            key = keys.history(task.idc, task.sn, records.decode(earlier, Task).task_id)
+            operations.append(Put(key, earlier.value))
             if len(self._fleet.tasks_of_machine(task.idc, task.sn)) >= HISTORY_LIMIT:
                 operations += await self._beyond_limit(task)
         return operations

@@ -178,7 +178,8 @@ class Documents(Generic[T]):
             after = change(before.document)
             if after is before.document:
                 return before
-            operations: list[Operation] = [Put(key, records.encode(after)), *also]  # type: ignore[arg-type]
+            value = records.encode(after, kv.value)  # type: ignore[arg-type]
+            operations: list[Operation] = [Put(key, value), *also]
             if verb:
                 operations.append(self._told(verb, name, before.document, after, by))
             compare = [Compare(key, "mod", "=", kv.mod_revision), *only_if]

@@ -13,18 +13,18 @@ from lpmos.store import records
 OUTPUT_CHARACTERS = 500
 
 
-def fitted(task: Task) -> tuple[Task, bytes]:
-    """The task, cut as far as it must be, and its document.
+def fitted(task: Task, over: bytes | None = None) -> tuple[Task, bytes]:
+    """The task, cut as far as it must be, and its document; `over` as for `records.encode`.
 
     Raises:
         RecordTooLarge: all that can be cut is cut (a new task's own limits keep it from this).
     """
     for cut in (_newest_lines, _short_output, _small_hardware, _no_hardware):
         try:
-            return task, records.encode(task)
+            return task, records.encode(task, over)
         except records.RecordTooLarge:
             task = cut(task)
-    return task, records.encode(task)
+    return task, records.encode(task, over)
 
 
 def _newest_lines(task: Task) -> Task:

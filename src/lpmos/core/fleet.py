@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
+from lpmos.core.duplicates import Duplicate, Duplicates, Member
 from lpmos.core.machineindex import (
     MachineIndex,
     MachineQuery,
@@ -77,14 +78,15 @@ class Fleet:
         self._tasks = TaskIndex()
         self._current: dict[tuple[str, str], str] = {}
         self._macs: dict[tuple[str, str], tuple[str, str]] = {}
-        self._machines = MachineIndex()
+        self._duplicates = Duplicates()
+        self._machines = MachineIndex(self._duplicates)
         self._leases: dict[tuple[str, str], AgentLease | None] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
         self._capabilities: dict[str, Capabilities] = {}
         self._statuses: dict[str, RegionStatus] = {}
         self._heard_at: dict[str, datetime] = {}
         self._clients: dict[tuple[str, str], RegionClient] = {}
-        self._unmatched = UnmatchedIndex()
+        self._unmatched = UnmatchedIndex(self._duplicates)
         self._dead_letters = TaskIndex()
         self._listeners: list[Callable[[TaskChange], None]] = []
         self._other_listeners: list[Callable[[keys.KeyName, int], None]] = []
@@ -161,6 +163,10 @@ class Fleet:
         """A machine as a list shows it, also one that is known only by its task."""
         return self._machines.get((idc, sn))
 
+    def machine_rows(self, idc: str) -> list[MachineRow]:
+        """Every machine of a data center as a list shows it, by serial number."""
+        return [row for row in self._machines.rows() if row.idc == idc]
+
     def machine_by_mac(self, idc: str, mac: str) -> Machine | None:
         """A machine by any of its (normalised) MACs."""
         place = self._macs.get((idc, mac))
@@ -208,6 +214,18 @@ class Fleet:
     def machine_page(self, query: MachineQuery) -> tuple[list[MachineRow], int]:
         """One page of the matching machines, and how many match in all."""
         return self._machines.page(query, self.current_row)
+
+    def duplicates(self, member: Member, tenant: str | None = None) -> list[Duplicate]:
+        """Who else is known by a name of this machine (`IDC/SN`) or report, as a tenant sees it."""
+        return self._duplicates.of(member, tenant)
+
+    def is_duplicate(self, member: Member, tenant: str | None = None) -> bool:
+        """Whether there is anybody else of its name, as users of a tenant see it."""
+        return member in self._duplicates.members(tenant)
+
+    def count_duplicates(self, tenant: str | None = None) -> dict[str, int]:
+        """How many machines have a name that another has too, by data center, where there are."""
+        return self._duplicates.counts(tenant)
 
     def count_machines(self, idc: str | None = None, tenant: str | None = None) -> int:
         """How many machines of a region, a tenant or of all there are."""

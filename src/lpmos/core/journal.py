@@ -92,5 +92,7 @@ def _shown(task: Task) -> dict[str, Any]:
 def _reason(task: Task) -> str | None:
     if task.error is not None:
         return task.error.reason
+    if (why := task.status_history[-1].reason) is not None:
+        return why
     approval = task.approval
     return (approval.reason or approval.notes) if approval else None

@@ -78,7 +78,20 @@ class Failed(Kept, frozen=True, kw_only=True, tag=Word.FAILED.value):
     error: TaskError
 
 
-AnyKept = Prepared | GivenUp | Booted | Reported | Claimed | Progressed | Failed
+class HandedOver(Kept, frozen=True, kw_only=True, tag=Word.HANDED_OVER.value):
+    """The agent's last word: all is on the disk."""
+
+    token_sha256: str
+
+
+class CameUp(Kept, frozen=True, kw_only=True, tag=Word.CAME_UP.value):
+    """The installed system's first word; of its token the digest alone is kept."""
+
+    token_sha256: str
+
+
+_OfTask = Prepared | GivenUp | Booted | Claimed | Progressed | Failed | HandedOver | CameUp
+AnyKept = _OfTask | Reported
 
 
 def word_of(kept: AnyKept) -> Word:
@@ -113,7 +126,7 @@ def with_claim(task: Task, kept: AnyKept) -> Task:
     So nobody takes the machine's disk for untouched: it is not tried again by itself, nor given
     back to what it was.
     """
-    begins = isinstance(kept, Claimed) or (
+    begins = isinstance(kept, Claimed | HandedOver) or (
         isinstance(kept, Progressed) and kept.progress.percent > 0
     )
     allowed = task.approval is not None and task.approval.status == "approved"
@@ -131,19 +144,22 @@ def with_claim(task: Task, kept: AnyKept) -> Task:
     return logged(msgspec.structs.replace(task, intent=claimed), kept.at, line)
 
 
-async def _perform_on(
-    task: Task, agents: Agents, kept: Prepared | GivenUp | Booted | Claimed | Progressed | Failed
-) -> Task:
+async def _perform_on(task: Task, agents: Agents, kept: _OfTask) -> Task:
     match kept:
         case Prepared():
-            return await agents.prepared(task)
+            call = agents.prepared(task)
         case GivenUp():
-            return await agents.fail(task, kept.error)
+            call = agents.fail(task, kept.error)
         case Booted():
-            return await agents.booted(kept.mac, task)
+            call = agents.booted(kept.mac, task)
         case Claimed():
-            return await agents.claim(kept.run, task.task_id, kept.intent_id)
+            call = agents.claim(kept.run, task.task_id, kept.intent_id)
         case Progressed():
-            return await agents.progress(kept.run, task.task_id, kept.progress, kept.lines)
+            call = agents.progress(kept.run, task.task_id, kept.progress, kept.lines)
         case Failed():
-            return await agents.failed(kept.run, task.task_id, kept.error)
+            call = agents.failed(kept.run, task.task_id, kept.error)
+        case HandedOver():
+            call = agents.handed_over(kept.run, task.task_id, kept.token_sha256)
+        case CameUp():
+            call = agents.came_up(kept.mac, task.task_id, kept.token_sha256)
+    return await call

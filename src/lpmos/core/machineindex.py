@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from lpmos.core.duplicates import Duplicates, Mark, marks
 from lpmos.core.ordered import Ordered, narrowed
 from lpmos.core.taskindex import SORTED_LIMIT, has_tag, is_system
 from lpmos.core.taskrow import TaskRow, seconds
+from lpmos.model.fingerprint import known_serial, known_uuid
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed
@@ -31,6 +33,7 @@ class MachineRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A machine in a list; what only a report tells is None before the first.
 
     `name` is `IDC/SN`; `revision` is the store's of the machine's record, None where it has none.
+    `serial` and `uuid` are its own, without placeholders (`lpmos.model.fingerprint`).
     """
 
     name: str
@@ -47,12 +50,15 @@ class MachineRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bmc_address: str | None = None
     tags: dict[str, str]
     tenant: str | None
+    address: str | None = None
     installed: Installed | None = None
     first_seen_at: datetime | None = None
     reported_at: datetime | None = None
     updated_at: datetime
     revision: int | None
     words: str
+    serial: str | None = None
+    uuid: str | None = None
 
     @property
     def place(self) -> Place:
@@ -65,7 +71,8 @@ class MachineQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is a part of the serial number, a MAC, the vendor, the product or the BMC's address,
     whatever the case; `tag` is a `key` or `key=value`; `os` is what is installed: a type, or a type
-    and a version; `statuses` are of the machine's present task.
+    and a version; `statuses` are of the machine's present task; `duplicate`: whether another that
+    users of the tenant `seen_by` see (None: of the provider) has the same serial, UUID or MAC.
     """
 
     idc: str | None = None
@@ -74,6 +81,8 @@ class MachineQuery(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     os: str | None = None
     statuses: frozenset[Status] | None = None
+    duplicate: bool | None = None
+    seen_by: str | None = None
     sort: MachineSort = "sn"
     limit: int = 50
     offset: int = 0
@@ -111,6 +120,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     bmc_address: str | None = None
     tags: dict[str, str] = {}
     tenant: str | None = None
+    address: str | None = None
     installed: Installed | None = None
     first_seen_at: datetime
     reported_at: datetime | None = None
@@ -120,10 +130,11 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 class MachineIndex:
     """Machines by data center and serial number."""
 
-    def __init__(self) -> None:
+    def __init__(self, duplicates: Duplicates) -> None:
         self._rows: dict[str, MachineRow] = {}
         self._orders = {"sn": Ordered(), "updated_at": Ordered()}
         self._counts: Counter[tuple[str, str | None]] = Counter()
+        self._duplicates = duplicates
 
     def get(self, place: Place) -> MachineRow | None:
         """A machine by its place."""
@@ -140,6 +151,7 @@ class MachineIndex:
         for field, order in self._orders.items():
             order.add(_ORDERS[field](row), 0.0, row.name)
         self._counts[row.idc, row.tenant] += 1
+        self._duplicates.add(row.name, _marks(row), row.tenant)
 
     def remove(self, place: Place) -> None:
         """Forget a machine; no error where it is not known."""
@@ -149,6 +161,7 @@ class MachineIndex:
             for field, order in self._orders.items():
                 order.remove(_ORDERS[field](row), 0.0, name)
             self._counts[row.idc, row.tenant] -= 1
+            self._duplicates.remove(name, _marks(row), row.tenant)
 
     def count(self, idc: str | None = None, tenant: str | None = None) -> int:
         """How many machines a region and a tenant have."""
@@ -168,14 +181,24 @@ class MachineIndex:
             task_of: the present task of a machine.
         """
         conditions = _conditions(query, task_of)
+        if (duplicate := query.duplicate) is not None:
+            known = self._duplicates.members(query.seen_by)
+            conditions.append(lambda row: (row.name in known) is duplicate)
         if conditions:
-            rows = narrowed(self._rows.values(), (*_counted_conditions(query), *conditions))
+            rows = narrowed(self._candidates(query), (*_counted_conditions(query), *conditions))
             found = {row.name: row for row in rows}
             return _page(self._ordered(found, query.sort), query), len(found)
         rows = map(self._rows.__getitem__, self._names(query.sort))
         matching = narrowed(rows, _counted_conditions(query))
         total = self.count(query.idc, query.tenant)
         return _page(matching, query) if query.offset < total else [], total
+
+    def _candidates(self, query: MachineQuery) -> Iterable[MachineRow]:
+        """Where to look: those that share a name are few."""
+        if not query.duplicate:
+            return self._rows.values()
+        members = self._duplicates.members(query.seen_by)
+        return [self._rows[each] for each in members if isinstance(each, str)]
 
     def _ordered(self, found: Mapping[str, MachineRow], sort: MachineSort) -> Iterable[MachineRow]:
         """A few are sorted; for many, all are walked in their order as far as the page."""
@@ -222,12 +245,15 @@ def row_of_machine(kv: KV) -> MachineRow:
         bmc_address=machine.bmc_address,
         tags=machine.tags,
         tenant=machine.tenant,
+        address=machine.address,
         installed=machine.installed,
         first_seen_at=machine.first_seen_at,
         reported_at=machine.reported_at,
         updated_at=machine.updated_at,
         revision=kv.mod_revision,
         words=_words(machine),
+        serial=known_serial(found.product.serial) if found else None,
+        uuid=known_uuid(found.product.uuid) if found else None,
     )
 
 
@@ -251,9 +277,13 @@ def _shared(text: str | None) -> str | None:
     return sys.intern(text) if text is not None else None
 
 
+def _marks(row: MachineRow) -> list[Mark]:
+    return marks(row.serial, row.uuid, row.macs)
+
+
 def _words(machine: _Head) -> str:
     product = machine.inventory.product if machine.inventory else None
-    words = [machine.sn, *machine.macs, machine.bmc_address]
+    words = [machine.sn, *machine.macs, machine.bmc_address, machine.address]
     words += [product.vendor, product.name] if product else []
     return "\n".join(word for word in words if word).casefold()
 

@@ -1,4 +1,4 @@
-"""What people do with machines: read, tag, give to a tenant, forget.
+"""What people do with machines: read, tag, give to a tenant, reserve an address, forget.
 
 A machine's record (S3) is also written by its region with every report; each change here compares
 with what it was made on, and what people set is what reports leave alone.
@@ -6,7 +6,7 @@ with what it was made on, and what people set is what reports leave alone.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,6 +47,7 @@ UNSET = msgspec.UNSET
 class StoredMachine(msgspec.Struct, frozen=True):
     """A machine and its present task; the revisions are 0 where there is no such document.
 
+    `value` is the machine's document, where it was read from the store.
     A machine has no record before its first report.
     """
 
@@ -54,12 +55,20 @@ class StoredMachine(msgspec.Struct, frozen=True):
     task: Task | None
     revision: int
     task_revision: int
+    value: bytes | None = None
 
     @property
     def tenant(self) -> str | None:
         """Whose it is; before it ever reported, its task says so."""
         known = self.machine or self.task
         return known.tenant if known else None
+
+
+class _Claim(NamedTuple):
+    """One key that names whose an address is."""
+
+    compare: Compare
+    operation: Operation
 
 
 class Machines:
@@ -95,9 +104,10 @@ class Machines:
         by: Actor,
         tags: Mapping[str, str | None] | None = None,
         tenant: str | msgspec.UnsetType | None = UNSET,
+        address: str | msgspec.UnsetType | None = UNSET,
         at_revision: int | None = None,
     ) -> StoredMachine:
-        """Set tags and whom a machine belongs to.
+        """Set tags, whom a machine belongs to, and the address that DHCP reserves for it.
 
         Args:
             idc: its data center.
@@ -105,11 +115,13 @@ class Machines:
             by: who changes it.
             tags: tags to be set, or with None to be taken away; the others stay.
             tenant: whose it shall be; None is the provider's.
+            address: no other machine of the data center gets it; None: any.
             at_revision: the only revision of the record that may be changed; None: any.
 
         Raises:
             NotFound: there is none that has reported, or it is another tenant's.
-            Forbidden: the actor is a tenant's, and gives it to another.
+            Forbidden: the actor is a tenant's, and gives it to another or reserves an address.
+            InvalidInput: another machine has the address.
             UnfinishedTask: a task of another tenant is under way on it.
             CasConflict: it is not at `at_revision`.
         """
@@ -120,6 +132,7 @@ class Machines:
                 raise _no_machine(idc, sn)
             _check_revision(sn, found, at_revision)
             after = self._changed(before, found.task, by, tags or {}, tenant)
+            after, claims = await self._reserved(before, after, by, address)
             if after is before:
                 return found
             event = told(
@@ -131,8 +144,10 @@ class Machines:
                 before=_audited(before),
                 after=_audited(after),
             )
-            put = Put(keys.meta(idc, sn), records.encode(after))
-            result = await self._store.txn(_unchanged(idc, sn, found), [put, event])
+            put = Put(keys.meta(idc, sn), records.encode(after, found.value))
+            compares = [*_unchanged(idc, sn, found), *(claim.compare for claim in claims)]
+            writes = [put, event, *(claim.operation for claim in claims)]
+            result = await self._store.txn(compares, writes)
             if result.succeeded:
                 return StoredMachine(after, found.task, result.revision, found.task_revision)
         raise CasConflict(f"machine {sn} is being changed by others; try again")
@@ -218,6 +233,36 @@ class Machines:
             machine, tags=new_tags, tenant=new_tenant, updated_at=self._clock()
         )
 
+    async def _reserved(
+        self,
+        before: Machine,
+        changed: Machine,
+        by: Actor,
+        address: str | msgspec.UnsetType | None,
+    ) -> tuple[Machine, list["_Claim"]]:
+        """The machine with its reserved address, and what makes the address its own."""
+        if address is UNSET or address == before.address:
+            return changed, []
+        if by.tenant is not None:
+            raise Forbidden("only the provider reserves addresses")
+        idc, claims = before.idc, []
+        if before.address is not None:
+            key = keys.reservation(idc, before.address)
+            kv = await self._store.get(key)
+            if kv is not None and kv.value == before.sn.encode():
+                claims.append(_Claim(Compare(key, "mod", "=", kv.mod_revision), Delete(key)))
+        if isinstance(address, str):
+            key = keys.reservation(idc, address)
+            kv = await self._store.get(key)
+            if kv is not None and kv.value != before.sn.encode():
+                text = f"{address} is reserved for machine {kv.value.decode(errors='replace')}"
+                raise InvalidInput(FieldProblem("address", text))
+            revision = kv.mod_revision if kv else 0
+            put = Put(key, before.sn.encode())
+            claims.append(_Claim(Compare(key, "mod", "=", revision), put))
+        new = address if isinstance(address, str) else None
+        return msgspec.structs.replace(changed, address=new, updated_at=self._clock()), claims
+
     async def _traces(self, idc: str, sn: str, found: StoredMachine) -> Sequence[Operation]:
         """Deletes of every key that tells of the machine."""
         history = await self._store.range(keys.history_prefix(idc, sn))
@@ -229,6 +274,7 @@ class Machines:
             keys.task(idc, sn),
             keys.server(idc, sn),
             keys.control(bmc.COLLECTION, f"{idc}/{sn}"),
+            *_reservations(found.machine),
             *(kv.key for kv in history.kvs),
             *(keys.task_place(task.task_id) for task in tasks),
             *(keys.dead_letter(idc, task.task_id) for task in tasks),
@@ -248,6 +294,7 @@ def _read(meta: KV | None, task: KV | None) -> StoredMachine:
         records.decode(task, Task) if task else None,
         meta.mod_revision if meta else 0,
         task.mod_revision if task else 0,
+        meta.value if meta else None,
     )
 
 
@@ -269,7 +316,14 @@ def _check_revision(sn: str, found: StoredMachine, at_revision: int | None) -> N
 
 
 def _audited(machine: Machine) -> dict[str, Any]:
-    return {"tags": machine.tags, "tenant": machine.tenant}
+    return {"tags": machine.tags, "tenant": machine.tenant, "address": machine.address}
+
+
+def _reservations(machine: Machine | None) -> list[str]:
+    """The key of a machine's reserved address; a list of none where it has none."""
+    if machine is None or machine.address is None:
+        return []
+    return [keys.reservation(machine.idc, machine.address)]
 
 
 def _no_machine(idc: str, sn: str) -> NotFound:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from lpmos.core import handin
+from lpmos.core import firstboot, handin
 from lpmos.core.fields import field_problem, field_problems, value_problems, whole_numbers
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, LpmosError
@@ -48,7 +48,9 @@ TABLE: Mapping[type[LpmosError], Row] = {
     errors.Unauthenticated: Row(401, "Authentication is needed"),
     errors.Forbidden: Row(403, "This is not allowed"),
     errors.NotFound: Row(404, "There is no such thing"),
+    firstboot.NotHandedOver: Row(503, "The agent is not done yet", RETRY_AFTER_S),
     errors.Conflict: Row(409, "This contradicts what is there"),
+    errors.ForeignMachine: Row(409, "Another machine has this MAC"),
     errors.NoSuitableDisk: Row(409, "No disk can be the root disk"),
     errors.TooLarge: Row(413, "The request is too large"),
     errors.TooBusy: Row(429, "Too many requests", RETRY_AFTER_S),
@@ -57,6 +59,7 @@ TABLE: Mapping[type[LpmosError], Row] = {
     errors.UnknownKey: Row(503, "A key that secrets are sealed with is missing", RETRY_AFTER_S),
     errors.ImageError: Row(500, "An image cannot be used"),
     errors.DamagedBackup: Row(500, "A backup is damaged"),
+    errors.BackupPlaceError: Row(502, "The object store for backups cannot be used"),
     errors.SettingsError: Row(500, "The configuration is wrong"),
     api.Unavailable: _STORE_AWAY,
     api.Ambiguous: Row(503, "The store's answer was lost; look before repeating", RETRY_AFTER_S),

@@ -21,7 +21,8 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `steps` counts its status history. `revision` is the store's of the document; `past` says that
     the document is in the machine's history. `hardware_sum` differs where the hardware does.
-    `words` is what a search looks in. `since` is when it came into its status.
+    `words` is what a search looks in. `since` is when it came into its status. `handed_over_at` is
+    when the installed system was to start.
     """
 
     task_id: str
@@ -55,6 +56,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     past: bool
     hardware_sum: int
     words: str
+    handed_over_at: datetime | None = None
 
     @property
     def finished(self) -> bool:
@@ -86,6 +88,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     log_count: int = 0
     plan: DiskPlan | None = None
     error: TaskError | None = None
+    handed_over_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
     created_by: str
@@ -153,4 +156,5 @@ def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> Ta
         past=past,
         hardware_sum=hardware_sum,
         words="\n".join((task.sn, task.hostname, task.mac, task.task_id)).casefold(),
+        handed_over_at=task.handed_over_at,
     )

@@ -8,6 +8,8 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 
+import msgspec
+
 from lpmos.core.clock import Clock
 from lpmos.core.creation import Creation
 from lpmos.core.creation_plan import Created
@@ -19,6 +21,7 @@ from lpmos.core.taskstore import Step, StoredTask, Superseded, TaskStore, logged
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFound
+from lpmos.model.fingerprint import fingerprint
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Approval, Intent, Task, TaskSpec
 from lpmos.store import keys, records
@@ -267,6 +270,7 @@ class Tasks:
         by: Actor,
         notes: str | None,
         plan_digest: str | None = None,
+        hardware_fingerprint: str | None = None,
         at_revision: int | None = None,
         only_while: Sequence[Compare] = (),
     ) -> Task:
@@ -277,13 +281,14 @@ class Tasks:
             by: who decides.
             notes: for people.
             plan_digest: `DiskPlan.digest` of what the person saw; None takes the plan as it is.
+            hardware_fingerprint: that of the hardware that the person saw; None takes it as it is.
             at_revision: the only revision of the task that may be approved; None: any.
             only_while: what else must hold in the store, as a leadership's fence.
 
         Raises:
             NotFound: no such task.
             ImpossibleTransition: it does not wait for approval.
-            Conflict: the plan is no longer the one that was seen.
+            Conflict: the plan or the hardware is no longer the one that was seen.
             CasConflict: the task is not at `at_revision`, or `only_while` may not hold.
             Forbidden: who asked for it may not approve it.
         """
@@ -296,10 +301,13 @@ class Tasks:
         def step(task: Task) -> Task:
             if task.intent and task.intent.intent_id == intent.intent_id:
                 return task  # applied by a try whose answer was lost
-            approved = moved(task, Event.APPROVE, now, approval=approval, intent=intent)
+            present = fingerprint(task.hardware) if task.hardware else None
+            held = msgspec.structs.replace(approval, fingerprint=present)
+            approved = moved(task, Event.APPROVE, now, approval=held, intent=intent)
             if self._second_person and by.name in (task.created_by, task.asked_by):
                 raise Forbidden("another person than the one who asked for it must approve it")
-            if plan_digest and (task.plan is None or task.plan.digest != plan_digest):
+            other_hardware = hardware_fingerprint not in (None, present)
+            if other_hardware or plan_digest not in (None, task.plan and task.plan.digest):
                 raise Conflict("the hardware changed since you looked at it: look again")
             line = f"[INFO] approved by {by.name}" + (f": {notes}" if notes else "")
             return logged(approved, now, line)

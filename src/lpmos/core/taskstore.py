@@ -63,6 +63,7 @@ class TaskStore:
         machine: MachineStep | None = None,
         at_revision: int | None = None,
         only_while: Sequence[Compare] = (),
+        also: Sequence[Operation] = (),
     ) -> Task:
         """Apply `step` to what the store has of `task` now; the same value back writes nothing.
 
@@ -76,6 +77,7 @@ class TaskStore:
                 transaction, and is compared like the task.
             at_revision: the only revision of the document that may be changed; None: any.
             only_while: what else must hold in the store, as a leadership's fence.
+            also: operations of the same transaction.
 
         Raises:
             NotFound: the machine has no task.
@@ -102,8 +104,9 @@ class TaskStore:
             after = step(before)
             if after is before:
                 return before
-            after, written = fitted(_signed(before, after, by))
-            operations = [Put(key, written), *await self._told(before, after, written, by)]
+            after, written = fitted(_signed(before, after, by), kv.value)
+            told = await self._told(before, after, written, by)
+            operations = [Put(key, written), *told, *also]
             compare = [Compare(key, "mod", "=", kv.mod_revision), *only_while]
             if machine is not None:
                 compare, operations = await self._with_machine(machine, after, compare, operations)
@@ -151,7 +154,7 @@ class TaskStore:
         if after is None or after == known:
             return compare, operations
         compare = [*compare, Compare(key, "mod", "=", kv.mod_revision if kv else 0)]
-        return compare, [*operations, Put(key, records.encode(after))]
+        return compare, [*operations, Put(key, records.encode(after, kv.value if kv else None))]
 
     async def _told(self, before: Task, after: Task, written: bytes, by: Actor) -> list[Operation]:
         """What goes with a new status: the server's entry, the word of it, the dead letter."""

@@ -3,19 +3,23 @@
 A machine in discovery reports every minute for as long as nobody cares: an unchanged report is
 written again only after `REFRESH`, and beyond `LIMIT` machines the oldest report makes room. One
 that a control plane deleted (dismissed, or made a task of) is new when the machine reports again.
+Another machine with a known machine's MAC has its report here too, until it is dismissed.
 """
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
 import msgspec
 
 from lpmos.core.clock import Clock
+from lpmos.model.fingerprint import identity_of
 from lpmos.model.inventory import Inventory
 from lpmos.model.machine import UnmatchedReport
 from lpmos.store import keys, records
-from lpmos.store.api import Store
+from lpmos.store.api import Put, Store
 
+NO_TASK = "no task for this machine"
 LIMIT = 2_000
 REFRESH = timedelta(minutes=10)
 
@@ -45,12 +49,30 @@ class UnmatchedReports:
         self._idc = idc
         self._kept: OrderedDict[str, _Kept] | None = None
 
-    async def keep(self, mac: str, sn: str | None, inventory: Inventory) -> None:
-        """Write the report of this machine; raises as `Store.put`."""
+    async def keep(
+        self,
+        mac: str,
+        sn: str | None,
+        inventory: Inventory,
+        *,
+        error: str = NO_TASK,
+        same_mac_as: str | None = None,
+        write: Callable[[Put], Awaitable[None]] | None = None,
+    ) -> None:
+        """Write the report of this machine; raises as `Store.put`, or as `write` does.
+
+        Args:
+            mac: by which it called.
+            sn: its serial number, where that can name it.
+            inventory: its hardware.
+            error: why it has no task.
+            same_mac_as: the known machine that has this MAC.
+            write: how to store it with what else belongs to it; it is called where there is news.
+        """
         kept = await self._known()
         now = self._clock()
         stable = msgspec.structs.replace(inventory.bounded(), collected_at=datetime.min)
-        content = msgspec.json.encode((sn, stable))
+        content = msgspec.json.encode((sn, stable, error))
         before = kept.get(mac)
         if before and await self._store.get(before.key) is None:
             before = None
@@ -62,22 +84,41 @@ class UnmatchedReports:
             sn=sn,
             hardware=inventory.bounded(),
             received_at=now,
-            error="no task for this machine",
+            error=error,
+            same_mac_as=same_mac_as,
         )
         key = before.key if before else keys.unmatched(self._idc, now, mac)
-        await self._store.put(key, records.encode(report))
+        await (write or self._write)(Put(key, records.encode(report)))
         kept[mac] = _Kept(key, now, content)
         kept.move_to_end(mac)
         while len(kept) > LIMIT:
             await self._store.delete(next(iter(kept.values())).key)
             kept.popitem(last=False)
 
-    async def forget(self, mac: str) -> None:
-        """The machine has found its task; raises as `Store.delete`."""
+    async def forget(self, macs: Iterable[str], inventory: Inventory) -> None:
+        """The machine with these MACs has found its task; raises as `Store.delete`.
+
+        What another machine reported with one of them stays.
+        """
         kept = await self._known()
-        if mac in kept:
-            await self._store.delete(kept[mac].key)
-            kept.pop(mac, None)
+        for mac in macs:
+            if mac in kept and not await self._is_anothers(kept[mac].key, inventory):
+                await self._store.delete(kept[mac].key)
+                kept.pop(mac, None)
+
+    async def _write(self, report: Put) -> None:
+        await self._store.put(report.key, report.value)
+
+    async def _is_anothers(self, key: str, inventory: Inventory) -> bool:
+        """Whether the kept report is of another machine than the inventory."""
+        kv = await self._store.get(key)
+        if kv is None:
+            return False
+        try:
+            report = records.decode(kv, UnmatchedReport)
+        except records.DamagedRecord:
+            return False
+        return bool(identity_of(inventory).differences(identity_of(report.hardware)))
 
     async def _known(self) -> OrderedDict[str, _Kept]:
         if self._kept is None:

@@ -11,13 +11,19 @@ from itertools import islice
 
 import msgspec
 
+from lpmos.core.duplicates import Duplicates, Mark, Member, marks
 from lpmos.core.ordered import Ordered
+from lpmos.model.fingerprint import identity_of
 from lpmos.model.inventory import Inventory
 from lpmos.model.machine import UnmatchedReport
 
 
 class UnmatchedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A report in a list; `rest` is the last part of its key, `words` what a search looks in."""
+    """A report in a list; `rest` is the last part of its key, `words` what a search looks in.
+
+    `serial` and `uuid` are the machine's own, without placeholders; `same_mac`: it is another
+    machine that uses a known one's MAC.
+    """
 
     idc: str
     rest: str
@@ -32,6 +38,14 @@ class UnmatchedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str
     revision: int
     words: str
+    serial: str | None = None
+    uuid: str | None = None
+    same_mac: bool = False
+
+    @property
+    def member(self) -> Member:
+        """What it is called among those of the same name."""
+        return self.idc, self.rest
 
 
 class UnmatchedQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +60,8 @@ class UnmatchedQuery(msgspec.Struct, frozen=True, kw_only=True):
 class UnmatchedIndex:
     """Rows by data center and the last part of their key."""
 
-    def __init__(self) -> None:
+    def __init__(self, duplicates: Duplicates) -> None:
+        self._duplicates = duplicates
         self._rows: dict[str, UnmatchedRow] = {}
         self._order = Ordered()
         self._counts: Counter[str] = Counter()
@@ -62,13 +77,16 @@ class UnmatchedIndex:
         self._rows[name] = row
         self._order.add(row.rest, 0.0, name)
         self._counts[row.idc] += 1
+        self._duplicates.add(row.member, _marks(row), None)
 
     def remove(self, idc: str, rest: str) -> None:
         """Forget a report; no error where it is not known."""
         name = f"{idc}/{rest}"
-        if self._rows.pop(name, None) is not None:
+        row = self._rows.pop(name, None)
+        if row is not None:
             self._order.remove(rest, 0.0, name)
             self._counts[idc] -= 1
+            self._duplicates.remove(row.member, _marks(row), None)
 
     def count(self, idc: str | None = None) -> int:
         """How many reports a data center has, or all have."""
@@ -101,6 +119,7 @@ class UnmatchedIndex:
 def row_of_report(idc: str, rest: str, report: UnmatchedReport, revision: int) -> UnmatchedRow:
     """The row of a report."""
     vendor, model = _named(report.hardware)
+    identity = identity_of(report.hardware)
     words = (report.sn, report.mac_address, report.mac_address.replace(":", ""), vendor, model)
     return UnmatchedRow(
         idc=idc,
@@ -116,7 +135,15 @@ def row_of_report(idc: str, rest: str, report: UnmatchedReport, revision: int) -
         error=report.error,
         revision=revision,
         words="\n".join(word for word in words if word).casefold(),
+        serial=identity.serial,
+        uuid=identity.uuid,
+        same_mac=report.same_mac_as is not None,
     )
+
+
+def _marks(row: UnmatchedRow) -> list[Mark]:
+    # By its MAC alone a report is of the machine that a task is waiting for.
+    return marks(row.serial, row.uuid, (row.mac,) if row.same_mac else ())
 
 
 def _named(hardware: Inventory) -> tuple[str | None, str | None]:

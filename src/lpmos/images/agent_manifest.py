@@ -53,5 +53,6 @@ class AgentImage(msgspec.Struct, frozen=True, kw_only=True):
     kernel: Path
     initramfs: Path
     version: str
+    architecture: str
     kernel_sha256: str
     initramfs_sha256: str

@@ -63,6 +63,7 @@ class ImageFields(msgspec.Struct, frozen=True, kw_only=True):
     os_version: str
     unpacked_bytes: int
     packages: int | None = None
+    first_boot: bool = False
 
 
 class Catalog:
@@ -180,6 +181,7 @@ class Catalog:
                 unpacked_bytes=fields.unpacked_bytes,
                 built_at=datetime.now(UTC),
                 packages=fields.packages,
+                first_boot=fields.first_boot,
             )
             arrived.chmod(0o644)
             sync_file(arrived)
@@ -215,6 +217,7 @@ class Catalog:
             kernel=generation / "vmlinuz",
             initramfs=generation / "initramfs",
             version=manifest.version,
+            architecture=manifest.architecture,
             kernel_sha256=manifest.kernel.sha256,
             initramfs_sha256=manifest.initramfs.sha256,
         )

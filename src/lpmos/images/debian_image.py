@@ -125,6 +125,7 @@ def _build(
         os_version=release.version,
         unpacked_bytes=_allocated_bytes(root),
         packages=_installed_packages(root),
+        first_boot=True,
     )
     _pack(root, archive, level, fields.unpacked_bytes, within(progress, 0.9, 0.98))
     return fields, archive

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lpmos.install import debian
+from lpmos.install import debian, first_boot
 from lpmos.model.errors import Conflict, ImageError
 from lpmos.model.image import ImageManifest
-from lpmos.model.installplan import ImageSource, InstallPlan, PlannedFile
+from lpmos.model.installplan import FirstBoot, ImageSource, InstallPlan, PlannedFile
 from lpmos.model.task import Task
 
 
@@ -28,8 +28,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
-def plan_install(task: Task, manifest: ImageManifest) -> InstallPlan:
+def plan_install(task: Task, manifest: ImageManifest, region_url: str) -> InstallPlan:
     """The plan that an approved task's agent follows.
+
+    Args:
+        task: what was approved.
+        manifest: the image of its OS.
+        region_url: where the installed system says that it came up; plain HTTP.
 
     Raises:
         Conflict: the task has no approved intent or no disk plan.
@@ -59,6 +64,9 @@ def plan_install(task: Task, manifest: ImageManifest) -> InstallPlan:
         files=family.files(task),
         boot_entry=family.boot_entry,
         kernel_arguments=family.kernel_arguments,
+        first_boot=FirstBoot(files=first_boot.files(task, region_url))
+        if manifest.first_boot
+        else None,
     )
 
 

@@ -5,6 +5,7 @@ but the model that both share.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -38,6 +39,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     status_history: tuple[StatusChange, ...]
     progress: tuple[Progress, ...] = ()
     error: TaskError | None = None
+    handed_over_at: datetime | None = None
     logs: tuple[str, ...] = ()
 
 

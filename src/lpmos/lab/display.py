@@ -24,8 +24,9 @@ MB: Final = 1_000_000
 PHASES: Final = (
     ("netboot to report", "power on", "pending_approval"),
     ("approval", "pending_approval", "approved"),
-    ("install", "installing", "completed"),
-    ("restart to login", "completed", "up"),
+    ("install", "installing", "restarting"),
+    ("restart to login", "restarting", "login"),
+    ("to its word", "restarting", "completed"),
     ("total", "power on", "up"),
 )
 """The columns of the summary: a name, and the two moments between which it lies."""

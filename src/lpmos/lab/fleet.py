@@ -1,8 +1,8 @@
 """Simulated servers: the agent's protocol and the boot script, without firmware, kernel or disk.
 
-Each server is a process of the real agent with `--simulate`. It obeys its boot script like iPXE
-would: it starts the agent only where the script says so, and after its install it asks again and
-must be sent to its own disk.
+Each server is a process of the real agent with `--simulate`, which also says what the installed
+system would. It obeys its boot script like iPXE would: it starts the agent only where the script
+says so, and after its install it asks again and must be sent to its own disk.
 """
 
 import asyncio

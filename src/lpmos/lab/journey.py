@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from lpmos.core.clock import Clock, utc_now
+from lpmos.core.firstboot import RESTARTING
 from lpmos.lab.api_client import CreatedTask, TaskState
 from lpmos.lab.errors import LabError, WaitTimedOut
 from lpmos.model.lifecycle import MEANING, Status
@@ -139,18 +140,24 @@ class Journey:
         await self._follow(created.task_id, Status.PENDING_APPROVAL)
         if self._approve:
             await self._api.approve(created.task_id, "approved by the lab")
-        task = await self._follow(created.task_id, Status.COMPLETED)
+        task = await self._follow(created.task_id, Status.COMPLETED, until_written=True)
         self._times_of(task)
-        self._tell(
-            stage="restarting", percent=100, bytes_per_second=None, message="boots its own disk"
-        )
+        self._tell(stage=RESTARTING, bytes_per_second=None, message="boots its own disk")
         await self._server.wait_up(task.hostname, LOGIN_TIMEOUT_S)
+        self._mark("login")
+        self._tell(stage="login prompt", message="the installed system tells the region next")
+        self._times_of(await self._follow(created.task_id, Status.COMPLETED))
         self._mark("up")
         self.progress.up = True
-        self._tell(stage="up", message=f"{task.hostname} came up from its own disk")
+        message = f"{task.hostname} came up from its own disk, and the region knows it"
+        self._tell(stage="up", percent=100, message=message)
 
-    async def _follow(self, task_id: str, goal: Status) -> TaskState:
+    async def _follow(
+        self, task_id: str, goal: Status, *, until_written: bool = False
+    ) -> TaskState:
         """Watch the task until it reaches `goal` or a later status.
+
+        With `until_written` only until the installed system starts, where one does that.
 
         Raises:
             LabError: the task ended otherwise, stood still for too long, or the server is lost.
@@ -165,11 +172,15 @@ class Journey:
             self._show_task(task, before)
             if order.index(task.status) >= order.index(goal):
                 return task
+            if until_written and task.handed_over_at is not None:
+                return task
             self._check_pace(task)
             await asyncio.sleep(self._pace_s)
 
     def _check_pace(self, task: TaskState) -> None:
         limit_s = STATUS_TIMEOUT_S[task.status]
+        if task.handed_over_at is not None:
+            limit_s += LOGIN_TIMEOUT_S
         if task.status is Status.PENDING_APPROVAL and not self._approve:
             limit_s = MANUAL_APPROVAL_TIMEOUT_S
         since = max(task.status_history[-1].timestamp, self.progress.times.get("power on", _EPOCH))
@@ -178,15 +189,18 @@ class Journey:
 
     def _show_task(self, task: TaskState, before: TaskState | None) -> None:
         """Show what is new since the last look: each step of the install, then the status."""
-        for word in task.progress:
-            if before is None or word not in before.progress:
+        written = RESTARTING in self.progress.times
+        for word in () if written else task.progress:
+            if word.step != RESTARTING and (before is None or word not in before.progress):
                 self._tell(
                     stage=word.step,
                     percent=word.percent,
                     message=word.message,
                     bytes_per_second=word.bytes_per_second,
                 )
-        told = task.status is Status.INSTALLING and task.progress
+        told = task.status is Status.INSTALLING and bool(task.progress)
+        if Status.COMPLETED.value in self.progress.times:  # a look after the restart
+            told = True
         if told or "power on" not in self.progress.times or task.status is Status.READY:
             return
         stage = task.status.value.replace("_", " ")
@@ -199,6 +213,9 @@ class Journey:
     def _times_of(self, task: TaskState) -> None:
         for change in task.status_history:
             self.progress.times[change.status.value] = change.timestamp
+        written_at = task.handed_over_at or self.progress.times.get("completed")
+        if written_at is not None:
+            self.progress.times[RESTARTING] = written_at
 
     def _mark(self, moment: str) -> None:
         self.progress.times[moment] = self._now()

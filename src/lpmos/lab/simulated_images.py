@@ -31,6 +31,7 @@ def make_simulated_images(images_dir: Path, size_bytes: int) -> None:
             os_type="debian",
             os_version="12",
             unpacked_bytes=size_bytes,
+            first_boot=True,
         ),
         archive,
     )

@@ -54,9 +54,7 @@ def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines)
         unknown: the region's policy for machines without either.
     """
     if task is not None and not task.finished:
-        if task.status is Status.PENDING:
-            return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
-        return BootAgent(task.task_id, MEANING[task.status])
+        return _of_unfinished(task)
     if task is not None and task.rolled_back is None:
         return BootLocalDisk(f"task {task.task_id} is {task.status.value}")
     if machine is not None and machine.installed is not None:
@@ -64,3 +62,11 @@ def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines)
     if unknown is UnknownMachines.DISCOVER:
         return BootAgent(None, "no task yet: the agent reports its hardware and waits")
     return BootLocalDisk("no task, and unknown machines boot their own disk here")
+
+
+def _of_unfinished(task: Task) -> BootPlan:
+    if task.starts_its_system:
+        return BootLocalDisk(f"task {task.task_id} is installed and starts its own system")
+    if task.status is Status.PENDING:
+        return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
+    return BootAgent(task.task_id, MEANING[task.status])

@@ -8,7 +8,8 @@
     ├── Conflict              the request contradicts what is there
     │   ├── ImpossibleTransition   the task is not in a state that allows this
     │   ├── UnfinishedTask         the machine already has a task under way
-    │   └── ForeignClaim           another agent run already took this install
+    │   ├── ForeignClaim           another agent run already took this install
+    │   └── ForeignMachine         another machine speaks with this machine's MAC
     ├── NoSuitableDisk        no disk of the machine satisfies the task
     ├── TooLarge              more bytes than this call takes
     ├── TooBusy               try again later; nothing was changed
@@ -18,6 +19,7 @@
     │   └── DamagedSecret          it was changed, or moved from elsewhere
     ├── ImageError            an image is missing, damaged, or could not be built
     ├── DamagedBackup         a backup's file is not whole, was changed, or is none
+    ├── BackupPlaceError      the object store for backups cannot be reached, or refuses
     ├── SettingsError         the configuration is wrong; every problem is listed
     └── StoreError            (`lpmos.store.api`) the store refused or could not be reached
 
@@ -94,6 +96,16 @@ class ForeignClaim(Conflict):
     code = "foreign-claim"
 
 
+class ForeignMachine(Conflict):
+    """Another machine reports with the MAC of a task's; `what` names what it differs in."""
+
+    code = "foreign-machine"
+
+    def __init__(self, text: str, *, what: str = "") -> None:
+        self.what = what
+        super().__init__(text)
+
+
 class NoSuitableDisk(LpmosError):
     """No disk of the machine can be the target; the text says why for each."""
 
@@ -150,6 +162,12 @@ class DamagedBackup(LpmosError):
     """A backup's file is not whole, was changed, or is none; use an older one."""
 
     code = "backup-damaged"
+
+
+class BackupPlaceError(LpmosError):
+    """The object store for backups cannot be reached, refuses, or has no such backup."""
+
+    code = "backup-place"
 
 
 class SettingsError(LpmosError):

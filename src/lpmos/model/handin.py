@@ -24,6 +24,8 @@ class Word(StrEnum):
     CLAIMED = "claimed"
     PROGRESSED = "progressed"
     FAILED = "failed"
+    HANDED_OVER = "handed-over"
+    CAME_UP = "came-up"
 
 
 class Found(StrEnum):
@@ -76,21 +78,24 @@ REASONS: Mapping[Found, str] = MappingProxyType(
 _A, _S, _R = Verdict.APPLY, Verdict.SETTLE, Verdict.REFUSE
 _COLUMNS = (
     *(Word.PREPARED, Word.GIVEN_UP, Word.BOOTED, Word.REPORTED),
-    *(Word.CLAIMED, Word.PROGRESSED, Word.FAILED),
+    *(Word.CLAIMED, Word.PROGRESSED, Word.FAILED, Word.HANDED_OVER, Word.CAME_UP),
 )
 _ROWS: dict[Found, tuple[Verdict, ...]] = {
-    Found.GONE: (_S, _S, _S, _A, _R, _R, _R),  # a report without a task is kept for people (S7)
-    Found.SUPERSEDED: (_S, _S, _S, _R, _R, _R, _R),
-    Found.OTHER_MACHINE: (_S, _S, _S, _A, _R, _R, _R),
-    Found.CANCELLED: (_S, _S, _S, _R, _R, _R, _R),
-    Found.REJECTED: (_S, _S, _S, _R, _R, _R, _R),
-    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S),
-    Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R),
-    Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R),  # the report of another run: it was restarted
-    Found.BEGUN_SINCE: (_S, _S, _S, _S, _R, _R, _R),  # an older run's: it tells of no restart
-    Found.UNDECIDED: (_A, _A, _A, _A, _R, _R, _A),
-    Found.APPROVED: (_S, _A, _S, _A, _A, _A, _A),
-    Found.INSTALLING: (_S, _S, _S, _A, _S, _A, _A),
+    # a report without a task is kept for people (S7)
+    Found.GONE: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
+    Found.SUPERSEDED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
+    Found.OTHER_MACHINE: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
+    Found.CANCELLED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
+    Found.REJECTED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
+    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S, _R, _R),
+    Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R, _S, _S),
+    # the report of another run: it was restarted
+    Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
+    # an older run's: it tells of no restart
+    Found.BEGUN_SINCE: (_S, _S, _S, _S, _R, _R, _R, _R, _R),
+    Found.UNDECIDED: (_A, _A, _A, _A, _R, _R, _A, _R, _R),
+    Found.APPROVED: (_S, _A, _S, _A, _A, _A, _A, _A, _R),
+    Found.INSTALLING: (_S, _S, _S, _A, _S, _A, _A, _A, _A),
 }
 RULES: Mapping[tuple[Word, Found], Verdict] = MappingProxyType(
     {

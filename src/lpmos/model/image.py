@@ -7,7 +7,11 @@ import msgspec
 
 
 class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One image. `family` names the module of `lpmos.install` that knows this OS."""
+    """One image. `family` names the module of `lpmos.install` that knows this OS.
+
+    `first_boot` says that what is installed from it can run systemd units and bash: then it tells
+    its region that it came up, and only that completes the task.
+    """
 
     name: str
     family: str
@@ -21,6 +25,7 @@ class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
     unpacked_bytes: int
     built_at: datetime
     packages: int | None = None
+    first_boot: bool = False
 
 
 class OfferedOs(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,8 +30,21 @@ class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
     mode: int = 0o644
 
 
+class FirstBoot(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the installed system say once that it came up: files like those of the plan.
+
+    `{{FIRST_BOOT_TOKEN}}` in them stands for a secret that the agent makes: the new disk alone has
+    it, and the region learns its digest with the agent's last word.
+    """
+
+    files: tuple[PlannedFile, ...]
+
+
 class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One installation. `intent_id` must be claimed before the disk is touched."""
+    """One installation. `intent_id` must be claimed before the disk is touched.
+
+    Without `first_boot` the agent's word that all is written completes the task.
+    """
 
     task_id: str
     intent_id: str
@@ -42,3 +55,4 @@ class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
     boot_loader: Literal["grub"] = "grub"
     boot_entry: str
     kernel_arguments: str
+    first_boot: FirstBoot | None = None

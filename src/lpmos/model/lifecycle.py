@@ -31,6 +31,7 @@ class Event(StrEnum):
     PREPARED = "prepared"
     BOOT_REQUESTED = "boot_requested"
     HARDWARE_REPORTED = "hardware_reported"
+    HARDWARE_CHANGED = "hardware_changed"
     APPROVE = "approve"
     REJECT = "reject"
     INSTALL_STARTED = "install_started"
@@ -47,8 +48,8 @@ MEANING: Mapping[Status, str] = MappingProxyType(
         Status.BOOTING: "The machine asked for its boot script; the agent is on its way.",
         Status.PENDING_APPROVAL: "The hardware is known. A person decides.",
         Status.APPROVED: "One install is allowed. The agent has not begun it.",
-        Status.INSTALLING: "One agent run took the install and is writing the disk.",
-        Status.COMPLETED: "The system is installed; the machine boots its own disk.",
+        Status.INSTALLING: "One agent run took the install and writes the disk, which starts next.",
+        Status.COMPLETED: "Installed, and up where its image says so; it boots its own disk.",
         Status.REJECTED: "Refused at approval. Nothing was written.",
         Status.CANCELLED: "Stopped by an operator.",
         Status.FAILED: "Ended by an error; the task says which command and why.",
@@ -72,6 +73,8 @@ _STEPS: dict[tuple[Status, Event], Status] = {
     (_S.BOOTING, _E.HARDWARE_REPORTED): _S.PENDING_APPROVAL,
     (_S.PENDING_APPROVAL, _E.HARDWARE_REPORTED): _S.PENDING_APPROVAL,
     (_S.APPROVED, _E.HARDWARE_REPORTED): _S.APPROVED,
+    # What was approved is other hardware: nothing of it is written before somebody has seen this.
+    (_S.APPROVED, _E.HARDWARE_CHANGED): _S.PENDING_APPROVAL,
     (_S.PENDING_APPROVAL, _E.APPROVE): _S.APPROVED,
     (_S.PENDING_APPROVAL, _E.REJECT): _S.REJECTED,
     (_S.APPROVED, _E.INSTALL_STARTED): _S.INSTALLING,
@@ -91,6 +94,7 @@ _WORDS: Mapping[Event, str] = MappingProxyType(
         Event.PREPARED: "be made ready",
         Event.BOOT_REQUESTED: "be booted",
         Event.HARDWARE_REPORTED: "take a hardware report",
+        Event.HARDWARE_CHANGED: "have its approval withdrawn",
         Event.APPROVE: "be approved",
         Event.REJECT: "be rejected",
         Event.INSTALL_STARTED: "begin to install",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from ipaddress import AddressValueError, IPv4Address
 from typing import NewType
 
 import msgspec
@@ -29,6 +30,7 @@ IDC_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
 TENANT_PATTERN = "^[a-z0-9][a-z0-9-]{0,31}$"
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOSTNAME_PATTERN = f"^{_LABEL}([.]{_LABEL})*$"
+IPV4_PATTERN = r"^\d{1,3}(\.\d{1,3}){3}$"
 TAG_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 """What the API's description says of each; the functions below see what a pattern cannot say."""
 
@@ -111,6 +113,22 @@ def parse_tenant(text: str, field: str = "tenant") -> str:
     return text
 
 
+def parse_ipv4(text: str, field: str = "address") -> str:
+    """An IPv4 address that a machine can have.
+
+    Raises:
+        InvalidInput: anything else, or one that no machine has (multicast, loopback and the like).
+    """
+    try:
+        address = IPv4Address(text)
+    except AddressValueError:
+        raise InvalidInput(FieldProblem(field, f"{text[:40]!r} is not an IPv4 address")) from None
+    reserved = address.is_multicast or address.is_loopback or address.is_unspecified
+    if reserved or address.is_link_local or address.is_reserved:
+        raise InvalidInput(FieldProblem(field, f"{text} is not the address of a machine"))
+    return str(address)
+
+
 def parse_hostname(text: str, field: str = "hostname") -> str:
     """A host name of one label (RFC 1123 section 2.1), or several with dots; lower-cased.
 
@@ -187,7 +205,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """A machine as the store keeps it (S3), apart from any task.
 
     A task's tags become the machine's with its first report for that task, which `tagged_by` names:
-    what people change afterwards stays. `reported_at` is when an agent reported last.
+    what people change afterwards stays. `address` is reserved for it by DHCP. `reported_at` is when
+    an agent reported last.
     """
 
     idc: str
@@ -198,6 +217,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     tagged_by: str | None = None
     tenant: str | None = None
+    address: str | None = None
     installed: Installed | None = None
     first_seen_at: datetime
     reported_at: datetime | None = None
@@ -222,7 +242,10 @@ class ServerEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnmatchedReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A hardware report for which there was no task (S7)."""
+    """A hardware report for which there was no task (S7).
+
+    `same_mac_as` is the serial number of the known machine whose MAC this other machine uses.
+    """
 
     mac_address: str
     region: str
@@ -230,3 +253,4 @@ class UnmatchedReport(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Inventory
     received_at: datetime
     error: str
+    same_mac_as: str | None = None

@@ -139,8 +139,13 @@ class Bridge(Link, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="b
 AnyLink = Ethernet | Vlan | Bond | Bridge
 
 
-class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One fixed `address` with its prefix on the card that booted, or `links`; never both."""
+class Network(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One fixed `address` with its prefix on the card that booted, or `links`; never both.
+
+    What is not set is not written: the version before knows `address`, `gateway` and `dns` alone.
+    """
 
     address: Interface | None = None
     gateway: Gateway | None = None

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lpmos.model.image import OfferedOs
-from lpmos.model.standing import Standing
+from lpmos.model.standing import Ground, Standing
 
 
 class OutboxState(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +27,27 @@ class OutboxState(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
 
 
+class DhcpNetworkState(msgspec.Struct, frozen=True, kw_only=True):
+    """One network that a region serves by DHCP, and how many of its `size` addresses are leased.
+
+    A proxy gives no addresses: its `size` is 0. `subnet` is null where only the range is known.
+    """
+
+    interface: str
+    mode: Literal["full", "proxy", "relayed"]
+    subnet: str | None = None
+    range: str | None = None
+    size: int = 0
+    leases: int = 0
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Bound to a lease: while it is there, the region is online.
 
     `api_url` is where the region answers machines; the control plane fetches task logs there.
     `since` is when it came on line; a region of an earlier version does not say so, and keeps no
-    leases of agents (S4). `outbox` is what it has to hand in from a time without the store.
+    leases of agents (S4). `outbox` is what it has to hand in from a time without the store. `dhcp`
+    are its networks.
     """
 
     idc: str
@@ -42,6 +57,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     api_url: str | None = None
     since: datetime | None = None
     outbox: OutboxState | None = None
+    dhcp: tuple[DhcpNetworkState, ...] = ()
 
 
 class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +116,18 @@ class RegionClient(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     api_url: str
     version: str
+
+
+class ClientState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a regional client is now, since when, and on what an active one serves.
+
+    `promised_s`: for so long it has promised another client to serve no machine.
+    """
+
+    standing: Standing
+    by: Ground | None
+    since: datetime | None
+    promised_s: float
 
 
 class LastActive(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 The rule: only to what is still there. Before the claim nothing was written; after it, the disk of
 the plan is lost, and a system on another disk is not. Disks are told apart by WWN or serial number;
-where neither can be compared, they count as the same one.
+where neither can be compared, they count as the same one. Once the agent has handed over, the new
+system is whole on its disk: the machine starts that one, and nothing can be given back.
 """
 
 from lpmos.model.diskplan import DiskPlan
@@ -31,6 +32,12 @@ def previous_generation(task: Task, machine: Machine | None) -> int | None:
     generation = installed.generation if installed else None
     if untouched(task) or task.plan is None:
         return generation
+    if task.handed_over_at is not None:
+        raise Conflict(
+            f"{task.plan.device} holds the new system ({task.os_type} {task.os_version}), whole:"
+            " the machine starts it, or another one that firmware finds first; try the task again,"
+            " or leave the machine as it is"
+        )
     written = f"{task.plan.device} was being written when the task was {task.status.value}"
     if installed is not None:
         if _is_other(task.plan, installed.disk):

@@ -141,11 +141,15 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row of a task's history; `by` is who or what made the step, as far as it is known."""
+    """One row of a task's history; `by` is who or what made the step, as far as it is known.
+
+    `reason` is why, where a task went back.
+    """
 
     status: Status
     timestamp: datetime
     by: str | None = None
+    reason: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +173,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
-    """The decision on a task; either the approved or the rejected fields are set."""
+    """The decision on a task; either the approved or the rejected fields are set.
+
+    `fingerprint` is of the hardware that was approved.
+    """
 
     approved: bool
     status: Literal["approved", "rejected"]
@@ -179,6 +186,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     rejected_by: str | None = None
     rejected_at: datetime | None = None
     reason: str | None = None
+    fingerprint: str | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +230,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempt` counts from 1; a later one names the task that it tries again in `retry_of`. Where a
     rule created the task, `acting_for` is whose the rule was then. `logs` are the newest of the
-    `log_count` lines that there were.
+    `log_count` lines that there were. From `handed_over_at` on the installed system starts;
+    `first_boot_sha256` is the digest of the token by which it says that it came up. `reported_by`
+    is the agent run whose report `hardware` is, of `reported_at`.
     """
 
     task_id: str
@@ -246,11 +256,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[str, ...] = ()
     log_count: int = 0
     hardware: Inventory | None = None
+    reported_by: str | None = None
+    reported_at: datetime | None = None
     plan: DiskPlan | None = None
     approval: Approval | None = None
     intent: Intent | None = None
     error: TaskError | None = None
     rolled_back: RolledBack | None = None
+    handed_over_at: datetime | None = None
+    first_boot_sha256: str | None = None
     created_at: datetime
     updated_at: datetime
     created_by: str
@@ -265,6 +279,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def finished(self) -> bool:
         """Whether nothing can happen to this task any more."""
         return self.status in FINAL
+
+    @property
+    def starts_its_system(self) -> bool:
+        """Whether all is on the disk and the installed system has not said yet that it came up."""
+        return self.handed_over_at is not None and not self.finished
 
     @property
     def lines_logged(self) -> int:

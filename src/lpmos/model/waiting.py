@@ -100,6 +100,19 @@ AWAY = Limit(
 )
 
 
+FIRST_BOOT = Limit(
+    setting="first_boot_timeout_s",
+    default_s=1800,
+    code="timeout-first-boot",
+    meaning="the installed system has not said that it came up",
+    reason="the installed system did not come up within {limit}",
+    hint="the disk holds the new system: look at the machine's console, at the firmware's boot"
+    " order, and whether the installed system's network reaches the region. Then try the task"
+    " again, or leave the machine as it is",
+)
+"""Of an installation that is all on the disk, in place of the two above."""
+
+
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's limits in seconds, each 0 for none; the defaults are those of the tables."""
 
@@ -110,6 +123,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     approved_timeout_s: int = LIMITS[Status.APPROVED].default_s
     installing_timeout_s: int = LIMITS[Status.INSTALLING].default_s
     agent_grace_s: int = AWAY.default_s
+    first_boot_timeout_s: int = FIRST_BOOT.default_s
 
     def of(self, limit: Limit) -> timedelta | None:
         """How long a wait may be; None where it is not bounded."""

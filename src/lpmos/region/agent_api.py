@@ -16,28 +16,35 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.problems import MEDIA_TYPE, problem_for
 from lpmos.images.catalog import Catalog
 from lpmos.install import plan_install, required_bytes
-from lpmos.model.errors import LpmosError, TooLarge
+from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError
+from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installplan import InstallPlan
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import parse_mac
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.region import wire
+from lpmos.region.agent_gate import EXCHANGE, AgentGate, address_of
 from lpmos.region.answers import json_answer
 from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
 from lpmos.region.preparation import image_of, no_image
 from lpmos.region.progress import ProgressWriter
-from lpmos.region.serials import usable_sn
+from lpmos.region.reached import Reached
+from lpmos.region.reading import read_body
 from lpmos.region.tasklog import TaskLogs
 from lpmos.store.api import Unavailable
 
 NO_TASK_RETRY_S = 10
 LONGEST_WAIT_S = 60
-BODY_TIMEOUT_S = 30.0
+FOREIGN_HINT = (
+    "give each machine a MAC address of its own; where this machine shall be installed in the"
+    " other's place, cancel the task and create a new one"
+)
 KNOWN_TIMEOUT_S = 2.0
 """How long the answer to a report waits for the region to hear of its own write."""
 
 _DECIDED = frozenset({Status.APPROVED, Status.INSTALLING})
+_STARTS = "the system is installed, and the machine has to start it from its own disk"
 
 
 class AgentApi:
@@ -51,18 +58,23 @@ class AgentApi:
         clock: Clock,
         *,
         idc: str,
+        reached: Reached,
         logs: TaskLogs,
         metrics: Metrics,
         liveness: AgentLiveness,
+        gate: AgentGate,
     ) -> None:
+        """`reached` says where the installed system of a machine finds the region."""
         self._agents = agents
         self._fleet = fleet
         self._catalog = catalog
         self._clock = clock
         self._idc = idc
+        self._reached = reached
         self._logs = logs
         self._metrics = metrics
         self._liveness = liveness
+        self._gate = gate
         self._log = structlog.get_logger().bind(idc=idc)
         self._polls: set[asyncio.Timeout] = set()
         self._stopping = False
@@ -71,6 +83,7 @@ class AgentApi:
     def routes(self) -> list[web.RouteDef]:
         """The table of this part, older paths beside the present ones."""
         return [
+            web.post(EXCHANGE, self.identity),
             web.post("/api/v1/agent/report", self.report),
             web.post("/api/report", self.report),
             web.get("/api/v1/agent/approval/{mac}", self.approval),
@@ -87,52 +100,80 @@ class AgentApi:
         for limit in self._polls:
             limit.reschedule(asyncio.get_running_loop().time())
 
+    async def identity(self, request: web.Request) -> web.Response:
+        """X3: the boot script's nonce for an identity."""
+        body = await read_body(request, wire.BODY_LIMIT_BYTES)
+        run, call = wire.parse(body, wire.IdentityCall)
+        identities = self._gate.identities
+        identity = await identities.exchange(call.nonce, run, address_of(request))
+        self._metrics.agents_known.inc()
+        self._log.info("agent is known", mac=run.mac, ip=identity.address)
+        answer = {"identity": identities.token(identity), "expires_at": identity.expires}
+        return json_answer(answer)
+
     async def report(self, request: web.Request) -> web.Response:
         """B1: when it is answered, the region knows the machine by every MAC of the report."""
-        body = await _body(request, wire.REPORT_LIMIT_BYTES)
+        body = await read_body(request, wire.REPORT_LIMIT_BYTES)
         run, call = wire.parse(body, wire.Report)
         sn = usable_sn(call.sn)
         try:
             known = self._agents.find_task(run.mac, sn)
+            is_over = self._gate.check_report(request, run, known.task_id if known else None)
+            if known and is_over:
+                return _stopped(known, _end_reason(known))
             task = await self._agents.report(run, sn, call.hardware, self._required_bytes(known))
         except NoTask as error:
             self._metrics.reports.labels("no task").inc()
             self._log.info("report without a task", mac=run.mac, sn=sn)
             return self._no_task(error)
+        except ForeignMachine as error:
+            self._metrics.reports.labels("another machine").inc()
+            self._log.warning("report of another machine", mac=run.mac, sn=sn, why=str(error))
+            return _foreign(error)
+        await self._gate.bind(request, task.task_id)
         self._liveness.heard(run, (task.idc, task.sn))
         await self._hear_of(task)
         self._metrics.reports.labels("task").inc()
         self._log.info("report", mac=run.mac, task_id=task.task_id, status=task.status.value)
-        answer = {"status": "received", "task_id": task.task_id}
         if task.finished:
-            return json_answer({**answer, "next_action": "stop", "reason": _end_reason(task)})
+            return _stopped(task, _end_reason(task))
+        if task.starts_its_system:
+            return _stopped(task, _STARTS)
+        answer = {"status": "received", "task_id": task.task_id}
         return json_answer({**answer, "next_action": "wait_for_approval"})
 
     async def approval(self, request: web.Request) -> web.Response:
         """B4: a long poll."""
         mac = parse_mac(request.match_info["mac"], "mac")
         wait_s = wire.parse_wait_s(request.query.get("wait"), LONGEST_WAIT_S)
+        run = self._gate.caller_by_mac(request, mac)
         task = self._task_of(mac, request.query.get("task_id"))
+        self._gate.caller_of_task(request, run, task.task_id)
+        if task.starts_its_system:
+            return json_answer({"status": "restarting", "reason": _STARTS})
         self._liveness.heard(AgentRun(mac=mac, agent_id=mac), (task.idc, task.sn), wait_s)
         if wait_s and not self._stopping:
             await self._poll(task, wait_s)
             task = self._task_of(mac, task.task_id)
         if task.status in _DECIDED:
-            return await self._approved(task)
+            return await self._approved(task, self._reached.url(request))
         if task.finished:
             return json_answer({"status": task.status.value, "reason": _end_reason(task)})
         return json_answer({"status": "pending"})
 
     async def status(self, request: web.Request) -> web.Response:
         """B2: the claim before the disk is touched, and the end of an install."""
-        body = await _body(request, wire.BODY_LIMIT_BYTES)
+        body = await read_body(request, wire.BODY_LIMIT_BYTES)
         run, call = wire.parse(body, wire.StatusCall)
+        is_over = self._gate.caller_of_task(request, run, call.task_id)
         if call.status == "installing":
             task = await self._agents.claim(run, call.task_id, call.intent_id)
         else:
             await self.progress_writer.flush(run, call.task_id)
             task = await self._ended(run, call)
-        self._liveness.heard(run, (task.idc, task.sn))
+        if is_over:
+            return _state(task)
+        self._note_alive(run, task)
         line = f"[INFO] the agent is {call.status}: {call.text()}"
         if call.status == "failed":
             line = f"[ERROR] {call.text()}"
@@ -142,8 +183,9 @@ class AgentApi:
 
     async def progress(self, request: web.Request) -> web.Response:
         """B3: answered when the store has it."""
-        body = await _body(request, wire.BODY_LIMIT_BYTES)
+        body = await read_body(request, wire.BODY_LIMIT_BYTES)
         run, call = wire.parse(body, wire.ProgressCall)
+        is_over = self._gate.caller_of_task(request, run, call.task_id)
         progress = Progress(
             step=call.stage,
             percent=call.percentage,
@@ -153,8 +195,10 @@ class AgentApi:
             bytes_total=call.bytes_total,
             bytes_per_second=call.bytes_per_second,
         )
-        task = await self.progress_writer.submit(run, call.task_id, progress, call.lines())
-        self._liveness.heard(run, (task.idc, task.sn))
+        lines = [] if is_over else call.lines()
+        task = await self.progress_writer.submit(run, call.task_id, progress, lines)
+        if not is_over:
+            self._note_alive(run, task)
         return _state(task)
 
     async def log(self, request: web.Request) -> web.FileResponse:
@@ -165,9 +209,20 @@ class AgentApi:
             raise NoTask(f"{self._idc} keeps no log of this task")
         return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8"})
 
+    def _note_alive(self, run: AgentRun, task: Task) -> None:
+        """The agent lives, unless this was its last word."""
+        if task.starts_its_system:
+            self._liveness.left((task.idc, task.sn))
+        else:
+            self._liveness.heard(run, (task.idc, task.sn))
+
     async def _ended(self, run: AgentRun, call: wire.StatusCall) -> Task:
         if call.status == "completed":
             return await self._agents.completed(run, call.task_id)
+        if call.status == "restarting":
+            if call.first_boot_sha256 is None:
+                raise InvalidInput(FieldProblem("first_boot_sha256", "is missing"))
+            return await self._agents.handed_over(run, call.task_id, call.first_boot_sha256)
         return await self._agents.failed(run, call.task_id, call.task_error())
 
     async def _write_progress(
@@ -179,8 +234,8 @@ class AgentApi:
         await self._logs.append(task.task_id, progress.timestamp, lines)
         return task
 
-    async def _approved(self, task: Task) -> web.Response:
-        plan = self._plan(task)
+    async def _approved(self, task: Task, region_url: str) -> web.Response:
+        plan = self._plan(task, region_url)
         if isinstance(plan, InstallPlan):
             return json_answer({"status": "approved", "plan": plan})
         self._log.error("no install plan", task_id=task.task_id, reason=plan.reason)
@@ -189,12 +244,12 @@ class AgentApi:
         task = await self._agents.fail(task, plan)
         return json_answer({"status": task.status.value, "reason": _end_reason(task)})
 
-    def _plan(self, task: Task) -> InstallPlan | TaskError:
+    def _plan(self, task: Task, region_url: str) -> InstallPlan | TaskError:
         manifest = image_of(self._catalog, task)
         if manifest is None:
             return no_image(task)
         try:
-            return plan_install(task, manifest)
+            return plan_install(task, manifest, region_url)
         except LpmosError as error:
             return TaskError(reason=f"no install plan can be made: {error}")
 
@@ -252,8 +307,19 @@ class AgentApi:
         return json_answer(body, status=problem.status, content_type=MEDIA_TYPE, headers=headers)
 
 
+def _foreign(error: ForeignMachine) -> web.Response:
+    problem = problem_for(error)
+    body = {**problem.document, "error": str(error), "hint": FOREIGN_HINT}
+    return json_answer(body, status=problem.status, content_type=MEDIA_TYPE)
+
+
 def _decided(task: Task) -> bool:
     return task.finished or task.status in _DECIDED
+
+
+def _stopped(task: Task, reason: str) -> web.Response:
+    answer = {"status": "received", "task_id": task.task_id, "next_action": "stop"}
+    return json_answer({**answer, "reason": reason})
 
 
 def _state(task: Task) -> web.Response:
@@ -266,25 +332,3 @@ def _end_reason(task: Task) -> str:
     if task.approval and task.approval.reason:
         return task.approval.reason
     return f"task {task.task_id} is {task.status.value}"
-
-
-async def _body(request: web.Request, limit_bytes: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        TooLarge: it has more than `limit_bytes`; the rest is not read.
-        Unavailable: it did not come within `BODY_TIMEOUT_S`.
-    """
-    too_large = TooLarge(f"the body has more than {limit_bytes} bytes")
-    if (request.content_length or 0) > limit_bytes:
-        raise too_large
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in request.content.iter_any():
-                body += part
-                if len(body) > limit_bytes:
-                    raise too_large
-    except TimeoutError:
-        raise Unavailable(f"the body did not come within {BODY_TIMEOUT_S:.0f} s") from None
-    return bytes(body)

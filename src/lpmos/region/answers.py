@@ -55,9 +55,16 @@ def error_middleware(*, idc: str) -> Callable[..., Awaitable[web.StreamResponse]
 
 
 ALWAYS_ANSWERED = frozenset(
-    {"/health", "/api/health", "/api/v1/health", "/metrics", "/api/v1/tasks/{task_id}/log"}
+    {
+        "/health",
+        "/api/health",
+        "/api/v1/health",
+        "/metrics",
+        "/api/v1/tasks/{task_id}/log",
+        "/api/v1/peer/promise",
+    }
 )
-"""What people, monitors and control planes ask each client of a region."""
+"""What people, monitors, control planes and other clients ask each client of a region."""
 
 
 def only_while(active: Callable[[], bool]) -> Callable[..., Awaitable[web.StreamResponse]]:

@@ -18,13 +18,21 @@ from lpmos.core.problems import problem_for
 from lpmos.images.catalog import Catalog
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, BootPlan
 from lpmos.model.errors import FieldProblem, ImageError, InvalidInput, LpmosError, NotFound
+from lpmos.model.fingerprint import usable_sn
 from lpmos.model.machine import parse_mac
 from lpmos.region import scripts
+from lpmos.region.admission import AddressTaken, Admission
+from lpmos.region.agent_gate import address_of
 from lpmos.region.dnsmasq import LOADER_FILES
-from lpmos.region.serials import usable_sn
+from lpmos.region.reached import Reached
 
 IMAGE_RETRY_S = 30
 """How long a machine waits where the region lacks the agent's image."""
+
+ASK_WHO = "look which machine asks in another one's name, or which two have one address"
+
+RUNS = {"i386": ("x86_64",), "x86_64": ("x86_64",), "arm64": ("aarch64",), "arm32": ("armhf",)}
+"""The architectures of images by iPXE's name of its own."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -57,15 +65,31 @@ def parse_boot_request(query: Mapping[str, str]) -> BootRequest:
     )
 
 
+def runs_on(image: str, asked: str | None) -> bool:
+    """Whether a machine whose iPXE was built for `asked` runs an image's kernel.
+
+    iPXE for BIOS is built for i386, whatever the machine is (`buildarch` of ipxe.org/cfg).
+    """
+    return asked is None or image in RUNS.get(asked, (image,))
+
+
 class Boot:
     """The handlers below `/boot/`."""
 
     def __init__(
-        self, agents: Agents, catalog: Catalog, *, base_url: str, loader_dir: Path, idc: str
+        self,
+        agents: Agents,
+        catalog: Catalog,
+        *,
+        admission: Admission,
+        reached: Reached,
+        loader_dir: Path,
+        idc: str,
     ) -> None:
         self._agents = agents
         self._catalog = catalog
-        self._base_url = base_url
+        self._admission = admission
+        self._reached = reached
         self._loader_dir = loader_dir
         self._log = structlog.get_logger().bind(idc=idc)
 
@@ -74,21 +98,22 @@ class Boot:
         return [
             web.get("/boot/boot.ipxe", self.entry),
             web.get("/boot/ipxe", self.script),
+            web.get("/boot/ca.pem", self.ca),
             web.get("/boot/loader/{name}", self.loader),
             web.get("/boot/agent/{sha256}/{name}", self.agent),
             web.get("/boot/images/{sha256}", self.image),
         ]
 
-    async def entry(self, _: web.Request) -> web.Response:
+    async def entry(self, request: web.Request) -> web.Response:
         """The script that every machine begins with."""
-        return _script(200, scripts.entry_script(self._base_url))
+        return _script(200, scripts.entry_script(self._reached.url(request)))
 
     async def script(self, request: web.Request) -> web.Response:
         """The script of one machine."""
         try:
             asked = parse_boot_request(request.query)
             plan, _ = await self._agents.boot(asked.mac, asked.sn)
-            text = self._render(plan)
+            text = self._render(plan, asked, request)
         except LpmosError as error:
             return self._refused(request, error)
         self._log.info(
@@ -126,28 +151,51 @@ class Boot:
             raise NotFound(f"there is no image with the digest {sha256[:64]!r}")
         return _file(found[1])
 
-    def _render(self, plan: BootPlan) -> str:
+    async def ca(self, _: web.Request) -> web.Response:
+        """The CA of the agents' TLS; its fingerprint is in the kernel line."""
+        if (pem := self._admission.ca_pem) is None:
+            raise NotFound("this region answers agents without TLS")
+        return web.Response(text=pem, content_type="application/x-pem-file")
+
+    def _render(self, plan: BootPlan, asked: BootRequest, request: web.Request) -> str:
+        base_url = self._reached.url(request)
         if isinstance(plan, BootLocalDisk):
             return scripts.local_disk_script(plan.reason)
         if not isinstance(plan, BootAgent):
-            return scripts.wait_script(self._base_url, plan.reason, plan.retry_after_s)
+            return scripts.wait_script(base_url, plan.reason, plan.retry_after_s)
         try:
             image = self._catalog.agent()
         except ImageError as error:
             self._log.error("a machine cannot boot the agent", error=str(error))
-            return scripts.wait_script(self._base_url, str(error), IMAGE_RETRY_S)
+            return scripts.wait_script(base_url, str(error), IMAGE_RETRY_S)
+        if not runs_on(image.architecture, asked.architecture):
+            text = f"no agent image for {asked.architecture} here, only for {image.architecture}"
+            self._log.error("a machine cannot boot the agent", mac=asked.mac, error=text)
+            return scripts.wait_script(base_url, text, IMAGE_RETRY_S)
         files = scripts.AgentFiles(
             kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
             initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
         )
-        return scripts.agent_script(self._base_url, files, plan.reason)
+        return self._agent_script(base_url, files, plan.reason, asked.mac, address_of(request))
+
+    def _agent_script(
+        self, base_url: str, files: scripts.AgentFiles, reason: str, mac: str, address: str
+    ) -> str:
+        try:
+            call = self._admission.call(mac, address, base_url)
+        except AddressTaken as error:
+            self._log.warning(
+                "no nonce for a machine", mac=mac, ip=address, leased_to=error.holder, hint=ASK_WHO
+            )
+            return scripts.wait_script(base_url, str(error), scripts.RETRY_S)
+        return scripts.agent_script(base_url, files, call, reason)
 
     def _refused(self, request: web.Request, error: LpmosError) -> web.Response:
         problem = problem_for(error)
         self._log.warning(
             "no boot script", status=problem.status, error=str(error), ip=request.remote
         )
-        text = scripts.wait_script(self._base_url, str(error), scripts.RETRY_S)
+        text = scripts.wait_script(self._reached.url(request), str(error), scripts.RETRY_S)
         return _script(problem.status, text, problem.headers)
 
 

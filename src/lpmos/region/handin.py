@@ -18,7 +18,7 @@ from lpmos.core.handin import AlreadyHandedIn, HandingIn, Mark, MarkedStore, han
 from lpmos.core.journal import told
 from lpmos.core.kept import AnyKept, Claimed, Progressed, Reported, perform, with_claim, word_of
 from lpmos.model.audit import Actor
-from lpmos.model.errors import LpmosError
+from lpmos.model.errors import ForeignMachine, LpmosError
 from lpmos.model.handin import REASONS, RULES, Found, Verdict, found
 from lpmos.model.machine import Machine
 from lpmos.model.task import Task
@@ -156,7 +156,7 @@ class HandIn:
                 await perform(self._agents, kept, task)
             elif verdict is Verdict.REFUSE and place:
                 await self._refuse(kept, REASONS[place], task)
-        except NoTask as error:
+        except (NoTask, ForeignMachine) as error:
             if not isinstance(kept, Reported):  # a report is kept for people by then
                 await self._refuse(kept, str(error), task)
         except LpmosError as error:

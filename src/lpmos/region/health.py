@@ -12,9 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from lpmos.model.region import OutboxState
+from lpmos.model.region import ClientState, OutboxState
+from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.dnsmasq import PROBE_FILE
-from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_http, probe_tftp
+from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_http, probe_proxy, probe_tftp
 
 FRESH_S = 1.0
 OK, OFF = "ok", "off"
@@ -23,7 +24,10 @@ Probe = Callable[[], Awaitable[None]]
 
 
 class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /health`; `last_heartbeat` is None before the first one."""
+    """`GET /health`; `last_heartbeat` is None before the first one.
+
+    `standing` is what this client is where there may be several; None where there cannot.
+    """
 
     status: Literal["healthy", "degraded", "unhealthy"]
     region_id: str
@@ -31,6 +35,7 @@ class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
     etcd_connected: bool
     last_heartbeat: datetime | None
     outbox: OutboxState
+    standing: ClientState | None = None
 
 
 class OlderHealthDocument(HealthDocument, frozen=True, kw_only=True):
@@ -67,14 +72,24 @@ class Health:
 
 
 def probes_for(
-    address: str, http_host: str, http_port: int, *, dhcp: bool
+    address: str, http_host: str, http_port: int, *, dhcp: DhcpSettings | None
 ) -> dict[str, Probe | None]:
     """The questions of a region whose dnsmasq, where it runs one, serves `address`."""
     return {
-        "dhcp": (lambda: probe_dhcp(address)) if dhcp else None,
+        "dhcp": _dhcp_probe(address, dhcp) if dhcp else None,
         "tftp": (lambda: probe_tftp(address, PROBE_FILE)) if dhcp else None,
         "http": lambda: probe_http(http_host, http_port, "/boot/boot.ipxe"),
     }
+
+
+def _dhcp_probe(address: str, dhcp: DhcpSettings) -> Probe:
+    """One network is asked for: dnsmasq is one process with one loop."""
+    giving = next((network for network in dhcp.networks if network.range), None)
+    if giving is not None:
+        machine = giving.range[0]
+        return lambda: probe_dhcp(address, machine)
+    own = dhcp.networks[0].address or address
+    return lambda: probe_proxy(own)
 
 
 def failing(services: dict[str, str]) -> dict[str, str]:

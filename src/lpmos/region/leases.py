@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -80,8 +80,16 @@ def merged(
 class Leases:
     """The leases of one data center: a file here, and keys of the store."""
 
-    def __init__(self, store: Store, file: Path, *, idc: str) -> None:
-        """`store` is the fenced one."""
+    def __init__(
+        self,
+        store: Store,
+        file: Path,
+        *,
+        idc: str,
+        on_change: Callable[[Iterable[str]], None] = lambda _: None,
+    ) -> None:
+        """`store` is the fenced one; `on_change` is told which addresses have leases."""
+        self._on_change = on_change
         self._store = store
         self._file = file
         self._idc = idc
@@ -112,7 +120,9 @@ class Leases:
         while True:
             self._given.clear()
             if (now := self._state()) != seen:
-                if not await self._put(parse_leases(await asyncio.to_thread(self._read))):
+                leases = parse_leases(await asyncio.to_thread(self._read))
+                self._on_change(leases)
+                if not await self._put(leases):
                     await asyncio.sleep(RETRY_S)
                     continue
                 seen = now

@@ -90,6 +90,11 @@ class AgentLiveness:
         self._dirty.add(place)
         self._news.set()
 
+    def left(self, place: Place) -> None:
+        """The agent of this machine has said its last word: its key is deleted soon."""
+        if (known := self._agents.get(place)) is not None:
+            known.until = self._monotonic()
+
     async def run(self) -> None:
         """Write until cancelled; the last act takes all keys away."""
         while True:

@@ -17,14 +17,14 @@ import structlog
 
 from lpmos.store import keys
 from lpmos.store.api import KV
-from lpmos.store.mirror import Mirror
+from lpmos.store.mirror import Mirror, deflated
 
 INTERVAL_S = 0.5
 RETRY_S = 10.0
 LIMIT_BYTES = 2 << 30
 """What the file may take; where it is full it stays as it is, and the log says so."""
 PAGE_BYTES = 4096
-KINDS = frozenset({"task", "meta"})
+KINDS = frozenset({"task", "meta", "signer", "taken"})
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS moment (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER);
@@ -46,7 +46,7 @@ class Memory:
         self._path = path
         self._mirror = mirror
         self._interval_s = interval_s
-        self._changed: dict[str, KV | None] = {}
+        self._changed: set[str] = set()
         self._arrived = asyncio.Event()
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger()
@@ -86,18 +86,19 @@ class Memory:
     async def flush(self) -> None:
         """Write what has changed; raises `OSError` and `sqlite3.Error`, and forgets nothing."""
         async with self._writing:
-            changed, self._changed = self._changed, {}
+            names, self._changed = self._changed, set()
+            changed = {key: self._mirror.kept(key) for key in names}
             revision = self._mirror.revision
             try:
                 await asyncio.to_thread(self._write, changed, revision)
             except BaseException:
-                self._changed = {**changed, **self._changed}
+                self._changed |= names
                 raise
 
-    def _note(self, key: str, _before: KV | None, after: KV | None) -> None:
+    def _note(self, key: str, _before: KV | None, _after: KV | None) -> None:
         name = keys.parse(key)
         if name is not None and name.kind in KINDS:
-            self._changed[key] = after
+            self._changed.add(key)
             self._arrived.set()
 
     def _read(self) -> tuple[int, list[KV]]:
@@ -145,7 +146,7 @@ class Memory:
 
 
 def _row(kv: KV) -> tuple[str, int, int, int, bytes, bytes]:
-    packed = zlib.compress(kv.value, level=1)
+    packed = deflated(kv)
     head = (kv.key, kv.create_revision, kv.mod_revision, kv.version)
     return (*head, packed, _sum(head, packed))
 

@@ -1,11 +1,13 @@
 """What the region counts, in a registry of its own (O1)."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from lpmos.model.region import OutboxState
+from lpmos.model.region import ClientState, DhcpNetworkState, OutboxState
+from lpmos.model.standing import Ground
 
 
 class Metrics:
@@ -33,6 +35,17 @@ class Metrics:
             ("result",),
             registry=self._registry,
         )
+        self.agents_known = Counter(
+            "lpmos_region_agent_identities",
+            "Identities given to agents.",
+            registry=self._registry,
+        )
+        self.agents_refused = Counter(
+            "lpmos_region_agents_refused",
+            "Calls without a valid identity of an agent, by why.",
+            ("reason",),
+            registry=self._registry,
+        )
         self.progress_writes = Counter(
             "lpmos_region_progress_writes",
             "Progress updates written to the store.",
@@ -44,6 +57,16 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._serving = Gauge(
+            "lpmos_region_serving",
+            "1 where this client answers machines, by what lets it; 0 else.",
+            ("by",),
+            registry=self._registry,
+        )
+        self._promised_seconds = self._gauge(
+            "lpmos_region_promised_seconds",
+            "How long this client has promised another to answer no machine.",
+        )
         self._offline_seconds = self._gauge(
             "lpmos_region_offline_seconds", "How long the store is away; 0 where it answers."
         )
@@ -53,6 +76,18 @@ class Metrics:
         self._outbox_bytes = self._gauge("lpmos_region_outbox_bytes", "What they take.")
         self._outbox_oldest = self._gauge(
             "lpmos_region_outbox_oldest_seconds", "How long the oldest of them waits."
+        )
+        self._dhcp_leases = Gauge(
+            "lpmos_region_dhcp_leases",
+            "Addresses that are leased, by network.",
+            ("network",),
+            registry=self._registry,
+        )
+        self._dhcp_addresses = Gauge(
+            "lpmos_region_dhcp_addresses",
+            "Addresses that a network has for machines.",
+            ("network",),
+            registry=self._registry,
         )
         self._outbox_ended = Gauge(
             "lpmos_region_outbox_ended",
@@ -64,6 +99,13 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry)
 
+    def show_standing(self, state: ClientState | None) -> None:
+        """Take in what the client is at this moment; None: it is the only one there can be."""
+        by = state.by if state else Ground.ALONE
+        for ground in Ground:
+            self._serving.labels(ground.value).set(ground is by)
+        self._promised_seconds.set(state.promised_s if state else 0)
+
     def show_outbox(self, state: OutboxState, now: datetime) -> None:
         """Take in what the outbox is at this moment."""
         self._offline_seconds.set(_seconds(state.offline_since, now))
@@ -72,6 +114,13 @@ class Metrics:
         self._outbox_oldest.set(_seconds(state.oldest_at, now))
         self._outbox_ended.labels("handed in").set(state.handed_in - state.refused)
         self._outbox_ended.labels("refused").set(state.refused)
+
+    def show_dhcp(self, networks: Iterable[DhcpNetworkState]) -> None:
+        """Take in how full the networks are."""
+        for each in networks:
+            name = f"{each.interface} {each.subnet or each.range}"
+            self._dhcp_leases.labels(name).set(each.leases)
+            self._dhcp_addresses.labels(name).set(each.size)
 
     def text(self) -> bytes:
         """All of it, in the format of `content_type`."""

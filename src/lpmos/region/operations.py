@@ -6,7 +6,7 @@ from aiohttp import web
 
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
-from lpmos.model.region import OutboxState
+from lpmos.model.region import ClientState, DhcpNetworkState, OutboxState
 from lpmos.region.answers import json_answer
 from lpmos.region.health import Health, HealthDocument, OlderHealthDocument, overall
 from lpmos.region.metrics import Metrics
@@ -30,6 +30,8 @@ class Operations:
         outbox: Callable[[], OutboxState],
         *,
         idc: str,
+        dhcp: Callable[[], tuple[DhcpNetworkState, ...]] = tuple,
+        standing: Callable[[], ClientState | None] = lambda: None,
     ) -> None:
         self._health = health
         self._presence = presence
@@ -37,6 +39,8 @@ class Operations:
         self._metrics = metrics
         self._outbox = outbox
         self._idc = idc
+        self._dhcp = dhcp
+        self._standing = standing
 
     def routes(self) -> list[web.RouteDef]:
         """The table of this part."""
@@ -63,12 +67,15 @@ class Operations:
                 etcd_connected=found.etcd_connected,
                 last_heartbeat=found.last_heartbeat,
                 outbox=found.outbox,
+                standing=found.standing,
             )
         )
 
     async def metrics(self, _: web.Request) -> web.Response:
         """O1."""
         self._metrics.show_outbox(self._outbox(), utc_now())
+        self._metrics.show_dhcp(self._dhcp())
+        self._metrics.show_standing(self._standing())
         headers = {"Content-Type": self._metrics.content_type}
         return web.Response(body=self._metrics.text(), headers=headers)
 
@@ -82,6 +89,7 @@ class Operations:
             etcd_connected=connected,
             last_heartbeat=self._presence.last_heartbeat,
             outbox=self._outbox(),
+            standing=self._standing(),
         )
 
 

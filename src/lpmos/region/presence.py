@@ -19,6 +19,7 @@ from lpmos.images.catalog import Catalog
 from lpmos.model.image import OfferedOs
 from lpmos.model.region import (
     Capabilities,
+    DhcpNetworkState,
     Heartbeat,
     HeldImage,
     OutboxState,
@@ -60,9 +61,11 @@ class Presence:
         own_url: str = "",
         standby: Standby | None = None,
         outbox: Callable[[], OutboxState] = OutboxState,
+        dhcp: Callable[[], tuple[DhcpNetworkState, ...]] = tuple,
     ) -> None:
         """`services` asks how they are; `api_url` is where the region answers, `own_url` this
-        client of it; `standby` says whether it is active, None: always; `outbox` what it keeps.
+        client of it; `standby` says whether it is active, None: always; `outbox` what it keeps;
+        `dhcp` how full its networks are.
         """
         self._settings = settings
         self._store = store
@@ -73,6 +76,7 @@ class Presence:
         self._own_url = own_url
         self._standby = standby
         self._outbox = outbox
+        self._dhcp = dhcp
         self._speaks = False
         self._states: dict[str, ServiceState] = {}
         self._log = structlog.get_logger().bind(idc=settings.idc)
@@ -168,6 +172,7 @@ class Presence:
             api_url=self._api_url,
             since=self._since,
             outbox=self._outbox(),
+            dhcp=self._dhcp(),
         )
         key = keys.heartbeat(self._settings.idc)
         await self._store.put(key, records.encode(heartbeat), lease=lease.id)

@@ -1,7 +1,8 @@
 """Real questions to the region's own services, each answered or not.
 
 Every probe goes the way a machine goes: a TFTP read request (RFC 1350), a DHCPINFORM (RFC 2131
-section 4.4.3, which gives out no lease), an HTTP GET.
+section 4.4.3, which gives out no lease) or, of a proxy, a request for the boot file (PXE 2.1
+section 2.2.3), an HTTP GET.
 """
 
 import asyncio
@@ -16,7 +17,10 @@ PROBE_TIMEOUT_S = 2.0
 _OPCODE_READ, _OPCODE_DATA, _OPCODE_ACK = 1, 3, 4
 _MAGIC_COOKIE = b"\x63\x82\x53\x63"
 _INFORM, _ACK = 8, 5
+_REQUEST, _PXE_PORT = 3, 4011
 _PROBE_MAC = bytes.fromhex("02006c706d6f")
+PROBE_MAC = _PROBE_MAC.hex(":")
+"""The machine that asks: DHCP for known machines alone has to know it."""
 
 
 class ProbeFailed(Exception):
@@ -40,29 +44,54 @@ async def probe_tftp(address: str, file: str, port: int = 69) -> None:
             await loop.sock_sendto(sock, struct.pack("!HH", _OPCODE_ACK, 1), sender)
 
 
-async def probe_dhcp(address: str, port: int = 67) -> None:
-    """Ask for the options of our own address.
+async def probe_dhcp(address: str, machine: str | None = None, port: int = 67) -> None:
+    """Ask for the options of a machine; where none is named, of our own address.
+
+    Args:
+        address: where dnsmasq is.
+        machine: any address of a network that it serves.
+        port: its port.
 
     Raises:
         ProbeFailed: no answer, or another one than DHCPACK.
     """
+    await _ask(inform(machine or address), (address, port))
+
+
+async def probe_proxy(address: str, port: int = _PXE_PORT) -> None:
+    """Ask a proxy for the boot file of an x86 machine that has our own address.
+
+    Raises:
+        ProbeFailed: no answer, or another one than DHCPACK.
+    """
+    pxe = bytes((60, 9)) + b"PXEClient" + bytes((93, 2, 0, 0))
+    await _ask(_packet(_REQUEST, address, pxe), (address, port))
+
+
+async def _ask(request: bytes, to: tuple[str, int]) -> None:
     loop = asyncio.get_running_loop()
     with _answered("DHCP"), _socket() as sock:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await loop.sock_sendto(sock, inform(address), (address, port))
+            await loop.sock_sendto(sock, request, to)
             answer, _ = await loop.sock_recvfrom(sock, 2048)
     if answer[4:8] != struct.pack("!I", PROBE_TRANSACTION) or message_type(answer) != _ACK:
-        raise ProbeFailed("DHCP answered a DHCPINFORM with something else than DHCPACK")
+        raise ProbeFailed("DHCP answered with something else than DHCPACK")
 
 
 def inform(address: str) -> bytes:
-    """A DHCPINFORM of the host that has `address`, padded to BOOTP's least size (RFC 951)."""
+    """A DHCPINFORM of the host that has `address`."""
+    return _packet(_INFORM, address)
+
+
+def _packet(kind: int, ciaddr: str, options: bytes = b"") -> bytes:
+    """A request of the host that has `ciaddr`, padded to BOOTP's least size (RFC 951)."""
     head = struct.pack(
         "!BBBBIHH4s12x16s192x",
         *(1, 1, 6, 0, PROBE_TRANSACTION, 0, 0),
-        *(socket.inet_aton(address), _PROBE_MAC),
+        *(socket.inet_aton(ciaddr), _PROBE_MAC),
     )
-    return (head + _MAGIC_COOKIE + bytes((53, 1, _INFORM, 255))).ljust(300, b"\0")
+    body = bytes((53, 1, kind)) + options + b"\xff"
+    return (head + _MAGIC_COOKIE + body).ljust(300, b"\0")
 
 
 async def probe_http(host: str, port: int, path: str) -> None:

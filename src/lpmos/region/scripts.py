@@ -28,6 +28,14 @@ class AgentFiles(msgspec.Struct, frozen=True):
     initramfs: str
 
 
+class AgentCall(msgspec.Struct, frozen=True):
+    """How the agent calls the region: where, with which nonce, and by TLS the CA's fingerprint."""
+
+    url: str
+    nonce: str
+    ca_sha256: str | None = None
+
+
 def plain(text: str) -> str:
     """Text that iPXE prints as it stands: one line, no `$` and no operators, bounded."""
     line = _OPTION.sub("?", " ".join(text.split()))
@@ -51,16 +59,19 @@ goto ask
 """
 
 
-def agent_script(base_url: str, files: AgentFiles, reason: str) -> str:
+def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str) -> str:
     """Load the agent into RAM and start it.
 
     `initrd=initrd` is how a UEFI kernel finds the initramfs; BOOTIF names the card to the agent.
+    `loglevel=4` keeps all but the kernel's errors, and with them the nonce, off recorded consoles.
     """
+    trust = f" lpmos_ca=sha256:{call.ca_sha256} lpmos_boot={base_url}" if call.ca_sha256 else ""
     return f"""#!ipxe
 echo LPMOS: {plain(reason)}
 imgfree ||
-kernel {base_url}{files.kernel} initrd=initrd lpmos_client={base_url} \
-BOOTIF=01-${{netX/mac:hexhyp}} console=tty0 console=ttyS0,115200n8 || goto again
+kernel {base_url}{files.kernel} initrd=initrd lpmos_client={call.url} \
+lpmos_nonce={call.nonce}{trust} BOOTIF=01-${{netX/mac:hexhyp}} \
+console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again
 initrd --name initrd {base_url}{files.initramfs} || goto again
 boot ||
 :again

@@ -7,8 +7,10 @@ the heartbeat away, and answers who still waits with a 503.
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -18,24 +20,36 @@ from lpmos.core.fleet import Fleet
 from lpmos.images.catalog import Catalog
 from lpmos.model.errors import SettingsError
 from lpmos.region import health
+from lpmos.region.admission import Admission
 from lpmos.region.agent_api import AgentApi
+from lpmos.region.agent_door import Door, agent_door, agent_tls
+from lpmos.region.agent_gate import AgentGate
 from lpmos.region.answers import counting, error_middleware, only_while
 from lpmos.region.boot import Boot
-from lpmos.region.dnsmasq import Place, render
+from lpmos.region.dhcp_hosts import DhcpHosts
+from lpmos.region.dhcp_networks import DhcpSettings
+from lpmos.region.dhcp_state import DhcpState
+from lpmos.region.dnsmasq import OWN_FILES, Place, render
 from lpmos.region.guarded import Until
+from lpmos.region.installed_api import InstalledApi
+from lpmos.region.interfaces import with_subnets
 from lpmos.region.leases import Leases
 from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
 from lpmos.region.operations import Operations
+from lpmos.region.peer_calls import SignedCalls
 from lpmos.region.preparation import Preparation
 from lpmos.region.presence import Presence
+from lpmos.region.reached import Reached, served_addresses
 from lpmos.region.service_address import ServiceAddress
-from lpmos.region.settings import DhcpSettings, RegionSettings, check, check_interface
+from lpmos.region.settings import RegionSettings, check, check_interface
 from lpmos.region.standby import Standby
 from lpmos.region.steady import SteadyAgents
 from lpmos.region.supervisor import Dnsmasq
+from lpmos.region.taken import Ledger
 from lpmos.region.tasklog import TaskLogs
 from lpmos.region.tftp import prepare_root
+from lpmos.region.tls import AgentTls
 from lpmos.region.ula import ula_prefixes
 from lpmos.store.api import Store
 
@@ -45,6 +59,13 @@ READY_POLL_S = 0.1
 NOT_READY_LOG_S = 5.0
 """How often a region that does not get ready says why."""
 BACKLOG = 1024
+
+
+class _Site(NamedTuple):
+    """A socket to serve at, and its TLS."""
+
+    listening: socket.socket
+    context: ssl.SSLContext | None = None
 
 
 class Region:
@@ -81,10 +102,15 @@ class Region:
         self._clock = clock
         self._standby = standby
         self._log = structlog.get_logger().bind(idc=settings.idc)
+        self._dhcp = settings.dhcp
+        self._dhcp_state = DhcpState((), idc=settings.idc)
+        self._loaders: frozenset[str] = frozenset()
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
         self.port = settings.api_port
         """Where it listens; known for a port of 0 once it does."""
+        self.tls_port: int | None = None
+        """Where agents are answered by TLS, where they are."""
 
     @property
     def base_url(self) -> str:
@@ -105,15 +131,39 @@ class Region:
         """
         self._make_state_dir()
         if self._settings.dhcp:
-            _check_dhcp(self._settings, self._settings.dhcp)
-        with self._listen() as listening:
-            await self._serve(listening)
+            await self._prepare_dhcp(self._settings.dhcp)
+        tls = await agent_tls(self._settings, self._clock)
+        with contextlib.ExitStack() as stack:
+            listening = stack.enter_context(self._listen())
+            sites = [_Site(listening)]
+            for address in served_addresses(self._settings.dhcp, version=6):
+                also = self._listen_on(self.port, "--api-port", address)
+                sites.append(_Site(stack.enter_context(also)))
+            if tls and self._settings.agent_tls:
+                port = self._settings.agent_tls.port
+                listening = stack.enter_context(self._listen_on(port, "--agent-tls-port"))
+                self.tls_port = listening.getsockname()[1]
+                sites.append(_Site(listening, tls.context))
+            await self._serve(sites, tls)
 
-    async def _serve(self, listening: socket.socket) -> None:
-        settings = self._settings
+    async def _serve(self, sites: "list[_Site]", tls: AgentTls | None) -> None:
+        """Let agents in, and serve what is asked at the sites."""
         metrics = Metrics()
+        async with agent_door(
+            self._settings,
+            self._store,
+            self._fleet,
+            self._clock,
+            metrics,
+            tls=tls,
+            tls_port=self.tls_port,
+        ) as door:
+            await self._serve_with(door, sites, metrics)
+
+    async def _serve_with(self, door: Door, sites: "list[_Site]", metrics: Metrics) -> None:
+        settings = self._settings
         liveness = AgentLiveness(self._store, self._clock)
-        api = self._agent_api(metrics, liveness)
+        api = self._agent_api(metrics, liveness, door.gate)
         services = health.Health(self._probes(), self._is_active)
         presence = Presence(
             settings,
@@ -125,6 +175,7 @@ class Region:
             own_url=self.own_url,
             standby=self._standby,
             outbox=lambda: self._agents.outbox_state,
+            dhcp=lambda: self._dhcp_state.networks,
         )
         operations = Operations(
             services,
@@ -133,16 +184,29 @@ class Region:
             metrics,
             lambda: self._agents.outbox_state,
             idc=settings.idc,
+            dhcp=lambda: self._dhcp_state.networks,
+            standing=lambda: self._standby.state if self._standby else None,
         )
         app = web.Application(
-            middlewares=[error_middleware(idc=settings.idc), only_while(self._is_active)]
+            middlewares=[
+                error_middleware(idc=settings.idc),
+                only_while(self._is_active),
+                door.gate.middleware(),
+            ]
         )
+        app.on_response_prepare.append(door.gate.sign_answer)
         app.on_response_prepare.append(counting(metrics))
         app.on_shutdown.append(api.end_polls)
-        app.add_routes([*self._boot().routes(), *api.routes(), *operations.routes()])
-        async with asyncio.TaskGroup() as group, _serving(app, listening):
+        installed = InstalledApi(self._agents, idc=settings.idc)
+        app.add_routes([*self._boot(door.admission).routes(), *api.routes(), *operations.routes()])
+        app.add_routes(installed.routes())
+        calls = SignedCalls(door.signer, door.signers)
+        if self._standby:
+            app.add_routes([calls.route(self._standby.answer)])
+        async with asyncio.TaskGroup() as group, _serving(app, sites):
             self._log.info("region listens", url=self.base_url, identity=settings.identity)
-            group.create_task(self._answer_machines(liveness))
+            group.create_task(self._answer_machines(liveness, door.taken, calls))
+            group.create_task(door.signers.publish(self._unfenced))
             group.create_task(api.progress_writer.run())
             group.create_task(presence.run())
             await self._become_ready(services, presence)
@@ -151,36 +215,57 @@ class Region:
     def _is_active(self) -> bool:
         return self._standby is None or self._standby.active
 
-    async def _answer_machines(self, liveness: AgentLiveness) -> None:
+    @property
+    def _unfenced(self) -> Store:
+        return self._standby.store if self._standby else self._store
+
+    async def _answer_machines(
+        self, liveness: AgentLiveness, taken: Ledger, calls: SignedCalls
+    ) -> None:
         """Do what only the active client does, for ever or while this is the one."""
         settings = self._settings
         address = _service_address(settings)
         if address:
             await address.release()
         if self._standby is None:
-            await self._lead(address, lambda: float("inf"), liveness)
+            await self._lead(address, lambda: float("inf"), liveness, taken)
             return
         standby = self._standby
-        await standby.run(lambda: self._lead(address, standby.until, liveness), self.port)
+        lead = lambda: self._lead(address, standby.until, liveness, taken)  # noqa: E731
+        await standby.run(lead, self.port, calls)
 
     async def _lead(
-        self, address: ServiceAddress | None, until: Until, liveness: AgentLiveness
+        self,
+        address: ServiceAddress | None,
+        until: Until,
+        liveness: AgentLiveness,
+        taken: Ledger,
     ) -> None:
         """DHCP, TFTP and preparation at the service address, until cancelled."""
         settings = self._settings
         preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
-        leases = Leases(self._store, settings.lease_file, idc=settings.idc)
+        leases = Leases(
+            self._store,
+            settings.lease_file,
+            idc=settings.idc,
+            on_change=self._dhcp_state.count,
+        )
         async with (
             address.held(until) if address else contextlib.nullcontext(),
             asyncio.TaskGroup() as group,
         ):
             group.create_task(preparation.run())
             group.create_task(liveness.run())
-            if settings.dhcp:
+            group.create_task(taken.run())
+            if self._dhcp:
                 await leases.prepare()
                 group.create_task(leases.run())
+                hosts = DhcpHosts(self._fleet, settings.hosts_dir, self._dhcp, idc=settings.idc)
+                await hosts.prepare()
                 guard = until if self._standby else None
-                group.create_task(self._dnsmasq(settings.dhcp, leases, guard).run())
+                dnsmasq = self._dnsmasq(self._dhcp, leases, guard)
+                group.create_task(dnsmasq.run())
+                group.create_task(hosts.run(dnsmasq.reread))
 
     async def _become_ready(self, services: health.Health, presence: Presence) -> None:
         await presence.announced.wait()
@@ -193,6 +278,21 @@ class Region:
         self.ready.set()
         self._log.info("region ready")
 
+    async def _prepare_dhcp(self, dhcp: DhcpSettings) -> None:
+        """Make sure now of what DHCP needs: a standby shall not find it missing at a takeover."""
+        settings = self._settings
+        for interface in dhcp.interfaces:
+            check_interface(interface)
+        self._dhcp = await with_subnets(dhcp)
+        self._dhcp_state = DhcpState(self._dhcp.networks, idc=settings.idc)
+        self._loaders = prepare_root(settings.tftp_root, settings.loaders_dir)
+        for name in sorted(OWN_FILES - self._loaders):
+            self._log.info(
+                "a boot loader is not there: machines that need it get none",
+                loader=name,
+                hint=f"put it into {settings.loaders_dir}",
+            )
+
     def _make_state_dir(self) -> None:
         directory = self._settings.state_dir
         try:
@@ -204,58 +304,67 @@ class Region:
             ) from error
 
     def _listen(self) -> socket.socket:
-        host, port = self._settings.api_host, self._settings.api_port
-        try:
-            listening = socket.create_server((host, port), backlog=BACKLOG)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --api-port"
-            ) from error
+        listening = self._listen_on(self._settings.api_port, "--api-port")
         self.port = listening.getsockname()[1]
         return listening
+
+    def _listen_on(self, port: int, flag: str, address: str | None = None) -> socket.socket:
+        host = address or self._settings.api_host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
+            ) from error
 
     def _dnsmasq(self, dhcp: DhcpSettings, leases: Leases, until: Until | None) -> Dnsmasq:
         settings = self._settings
         place = Place(
-            self.base_url, settings.tftp_root, settings.lease_file, settings.service_address
+            self.base_url,
+            settings.tftp_root,
+            settings.lease_file,
+            settings.service_address,
+            settings.hosts_dir,
+            self.port,
+            self._loaders,
         )
         config = settings.state_dir / "dnsmasq.conf"
-        config.write_text(render(dhcp, place, ula_prefixes(dhcp.interface)))
+        prefixes = {interface: ula_prefixes(interface) for interface in dhcp.interfaces}
+        config.write_text(render(dhcp, place, prefixes))
         return Dnsmasq(config, idc=settings.idc, until=until, on_lease=leases.given)
 
     def _probes(self) -> dict[str, health.Probe | None]:
         everywhere = self._settings.api_host in ("0.0.0.0", "::")  # noqa: S104 - compared only
         host = "127.0.0.1" if everywhere else self._settings.api_host
-        return health.probes_for(
-            self._settings.address, host, self.port, dhcp=self._settings.dhcp is not None
-        )
+        return health.probes_for(self._settings.address, host, self.port, dhcp=self._settings.dhcp)
 
-    def _agent_api(self, metrics: Metrics, liveness: AgentLiveness) -> AgentApi:
+    def _reached(self) -> Reached:
+        return Reached(self.base_url, served_addresses(self._settings.dhcp))
+
+    def _agent_api(self, metrics: Metrics, liveness: AgentLiveness, gate: AgentGate) -> AgentApi:
         return AgentApi(
             self._agents,
             self._fleet,
             self._catalog,
             self._clock,
             idc=self._settings.idc,
+            reached=self._reached(),
             logs=TaskLogs(self._settings.log_dir),
             metrics=metrics,
             liveness=liveness,
+            gate=gate,
         )
 
-    def _boot(self) -> Boot:
+    def _boot(self, admission: Admission) -> Boot:
         return Boot(
             self._agents,
             self._catalog,
-            base_url=self.base_url,
+            admission=admission,
+            reached=self._reached(),
             loader_dir=self._settings.tftp_root,
             idc=self._settings.idc,
         )
-
-
-def _check_dhcp(settings: RegionSettings, dhcp: DhcpSettings) -> None:
-    """Make sure now of what DHCP needs: a standby shall not find it missing when it takes over."""
-    check_interface(dhcp.interface)
-    prepare_root(settings.tftp_root)
 
 
 def _service_address(settings: RegionSettings) -> ServiceAddress | None:
@@ -264,13 +373,16 @@ def _service_address(settings: RegionSettings) -> ServiceAddress | None:
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: web.Application, listening: socket.socket) -> AsyncIterator[None]:
+async def _serving(app: web.Application, sites: list[_Site]) -> AsyncIterator[None]:
     runner = web.AppRunner(
         app, access_log=None, handle_signals=False, shutdown_timeout=STOP_REQUESTS_S
     )
     await runner.setup()
     try:
-        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+        for site in sites:
+            await web.SockSite(
+                runner, site.listening, backlog=BACKLOG, ssl_context=site.context
+            ).start()
         yield
     finally:
         await runner.cleanup()

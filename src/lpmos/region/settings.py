@@ -1,35 +1,20 @@
-"""What a region is started with: one value, checked before anything is started.
+"""What a region is started with: one value, checked before anything is started."""
 
-Every text that will stand in dnsmasq's configuration is parsed here, so that rendering it needs no
-quoting: an address is an address and an interface a plain name.
-"""
-
-import re
 import socket
-from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from lpmos.model.errors import SettingsError
-
-_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}")
-MIN_LEASE_S = 120
-"""dnsmasq takes no shorter lease."""
-
-
-class DhcpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """DHCP and TFTP of one network; the region is its only DHCP server.
-
-    `first` to `last` is given to machines. Without a `router` machines get no default gateway.
-    """
-
-    interface: str
-    first: str
-    last: str
-    router: str | None = None
-    dns: tuple[str, ...] = ()
-    lease_s: int = 3600
+from lpmos.region.dhcp_networks import (
+    INTERFACE,
+    DhcpSettings,
+    dhcp_problems,
+    is_address,
+    not_address,
+)
+from lpmos.region.tls import TlsFiles
 
 
 class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +34,8 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     dhcp: DhcpSettings | None = None
     service_address: str | None = None
     service_interface: str | None = None
+    agent_identity: Literal["required", "optional"] = "required"
+    agent_tls: TlsFiles | None = None
 
     @property
     def tftp_root(self) -> Path:
@@ -59,6 +46,16 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     def lease_file(self) -> Path:
         """Where dnsmasq keeps its leases."""
         return self.state_dir / "dhcp.leases"
+
+    @property
+    def hosts_dir(self) -> Path:
+        """Where dnsmasq reads which machines are known."""
+        return self.state_dir / "dhcp.hosts"
+
+    @property
+    def loaders_dir(self) -> Path:
+        """Boot loaders of the operator's own; they go before the distribution's."""
+        return self.state_dir / "loaders"
 
     @property
     def log_dir(self) -> Path:
@@ -72,10 +69,10 @@ def check(settings: RegionSettings) -> None:
     Raises:
         SettingsError: lists every problem.
     """
-    problems = [] if _is_address(settings.address) else [_not_address("address", settings.address)]
+    problems = [] if is_address(settings.address) else [not_address("address", settings.address)]
     problems += _service_address_problems(settings)
     if settings.dhcp is not None:
-        problems += _dhcp_problems(settings.dhcp)
+        problems += dhcp_problems(settings.dhcp)
     if problems:
         raise SettingsError("; ".join(problems))
 
@@ -95,38 +92,10 @@ def _service_address_problems(settings: RegionSettings) -> list[str]:
     address = settings.service_address
     if address is None:
         return []
-    if not _is_address(address):
-        return [_not_address("service_address", address)]
+    if not is_address(address):
+        return [not_address("service_address", address)]
     if address == settings.address:
         return [f"service_address: {address} is this client's own address; take a free one"]
-    if not _INTERFACE.fullmatch(settings.service_interface or ""):
+    if not INTERFACE.fullmatch(settings.service_interface or ""):
         return ["service_address: needs service_interface (or dhcp_interface) to be put on"]
     return []
-
-
-def _dhcp_problems(dhcp: DhcpSettings) -> list[str]:
-    problems = []
-    if not _INTERFACE.fullmatch(dhcp.interface):
-        problems.append(f"dhcp_interface: {dhcp.interface!r} is not the name of an interface")
-    named = [("dhcp_range", dhcp.first), ("dhcp_range", dhcp.last)]
-    named += [("dhcp_dns", server) for server in dhcp.dns]
-    if dhcp.router is not None:
-        named.append(("dhcp_router", dhcp.router))
-    problems += [_not_address(name, text) for name, text in named if not _is_address(text)]
-    if not problems and IPv4Address(dhcp.first) > IPv4Address(dhcp.last):
-        problems.append(f"dhcp_range: {dhcp.first} is beyond {dhcp.last}")
-    if dhcp.lease_s < MIN_LEASE_S:
-        problems.append(f"dhcp lease: {dhcp.lease_s} s is shorter than {MIN_LEASE_S} s")
-    return problems
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
-
-
-def _not_address(name: str, text: str) -> str:
-    return f"{name}: {text[:60]!r} is not an IPv4 address"

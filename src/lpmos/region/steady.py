@@ -23,17 +23,20 @@ from lpmos.core.handin import Draft, MarkedStore, said_or_now
 from lpmos.core.kept import (
     AnyKept,
     Booted,
+    CameUp,
     Claimed,
     Failed,
     GivenUp,
+    HandedOver,
     Prepared,
     Progressed,
     Reported,
     perform,
 )
+from lpmos.core.reporting import check_same_machine
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.bootplan import BootPlan, UnknownMachines, decide
-from lpmos.model.errors import LpmosError
+from lpmos.model.errors import ForeignMachine, LpmosError
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.region import OutboxState
@@ -52,6 +55,8 @@ POLL_S = 0.5
 RETRY_S = 2.0
 REMEMBER_TIMEOUT_S = 2.0
 """How long a claim waits for the region to hear of its own write."""
+SHOWN_TIMEOUT_S = 5.0
+"""How long the last word of an install does."""
 
 APPROVAL_AGE = timedelta(hours=12)
 """What a region began with may be old: it lets no older approval be taken before it has heard the
@@ -197,6 +202,7 @@ class SteadyAgents(Agents):
         Raises:
             Unavailable: the store is away and the machine has no task that is known here; its
                 report was kept, and it shall ask again.
+            ForeignMachine: see `Agents.report`; the word of it was kept.
         """
 
         def make() -> Reported:
@@ -247,7 +253,9 @@ class SteadyAgents(Agents):
             about = row and self._about(row, run.mac, run.agent_id)
             return Progressed(**about, progress=progress, lines=tuple(lines)) if about else None
 
-        return await self._task(make, lambda: self._stored.progress(run, task_id, progress, lines))
+        return await self._task(
+            make, lambda: self._shown(self._stored.progress(run, task_id, progress, lines))
+        )
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
         """See `Agents.failed`."""
@@ -258,6 +266,41 @@ class SteadyAgents(Agents):
             return Failed(**about, error=error) if about else None
 
         return await self._task(make, lambda: self._stored.failed(run, task_id, error))
+
+    async def handed_over(self, run: AgentRun, task_id: str, token_sha256: str) -> Task:
+        """See `Agents.handed_over`."""
+
+        def make() -> HandedOver | None:
+            row = self._fleet.row(task_id)
+            about = row and self._about(row, run.mac, run.agent_id)
+            return HandedOver(**about, token_sha256=token_sha256) if about else None
+
+        return await self._task(
+            make, lambda: self._shown(self._stored.handed_over(run, task_id, token_sha256))
+        )
+
+    async def came_up(self, mac: str, task_id: str, token_sha256: str) -> Task:
+        """See `Agents.came_up`."""
+
+        def make() -> CameUp | None:
+            row = self._fleet.row(task_id)
+            about = row and self._about(row, mac)
+            return CameUp(**about, token_sha256=token_sha256) if about else None
+
+        return await self._task(make, lambda: self._stored.came_up(mac, task_id, token_sha256))
+
+    async def _shown(self, saying: Awaitable[Task]) -> Task:
+        """Have the last word in memory before the agent restarts: its next boot is decided there.
+
+        Raises:
+            Unavailable: the region does not hear of its own write; the word is kept, and shown.
+        """
+        task = await saying
+        if _boots_its_disk(task):
+            shown = await self._fleet.wait_for_task(task.task_id, _boots_its_disk, SHOWN_TIMEOUT_S)
+            if shown is not None and not _boots_its_disk(shown):
+                raise Unavailable("the store took the word, and is not heard of since")
+        return task
 
     async def _remember(self, claimed: Task) -> None:
         """Have the claim in memory and on the disk before the agent begins.
@@ -312,16 +355,22 @@ class SteadyAgents(Agents):
         return task
 
     async def _keep(self, lane: str, kept: AnyKept) -> Task | None:
-        """Decide on what is known, keep the word where it changes something, and show it."""
+        """Decide on what is known, keep the word where it changes something, and show it.
+
+        Raises:
+            ForeignMachine: it is another machine's report; the word of that is kept.
+        """
         async with self._lock(lane):
             if self._is_repeated(lane, kept):
                 return self._repeated(kept)
             draft, task = await self._decided(kept)
-            if draft.is_empty:
-                return task
-            self._check_age(kept, task)
-            await self._append(lane, kept, draft)
-            self._note_connection()
+            if not draft.is_empty:
+                if not isinstance(task, ForeignMachine):
+                    self._check_age(kept, task)
+                await self._append(lane, kept, draft)
+                self._note_connection()
+            if isinstance(task, ForeignMachine):
+                raise task
             return task
 
     def _check_age(self, kept: AnyKept, after: Task | None) -> None:
@@ -380,10 +429,15 @@ class SteadyAgents(Agents):
         task = self._fleet.task(kept.task_id) if kept.task_id else None
         if task is None:
             raise _ToBeMatched("no task of this machine is known here")
+        if isinstance(kept, Reported):
+            check_same_machine(task, kept.mac, kept.inventory)
         return task
 
-    async def _decided(self, kept: AnyKept) -> tuple[Draft, Task | None]:
-        """What the word changes in what is known here; raises as the use case."""
+    async def _decided(self, kept: AnyKept) -> tuple[Draft, Task | ForeignMachine | None]:
+        """What the word changes in what is known here, and the task then; raises as the use case.
+
+        That it is another machine's is an outcome too: it is noted in the task.
+        """
         draft = Draft(self._overlay.get)
         task = self._fleet.task(kept.task_id) if kept.task_id else None
         if task is None:
@@ -392,6 +446,8 @@ class SteadyAgents(Agents):
             raise Unavailable("the store is away and this task is not known here")
         try:
             return draft, await perform(self._local(draft, kept.at), kept, task)
+        except ForeignMachine as error:
+            return draft, error
         except NoTask as error:
             if isinstance(kept, Reported):
                 raise _ToBeMatched(str(error)) from error
@@ -448,6 +504,10 @@ def gives_way(local: KV, stored: KV | None) -> bool:
 
 def _is_begun(task: Task) -> bool:
     return task.finished or task.status is Status.INSTALLING
+
+
+def _boots_its_disk(task: Task) -> bool:
+    return task.finished or task.starts_its_system
 
 
 def _lane(kept: AnyKept) -> str:

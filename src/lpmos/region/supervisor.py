@@ -7,6 +7,7 @@ stays root, but without root's capabilities and without a way to get them back.
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -52,7 +53,15 @@ class Dnsmasq:
         )
         self._log = structlog.get_logger().bind(idc=idc)
         self._process: asyncio.subprocess.Process | None = None
+        self._reads_signals = False
         self.restarts = 0
+
+    def reread(self) -> None:
+        """Have it read its machines anew (SIGHUP); one that is not up yet will read them then."""
+        process = self._process
+        if process and process.returncode is None and self._reads_signals:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
 
     @property
     def pid(self) -> int | None:
@@ -89,6 +98,7 @@ class Dnsmasq:
         started = guarded(self._until, command=self._argv) if self._until else self._started()
         async with started as process:
             self._process = process
+            self._reads_signals = False
             self._log.info("dnsmasq started", pid=process.pid)
             assert process.stderr is not None  # noqa: S101 - a pipe was asked for
             await self._read(process.stderr)
@@ -117,6 +127,7 @@ class Dnsmasq:
                 continue
             if not line:
                 return
+            self._reads_signals = True  # before its first word, SIGHUP would end it
             if event := parse_line(line.decode(errors="replace")):
                 getattr(self._log, event.level)(event.event, **event.fields)
                 if event.event in LEASE_EVENTS:

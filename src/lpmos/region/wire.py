@@ -17,6 +17,7 @@ from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
 from lpmos.model.machine import parse_mac
 from lpmos.model.task import TaskError
+from lpmos.region.signing import TOKEN_LIMIT_CHARACTERS
 
 REPORT_LIMIT_BYTES = 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
@@ -59,16 +60,20 @@ class FailedCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusCall(msgspec.Struct, frozen=True, kw_only=True):
-    """B2: the claim, or the end of an install."""
+    """B2: the claim, or the end of an install.
+
+    With `restarting` comes the digest of the token by which the installed system will call.
+    """
 
     mac_address: str
     task_id: str
-    status: Literal["installing", "failed", "completed"]
+    status: Literal["installing", "failed", "completed", "restarting"]
     agent_id: AgentId | None = None
     intent_id: str | None = None
     progress: Percent = 0.0
     message: str = ""
     error: FailedCommand | None = None
+    first_boot_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     def text(self) -> str:
         """The message as one line."""
@@ -115,7 +120,15 @@ class ProgressCall(msgspec.Struct, frozen=True, kw_only=True):
         return _clean(self.message, REASON_CHARACTERS)
 
 
-Call = TypeVar("Call", Report, StatusCall, ProgressCall)
+class IdentityCall(msgspec.Struct, frozen=True, kw_only=True):
+    """X3: the boot script's nonce, for an identity."""
+
+    mac_address: str
+    agent_id: AgentId
+    nonce: Annotated[str, Meta(max_length=TOKEN_LIMIT_CHARACTERS)]
+
+
+Call = TypeVar("Call", Report, StatusCall, ProgressCall, IdentityCall)
 
 
 def parse(body: bytes, call: type[Call]) -> tuple[AgentRun, Call]:

@@ -93,9 +93,28 @@ def dhcp_lease(idc: str, ip: str) -> str:
     return f"/os/{idc}/dhcp/{ip}"
 
 
+def signer(idc: str, key_id: str) -> str:
+    """The public key of a regional client; without one, the prefix of all."""
+    return f"/os/{idc}/signers/{key_id}"
+
+
+def taken(idc: str, name: str) -> str:
+    """What machines may take once only, and one took; gone when it is worth nothing anyhow."""
+    return f"/os/{idc}/taken/{name}"
+
+
+def reservation(idc: str, ip: str) -> str:
+    """For which machine DHCP reserves an address: its serial number."""
+    return f"/os/{idc}/reserved/{ip}"
+
+
 def outbox(idc: str, outbox_id: str, lane: str = "") -> str:
     """How far a region's outbox is handed in, by machine; without one, the prefix of all."""
     return f"/os/{idc}/outbox/{outbox_id}/{lane}"
+
+
+UNMATCHED = "/os/unmatched_reports/"
+"""S7, of all data centers."""
 
 
 def unmatched(idc: str, received_at: datetime, mac: str) -> str:
@@ -192,6 +211,8 @@ _KINDS = (
     ("task", re.compile(r"/os/([^/]+)/machines/([^/]+)/task")),
     ("meta", re.compile(r"/os/([^/]+)/machines/([^/]+)/meta")),
     ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
+    ("signer", re.compile(r"/os/([^/]+)/signers/([^/]+)")),
+    ("taken", re.compile(r"/os/([^/]+)/taken/([^/]+)")),
 )
 
 
@@ -199,12 +220,12 @@ def parse(key: str) -> KeyName | None:
     """What `key` names; None for a key of no known kind.
 
     For kind `region` the `sn` is empty and `rest` is heartbeat, status or capabilities; for
-    `client`, `unmatched` and `dlq` `rest` is the last part.
+    `client`, `unmatched`, `dlq`, `signer` and `taken` `rest` is the last part.
     """
     for kind, pattern in _KINDS:
         if match := pattern.fullmatch(key):
             groups = match.groups()
-            if kind in ("region", "client", "unmatched", "dlq"):
+            if kind in ("region", "client", "unmatched", "dlq", "signer", "taken"):
                 return KeyName(kind, groups[0], "", groups[1])
             return KeyName(kind, *groups)
     return None

@@ -96,6 +96,10 @@ class Mirror:
         kv = self._kvs.get(key)
         return kv and _unpacked(kv)
 
+    def kept(self, key: str) -> KV | None:
+        """The key as it is kept here, for `deflated`: its value may be packed."""
+        return self._kvs.get(key)
+
     def items(self, prefix: str) -> Iterator[KV]:
         """The keys that begin with `prefix`, in order, as they are at this moment."""
         order = self._sorted()
@@ -271,12 +275,17 @@ class _WentBack(Exception):
     """The store is at an older revision than the mirror: it was restored from a snapshot."""
 
 
+def deflated(kept: KV) -> bytes:
+    """The value of what `Mirror.kept` gave, deflated by zlib; what is packed costs nothing."""
+    return kept.value if isinstance(kept, _PackedKV) else zlib.compress(kept.value, level=1)
+
+
 def _packed(kv: KV) -> KV:
     """The key as it is kept; the same key and value are always packed alike."""
     if not _packs(kv):
         return kv
     fields = msgspec.structs.asdict(kv)
-    return _PackedKV(**{**fields, "value": zlib.compress(kv.value, level=1)})
+    return _PackedKV(**{**fields, "value": deflated(kv)})
 
 
 def _packs(kv: KV) -> bool:

@@ -41,6 +41,10 @@ class Report(_Wire):
     hardware: inventory.Inventory
 
 
+class Identify(_Wire):
+    nonce: str
+
+
 class Claim(_Wire, tag_field="status", tag="installing"):
     task_id: str
     intent_id: str
@@ -84,6 +88,7 @@ WIRE: dict[str, Any] = {
     "report": wire.Report,
     "status": wire.StatusCall,
     "progress": wire.ProgressCall,
+    "identity": wire.IdentityCall,
 }
 
 
@@ -138,10 +143,15 @@ def _run(region: AgentRegion) -> int:
 
 
 def test_every_call_of_an_install_is_the_protocols() -> None:
-    with agent_region(IMAGE) as region:
+    with agent_region(IMAGE, nonce="n.o.nce") as region:
         region.set("approved")
         assert _run(region) == 0
-        calls = {"report": Report, "status": Claim, "progress": ProgressReport}
+        calls = {
+            "identity": Identify,
+            "report": Report,
+            "status": Claim,
+            "progress": ProgressReport,
+        }
         for name, kind in calls.items():
             bodies = region.heard(f"/api/v1/agent/{name}")
             assert bodies

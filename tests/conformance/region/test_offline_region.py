@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from lpmos.core.agents import AgentRun
 from lpmos.core.taskstore import TaskStore, moved
 from lpmos.model.bootplan import BootAgent, BootLocalDisk
-from lpmos.model.errors import Conflict, ForeignClaim, ImpossibleTransition
+from lpmos.model.diskplan import GIB
+from lpmos.model.errors import Conflict, ForeignClaim, ForeignMachine, ImpossibleTransition
+from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.retry import is_transient
 from lpmos.model.rollback import previous_generation
@@ -15,7 +18,7 @@ from lpmos.model.task import Task, TaskError
 from lpmos.region.steady import APPROVAL_AGE
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Unavailable
-from tests.support.builders import MAC, actor, make_spec
+from tests.support.builders import MAC, actor, make_inventory, make_spec
 from tests.support.offline_region import OfflineSite, intent_of, poll, until
 
 OTHER_RUN = AgentRun(mac=MAC, agent_id="run-2")
@@ -228,6 +231,7 @@ async def test_report_of_before_an_install_that_another_client_let_begin_does_no
     task = await site.approved()
     await site.cut()
     await site.report()
+    await site.next_client.report(OTHER_RUN, "SN-1", make_inventory(), GIB)
     claimed = await site.next_client.claim(OTHER_RUN, task.task_id, None)
     await site.heal()
     assert site.region.agents.outbox_state.handed_in == 1
@@ -370,3 +374,64 @@ async def test_calls_while_words_wait_follow_them_and_overtake_nothing(site: Off
     assert after.status is Status.INSTALLING
     await site.heal()
     assert (await site.stored(task)).percent == 30
+
+
+async def test_another_machine_offline_is_refused_at_once_and_shown_afterwards(
+    site: OfflineSite,
+) -> None:
+    task = await site.create()
+    first = make_inventory(product=Product(serial="AAA-1"))
+    await site.region.agents.report(site.run, None, first, GIB)
+    await site.synced()
+    task = await site.tasks.approve(task.task_id, by=actor("boss"), notes=None)
+    await site.synced()
+    await site.cut()
+    foreign = msgspec.structs.replace(first, product=Product(serial="BBB-2"))
+    for _ in range(5):
+        with pytest.raises(ForeignMachine):
+            await site.region.agents.report(OTHER_RUN, None, foreign, GIB)
+    assert site.region.agents.outbox_state.waiting == 1
+    await site.restart_region()
+    with pytest.raises(ForeignMachine):
+        await site.region.agents.report(OTHER_RUN, None, foreign, GIB)
+    done = await site.install(task)
+    assert done.status is Status.COMPLETED
+    await site.heal()
+    after = await site.stored(task)
+    assert after.status is Status.COMPLETED
+    assert after.hardware and after.hardware.product.serial == "AAA-1"
+    assert any("another machine reported" in line for line in after.logs)
+    (kept,) = await site.unmatched()
+    assert (kept.same_mac_as, kept.hardware.product.serial) == (task.sn, "BBB-2")
+
+
+async def test_approval_is_withdrawn_offline_too_where_the_hardware_is_another(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    (disk,) = make_inventory().disks
+    other = make_inventory(disks=(msgspec.structs.replace(disk, serial="DISK02"),))
+    again = await site.region.agents.report(OTHER_RUN, None, other, GIB)
+    assert again.status is Status.PENDING_APPROVAL
+    with pytest.raises(ImpossibleTransition):
+        await site.region.agents.claim(OTHER_RUN, task.task_id, intent_of(task))
+    await site.restart_region()
+    with pytest.raises(ImpossibleTransition):
+        await site.region.agents.claim(OTHER_RUN, task.task_id, intent_of(task))
+    await site.heal()
+    after = await site.stored(task)
+    assert (after.status, after.approval) == (Status.PENDING_APPROVAL, None)
+    assert after.plan and after.plan.serial == "DISK02"
+
+
+async def test_report_kept_by_a_client_that_stood_down_takes_no_claim_from_a_later_run(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    await site.report()
+    await site.next_client.report(OTHER_RUN, "SN-1", make_inventory(), GIB)
+    await site.heal()
+    claimed = await site.next_client.claim(OTHER_RUN, task.task_id, None)
+    assert claimed.status is Status.INSTALLING

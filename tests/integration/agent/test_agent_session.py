@@ -105,6 +105,29 @@ def test_run_is_reported_approved_installed_and_completed() -> None:
             assert line in run.text
 
 
+def test_run_shows_the_identity_that_it_got_last() -> None:
+    with agent_region(IMAGE, nonce="n.o.nce") as region:
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+        shown = [call.authorization for call in region.calls if call.path.startswith("/api")]
+        assert shown[:3] == [None, "Bearer identity-1", "Bearer identity-2"]
+        assert all(shown[1:])
+        assert len(set(shown)) > 3
+        assert all(call.authorization is None for call in region.calls if call.range)
+        agents = {call.body.get("agent_id") for call in region.calls if "/agent/" in call.path}
+        assert len(agents - {None}) == 1
+
+
+def test_run_whose_nonce_is_refused_ends_with_the_regions_text() -> None:
+    with agent_region(IMAGE, nonce="n.o.nce") as region:
+        refusal = {"detail": "the nonce was used before; boot again"}
+        region.faults.append(Fault("/api/v1/agent/identity", 401, body=refusal))
+        run = Run(region)
+        assert run.end() == EXIT_FAILED
+        assert "boot again" in run.text
+        assert not region.heard(REPORT)
+
+
 def test_run_hands_in_every_console_line_once() -> None:
     with agent_region(IMAGE) as region:
         region.set("approved")

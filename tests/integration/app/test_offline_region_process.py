@@ -21,6 +21,7 @@ from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.etcd import EtcdStore
 from lpmos.store.mirror import Mirror
+from tests.support.agent_identity import Minted, bearer
 from tests.support.builders import actor, make_spec
 from tests.support.etcd import EtcdServer, free_port
 from tests.support.tcp_proxy import TcpProxy
@@ -91,12 +92,17 @@ class Site:
     async def _answers(self) -> bool:
         return (await self.get("/boot/boot.ipxe"))[0] == 200
 
-    async def get(self, path: str) -> tuple[int, Any]:
+    def identity(self, task: Task) -> dict[str, str]:
+        """The header of an agent run of this task."""
+        made = Minted(self._directory / "region").identity(MAC, "a" * 32, task.task_id)
+        return bearer(made)
+
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """A GET of the region; status 0 where it does not answer."""
         try:
             async with (
                 aiohttp.ClientSession(self.url) as http,
-                http.get(path) as answer,
+                http.get(path, headers=headers) as answer,
             ):
                 is_json = "json" in answer.content_type
                 return answer.status, await (answer.json() if is_json else answer.text())
@@ -166,7 +172,8 @@ async def approved_task(site: Site) -> Task:
     await site.tasks.approve(task.task_id, by=actor("boss"), notes=None)
 
     async def known() -> bool:
-        _, answer = await site.get(f"/api/v1/agent/approval/{MAC}")
+        path = f"/api/v1/agent/approval/{MAC}"
+        _, answer = await site.get(path, site.identity(task))
         return bool(answer.get("status") == "approved")
 
     await until(known)

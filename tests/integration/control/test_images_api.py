@@ -57,6 +57,17 @@ async def test_image_uploaded_in_pieces_goes_on_where_it_was_and_is_listed(
     assert (await api.post("/api/v1/images/debian-13/verify")).json()["error"] is None
 
 
+@pytest.mark.parametrize(("said", "known"), [({"first_boot": True}, True), ({}, False)])
+async def test_image_can_tell_of_its_first_boot_only_where_its_maker_says_so(
+    api: httpx.AsyncClient, said: dict[str, bool], known: bool
+) -> None:
+    upload_id = await begin(api, **said)
+    ended = await bring(api, upload_id, 0, len(CONTENT))
+    assert ended.json()["image"]["first_boot"] is known
+    (listed,) = (await api.get("/api/v1/images")).json()["images"]
+    assert listed["first_boot"] is known
+
+
 async def test_upload_at_another_offset_is_refused_and_says_where_it_is(
     api: httpx.AsyncClient,
 ) -> None:

@@ -182,6 +182,9 @@ async def test_change_of_what_was_not_seen_is_refused(
         ({"tags": {f"k{n}": "v" for n in range(64)}}, ["tags"]),
         ({"tenant": "A B"}, ["tenant"]),
         ({"tenant": 3, "tags": {"!": "x"}}, ["tenant", "tags.!"]),
+        ({"address": "192.0.2"}, ["address"]),
+        ({"address": "192.0.2.256"}, ["address"]),
+        ({"address": "224.0.0.1", "tenant": "A B"}, ["tenant", "address"]),
         ({"colour": "red"}, ["colour"]),
         ([], ["body"]),
     ],
@@ -210,6 +213,45 @@ async def test_provider_gives_a_machine_to_a_tenant_which_then_sees_it(
     refused = await api.patch(PLACE, json={"tenant": "b"}, headers=own)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert (await api.patch(PLACE, json={"tenant": None})).json()["tenant"] is None
+
+
+async def test_address_is_reserved_for_one_machine_until_it_gives_it_back(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    other = "/api/v1/machines/dc1/SN-OTHER"
+    await _put(control_plane, _machine())
+    await _put(control_plane, _machine(sn="SN-OTHER", macs=("52:54:00:00:00:99",)))
+    wanted = {"address": "192.0.2.42"}
+    assert (await api.patch(PLACE, json=wanted)).json()["address"] == "192.0.2.42"
+    assert (await api.patch(PLACE, json=wanted)).status_code == 200
+    refused = await api.patch(other, json=wanted)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "address")
+    found = await api.get("/api/v1/machines", params={"text": "192.0.2.42"})
+    assert [each["address"] for each in found.json()["machines"]] == ["192.0.2.42"]
+    assert (await api.patch(PLACE, json={"address": "192.0.2.43"})).status_code == 200
+    assert (await api.patch(other, json=wanted)).status_code == 200
+    assert (await api.patch(PLACE, json={"address": None})).json()["address"] is None
+    assert (await api.patch(other, json={"address": "192.0.2.43"})).status_code == 200
+
+
+async def test_reserved_address_of_a_forgotten_machine_is_free(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _put(control_plane, _machine())
+    assert (await api.patch(PLACE, json={"address": "192.0.2.42"})).status_code == 200
+    assert (await api.delete(PLACE)).status_code == 204
+    await _put(control_plane, _machine(sn="SN-OTHER"))
+    again = await api.patch("/api/v1/machines/dc1/SN-OTHER", json={"address": "192.0.2.42"})
+    assert again.status_code == 200
+
+
+async def test_tenants_user_reserves_no_address(
+    api: httpx.AsyncClient, control_plane: RunningControlPlane
+) -> None:
+    await _put(control_plane, _machine(tenant="a"))
+    own = await _bearer(control_plane, Role.ADMIN, "a")
+    refused = await api.patch(PLACE, json={"address": "192.0.2.42"}, headers=own)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
 
 async def test_machine_of_another_tenant_is_not_there_for_any_call(

@@ -24,12 +24,14 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> BuiltAgent:
 
 async def test_boot_reaches_the_agents_first_report(tmp_path: Path) -> None:
     built = build_quickly(tmp_path)
-    async with booted(built.image, f"{BOOTIF} lpmos_client={NOBODY}") as machine:
+    told = f"{BOOTIF} lpmos_client={NOBODY} lpmos_nonce=a.secret.nonce loglevel=4"
+    async with booted(built.image, told) as machine:
         await machine.until("[1/4] Collecting hardware information", BOOT_TIMEOUT_S)
         await machine.until("[2/4]", BOOT_TIMEOUT_S)
     assert f"boot agent {built.manifest.version}" in machine.said
     assert f"asking for an address on eth0 ({BOOT_MAC})" in machine.said
     assert "address 10.0.2.15/24 on eth0" in machine.said
+    assert "secret" not in machine.said
 
 
 async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> None:

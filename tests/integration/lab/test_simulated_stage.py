@@ -39,6 +39,10 @@ async def test_simulated_servers_are_installed_and_then_boot_their_disks(tmp_pat
     assert [way.progress.failed for way in ways] == [None, None]
     assert all(way.progress.up for way in ways)
     assert all(way.task and way.task.status is Status.COMPLETED for way in ways)
+    for way in ways:  # by the word of the system that each started
+        assert way.task is not None and way.task.handed_over_at is not None
+        assert [each.percent for each in way.task.progress[-2:]] == [100, 100]
+        assert way.task.progress[-1].step == "restarting"
 
 
 async def test_image_that_vanished_fails_the_task_and_says_what_to_do(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ async def test_report_without_task_where_unknown_boot_their_disk_says_no_discove
 ) -> None:
     body = {"mac_address": MAC, "hardware": json.loads(msgspec.json.encode(make_inventory()))}
     async with (
-        running(tmp_path, unknown=UnknownMachines.LOCAL_DISK) as region,
+        running(tmp_path, unknown=UnknownMachines.LOCAL_DISK, agent_identity="optional") as region,
         region.http.post(f"{region.url}/api/report", json=body) as answer,
     ):
         assert (answer.status, answer.headers["Retry-After"]) == (404, "10")
@@ -252,7 +252,9 @@ async def test_wrong_call_is_a_problem_naming_the_field_and_changes_nothing(
 async def test_compressed_body_beyond_the_limit_is_refused(region: RunningRegion) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     async with region.http.post(
-        f"{region.url}/api/v1/agent/report", data=bomb, headers={"Content-Encoding": "gzip"}
+        f"{region.url}/api/v1/agent/report",
+        data=bomb,
+        headers={"Content-Encoding": "gzip", **region.shown({})},
     ) as answer:
         assert answer.status == 413
 
@@ -310,7 +312,8 @@ async def test_unknown_machine_while_the_store_is_away_is_503_and_never_404(
     region.store.away = True
     await until(lambda: not region.fleet.connected, "the outage to be seen")
     for path in (f"/api/v1/agent/approval/{OTHER_MAC}", f"/api/v1/agent/approval/{MAC}?task_id=x"):
-        async with region.http.get(region.url + path) as answer:
+        headers = region.shown({"mac_address": path.rpartition("/")[2].partition("?")[0]})
+        async with region.http.get(region.url + path, headers=headers) as answer:
             assert answer.status == 503
             assert int(answer.headers["Retry-After"]) > 0
     assert (await region.report(mac_address=OTHER_MAC))[0] == 503

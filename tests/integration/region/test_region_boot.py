@@ -66,6 +66,17 @@ async def test_script_of_an_unknown_machine_follows_the_policy(tmp_path: Path) -
             assert expected in (await region.text(f"/boot/ipxe?mac={MAC}"))[1]
 
 
+async def test_script_for_arm64_without_an_agent_image_says_so_and_asks_again(
+    region: RunningRegion,
+) -> None:
+    await region.create_task()
+    status, text = await region.text("/boot/ipxe?mac=52-54-00-00-00-01&arch=arm64&platform=efi")
+    assert status == 200
+    assert "no agent image for arm64 here, only for x86_64" in text
+    assert "kernel" not in text
+    assert "chain --replace --autofree" in text
+
+
 async def test_script_without_agent_image_says_what_to_do_and_asks_again(tmp_path: Path) -> None:
     async with running(tmp_path, images=False) as region:
         status, script = await region.text(f"/boot/ipxe?mac={MAC}")

@@ -1,14 +1,21 @@
 """One client's part in the election, in this process: when it serves, and what it remembers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lpmos.core.clock import utc_now
-from lpmos.model.region import LastActive
+from lpmos.model.audit import AuditEvent
+from lpmos.model.promises import GRACE_S, PROMISE_S, Answer, Ask
+from lpmos.model.region import LastActive, RegionClient
+from lpmos.model.standing import Ground, Standing
+from lpmos.region.peer_calls import NoAnswer
+from lpmos.region.remembered import Kept, Promised, Remembered, ServeAlone
 from lpmos.region.settings import RegionSettings
 from lpmos.region.standby import Standby
 from lpmos.store import keys, records
@@ -52,10 +59,14 @@ class Member:
         self.fenced = FencedStore(self.store)
         self.others_answer = False
         self.asked: list[str] = []
+        self.asks: list[Ask] = []
+        self.promised = False
+        self.neighbours: dict[str, Member] = {}
         self.serving = False
         self.served = 0
         state_dir = directory / name
         state_dir.mkdir(exist_ok=True)
+        self.file = state_dir / "standing.json"
         settings = RegionSettings(
             idc="dc1",
             address=ADDRESSES[name],
@@ -69,9 +80,23 @@ class Member:
             settings, self.store, self.fenced, utc_now, ttl_s=TTL_S, answers=self._answers
         )
 
+    @property
+    def remembers_itself_alone(self) -> bool:
+        return self.file.exists() and b'"alone":true' in self.file.read_bytes()
+
     async def _answers(self, address: str, port: int) -> bool:
         self.asked.append(address)
         return self.others_answer
+
+    async def ask(self, url: str, ask: Ask) -> Answer:
+        """The way to another client, which a test can join by `neighbours`."""
+        self.asks.append(ask)
+        neighbour = self.neighbours.get(ask.to)
+        if neighbour is None:
+            raise NoAnswer("no way there")
+        answer = await neighbour.standby.answer(ask)
+        self.promised = answer.refusal is None
+        return answer
 
     async def serve(self) -> None:
         self.serving = True
@@ -83,7 +108,7 @@ class Member:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.standby.run(self.serve, PORT))
+        task = asyncio.create_task(self.standby.run(self.serve, PORT, self))
         try:
             yield
         finally:
@@ -189,7 +214,7 @@ async def test_alone_without_the_store_goes_on_and_after_a_restart_too(
     a = Member("a", store, tmp_path)
     async with a.running():
         await until(lambda: a.serving, "a to serve")
-        await until((tmp_path / "a" / "standing.json").exists, "it to be remembered")
+        await until(lambda: a.remembers_itself_alone, "it to be remembered")
         a.store.away = True
         await a.loses_its_lease()
         await asyncio.sleep(1.5 * TTL_S)  # nothing shall happen for so long
@@ -219,3 +244,118 @@ async def test_with_a_standby_and_without_the_store_stands_down(
             await until(lambda: b.serving, "b to serve")
             assert not a.serving
             assert not a.standby.active
+
+
+async def pair_of(store: SqliteStore, directory: Path) -> tuple[Member, Member]:
+    """Two that know of each other from the store, and reach each other."""
+    a, b = Member("a", store, directory), Member("b", store, directory)
+    for one, other in ((a, b), (b, a)):
+        one.neighbours[other.name] = other
+        client = RegionClient(
+            idc="dc1",
+            identity=one.name,
+            standing=Standing.STANDBY,
+            since=NOW,
+            at=NOW,
+            address=ADDRESSES[one.name],
+            api_url=f"http://{ADDRESSES[one.name]}:{PORT}",
+            version="0.1.0",
+        )
+        await store.put(keys.region_client("dc1", one.name), records.encode(client))
+    return a, b
+
+
+async def both_know_of_each_other(a: Member, b: Member) -> None:
+    def known() -> bool:
+        files = [each.file for each in (a, b) if each.file.exists()]
+        return len(files) == 2 and all(b"http://" in file.read_bytes() for file in files)
+
+    await until(known, "both to know of each other")
+
+
+async def test_store_away_the_active_goes_on_by_promise_and_is_elected_again(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a, b = await pair_of(store, tmp_path)
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+        async with b.running():
+            await both_know_of_each_other(a, b)
+            a.store.away = b.store.away = True
+            await until(lambda: a.promised, "b to promise")
+            assert b.standby.state.promised_s > PROMISE_S
+            await a.loses_its_lease()
+            await until(lambda: a.standby.state.by is Ground.PROMISE, "a to go on by promise")
+            with pytest.raises(Unavailable):
+                await a.fenced.put("/x", b"")
+            a.store.away = b.store.away = False
+            await until(lambda: a.standby.state.by is Ground.LEASE, "a to be elected again")
+            await a.fenced.put("/x", b"")
+    assert (a.served, b.served) == (1, 0)
+
+
+async def test_elected_while_it_has_promised_gives_way(store: SqliteStore, tmp_path: Path) -> None:
+    a, b = await pair_of(store, tmp_path)
+    Remembered(b.file.parent).promise("a", time.monotonic() + 4)
+    b = Member("b", store, tmp_path)
+    a.neighbours["b"] = b
+    async with b.running():
+        assert b.standby.state.promised_s > 3
+        await asyncio.sleep(2)  # it would be elected at once
+        assert not b.served
+        async with a.running():
+            await until(lambda: a.serving, "a to serve")
+    assert not b.served
+
+
+async def test_promise_of_before_a_restart_of_the_machine_binds_anew(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    b = Member("b", store, tmp_path)
+    marker = Promised(to="a", boot_id="another boot", until=1e9)
+    (b.file.parent / "promised.json").write_bytes(msgspec.json.encode(marker))
+    again = Member("b", store, tmp_path)
+    assert PROMISE_S < again.standby.state.promised_s <= PROMISE_S + GRACE_S
+
+
+async def test_one_whose_address_is_not_known_is_not_asked_and_nobody_serves(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a, b = await pair_of(store, tmp_path)
+    a.neighbours.clear()
+    async with a.running():
+        await until(lambda: a.serving, "a to serve")
+        async with b.running():
+            await both_know_of_each_other(a, b)
+            a.store.away = b.store.away = True
+            await until(lambda: bool(a.asks), "a to ask")
+            await a.loses_its_lease()
+            await until(lambda: not a.serving, "a to stop")
+            assert not a.standby.active
+
+
+async def test_operator_says_that_the_other_is_off_and_it_serves_until_the_store_is_back(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    kept = Kept(others={"a": "http://192.0.2.1:8081"}, revision=1)
+    b = Member("b", store, tmp_path)
+    Remembered(b.file.parent).keep(kept)
+    b = Member("b", store, tmp_path)
+    b.store.away = True
+    async with b.running():
+        await until(lambda: bool(b.asks), "a to be asked")
+        assert not b.serving
+        Remembered(b.file.parent).say_serve_alone(ServeAlone("root", NOW, ("a",)))
+        await until(lambda: b.serving, "b to serve")
+        assert b.standby.state.by is Ground.ALONE
+        b.store.away = False
+        await until(lambda: b.standby.state.by is Ground.LEASE, "b to be elected")
+
+        async def audited() -> bool:
+            page = await store.range(keys.EVENTS)
+            actions = [records.decode(kv, AuditEvent).action for kv in page.kvs]
+            return actions == ["region.serve_alone"]
+
+        await until(audited, "it to be handed in")
+        assert b.served == 1
+    assert not (b.file.parent / "serve-alone.json").exists()

@@ -73,7 +73,9 @@ async def test_agent_under_way_waits_for_the_first_listing_and_goes_on(
         "task_id": TASK.task_id,
         "agent_id": AGENT_ID,
     }
-    reporter = Reporter(RegionCalls(region.url), identity, Console(said), stop, pace)
+    calls = RegionCalls(region.url)
+    calls.identity = region.minted.identity(MAC, AGENT_ID, TASK.task_id)
+    reporter = Reporter(calls, identity, Console(said), stop, pace)
     reporter.start()
     try:
         reporter.update(Progress("downloading", 30, "still there"))

@@ -68,6 +68,18 @@ async def test_guard_told_to_end_ends_the_command_in_order(tmp_path: Path) -> No
     assert undone.exists()
 
 
+async def test_guard_hands_sighup_on_and_goes_on(tmp_path: Path) -> None:
+    undone = tmp_path / "undone"
+    script = "trap 'echo again >&2' HUP; echo up >&2; while :; do sleep 0.05; done"
+    async with _guard(float("inf"), undone, "sh", "-c", script) as process:
+        assert process.stderr
+        for expected in (b"up\n", b"again\n", b"again\n"):
+            assert await asyncio.wait_for(process.stderr.readline(), TIMEOUT_S) == expected
+            process.send_signal(signal.SIGHUP)
+        assert process.returncode is None
+    assert undone.exists()
+
+
 async def test_guard_without_a_command_holds_until_it_is_ended(tmp_path: Path) -> None:
     undone = tmp_path / "undone"
     async with _guard(float("inf"), undone) as process:

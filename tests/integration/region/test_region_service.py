@@ -122,6 +122,7 @@ async def test_health_has_the_documented_shape(region: RunningRegion, path: str)
             "handed_in": 0,
             "refused": 0,
         },
+        "standing": None,
         **label,
     }
 
@@ -328,7 +329,7 @@ async def test_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 def test_prepare_root_without_boot_loaders_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="apt-get install ipxe"):
-        prepare_root(tmp_path / "tftp", tmp_path)
+        prepare_root(tmp_path / "tftp", tmp_path / "own", tmp_path)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The order of an install's steps, and what is left behind where one fails."""
 
 import io
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lpmos.agent.errors import CommandFailed, InstallError, NoAnswer, Stopped
 from lpmos.agent.image import PATIENCE_S, ImageStream, Rate
 from lpmos.agent.installer import Installer, Job
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import Plan, parse_plan
+from lpmos.agent.plan import File, Plan, parse_plan
 from lpmos.agent.region import Download, Region
 from lpmos.agent.reporter import Progress
 from lpmos.agent.stop import Stop
@@ -21,6 +22,7 @@ from tests.support.agent_machines import RecordedMachine, lay_out, recorded_mach
 from tests.support.agent_region import plan_document, plan_for
 
 IMAGE = bytes(range(256)) * 400
+TOKEN = "0123456789abcdef" * 4
 NO_DELAY = Pace(first_s=0, most_s=0, scale=0)
 
 
@@ -128,7 +130,9 @@ class Setting:
         self.target = root / "target"
         self.stream = io.StringIO()
         self.region = region or FakeRegion(IMAGE)
-        job = Job(self.region, Console(self.stream), self.stop, NO_DELAY, self.reports.append)
+        job = Job(
+            self.region, Console(self.stream), self.stop, NO_DELAY, self.reports.append, TOKEN
+        )
         self.installer = Installer(self.commands, self.machine.tree, job, target=self.target)
         lay_out(self.target, {"boot/vmlinuz-6.1": "", "boot/initrd.img-6.1": ""}, {})
 
@@ -158,6 +162,20 @@ def test_install_goes_through_every_stage_in_order(tmp_path: Path) -> None:
     assert moving[-1].bytes_done == moving[-1].bytes_total == len(IMAGE)
     assert setting.commands.pipelines[0].data == IMAGE
     assert setting.commands.pipelines[0].finished
+
+
+def test_install_writes_the_token_for_the_installed_system_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    setting = Setting(tmp_path)
+    request = File("/etc/lpmos/first-boot.request", "{{FIRST_BOOT_TOKEN}}", 0o600)
+    setting.installer.run(_plan()._replace(first_boot=(request,)))
+    written = setting.target / "etc/lpmos/first-boot.request"
+    assert written.read_text() == TOKEN
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert TOKEN not in setting.stream.getvalue() + repr(setting.reports) + repr(
+        setting.commands.ran
+    )
 
 
 def test_install_leaves_nothing_mounted_and_syncs_last(tmp_path: Path) -> None:

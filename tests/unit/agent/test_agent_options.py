@@ -47,3 +47,17 @@ def test_regional_url_that_is_none_is_refused_by_name(url: str) -> None:
 def test_mac_that_is_none_is_refused() -> None:
     with pytest.raises(BadOptions, match="MAC"):
         read_options(["--regional-url", URL, "--mac", "52:54"], {}, {})
+
+
+def test_boot_script_names_nonce_ca_and_where_files_are() -> None:
+    line = f"lpmos_client={URL} lpmos_nonce=a.b-c.d_e lpmos_ca=sha256:{'0F' * 32} lpmos_boot={URL}/"
+    found = read_options([], {}, kernel_arguments(line))
+    assert (found.nonce, found.ca_sha256, found.boot_url) == ("a.b-c.d_e", "0f" * 32, URL)
+    without = read_options([], {}, {"lpmos_client": URL, "lpmos_nonce": "", "lpmos_ca": ""})
+    assert (without.nonce, without.ca_sha256, without.boot_url) == (None, None, None)
+
+
+@pytest.mark.parametrize("ca", ["sha256:", "0f" * 32, "sha1:" + "0f" * 20, "sha256:" + "g" * 64])
+def test_fingerprint_that_is_none_is_refused_by_name(ca: str) -> None:
+    with pytest.raises(BadOptions, match="lpmos_ca"):
+        read_options([], {}, {"lpmos_client": URL, "lpmos_ca": ca})

@@ -33,6 +33,8 @@ def test_plan_with_unknown_fields_is_taken() -> None:
         ("intent_id", 7),
         ("boot_loader", "lilo"),
         ("files", "x"),
+        ("first_boot", "x"),
+        ("first_boot", {"files": None}),
         ("disk", None),
         ("kernel_arguments", None),
     ],

@@ -75,3 +75,25 @@ def test_load_days_that_are_none_are_refused(text: str) -> None:
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_generated_pages_are_as_the_code_says(name: str) -> None:
     assert (ROOT / "docs/reference" / name).read_text() == pages()[name], "run `make docs`"
+
+
+def test_load_networks_from_tables_of_the_file_and_from_json_are_alike(tmp_path: Path) -> None:
+    file = tmp_path / "lpmos.toml"
+    file.write_text(
+        '[[dhcp_network]]\ninterface = "eno1.10"\nrange = ["192.0.2.10", "192.0.2.20"]\n'
+        '[[dhcp_network]]\ninterface = "eno2"\nmode = "proxy"\nsubnet = "198.51.100.0/24"\n'
+    )
+    tables = load(UP, {}, {}, file).dhcp_network
+    assert [network.mode for network in tables] == ["full", "proxy"]
+    text = (
+        '[{"interface": "eno1.10", "range": ["192.0.2.10", "192.0.2.20"]},'
+        ' {"interface": "eno2", "mode": "proxy", "subnet": "198.51.100.0/24"}]'
+    )
+    assert load(UP, {"dhcp_network": text}, {}).dhcp_network == tables
+
+
+def test_load_network_with_an_unknown_field_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "lpmos.toml"
+    file.write_text('[[dhcp_network]]\ninterface = "eno1"\ncolour = "red"\n')
+    with pytest.raises(SettingsError, match=r"dhcp_network in the file.*colour"):
+        load(UP, {}, {}, file)

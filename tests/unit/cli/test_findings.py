@@ -72,9 +72,16 @@ def test_finding_has_its_level_and_what_to_do(finding: Finding, level: Level) ->
 
 
 def test_versions_that_differ_are_named() -> None:
-    found = list(judge_versions("2", [{"idc": "dc1", "version": "1"}], "1"))
-    assert [each.found for each in found] == ["the control plane is 2, this is 1"]
+    found = list(judge_versions("1.2", [{"idc": "dc1", "version": "1.1"}], "1.1"))
+    assert [each.found for each in found] == ["the control plane is 1.2, this is 1.1"]
+    assert found[0].level is Level.WARNING
     assert next(judge_versions("1", [{"idc": "dc1", "version": None}], "1")).level is Level.OK
+
+
+@pytest.mark.parametrize("version", ["1.3.0", "2.1.0", "odd"])
+def test_version_that_is_more_than_one_apart_is_wrong(version: str) -> None:
+    (found,) = judge_versions("1.1.0", [{"idc": "dc1", "version": version}], "1.1.0")
+    assert found.level is Level.WRONG and "more than one apart" in found.found
 
 
 def test_images_that_are_damaged_are_named() -> None:

@@ -10,7 +10,7 @@ from lpmos.core.taskstore import moved
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import AgentLease
 from lpmos.model.task import Progress, StatusChange, Task
-from lpmos.model.waiting import AGENT_AWAY, LIMITS, Timeouts
+from lpmos.model.waiting import AGENT_AWAY, FIRST_BOOT, LIMITS, Timeouts
 from lpmos.store import keys, records
 from tests.support.builders import MAC, make_task
 from tests.support.deadlines import SetClock, Warden
@@ -206,6 +206,24 @@ async def test_agents_of_a_region_without_leases_have_no_grace_time(warden: Ward
     assert deadline is not None and deadline.limit is LIMITS[Status.INSTALLING]
 
 
+async def test_installed_system_has_its_own_time_and_no_agent_is_expected(warden: Warden) -> None:
+    await warden.beat()
+    await warden.hear_agent()
+    now = warden.clock()
+    task = await put(warden, Status.INSTALLING, handed_over_at=now, first_boot_sha256="ab" * 32)
+    async with warden.leading():
+        await warden.lose_agent()
+        warden.clock.pass_s(ALL.first_boot_timeout_s - 1)
+        assert await is_left_alone(warden, task)
+
+        warden.clock.pass_s(1)
+        failed = await warden.task_when(task.task_id, is_failed)
+
+    assert failed.error is not None and failed.error.code == FIRST_BOOT.code
+    assert "the installed system did not come up within 30 min" in failed.error.reason
+    assert failed.error.hint == FIRST_BOOT.hint
+
+
 @pytest.mark.parametrize("other", [Status.COMPLETED, Status.CANCELLED])
 async def test_task_that_is_over_meanwhile_stays_so(warden: Warden, other: Status) -> None:
     await warden.beat()
@@ -322,4 +340,36 @@ async def test_clock_of_the_leader_that_is_set_ends_no_install(warden: Warden) -
 
         warden.clock.pass_s(allowed_s(Status.INSTALLING))
         await warden.beat(behind_s=3600)
+        await warden.task_when(task.task_id, is_failed)
+
+
+@pytest.mark.parametrize("behind_s", [-7200.0, 7200.0])
+async def test_clock_of_a_region_that_is_set_right_ends_no_install(
+    warden: Warden, behind_s: float
+) -> None:
+    await warden.beat(behind_s=behind_s)
+    await warden.hear_agent()
+    async with warden.leading():
+        await warden.beat(behind_s=behind_s)
+        task = await put(warden, Status.INSTALLING)  # by the right clock, before that is heard
+        await warden.rounds()
+        assert await is_left_alone(warden, task)
+
+
+async def test_words_before_the_clock_of_their_region_was_set_end_no_install(
+    warden: Warden,
+) -> None:
+    await warden.hear_agent()
+    async with warden.leading():
+        task = await put(warden, Status.INSTALLING)
+        said = task.updated_at - timedelta(seconds=7200)
+        task = msgspec.structs.replace(task, updated_at=said)
+        await warden.beat(behind_s=7200)
+        await warden.store.put(keys.task("dc1", "SN-1"), records.encode(task))
+        await warden.beat(behind_s=7200)
+        assert await is_left_alone(warden, task)
+        assert await is_left_alone(warden, task)
+
+        warden.clock.pass_s(allowed_s(Status.INSTALLING))
+        await warden.beat()
         await warden.task_when(task.task_id, is_failed)

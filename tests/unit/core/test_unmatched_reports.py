@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.core.duplicates import Duplicates
 from lpmos.core.fleet import Unmatched
 from lpmos.core.unmatched import REFRESH, UnmatchedReports
 from lpmos.core.unmatched_index import UnmatchedIndex, UnmatchedQuery, row_of_report
@@ -337,7 +338,7 @@ async def test_unchanged_report_is_written_again_only_after_a_while(world: World
 
 
 def make_index(count: int) -> UnmatchedIndex:
-    index = UnmatchedIndex()
+    index = UnmatchedIndex(Duplicates())
     for number in range(count):
         report = make_report(
             sn=f"SN-{number}",

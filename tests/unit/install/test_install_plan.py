@@ -2,7 +2,7 @@
 
 import pytest
 
-from lpmos.install import plan_install
+from lpmos.install import first_boot, plan_install
 from lpmos.model.diskplan import RootDiskHints, plan_disk
 from lpmos.model.errors import Conflict, ImageError
 from lpmos.model.network import Network
@@ -11,6 +11,7 @@ from tests.support.builders import make_inventory, make_manifest, make_task
 
 PLAN = plan_disk(make_inventory(), "auto", RootDiskHints(), 1)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1 me@desk"
+REGION = "http://192.0.2.1:8081"
 
 
 def approved(**fields: object) -> Task:
@@ -18,23 +19,23 @@ def approved(**fields: object) -> Task:
 
 
 def contents(task: Task) -> dict[str, str]:
-    return {file.path: file.content for file in plan_install(task, make_manifest()).files}
+    return {file.path: file.content for file in plan_install(task, make_manifest(), REGION).files}
 
 
 def test_plan_carries_the_approved_disk_intent_and_image() -> None:
-    plan = plan_install(approved(), make_manifest())
+    plan = plan_install(approved(), make_manifest(), REGION)
     assert (plan.disk, plan.intent_id, plan.image.sha256) == (PLAN, "i-1", "ab" * 32)
     assert plan.image.url == "/boot/images/" + "ab" * 32
 
 
 def test_plan_of_a_task_without_approval_is_refused() -> None:
     with pytest.raises(Conflict):
-        plan_install(make_task(plan=PLAN), make_manifest())
+        plan_install(make_task(plan=PLAN), make_manifest(), REGION)
 
 
 def test_plan_of_an_unknown_family_is_refused() -> None:
     with pytest.raises(ImageError, match="slackware"):
-        plan_install(approved(), make_manifest(family="slackware"))
+        plan_install(approved(), make_manifest(family="slackware"), REGION)
 
 
 def test_debian_files_with_dhcp_match_the_booting_nic() -> None:
@@ -58,6 +59,16 @@ def test_debian_files_give_host_name_with_domain_to_hosts_alone() -> None:
 
 
 def test_debian_files_ssh_keys_are_roots_own_and_private() -> None:
-    plan = plan_install(approved(ssh_keys=(KEY,)), make_manifest())
+    plan = plan_install(approved(ssh_keys=(KEY,)), make_manifest(), REGION)
     file = next(f for f in plan.files if f.path == "/root/.ssh/authorized_keys")
     assert (file.content, file.mode) == (KEY + "\n", 0o600)
+
+
+def test_plan_of_an_image_that_can_tell_has_the_first_boot_beside_its_own_files() -> None:
+    plain = plan_install(approved(), make_manifest(), REGION)
+    telling = plan_install(approved(), make_manifest(first_boot=True), REGION)
+    assert plain.first_boot is None
+    assert telling.first_boot is not None
+    assert telling.files == plain.files
+    (script,) = (f.content for f in telling.first_boot.files if f.path == first_boot.SCRIPT)
+    assert "host=192.0.2.1 port=8081" in script

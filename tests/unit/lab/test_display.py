@@ -33,14 +33,17 @@ def test_lines_of_a_long_download_are_one_for_each_quarter() -> None:
 
 def test_summary_of_two_servers_has_seconds_for_what_they_reached() -> None:
     screen, output = console()
-    names = ("power on", "pending_approval", "approved", "installing", "completed", "up")
+    names = (
+        *("power on", "pending_approval", "approved", "installing"),
+        *("restarting", "login", "completed", "up"),
+    )
     times = {name: START + timedelta(seconds=10 * number) for number, name in enumerate(names)}
     up = JourneyProgress("web-1", "BIOS", stage="up", up=True, times=times)
     lost = JourneyProgress("web-2", "UEFI", stage="failed", times={"power on": START})
     screen.print(summary_table([up, lost]))
     first, second = output.getvalue().splitlines()[-2:]
-    assert " ".join(first.split()) == "web-1 BIOS 10.0 s 10.0 s 10.0 s 10.0 s 50.0 s up"
-    assert " ".join(second.split()) == "web-2 UEFI - - - - - failed"
+    assert " ".join(first.split()) == "web-1 BIOS 10.0 s 10.0 s 10.0 s 10.0 s 20.0 s 70.0 s up"
+    assert " ".join(second.split()) == "web-2 UEFI - - - - - - failed"
 
 
 def test_bars_in_a_narrow_terminal_keep_stage_percentage_and_rate_on_one_line() -> None:

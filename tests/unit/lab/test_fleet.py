@@ -10,13 +10,14 @@ from lpmos.model.machine import parse_mac
 from lpmos.region import scripts
 
 URL = "http://192.0.2.1:8081"
+CALL = scripts.AgentCall(url=URL, nonce="n")
 FILES = scripts.AgentFiles(kernel="/boot/agent/k", initramfs="/boot/agent/i")
 
 
 @pytest.mark.parametrize(
     ("script", "boot"),
     [
-        (scripts.agent_script(URL, FILES, "kernel exit 1"), "agent"),
+        (scripts.agent_script(URL, FILES, CALL, "kernel exit 1"), "agent"),
         (scripts.local_disk_script("kernel panic"), "disk"),
         (scripts.wait_script(URL, "exit 1", 5), "wait"),
         ("<html>busy</html>", "wait"),

@@ -29,9 +29,20 @@ WAY = (
 
 
 class ScriptedControlPlane:
-    """Each look at the task finds it one status and one `step` of time further."""
+    """Each look at the task finds it one status and one `step` of time further.
 
-    def __init__(self, way: Sequence[Status], *, error: TaskError | None = None) -> None:
+    With `server` it is completed only once that came up, as where the installed system says so.
+    """
+
+    def __init__(
+        self,
+        way: Sequence[Status],
+        *,
+        error: TaskError | None = None,
+        server: "ScriptedServer | None" = None,
+    ) -> None:
+        self._server = server
+        self._handed_over_at: datetime | None = None
         self._way = list(way)
         self._error = error
         self._history: tuple[StatusChange, ...] = ()
@@ -46,13 +57,17 @@ class ScriptedControlPlane:
     async def task(self, task_id: str) -> TaskState:
         self.now += self.step
         waiting = self._history and self._history[-1].status is Status.PENDING_APPROVAL
-        if self._way and (self.approved or not waiting):
+        installing = self._history and self._history[-1].status is Status.INSTALLING
+        if installing and self._server and len(self._server.deeds) < 2:
+            self._handed_over_at = self._handed_over_at or self.now
+        elif self._way and (self.approved or not waiting):
             change = StatusChange(status=self._way.pop(0), timestamp=self.now)
             self._history += (change,)
         status = self._history[-1].status
-        if status is Status.INSTALLING:
+        written = self._handed_over_at is not None or status is Status.COMPLETED
+        if status is Status.INSTALLING and not written:
             self.progress = (Progress(step="downloading", percent=40, timestamp=self.now),)
-        elif status is Status.COMPLETED:
+        elif written and len(self.progress) < 2:
             late = (("installing", 72), ("configuring", 97))
             self.progress += tuple(
                 Progress(step=step, percent=percent, timestamp=self.now) for step, percent in late
@@ -64,6 +79,7 @@ class ScriptedControlPlane:
             status_history=self._history,
             progress=self.progress,
             error=self._error if status is Status.FAILED else None,
+            handed_over_at=self._handed_over_at,
         )
 
     async def approve(self, task_id: str, notes: str) -> None:
@@ -142,9 +158,22 @@ async def test_journey_to_the_end_powers_on_after_ready_and_shows_each_stage() -
         "configuring",
         "completed",
         "restarting",
+        "login prompt",
         "up",
     ]
-    assert way.progress.seconds("power on", "up") == 5
+    assert way.progress.seconds("power on", "up") == 6
+
+
+async def test_journey_whose_system_says_when_it_is_up_awaits_login_and_completion() -> None:
+    server, screen = ScriptedServer(), Screen()
+    api = ScriptedControlPlane(WAY, server=server)
+    way = journey(api, server, screen)
+    await way.run()
+    assert way.progress.up, way.progress.failed
+    assert screen.stages[-4:] == ["restarting", "login prompt", "completed", "up"]
+    for begin, end in (("restarting", "login"), ("restarting", "completed"), ("login", "up")):
+        seconds = way.progress.seconds(begin, end)
+        assert seconds is not None and seconds >= 0
 
 
 async def test_journey_shows_the_newest_percentage_and_all_of_it_when_completed() -> None:
@@ -154,7 +183,7 @@ async def test_journey_shows_the_newest_percentage_and_all_of_it_when_completed(
     assert screen.percent == {
         **dict.fromkeys(("powered on", "booting", "pending approval", "approved"), 0),
         **{"downloading": 40, "installing": 72, "configuring": 97},
-        **dict.fromkeys(("completed", "restarting", "up"), 100),
+        **dict.fromkeys(("completed", "restarting", "login prompt", "up"), 100),
     }
 
 

@@ -45,6 +45,16 @@ def test_decide_with_a_task_follows_its_state_alone(
     assert isinstance(decide(machine, make_task(status=status), unknown), EXPECTED[status])
 
 
+@pytest.mark.parametrize("machine", [None, MACHINE, INSTALLED])
+@pytest.mark.parametrize("unknown", UnknownMachines)
+@pytest.mark.parametrize("status", [Status.INSTALLING, Status.CANCELLED, Status.FAILED])
+def test_decide_after_the_hand_over_is_the_disk_whatever_becomes_of_the_task(
+    machine: Machine | None, unknown: UnknownMachines, status: Status
+) -> None:
+    task = make_task(status=status, handed_over_at=NOW)
+    assert isinstance(decide(machine, task, unknown), BootLocalDisk)
+
+
 def test_decide_without_a_task_an_installed_machine_boots_its_disk() -> None:
     assert isinstance(decide(INSTALLED, None, DISCOVER), BootLocalDisk)
 

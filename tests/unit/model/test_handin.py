@@ -11,7 +11,7 @@ from tests.support.builders import NOW, make_task
 
 RUN, OTHER = "run-1", "run-2"
 DECIDED = (Found.CANCELLED, Found.REJECTED, Found.SUPERSEDED)
-OF_MACHINES = (Word.REPORTED, Word.CLAIMED, Word.PROGRESSED)
+OF_MACHINES = (Word.REPORTED, Word.CLAIMED, Word.PROGRESSED, Word.HANDED_OVER, Word.CAME_UP)
 
 
 def test_rules_have_a_verdict_for_every_word_and_every_state() -> None:
@@ -25,12 +25,14 @@ def test_rules_never_undo_what_people_decided(word: Word, place: Found) -> None:
     assert RULES[word, place] is not Verdict.APPLY
 
 
-@pytest.mark.parametrize("word", [Word.CLAIMED, Word.PROGRESSED])
+@pytest.mark.parametrize("word", [Word.CLAIMED, Word.PROGRESSED, Word.HANDED_OVER, Word.CAME_UP])
 def test_rules_never_assume_an_approval(word: Word) -> None:
     assert RULES[word, Found.UNDECIDED] is Verdict.REFUSE
 
 
-@pytest.mark.parametrize("word", [Word.CLAIMED, Word.PROGRESSED, Word.FAILED])
+@pytest.mark.parametrize(
+    "word", [Word.CLAIMED, Word.PROGRESSED, Word.FAILED, Word.HANDED_OVER, Word.CAME_UP]
+)
 def test_rules_let_one_run_install(word: Word) -> None:
     assert RULES[word, Found.OTHER_RUN] is Verdict.REFUSE
 

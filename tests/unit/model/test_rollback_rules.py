@@ -102,6 +102,15 @@ def test_next_boot_is_as_if_the_task_had_never_been(policy: UnknownMachines) -> 
     assert isinstance(decide(BARE, task, UnknownMachines.DISCOVER), BootAgent)
 
 
+@pytest.mark.parametrize("status", sorted(POSSIBLE))
+def test_nothing_is_given_back_after_the_hand_over(status: Status) -> None:
+    """The new system is whole: nobody can say which one firmware finds first."""
+    task = ended(Status.INSTALLING, status=status, handed_over_at=NOW)
+    for known in (machine(device="/dev/sdb", serial="NEW"), machine(), BARE, None):
+        with pytest.raises(Conflict, match="holds the new system"):
+            previous_generation(task, known)
+
+
 def test_next_boot_is_said_in_words() -> None:
     assert next_boot(RolledBack(by="boss", at=NOW, generation=3)).endswith("generation 3")
     assert "without a task" in next_boot(RolledBack(by="boss", at=NOW))

@@ -29,10 +29,24 @@ ACTIVE, STANDBY = Standing.ACTIVE, Standing.STANDBY
         (View(store_answers=False, serving=True, alone=True), ACTIVE),
         (View(store_answers=False, alone=True), ACTIVE),
         (View(store_answers=False, alone=True, predecessor_answers=True), STANDBY),
+        # by promise of all others
+        (View(store_answers=False, serving=True, holds=True), ACTIVE),
+        (View(store_answers=False, holds=True), ACTIVE),
+        (View(store_answers=False, holds=True, predecessor_answers=True), STANDBY),
+        (View(serving=True, holds=True), ACTIVE),
+        (View(serving=True, holds=True, other_leads=True), ACTIVE),
+        (View(holds=True), STANDBY),
     ],
 )
 def test_standing_is_what_the_rule_says(view: View, expected: Standing) -> None:
     assert standing(view) is expected
+
+
+def test_standing_of_one_that_has_promised_is_never_active() -> None:
+    for values in itertools.product((False, True), repeat=len(View.__struct_fields__) - 1):
+        names = [name for name in View.__struct_fields__ if name != "promised"]
+        view = View(promised=True, **dict(zip(names, values, strict=True)))
+        assert standing(view) is STANDBY
 
 
 def test_standing_of_one_that_does_not_serve_is_never_active_beside_another_that_answers() -> None:

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from lpmos.model.lifecycle import FINAL, TRANSITIONS, Event, Status
 from lpmos.model.retry import TRANSIENT, RetryPolicy, is_transient, pause, untouched
 from lpmos.model.task import Progress, StatusChange, TaskError
-from lpmos.model.waiting import AWAY, LIMITS, Limit, Timeouts, expired, in_words, last_seen
+from lpmos.model.waiting import (
+    AWAY,
+    FIRST_BOOT,
+    LIMITS,
+    Limit,
+    Timeouts,
+    expired,
+    in_words,
+    last_seen,
+)
 from tests.support.builders import NOW, make_task
 
-EVERY = (*LIMITS.values(), AWAY)
+EVERY = (*LIMITS.values(), AWAY, FIRST_BOOT)
 
 
 def test_every_state_that_waits_has_a_limit_and_can_fail() -> None:

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.model.errors import InvalidInput
-from lpmos.region.boot import BootRequest, parse_boot_request
-from lpmos.region.serials import PLACEHOLDERS, usable_sn
+from lpmos.model.fingerprint import PLACEHOLDERS, usable_sn
+from lpmos.region.boot import BootRequest, parse_boot_request, runs_on
 
 
 def test_parse_boot_request_as_ipxe_sends_it() -> None:
@@ -62,3 +62,11 @@ def test_usable_sn_placeholder_is_none(text: str | None) -> None:
 @pytest.mark.parametrize("text", ["7CZ0123", "SN-001", " MXQ1 "])
 def test_usable_sn_of_a_maker_is_itself(text: str) -> None:
     assert usable_sn(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs"),
+    [("i386", True), ("x86_64", True), (None, True), ("arm64", False), ("arm32", False)],
+)
+def test_agent_image_for_x86_runs_on_what_ipxe_says_it_is(asked: str | None, *, runs: bool) -> None:
+    assert runs_on("x86_64", asked) is runs

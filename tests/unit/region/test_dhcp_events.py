@@ -87,3 +87,13 @@ def test_parse_line_of_our_own_probe_is_left_out(line: str) -> None:
 def test_parse_line_any_text_is_an_event(line: str) -> None:
     event = parse_line(line)
     assert event is None or event.event
+
+
+def test_file_of_machines_that_is_gone_already_is_no_warning() -> None:
+    gone = "cannot read /x/dhcp.hosts/added/0001: No such file or directory"
+    event = parse_line(f"dnsmasq: {gone}")
+    assert event is not None
+    assert event.level == "debug"
+    event = parse_line("dnsmasq: cannot read /x/dhcp.hosts/base: No such file or directory")
+    assert event is not None
+    assert event.level == "warning"

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.region.scripts import (
+    AgentCall,
     AgentFiles,
     agent_script,
     entry_script,
@@ -33,14 +34,14 @@ goto ask
 def test_agent_script_is_the_golden_text() -> None:
     files = AgentFiles(kernel="/boot/agent/ab/vmlinuz", initramfs="/boot/agent/cd/initramfs")
     assert (
-        agent_script(URL, files, "One install is allowed.")
+        agent_script(URL, files, AgentCall(URL, "a.b.c"), "One install is allowed.")
         == """\
 #!ipxe
 echo LPMOS: One install is allowed.
 imgfree ||
 kernel http://192.0.2.1:8081/boot/agent/ab/vmlinuz initrd=initrd \
-lpmos_client=http://192.0.2.1:8081 BOOTIF=01-${netX/mac:hexhyp} \
-console=tty0 console=ttyS0,115200n8 || goto again
+lpmos_client=http://192.0.2.1:8081 lpmos_nonce=a.b.c BOOTIF=01-${netX/mac:hexhyp} \
+console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again
 initrd --name initrd http://192.0.2.1:8081/boot/agent/cd/initramfs || goto again
 boot ||
 :again
@@ -51,6 +52,17 @@ sleep 5 ||
 chain --replace --autofree http://192.0.2.1:8081/boot/boot.ipxe ||
 goto wait
 """
+    )
+
+
+def test_agent_script_with_tls_names_the_ca_and_where_its_files_are() -> None:
+    files = AgentFiles(kernel="/k", initramfs="/i")
+    call = AgentCall("https://192.0.2.1:8443", "a.b.c", "0f" * 32)
+    (line,) = [line for line in agent_script(URL, files, call, "").splitlines() if "BOOTIF" in line]
+    assert line == (
+        "kernel http://192.0.2.1:8081/k initrd=initrd lpmos_client=https://192.0.2.1:8443"
+        f" lpmos_nonce=a.b.c lpmos_ca=sha256:{'0f' * 32} lpmos_boot={URL}"
+        " BOOTIF=01-${netX/mac:hexhyp} console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again"
     )
 
 

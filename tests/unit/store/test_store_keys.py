@@ -18,6 +18,8 @@ BUILT = [
         "/os/dc1/machines/SN1/history/T1",
         KeyName("history", "dc1", "SN1", "T1"),
     ),
+    (keys.signer("dc1", "k1"), "/os/dc1/signers/k1", KeyName("signer", "dc1", "", "k1")),
+    (keys.taken("dc1", "n1"), "/os/dc1/taken/n1", KeyName("taken", "dc1", "", "n1")),
     (keys.heartbeat("dc1"), "/os/region/dc1/heartbeat", KeyName("region", "dc1", "", "heartbeat")),
     (
         keys.capabilities("dc1"),

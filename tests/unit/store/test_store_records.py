@@ -52,3 +52,65 @@ def test_record_at_the_limit_is_refused_and_below_it_not() -> None:
     assert len(encode(Document("x" * (VALUE_LIMIT_BYTES - 1 - empty), 0))) == VALUE_LIMIT_BYTES - 1
     with pytest.raises(RecordTooLarge):
         encode(Document("x" * (VALUE_LIMIT_BYTES - empty), 0))
+
+
+class Step(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Newer(msgspec.Struct, frozen=True):
+    """`Older`, as the next version has it: `why` in each step, `kept` and `more` of its own."""
+
+    name: str
+    last: dict[str, str]
+    steps: tuple[dict[str, str], ...]
+    kept: str
+    more: int
+
+
+class Older(msgspec.Struct, frozen=True):
+    name: str
+    last: Step | None = None
+    steps: tuple[Step, ...] = ()
+    kept: str = ""
+
+
+NEWER = Newer("a", {"name": "x", "why": "w"}, ({"name": "x", "why": "w"},), "k", 7)
+
+
+def _rewritten(**changes: object) -> Newer:
+    """A newer version's document after an older version changed it."""
+    value = encode(NEWER)
+    before = decode(_kv(value), Older)
+    return decode(_kv(encode(msgspec.structs.replace(before, **changes), value)), Newer)
+
+
+def test_record_changed_by_an_older_version_keeps_what_that_does_not_know() -> None:
+    assert _rewritten(name="b") == msgspec.structs.replace(NEWER, name="b")
+
+
+def test_record_changed_keeps_the_unknown_of_unchanged_elements_and_drops_that_of_changed() -> None:
+    added = _rewritten(steps=(Step("x"), Step("y")))
+    assert added.steps == ({"name": "x", "why": "w"}, {"name": "y"})
+    assert _rewritten(steps=(Step("z"),)).steps == ({"name": "z"},)
+    assert _rewritten(steps=()).steps == ()
+    assert _rewritten(last=Step("z")).last == {"name": "z"}
+
+
+def test_record_of_the_same_version_is_written_as_without_an_earlier_one() -> None:
+    assert encode(Document("b", 2), encode(Document("a", 1))) == encode(Document("b", 2))
+
+
+@given(st.text(), st.lists(st.text()), st.lists(st.text()))
+def test_record_changed_over_any_is_what_an_older_version_wrote(
+    name: str, before: list[str], after: list[str]
+) -> None:
+    newer = msgspec.structs.replace(NEWER, steps=tuple({"name": n, "why": "w"} for n in before))
+    changed = Older(name=name, steps=tuple(map(Step, after)))
+    assert decode(_kv(encode(changed, encode(newer))), Older) == changed
+
+
+def test_record_with_what_is_carried_stays_under_the_limit() -> None:
+    over = msgspec.json.encode({"name": "a", "size_bytes": 1, "new": "x" * VALUE_LIMIT_BYTES})
+    with pytest.raises(RecordTooLarge):
+        encode(Document("b", 1), over)

@@ -59,6 +59,12 @@ describe("decide", () => {
     ]);
   });
 
+  it("approves the hardware that was seen, where the whole task was", async () => {
+    const calls = answering([200, {}]);
+    await decide("approve", { ...SEEN, hardware_fingerprint: "ff" });
+    expect(calls[0]?.body).toEqual({ approved: true, plan_digest: "aa", fingerprint: "ff" });
+  });
+
   it("sends again where only the revision went on", async () => {
     const calls = answering([412, {}], [200, now({ revision: 9 })], [204, null]);
     expect(await decide("cancel", SEEN)).toMatchObject({ kind: "done" });
@@ -136,4 +142,7 @@ it("another boot of the same machine is nothing new, another plan is", () => {
   expect(isAsSeen(SEEN, { ...SEEN, revision: 8 })).toBe(true);
   expect(isAsSeen(SEEN, { ...SEEN, plan_digest: "bb" })).toBe(false);
   expect(isAsSeen(SEEN, { ...SEEN, status: "approved" })).toBe(false);
+  const whole = { ...SEEN, hardware_fingerprint: "ff" };
+  expect(isAsSeen(whole, { ...whole, hardware_fingerprint: "00" })).toBe(false);
+  expect(isAsSeen(SEEN, whole)).toBe(true);
 });

@@ -17,6 +17,8 @@ export interface Decidable {
   readonly status: string;
   readonly revision: number;
   readonly plan_digest: string | null;
+  /** The whole task's alone: the machine with its NICs and disks. */
+  readonly hardware_fingerprint?: string | null;
 }
 
 export interface Done {
@@ -121,15 +123,18 @@ export async function decide(
   }
 }
 
-/** Whether the task is still what was seen: in the same state, with the same disk plan. */
+/** Whether the task is still what was seen: in the same state, the same disk plan and hardware. */
 export function isAsSeen(seen: Decidable, now: Decidable): boolean {
-  return seen.status === now.status && seen.plan_digest === now.plan_digest;
+  const { hardware_fingerprint: hardware } = seen;
+  const sameHardware = !hardware || hardware === now.hardware_fingerprint;
+  return seen.status === now.status && seen.plan_digest === now.plan_digest && sameHardware;
 }
 
 /** What happened to a task since it was seen: who did what, and what to do. */
 export function overtaken(seen: Decidable, now: Task): string {
   if (seen.status === now.status) {
-    return "The hardware changed since you looked at it: the disk plan is another now. Look again, then decide.";
+    const what = seen.plan_digest === now.plan_digest ? "" : ": the disk plan is another now";
+    return `The hardware changed since you looked at it${what}. Look again, then decide.`;
   }
   return `${lastStep(now)} Nothing was changed by you.`;
 }
@@ -161,7 +166,9 @@ async function send(
   switch (verb) {
     case "approve": {
       const plan = seen.plan_digest ? { plan_digest: seen.plan_digest } : {};
-      const body = { approved: true as const, ...plan, ...(note ? { notes: note } : {}) };
+      const hardware = seen.hardware_fingerprint ? { fingerprint: seen.hardware_fingerprint } : {};
+      const notes = note ? { notes: note } : {};
+      const body = { approved: true as const, ...plan, ...hardware, ...notes };
       await got(api.PUT("/api/v1/tasks/{task_id}/approve", { params, body }));
       return seen.task_id;
     }

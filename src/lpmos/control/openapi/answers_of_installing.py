@@ -42,6 +42,7 @@ from lpmos.control.views.tasks import (
     summary,
 )
 from lpmos.core.bulk import RowProblem, RowResult, RowStatus
+from lpmos.core.duplicates import Duplicate
 from lpmos.core.machines import StoredMachine
 from lpmos.core.statistics import BUCKET_S, Bucket
 from lpmos.core.taskrow import row_of_task
@@ -52,7 +53,7 @@ from lpmos.model.image import OfferedOs
 from lpmos.model.inventory import Bios, Cpu, Disk, Inventory, Memory, Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
-from lpmos.model.region import HeldImage, OutboxState, ServiceState
+from lpmos.model.region import DhcpNetworkState, HeldImage, OutboxState, ServiceState
 from lpmos.model.rollback import next_boot
 from lpmos.model.task import RolledBack, StatusChange, Task, TaskError
 
@@ -122,6 +123,7 @@ _MACHINE = Machine(
     macs=(MAC,),
     inventory=_INVENTORY,
     tags={"rack": "r12"},
+    address="192.0.2.42",
     first_seen_at=AT,
     reported_at=LATER,
     updated_at=LATER,
@@ -140,8 +142,10 @@ _LINE = MachineSummary(
     bmc_address=None,
     tags={"rack": "r12"},
     tenant=None,
+    address="192.0.2.42",
     installed=None,
     online=True,
+    duplicate=True,
     first_seen_at=AT,
     reported_at=LATER,
     updated_at=LATER,
@@ -180,6 +184,16 @@ _REGION = RegionSummary(
         "store": ServiceState(state="ok"),
     },
     outbox=OutboxState(waiting=3, size_bytes=2048, oldest_at=AT, kept=120, handed_in=117),
+    dhcp=(
+        DhcpNetworkState(
+            interface="eno1",
+            mode="full",
+            subnet="192.0.2.0/24",
+            range="192.0.2.100-192.0.2.199",
+            size=100,
+            leases=12,
+        ),
+    ),
     capabilities=("dhcp", "http", "tftp"),
     offered=(OfferedOs(os_type="debian", os_version="12", unpacked_bytes=GIB),),
     images=(
@@ -217,6 +231,7 @@ _IMAGE = ImageView(
     size_bytes=GIB // 4,
     unpacked_bytes=GIB,
     built_at=AT,
+    first_boot=True,
 )
 _REPORT_ID = "dc1-20260102T030405.000006Z-525400123456"
 
@@ -284,6 +299,7 @@ INSTALLING: tuple[msgspec.Struct, ...] = (
         _ROW,
         [],
         online=True,
+        duplicates=[Duplicate(idc="dc2", sn="SN-0042", field="serial", value="SN-0042")],
     ),
     MachineList([_LINE], 1, 50, 0, _NO_PAGES),
     BmcView(
@@ -308,6 +324,7 @@ INSTALLING: tuple[msgspec.Struct, ...] = (
         ],
         systems=[SystemFigures(os_type="debian", os_version="12", total=1, counts=_REGION.counts)],
         unmatched=0,
+        duplicates=1,
         throughput=[Bucket(at=AT.replace(minute=0, second=0), created=1, completed=0, failed=0)],
     ),
     TemplateList(
@@ -361,6 +378,7 @@ INSTALLING: tuple[msgspec.Struct, ...] = (
         error="no task for this machine",
         hardware=_INVENTORY,
         known_as=None,
+        duplicates=[],
         rules=[],
         revision=REVISION,
     ),

@@ -56,6 +56,7 @@ REQUESTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
                 "approved": True,
                 "notes": "seen with Carol",
                 "plan_digest": "3b8e0f52" * 8,
+                "fingerprint": "5f1c90ae" * 8,
             }
         },
         ("reject_task", JSON): {"wrong machine": {"reason": "this is the old storage node"}},

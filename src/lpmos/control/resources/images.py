@@ -46,6 +46,7 @@ class ImageView(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     unpacked_bytes: int | None = None
     built_at: datetime | None = None
+    first_boot: bool = False
     error: str | None = None
 
 
@@ -65,6 +66,7 @@ class NewUpload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_BYTES)]
     unpacked_bytes: Annotated[int, msgspec.Meta(ge=1, le=IMAGE_BYTES)]
+    first_boot: bool = False
 
 
 class UploadView(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +204,7 @@ async def begin_upload(data: JSONBody[NewUpload], images: NamedDependency[Images
         os_type=data.os_type,
         os_version=data.os_version,
         unpacked_bytes=data.unpacked_bytes,
+        first_boot=data.first_boot,
     )
     return _upload(images.uploads.begin(fields, data.sha256, data.size_bytes))
 

@@ -1,12 +1,15 @@
 """The machine calls of the API (A8): see machines, tag them, give them away, forget them."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, patch
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.bodies import CHECK
@@ -37,7 +40,14 @@ from lpmos.core.machines import Machines, StoredMachine
 from lpmos.core.taskrow import row_of_task
 from lpmos.model.access import Permission, sees
 from lpmos.model.errors import InvalidInput, NotFound
-from lpmos.model.machine import parse_idc, parse_sn, parse_tenant, tag_problems
+from lpmos.model.machine import (
+    IPV4_PATTERN,
+    parse_idc,
+    parse_ipv4,
+    parse_sn,
+    parse_tenant,
+    tag_problems,
+)
 from lpmos.model.task import AllTags, TagKey, TagValue, TenantName
 
 ETAG_OF_REPORTED = ResponseHeader(
@@ -47,14 +57,25 @@ ETAG_OF_REPORTED = ResponseHeader(
 )
 
 
+Address = Annotated[str, msgspec.Meta(pattern=IPV4_PATTERN, max_length=15)]
+
+
+DuplicateParameter = Annotated[
+    bool | None,
+    QueryParameter(description="Only those that share a name with another, or only the others."),
+]
+
+
 class ChangeMachine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `PATCH` takes (RFC 7396): a tag with null is taken away, tags not named stay.
 
-    `tenant` null makes it the provider's; only the provider's users may change it.
+    `tenant` null makes it the provider's; `address` is an IPv4 address that DHCP reserves for it,
+    null for none. Only the provider's users may change these two.
     """
 
     tags: Annotated[dict[TagKey, TagValue | None], AllTags] = {}
     tenant: TenantName | msgspec.UnsetType | None = msgspec.UNSET
+    address: Address | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def check_change(change: ChangeMachine) -> None:
@@ -67,6 +88,11 @@ def check_change(change: ChangeMachine) -> None:
     if isinstance(change.tenant, str):
         try:
             parse_tenant(change.tenant)
+        except InvalidInput as error:
+            problems += error.problems
+    if isinstance(change.address, str):
+        try:
+            parse_ipv4(change.address)
         except InvalidInput as error:
             problems += error.problems
     if problems:
@@ -83,6 +109,7 @@ async def list_machines(  # noqa: PLR0917 - these are query parameters
     os: Search = None,
     status: Statuses = None,
     tenant: Name = None,
+    duplicate: DuplicateParameter = None,
     sort: FromQuery[MachineSort] = "sn",
     limit: Limit = LIMIT,
     offset: Offset = 0,
@@ -90,7 +117,8 @@ async def list_machines(  # noqa: PLR0917 - these are query parameters
     """One page of the machines that match, by serial number.
 
     `text` is looked for in serial number, MACs, vendor, product and BMC address; `os` is what is
-    installed, `debian` or `debian 12`; `status` is that of the present task.
+    installed, `debian` or `debian 12`; `status` is that of the present task; `duplicate`: whether
+    another machine or report has the same serial number, UUID or MAC.
     """
     check_listed(fleet)
     query = MachineQuery(
@@ -100,6 +128,8 @@ async def list_machines(  # noqa: PLR0917 - these are query parameters
         tag=tag,
         os=os,
         statuses=statuses(status),
+        duplicate=duplicate,
+        seen_by=request.user.tenant,
         sort=sort,
         limit=limit,
         offset=offset,
@@ -109,7 +139,9 @@ async def list_machines(  # noqa: PLR0917 - these are query parameters
     for row in page:
         task = fleet.current_row(row.place)
         shown = task if task and sees(request.user.tenant, task.tenant) else None
-        rows.append(machine_summary(row, shown, online=fleet.agent_online(*row.place)))
+        online = fleet.agent_online(*row.place)
+        duplicates = fleet.is_duplicate(row.name, request.user.tenant)
+        rows.append(machine_summary(row, shown, online=online, duplicate=duplicates))
     return MachineList(rows, total, limit, offset, page_links(request, limit, offset, total))
 
 
@@ -147,7 +179,7 @@ async def change_machine(  # noqa: PLR0917 - the framework hands them over by na
     fleet: NamedDependency[Fleet],
     if_match: IfMatch = None,
 ) -> Response[MachineView]:
-    """Set tags of a machine, and whom it belongs to."""
+    """Set tags of a machine, whom it belongs to, and the address that DHCP reserves for it."""
     _check_names(idc, sn)
     found = await machines.change(
         idc,
@@ -155,6 +187,7 @@ async def change_machine(  # noqa: PLR0917 - the framework hands them over by na
         by=actor(request),
         tags=data.tags,
         tenant=data.tenant,
+        address=data.address,
         at_revision=named_revision(if_match),
     )
     await until_shown(fleet, found.revision)
@@ -197,8 +230,28 @@ def _answer(
         for each in fleet.tasks_of_machine(idc, sn)
         if sees(tenant, each.tenant) and not (found.task and each.task_id == found.task.task_id)
     ]
-    view = machine_full(idc, sn, found, row, past, online=fleet.agent_online(idc, sn))
+    online, duplicates = fleet.agent_online(idc, sn), fleet.duplicates(f"{idc}/{sn}", tenant)
+    view = machine_full(idc, sn, found, row, past, online=online, duplicates=duplicates)
     return tagged(view, found.revision) if found.machine else Response(view)
+
+
+class DuplicateCollector(Collector):
+    """How many machines share a serial number, UUID or MAC with another, by data center."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauge, as it is now."""
+        gauge = GaugeMetricFamily(
+            "lpmos_machines_duplicate",
+            "Machines that share a serial number, UUID or MAC with another",
+            labels=["idc"],
+        )
+        counts = self._fleet.count_duplicates()
+        for idc in sorted(counts.keys() | {region.idc for region in self._fleet.regions()}):
+            gauge.add_metric([idc], counts.get(idc, 0))
+        yield gauge
 
 
 MACHINE_CALLS = (list_machines, show_machine, change_machine, forget_machine)

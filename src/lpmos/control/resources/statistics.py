@@ -53,7 +53,8 @@ class StatisticsView(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of the tasks that the caller sees, and what happened in the last hours.
 
     `throughput` has one entry for each `bucket_s` seconds, oldest first, with zeros; the last is
-    still filling. `unmatched` is null for a tenant's users. Ask again after `refresh_s` seconds.
+    still filling. `unmatched` is null for a tenant's users. `duplicates` machines share a serial
+    number, UUID or MAC with another. Ask again after `refresh_s` seconds.
     """
 
     at: datetime
@@ -65,6 +66,7 @@ class StatisticsView(msgspec.Struct, frozen=True, kw_only=True):
     regions: list[RegionFigures]
     systems: list[SystemFigures]
     unmatched: int | None
+    duplicates: int
     throughput: list[Bucket]
 
 
@@ -106,6 +108,7 @@ class StatisticsDesk:
                 for system in fleet.statistics.systems(tenant)
             ],
             unmatched=None if reports is None else sum(reports.values()),
+            duplicates=sum(fleet.count_duplicates(tenant).values()),
             throughput=fleet.statistics.buckets(now, hours, tenant),
         )
 

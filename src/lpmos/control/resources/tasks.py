@@ -67,11 +67,13 @@ class ApproveTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What `PUT …/approve` takes; `approved` must be true, so that no empty body approves.
 
     `plan_digest` is the one that the task showed: the approval holds for that disk plan only.
+    `fingerprint` is its `hardware_fingerprint` then: it holds for that hardware only.
     """
 
     approved: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
     notes: Said | None = None
     plan_digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    fingerprint: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class RejectTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -190,6 +192,7 @@ async def approve_task(  # noqa: PLR0917 - the framework hands them over by name
         by=actor(request),
         notes=notes,
         plan_digest=data.plan_digest,
+        hardware_fingerprint=data.fingerprint,
         at_revision=named_revision(if_match),
     )
     await until_visible(fleet, task)

@@ -16,6 +16,7 @@ from lpmos.control.access import CallerRequest, actor, needs
 from lpmos.control.http.bodies import CHECK
 from lpmos.control.http.conditional import ETAG, IfMatch, named_revision, tagged
 from lpmos.control.http.problems import PROBLEMS
+from lpmos.core.duplicates import Duplicate
 from lpmos.core.fleet import Fleet, Unmatched
 from lpmos.core.rules.rules import Rules, RuleVerdict
 from lpmos.core.rules.zero_touch import known_as
@@ -78,7 +79,8 @@ class ReportList(msgspec.Struct, frozen=True, kw_only=True):
 class ReportView(msgspec.Struct, frozen=True, kw_only=True):
     """One report in full; `known_as` is why no rule creates a task for it, `rules` what each says.
 
-    `revision` is for `If-Match`.
+    `duplicates` are machines and other reports of the same serial number or UUID, and of the same
+    MAC where this is another machine. `revision` is for `If-Match`.
     """
 
     id: str
@@ -89,6 +91,7 @@ class ReportView(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     hardware: Inventory
     known_as: str | None
+    duplicates: list[Duplicate]
     rules: list[RuleVerdict]
     revision: int
 
@@ -191,7 +194,8 @@ async def show_report(
     """One report with its hardware, and what each rule that creates tasks says of it."""
     found = await unmatched.find(report)
     verdicts = await rules.decision_on_report(found)
-    return tagged(_view(found, known_as(fleet, found), verdicts), found.revision)
+    others = fleet.duplicates((found.idc, found.rest))
+    return tagged(_view(found, known_as(fleet, found), others, verdicts), found.revision)
 
 
 @post(
@@ -267,7 +271,12 @@ def _summary(row: UnmatchedRow) -> ReportSummary:
     )
 
 
-def _view(found: Unmatched, known_as: str | None, verdicts: list[RuleVerdict]) -> ReportView:
+def _view(
+    found: Unmatched,
+    known_as: str | None,
+    duplicates: list[Duplicate],
+    verdicts: list[RuleVerdict],
+) -> ReportView:
     report = found.report
     return ReportView(
         id=report_id(found),
@@ -278,6 +287,7 @@ def _view(found: Unmatched, known_as: str | None, verdicts: list[RuleVerdict]) -
         error=report.error,
         hardware=report.hardware,
         known_as=known_as,
+        duplicates=duplicates,
         rules=verdicts,
         revision=found.revision,
     )

@@ -6,9 +6,11 @@ from datetime import datetime
 import msgspec
 
 from lpmos.control.views.tasks import PageLinks, TaskSummary, machine_place, summary
+from lpmos.core.duplicates import Duplicate
 from lpmos.core.machineindex import MachineRow
 from lpmos.core.machines import StoredMachine
 from lpmos.core.taskrow import TaskRow
+from lpmos.model.fingerprint import is_placeholder
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed
@@ -34,7 +36,8 @@ class TaskNow(msgspec.Struct, frozen=True):
 class MachineSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A machine in a list; what only a report tells is null before the first one, as `revision`.
 
-    `online` is whether its agent lives: null where the region never said so.
+    `online` is whether its agent lives: null where the region never said so. `duplicate`: another
+    has the same serial number, UUID or MAC.
     """
 
     idc: str
@@ -50,8 +53,10 @@ class MachineSummary(msgspec.Struct, frozen=True, kw_only=True):
     bmc_address: str | None
     tags: dict[str, str]
     tenant: str | None
+    address: str | None
     installed: Installed | None
     online: bool | None
+    duplicate: bool
     first_seen_at: datetime | None
     reported_at: datetime | None
     updated_at: datetime
@@ -73,16 +78,21 @@ class MachineList(msgspec.Struct, frozen=True):
 class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     """One machine in full; `revision` is that of the ETag, null before its first report.
 
-    `online` is whether its agent lives: null where the region never said so.
+    `online` is whether its agent lives: null where the region never said so. `duplicates` are
+    others of the same serial number, UUID or MAC, at most 100. `placeholder_serial` is what its
+    firmware says in place of a serial number, so that its MAC names it.
     """
 
     idc: str
     sn: str
     macs: tuple[str, ...]
+    placeholder_serial: str | None
+    duplicates: list[Duplicate]
     inventory: Inventory | None
     bmc_address: str | None
     tags: dict[str, str]
     tenant: str | None
+    address: str | None
     installed: Installed | None
     online: bool | None
     first_seen_at: datetime | None
@@ -95,14 +105,15 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def machine_summary(
-    row: MachineRow, task: TaskRow | None, *, online: bool | None
+    row: MachineRow, task: TaskRow | None, *, online: bool | None, duplicate: bool
 ) -> MachineSummary:
     """The machine as a row of a list."""
     known = msgspec.structs.asdict(row)
-    del known["words"], known["name"]
+    del known["words"], known["name"], known["serial"], known["uuid"]
     return MachineSummary(
         **known,
         online=online,
+        duplicate=duplicate,
         task=_now(task) if task else None,
         links=_links(row.idc, row.sn, task),
     )
@@ -116,6 +127,7 @@ def machine_full(
     past: Iterable[TaskRow],
     *,
     online: bool | None,
+    duplicates: list[Duplicate],
 ) -> MachineView:
     """The machine with all that is known of it, its tasks as the caller may see them."""
     machine = found.machine
@@ -125,10 +137,13 @@ def machine_full(
         idc=idc,
         sn=sn,
         macs=machine.macs if machine else unseen,
+        placeholder_serial=_placeholder(machine.inventory if machine else None),
+        duplicates=duplicates,
         inventory=machine.inventory if machine else None,
         bmc_address=machine.bmc_address if machine else None,
         tags=machine.tags if machine else owner,
         tenant=found.tenant,
+        address=machine.address if machine else None,
         installed=machine.installed if machine else None,
         online=online,
         first_seen_at=machine.first_seen_at if machine else None,
@@ -139,6 +154,11 @@ def machine_full(
         revision=found.revision or None,
         links=_links(idc, sn, task),
     )
+
+
+def _placeholder(inventory: Inventory | None) -> str | None:
+    serial = inventory.product.serial if inventory else None
+    return serial if serial and is_placeholder(serial) else None
 
 
 def _now(task: TaskRow) -> TaskNow:

@@ -18,6 +18,7 @@ _WAITS: dict[Status, tuple[Who, str]] = {
     Status.APPROVED: ("machine", "The agent has to begin the installation."),
     Status.INSTALLING: ("machine", "The agent is installing{step}."),
 }
+_STARTS = "The machine starts the installed system, which then says that it came up."
 _TO_DO: dict[Status, str] = {
     Status.PENDING: "See what the region says of itself, then try the task again.",
     Status.READY: "Try the task again, and power the machine on.",
@@ -57,6 +58,8 @@ def waits_for(task: Task) -> WaitsFor | None:
     """Who is to act next; None where the task is over."""
     if task.status not in _WAITS:
         return None
+    if task.handed_over_at is not None:
+        return WaitsFor(who="machine", what=_STARTS, since=task.handed_over_at)
     who, what = _WAITS[task.status]
     step = f": {task.progress[-1].step}, {task.percent:.0f} %" if task.progress else ""
     return WaitsFor(who=who, what=what.format(idc=task.idc, step=step), since=_since(task))

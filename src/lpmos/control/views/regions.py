@@ -7,7 +7,7 @@ import msgspec
 from lpmos.core.fleet import Fleet, RegionView
 from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.image import OfferedOs
-from lpmos.model.region import HeldImage, OutboxState, ServiceState, states_after
+from lpmos.model.region import DhcpNetworkState, HeldImage, OutboxState, ServiceState, states_after
 from lpmos.model.standing import Standing
 
 
@@ -31,6 +31,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     `unmatched`, its reports without a task, is null for a tenant's users. `active` is the client
     that answers machines, where there may be several, and `standby` those that would take over.
     `outbox` is what the region has to hand in from a time without the store; null while it is away.
+    `dhcp` are the networks that it serves, with how many of their addresses are leased.
     """
 
     idc: str
@@ -42,6 +43,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, str]
     health: dict[str, ServiceState]
     outbox: OutboxState | None
+    dhcp: tuple[DhcpNetworkState, ...]
     capabilities: tuple[str, ...]
     offered: tuple[OfferedOs, ...]
     images: tuple[HeldImage, ...]
@@ -73,6 +75,7 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         services=beat.services if beat else {},
         health=_health(region),
         outbox=beat.outbox if beat else None,
+        dhcp=beat.dhcp if beat else (),
         capabilities=can.services if can else (),
         offered=can.offered if can else (),
         images=can.images if can else (),

@@ -14,6 +14,7 @@ from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.diskplan import DiskPlan, RootDiskHints
+from lpmos.model.fingerprint import fingerprint
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import MEANING, TRANSITIONS, Event, Status
 from lpmos.model.network import NetworkConfig
@@ -146,10 +147,12 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task in full.
 
-    `revision` is that of the ETag; `plan_digest` names the disk plan, so that an approval can;
+    `revision` is that of the ETag; `plan_digest` names the disk plan and `hardware_fingerprint` the
+    machine with its NICs and disks, so that an approval can;
     `retried_as` is the task that tries this one again; `logs` are the newest of `log_count` lines.
     `waits_for` is null where the task is over, `failure` where it did not fail. At `waits_until`
-    it fails where nothing comes; null: it may wait for ever, or its region is off line.
+    it fails where nothing comes; null: it may wait for ever, or its region is off line. From
+    `handed_over_at` on the installed system starts; null: not yet, or it is one that does not call.
     """
 
     task_id: str
@@ -177,6 +180,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Inventory | None
     plan: DiskPlan | None
     plan_digest: str | None
+    hardware_fingerprint: str | None
     approval: Approval | None
     timeline: list[TimelineEntry]
     progress: tuple[Progress, ...]
@@ -186,6 +190,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None
     failure: Failure | None
     rolled_back: RolledBack | None
+    handed_over_at: datetime | None
     created_at: datetime
     updated_at: datetime
     created_by: str
@@ -361,7 +366,8 @@ def full(
     row = row_of_task(task, revision=stored.revision, past=stored.past)
     known = msgspec.structs.asdict(task)
     metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
-    del known["intent"], known["acting_for"]
+    del known["intent"], known["acting_for"], known["first_boot_sha256"]
+    del known["reported_by"], known["reported_at"]
     known["log_count"] = task.lines_logged
     return TaskView(
         **known,
@@ -372,6 +378,7 @@ def full(
         metadata=TaskMetadata(**metadata),
         timeline=timeline(task, retry),
         plan_digest=row.plan_digest,
+        hardware_fingerprint=fingerprint(task.hardware) if task.hardware else None,
         percentage=task.percent,
         retried_as=retry.task_id if retry else None,
         revision=stored.revision,

@@ -1,19 +1,26 @@
 """What happened to a task, as the API tells it: its states, the steps of its install, its retry."""
 
 from datetime import datetime
+from itertools import pairwise, starmap
 
 import msgspec
 
+from lpmos.core.firstboot import RESTARTING
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.lifecycle import Status
 from lpmos.model.rollback import next_boot
 from lpmos.model.task import StatusChange, Task
+from lpmos.model.waiting import in_words
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened: a status, a step of the install, `rolled_back` or `retried`.
+    """One thing that happened: a status, a step of the install, or one of these.
 
-    `by` did it, as far as it is known; `task_id` is the other task that it is about.
+    `came_up`: the installed system called. `rolled_back`: the machine was given back. `retried`:
+    another task tries it again.
+
+    `by` did it, as far as it is known; `task_id` is the other task that it is about. `after_s` are
+    the seconds since the entry before: of a step, how long it took.
     """
 
     timestamp: datetime
@@ -21,6 +28,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     by: str | None = None
     task_id: str | None = None
+    after_s: float | None = None
 
 
 def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
@@ -33,9 +41,15 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
         (at for at, entry in enumerate(entries, 1) if entry.event == Status.INSTALLING.value), 0
     )
     entries[started:started] = [
-        TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
+        _restart(task.handed_over_at)
+        if task.handed_over_at and step.step == RESTARTING
+        else TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
         for step in task.progress
     ]
+    if task.handed_over_at is not None and task.status is Status.COMPLETED:
+        last = task.progress[-1].timestamp
+        waited = in_words(last - task.handed_over_at)
+        entries.insert(-1, TimelineEntry(last, "came_up", f"{waited} after the restart began"))
     if (back := task.rolled_back) is not None:
         said = next_boot(back)
         entries.append(TimelineEntry(back.at, "rolled_back", said, by=back.by))
@@ -46,7 +60,13 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
                 retry.created_at, "retried", said, by=retry.created_by, task_id=retry.task_id
             )
         )
-    return entries
+    return [entries[0], *starmap(_after, pairwise(entries))] if entries else []
+
+
+def _after(before: TimelineEntry, entry: TimelineEntry) -> TimelineEntry:
+    """The entry with the time since the one before; not where two clocks make that negative."""
+    passed = round((entry.timestamp - before.timestamp).total_seconds(), 3)
+    return msgspec.structs.replace(entry, after_s=passed) if passed >= 0 else entry
 
 
 def _of_change(task: Task, change: StatusChange) -> TimelineEntry:
@@ -54,10 +74,14 @@ def _of_change(task: Task, change: StatusChange) -> TimelineEntry:
     return TimelineEntry(
         change.timestamp,
         change.status.value,
-        _detail(task, change.status),
+        change.reason or _detail(task, change.status),
         by=task.created_by if created else change.by or _decided_by(task, change.status),
         task_id=task.retry_of if created else None,
     )
+
+
+def _restart(at: datetime) -> TimelineEntry:
+    return TimelineEntry(at, RESTARTING, "the machine starts the installed system")
 
 
 def _of_step(percent: float, message: str) -> str:

@@ -37,7 +37,7 @@ from lpmos.model.machine import (
     tag_problems,
     tags_fit,
 )
-from lpmos.model.network import NetworkConfig, Network, network_problems
+from lpmos.model.network import Network, NetworkConfig, network_problems
 from lpmos.model.task import OS_PATTERN, Approval, Progress, TaskError
 
 NAMESPACE = uuid.UUID("4b1c7f0e-9d0c-4a59-8f3e-6c706d6f7332")

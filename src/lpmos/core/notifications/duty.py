@@ -245,7 +245,7 @@ class DeliveryDuty:
                 return None
             after = after_attempt(before, outcome, self._clock(), self._chance())
             compare = [*leadership.fence, Compare(key, "mod", "=", kv.mod_revision)]
-            operations: list[Operation] = [Put(key, records.encode(after))]
+            operations: list[Operation] = [Put(key, records.encode(after, kv.value))]
             if outcome.gone:
                 await self._add_disabling(after.webhook_id, compare, operations)
             if (await self._store.txn(compare, operations)).succeeded:
@@ -272,7 +272,7 @@ class DeliveryDuty:
             reason=GONE,
         )
         compare.append(Compare(key, "mod", "=", kv.mod_revision))
-        operations += [Put(key, records.encode(after)), event]
+        operations += [Put(key, records.encode(after, kv.value)), event]
 
     async def _check_leading(self, leadership: Leadership) -> None:
         (first, *_) = leadership.fence

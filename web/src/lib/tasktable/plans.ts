@@ -23,8 +23,8 @@ export interface Disks {
 export async function planned(taskId: string, signal: AbortSignal): Promise<Planned> {
   const params = { path: { task_id: taskId } };
   const task = await got(api.GET("/api/v1/tasks/{task_id}", { params, signal }));
-  const { task_id, hostname, status, revision, plan_digest, plan } = task;
-  return { task_id, hostname, status, revision, plan_digest, plan };
+  const { task_id, hostname, status, revision, plan_digest, hardware_fingerprint, plan } = task;
+  return { task_id, hostname, status, revision, plan_digest, hardware_fingerprint, plan };
 }
 
 /** The disks of these tasks' plans by device, size and model, the most frequent first. */

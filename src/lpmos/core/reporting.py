@@ -1,0 +1,266 @@
+"""What a hardware report does to its task, its machine, and the reports without a task.
+
+The rule: what was approved is one machine's hardware. A report of another machine changes nothing
+of the task and is kept for people; one of the same machine with other hardware takes the approval
+back, so that nothing is written that nobody has seen.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+
+import msgspec
+
+from lpmos.core.agentrun import AgentRun, NoTask, agent_of, claimed_by, ended, prepared
+from lpmos.core.clock import Clock
+from lpmos.core.fleet import Fleet
+from lpmos.core.journal import put
+from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
+from lpmos.core.unmatched import UnmatchedReports
+from lpmos.model.audit import AuditEvent, new_event_id
+from lpmos.model.diskplan import plan_disk
+from lpmos.model.errors import ForeignMachine, InvalidInput, NoSuitableDisk
+from lpmos.model.fingerprint import fingerprint, fingerprint_changes, identity_of
+from lpmos.model.inventory import Inventory
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.machine import Machine, parse_mac, with_tags
+from lpmos.model.task import Task, TaskError
+from lpmos.model.waiting import MACHINE_RESTARTED
+from lpmos.store.api import Put, Store, Unavailable
+
+REASON_CHARACTERS = 2_000
+FOREIGN_MACHINE = "task.foreign_machine"
+"""The audit event of a report that was refused for it."""
+
+
+class Reporting:
+    """Takes the reports of one region's machines."""
+
+    def __init__(
+        self, store: Store, changes: TaskStore, fleet: Fleet, clock: Clock, idc: str
+    ) -> None:
+        self._changes = changes
+        self._fleet = fleet
+        self._clock = clock
+        self._idc = idc
+        self._unmatched = UnmatchedReports(store, clock, idc)
+
+    async def take(
+        self,
+        run: AgentRun,
+        sn: str | None,
+        task: Task | None,
+        inventory: Inventory,
+        required_bytes: int,
+    ) -> Task:
+        """See `Agents.report`; `task` is the machine's, as far as it is known here."""
+        macs = macs_of(run, inventory)
+        if task is None or task.mac not in macs:
+            await self._unmatched.keep(run.mac, sn, inventory)
+            raise NoTask(_no_task_text(task, run, self._idc))
+        known = self._fleet.machine(task.idc, task.sn)
+
+        def step(now: Task) -> Task:
+            check_same_machine(now, run.mac, inventory)
+            if now.finished:
+                return now
+            if now.status is Status.INSTALLING:
+                return self._while_installing(now, run)
+            if _is_late(now, run, self._clock()):
+                return now
+            after = self._reported(now, run, inventory, required_bytes)
+            return _told_of_replacement(after, now, known, inventory, self._clock())
+
+        def machine(now: Task, known: Machine | None) -> Machine:
+            return _machine(now, known, inventory, macs, self._clock())
+
+        try:
+            task = await self._changes.change(task, step, by=agent_of(run.mac), machine=machine)
+        except Superseded as error:
+            raise Unavailable(f"{error}; report again") from error
+        except ForeignMachine as error:
+            await self._keep_foreign(run, sn, task, inventory, error)
+            raise
+        await self._unmatched.forget(macs, inventory)
+        return task
+
+    async def _keep_foreign(
+        self, run: AgentRun, sn: str | None, task: Task, inventory: Inventory, error: ForeignMachine
+    ) -> None:
+        """Show the other machine: its report, a line in the task, and the event, all or none."""
+
+        async def write(report: Put) -> None:
+            now = self._clock()
+            told = put(_foreign_event(task, run, error, now))
+            line = f"[WARN] another machine reported with {run.mac}: other {error.what}; refused"
+            await self._changes.change(
+                task,
+                lambda present: logged(present, now, line),
+                by=agent_of(run.mac),
+                also=[report, told],
+            )
+
+        try:
+            await self._unmatched.keep(
+                run.mac, sn, inventory, error=str(error), same_mac_as=task.sn, write=write
+            )
+        except Superseded as superseded:
+            raise Unavailable(f"{superseded}; report again") from superseded
+
+    def _reported(
+        self, task: Task, run: AgentRun, inventory: Inventory, required_bytes: int
+    ) -> Task:
+        now = self._clock()
+        if task.status is Status.PENDING:
+            task = prepared(task, now)
+        bounded = inventory.bounded()
+        seen: dict[str, object] = {
+            "hardware": bounded,
+            "reported_by": run.agent_id,
+            "reported_at": now,
+        }
+        if task.status is Status.APPROVED and _is_as_approved(task, bounded):
+            return moved(task, Event.HARDWARE_REPORTED, now, **seen)
+        withdrawn = task.status is Status.APPROVED
+        try:
+            plan = plan_disk(inventory, task.disk_layout, task.root_disk, required_bytes)
+        except NoSuitableDisk as error:
+            task = msgspec.structs.replace(task, **seen)
+            hint = "set root_disk in a new task, or give the machine another disk"
+            reason = str(error)[:REASON_CHARACTERS]  # it says of each disk why not
+            return ended(task, TaskError(reason=reason, hint=hint), now)
+        if withdrawn:
+            task = _withdrawn(task, bounded, now)
+        else:
+            task = moved(task, Event.HARDWARE_REPORTED, now)
+        task = msgspec.structs.replace(task, plan=plan, **seen)
+        return logged(task, now, f"[INFO] hardware reported; will write {plan.device}")
+
+    def _while_installing(self, task: Task, run: AgentRun) -> Task:
+        if task.starts_its_system:  # its disk is whole; the region tells this run to stop
+            return task
+        # A run that is known by its MAC alone cannot be told from the same machine after a reboot.
+        if claimed_by(task) == run.agent_id != run.mac:
+            return task
+        error = TaskError(
+            reason="the machine was restarted in the middle of its installation",
+            hint="look at its console and power, then create the task again",
+            code=MACHINE_RESTARTED,
+        )
+        return ended(task, error, self._clock())
+
+
+def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:
+    """A task belongs to the machine that reported for it first.
+
+    Raises:
+        ForeignMachine: the inventory is another machine's, by what both know of themselves.
+    """
+    if task.hardware is None:
+        return
+    differences = identity_of(task.hardware).differences(identity_of(inventory))
+    if differences:
+        said = ", ".join(f"its {d.what} is {d.theirs}, not {d.ours}" for d in differences)
+        raise ForeignMachine(
+            f"MAC {mac} belongs to machine {task.sn} with task {task.task_id}, and this is another"
+            f" machine: {said}",
+            what=", ".join(d.what for d in differences),
+        )
+
+
+def macs_of(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:
+    """The machine's own MACs, normalised, the calling one first."""
+    found = [run.mac]
+    for nic in inventory.nics:
+        with suppress(InvalidInput):
+            found.append(parse_mac(nic.mac))
+    return tuple(dict.fromkeys(found))
+
+
+def _is_late(task: Task, run: AgentRun, said_at: datetime) -> bool:
+    """Whether another run has reported since: this word was kept, and is handed in late."""
+    others = task.reported_by not in (None, run.agent_id)
+    return others and task.reported_at is not None and task.reported_at > said_at
+
+
+def _is_as_approved(task: Task, bounded: Inventory) -> bool:
+    approved = task.approval.fingerprint if task.approval else None
+    if approved is None and task.hardware is not None:  # approved by an earlier version
+        approved = fingerprint(task.hardware)
+    return approved == fingerprint(bounded)
+
+
+def _withdrawn(task: Task, inventory: Inventory, now: datetime) -> Task:
+    """The approved task whose hardware is another now: it waits for a decision once more."""
+    changes = fingerprint_changes(task.hardware, inventory) if task.hardware else ""
+    reason = f"the hardware is not what was approved: {changes or 'it was changed'}"
+    task = moved(task, Event.HARDWARE_CHANGED, now, approval=None, intent=None)
+    newest = msgspec.structs.replace(task.status_history[-1], reason=reason)
+    task = msgspec.structs.replace(task, status_history=(*task.status_history[:-1], newest))
+    return logged(task, now, f"[WARN] the approval is withdrawn: {reason}")
+
+
+def _told_of_replacement(
+    after: Task, before: Task, known: Machine | None, inventory: Inventory, now: datetime
+) -> Task:
+    """With its first report, the task says so where its machine was another until now."""
+    if before.hardware is not None or known is None or known.inventory is None:
+        return after
+    differences = identity_of(known.inventory).differences(identity_of(inventory))
+    said = ", ".join(f"its {d.what} was {d.ours} and is {d.theirs}" for d in differences)
+    line = f"[WARN] this is not the machine that was known as {after.sn}: {said}"
+    return logged(after, now, line) if differences else after
+
+
+def _foreign_event(task: Task, run: AgentRun, error: ForeignMachine, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        event_id=new_event_id(now),
+        at=now,
+        action=FOREIGN_MACHINE,
+        actor=agent_of(run.mac),
+        target=f"task/{task.task_id}",
+        tenant=task.tenant,
+        idc=task.idc,
+        sn=task.sn,
+        after={"mac": run.mac, "differs": error.what},
+        reason=f"another machine reported with this machine's MAC: other {error.what}",
+    )
+
+
+def _machine(
+    task: Task,
+    known: Machine | None,
+    inventory: Inventory,
+    macs: tuple[str, ...],
+    now: datetime,
+) -> Machine:
+    """The machine's record after a report; what people changed in it stays."""
+    whole = known or Machine(
+        idc=task.idc,
+        sn=task.sn,
+        macs=macs,
+        tenant=task.tenant,
+        first_seen_at=now,
+        updated_at=now,
+    )
+    tags = whole.tags
+    if whole.tagged_by != task.task_id:
+        tags = with_tags(tags, task.tags)
+    return msgspec.structs.replace(
+        whole,
+        macs=macs,
+        inventory=inventory.bounded(),
+        bmc_address=inventory.bmc_address,
+        tags=tags,
+        tagged_by=task.task_id,
+        reported_at=now,
+        updated_at=now,
+    )
+
+
+def _no_task_text(task: Task | None, run: AgentRun, idc: str) -> str:
+    if task is None:
+        return f"no task for {run.mac} in {idc}; create one for this MAC"
+    return (
+        f"task {task.task_id} is for serial number {task.sn} with MAC {task.mac}, and this machine"
+        f" ({run.mac}) has that number but not that MAC"
+    )

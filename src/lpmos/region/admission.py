@@ -1,0 +1,68 @@
+"""What a boot script tells an agent of how to come in: where to call, the nonce, the CA.
+
+The rule: where this region gives addresses itself, only the machine that has an address gets a
+nonce for it. Who asks in another machine's name from an address of its own gets none.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from lpmos.model.errors import LpmosError
+from lpmos.region.identities import Identities
+from lpmos.region.scripts import AgentCall
+from lpmos.region.tls import AgentTls
+
+LeaseHolder = Callable[[str], str | None]
+"""The MAC that has a living lease of an address."""
+
+
+class AddressTaken(LpmosError):
+    """A boot script was asked for from an address that is leased to another machine, `holder`."""
+
+    code = "address-taken"
+
+    def __init__(self, address: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__(f"the address {address} is another machine's by DHCP, so this one waits")
+
+
+class Admission:
+    """Makes `AgentCall`s."""
+
+    def __init__(
+        self,
+        identities: Identities,
+        lease_holder: LeaseHolder,
+        *,
+        tls: AgentTls | None,
+        tls_port: int | None,
+    ) -> None:
+        self._identities = identities
+        self._lease_holder = lease_holder
+        self._tls = tls
+        self._tls_port = tls_port
+
+    @property
+    def ca_pem(self) -> str | None:
+        """The CA that agents trust; None without TLS."""
+        return self._tls.ca_pem if self._tls else None
+
+    def call(self, mac: str, address: str, base_url: str) -> AgentCall:
+        """How the agent of this machine calls the region, if it asks from its own address.
+
+        Args:
+            mac: the machine.
+            address: from which it asks.
+            base_url: at which it asks.
+
+        Raises:
+            AddressTaken: the address is another machine's.
+        """
+        holder = self._lease_holder(address)
+        if holder is not None and holder != mac:
+            raise AddressTaken(address, holder)
+        nonce = self._identities.nonce(mac, address)
+        if self._tls is None:
+            return AgentCall(base_url, nonce)
+        host = urlsplit(base_url).netloc.rpartition(":")[0]
+        return AgentCall(f"https://{host}:{self._tls_port}", nonce, self._tls.ca_sha256)

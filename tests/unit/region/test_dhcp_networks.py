@@ -1,0 +1,114 @@
+"""Which networks are refused, and that each refusal names its field."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpmos.region.dhcp_networks import (
+    DhcpNetwork,
+    DhcpSettings,
+    dhcp_problems,
+    parsed_networks,
+)
+
+FULL = DhcpNetwork(interface="eno1", subnet="192.0.2.0/24", range=("192.0.2.10", "192.0.2.20"))
+PROXY = DhcpNetwork(interface="eno2", mode="proxy", subnet="198.51.100.0/24")
+RELAYED = DhcpNetwork(
+    interface="eno1",
+    mode="relayed",
+    subnet="203.0.113.0/24",
+    range=("203.0.113.10", "203.0.113.20"),
+    router="203.0.113.1",
+)
+
+
+def problems(*networks: DhcpNetwork) -> list[str]:
+    """What is wrong with these."""
+    return dhcp_problems(DhcpSettings(networks=networks))
+
+
+def test_networks_of_every_mode_stand_beside_one_another() -> None:
+    assert problems(FULL, PROXY, RELAYED) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "said"),
+    [
+        (FULL, {"range": ("192.0.3.10", "192.0.3.20")}, "dhcp_range: 192.0.3.10 is not in"),
+        (FULL, {"range": ("192.0.2.10", "192.0.2.255")}, "dhcp_range: 192.0.2.255 is no machine"),
+        (FULL, {"range": ("192.0.2.20", "192.0.2.10")}, "dhcp_range: 192.0.2.20 is beyond"),
+        (FULL, {"range": ()}, "dhcp_range: first and last"),
+        (FULL, {"router": "192.0.2.15"}, "dhcp_router: 192.0.2.15 is in the range"),
+        (FULL, {"router": "192.0.3.1"}, "dhcp_router: 192.0.3.1 is not in"),
+        (FULL, {"address": "192.0.2.11"}, "address: 192.0.2.11 is in the range"),
+        (FULL, {"address": "here"}, "address: 'here' is not an IPv4 address"),
+        (FULL, {"dns": ("192.0.2.53", "x")}, "dhcp_dns: 'x'"),
+        (FULL, {"lease_s": 60}, "lease_s: 60 is not from 120"),
+        (FULL, {"subnet": "192.0.2.1/24"}, "subnet: '192.0.2.1/24' is not a network"),
+        (FULL, {"subnet": "192.0.2.0"}, "subnet: '192.0.2.0' is not a network"),
+        (FULL, {"interface": "eno1\nuser=x"}, "dhcp_interface: "),
+        (FULL, {"range6": ("fd78::1",), "address6": "fd78::2"}, "range6: first and last"),
+        (FULL, {"range6": ("fd78::1", "fd79::1"), "address6": "fd78::2"}, "range6: fd78::1 and"),
+        (FULL, {"range6": ("fd78::9", "fd78::1"), "address6": "fd78::2"}, "range6: fd78::9 is be"),
+        (FULL, {"range6": ("fd78::1", "fd78::9")}, "address6: is missing"),
+        (FULL, {"range6": ("1.2.3.4", "fd78::9")}, "range6: '1.2.3.4' is not an IPv6 address"),
+        (FULL, {"range6": ("fd78::1%a,b", "fd78::9")}, "range6: 'fd78::1%a,b' is not an IPv6"),
+        (FULL, {"address6": "fd78::2"}, "address6: has no use"),
+        (PROXY, {"subnet": None}, "subnet: is missing"),
+        (PROXY, {"router": "198.51.100.1"}, "router: the other DHCP server gives it"),
+        (RELAYED, {"subnet": None}, "subnet: is missing"),
+        (RELAYED, {"router": None}, "router: is missing"),
+    ],
+)
+def test_network_that_cannot_work_is_refused_by_its_field(
+    network: DhcpNetwork, changes: dict[str, Any], said: str
+) -> None:
+    found = problems(msgspec.structs.replace(network, **changes))
+    assert found
+    assert found[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (msgspec.structs.replace(FULL, interface="eno9"), "subnet: 192.0.2.0/24 and"),
+        (msgspec.structs.replace(FULL, interface="eno9", subnet=None), "dhcp_range: 192.0.2.10-"),
+        (msgspec.structs.replace(PROXY, interface="eno1"), "mode: eno1 cannot be both"),
+    ],
+)
+def test_networks_that_cannot_stand_together_are_both_named(other: DhcpNetwork, said: str) -> None:
+    assert problems(FULL, other) == [each for each in problems(FULL, other) if said in each]
+    assert problems(FULL, other)[0].startswith("dhcp_network 1 and 2: ")
+
+
+def test_no_network_at_all_is_refused() -> None:
+    assert problems() == ["dhcp_network: 0 networks; from 1 to 200 can be"]
+
+
+def test_parsed_networks_unknown_field_is_named() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        parsed_networks('[{"interface": "eno1", "colour": "red"}]')
+
+
+def test_parsed_networks_reads_what_the_file_says() -> None:
+    text = '[{"interface": "eno2", "mode": "proxy", "subnet": "198.51.100.0/24"}]'
+    assert parsed_networks(text) == (PROXY,)
+
+
+@given(st.text())
+def test_parsed_networks_takes_or_refuses_any_text(text: str) -> None:
+    try:
+        found = parsed_networks(text)
+    except ValueError:
+        return
+    assert isinstance(found, tuple)
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_checked_texts_are_plain(interface: str, first: str, subnet: str) -> None:
+    network = DhcpNetwork(interface=interface, range=(first, first), subnet=subnet)
+    if not problems(network):
+        assert not set(interface + first + subnet) & set(" ,\n\r\t=#")
