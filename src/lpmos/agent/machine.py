@@ -8,7 +8,8 @@ from lpmos.agent.console import Console
 from lpmos.agent.installer import Installer, Job
 from lpmos.agent.inventory import Inventory, collect
 from lpmos.agent.inventory.disks import blkid_probe
-from lpmos.agent.inventory.nics import boot_mac
+from lpmos.agent.inventory.lldp import Listener, Neighbour
+from lpmos.agent.inventory.nics import boot_mac, connected_interfaces, with_neighbours
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.options import Options, kernel_arguments
 from lpmos.agent.plan import Plan
@@ -20,6 +21,9 @@ class Machine(Protocol):
 
     def inventory(self) -> Inventory:
         """What there is."""
+
+    def knows_more(self) -> bool:
+        """Whether something was heard since that was not in the inventory."""
 
     def install(self, plan: Plan, job: Job) -> None:
         """Install.
@@ -38,14 +42,27 @@ class RealMachine:
         self._console = console
         self._stop = stop
         self._mac = options.mac
+        self._neighbours: Listener | None = None
+        self._told: dict[str, Neighbour] = {}
 
     def inventory(self) -> Inventory:
-        """Read `/proc`, `/sys` and the DMI tables."""
+        """Read `/proc`, `/sys` and the DMI tables; and begin to listen for the neighbours."""
         arguments = kernel_arguments(self._tree.text("proc/cmdline") or "")
         probe = blkid_probe(Commands(self._stop, self._console.info), self._tree)
-        return collect(self._tree, probe, self._mac or boot_mac(arguments), time.time())
+        found = collect(self._tree, probe, self._mac or boot_mac(arguments), time.time())
+        if self._neighbours is None:
+            self._neighbours = Listener(connected_interfaces(found))
+            self._neighbours.start()
+        self._told = self._neighbours.heard()
+        return with_neighbours(found, self._told)
+
+    def knows_more(self) -> bool:
+        """Whether a switch was heard that the last inventory does not name."""
+        return self._neighbours is not None and self._neighbours.heard() != self._told
 
     def install(self, plan: Plan, job: Job) -> None:
         """Install on the approved disk."""
+        if self._neighbours is not None:
+            self._neighbours.close()
         commands = Commands(job.stop, job.console.info)
         Installer(commands, self._tree, job).run(plan)

@@ -159,6 +159,9 @@ class Session:
             polls += 1
             if polls % POLLS_PER_LINE == 0:
                 self._console.info("still waiting for approval")
+            if self._machine.knows_more():
+                self._console.info("a switch has told its name: reporting again")
+                self._report(self._machine.inventory())
             self._stop.wait(self._pace.asked(LEAST_POLL_S))
 
     def _install(self, task_id: str, document: object) -> int:

@@ -49,6 +49,10 @@ class SimulatedMachine:
         self.system: SimulatedSystem | None = None
         """What was installed."""
 
+    def knows_more(self) -> bool:
+        """Nothing of it changes."""
+        return False
+
     def inventory(self) -> Inventory:
         """A plausible server, always the same for the same serial number."""
         seed = hashlib.sha256(self._sn.encode()).digest()

@@ -19,6 +19,7 @@ from lpmos.agent.errors import InstallError
 from lpmos.agent.image import ImageStream
 from lpmos.agent.installer import Job
 from lpmos.agent.inventory import Inventory
+from lpmos.agent.inventory.nics import with_neighbours
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan, parse_plan
@@ -103,6 +104,34 @@ def test_run_is_reported_approved_installed_and_completed() -> None:
         assert (last["stage"], last["percentage"]) == ("configuring", 100)
         for line in ("[1/4] Collecting", "[2/4] Reporting", "[3/4] Waiting", "[4/4] Installing"):
             assert line in run.text
+
+
+class HearingMachine(SimulatedMachine):
+    """A simulated machine whose switch tells its name after the first report."""
+
+    def __init__(self) -> None:
+        super().__init__(Options("http://region", "SIM-1", MAC, simulate=True))
+        self._reports = 0
+
+    def inventory(self) -> Inventory:
+        self._reports += 1
+        heard = {"eno1": {"system": "leaf-12a"}} if self._reports > 1 else {}
+        return with_neighbours(super().inventory(), heard)
+
+    def knows_more(self) -> bool:
+        return self._reports == 1
+
+
+def test_switch_that_is_heard_while_waiting_is_reported_once() -> None:
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault(APPROVAL, 200, {}, {"status": "pending"})]
+        run = Run(region, HearingMachine())
+        region.wait_for(lambda: len(region.heard(REPORT)) == 2)
+        region.set("approved")
+        assert run.end() == EXIT_INSTALLED
+        first, second = region.heard(REPORT)
+        assert [nic["neighbour"] for nic in first["hardware"]["nics"]] == [None]
+        assert second["hardware"]["nics"][0]["neighbour"]["system"] == "leaf-12a"
 
 
 def test_run_shows_the_identity_that_it_got_last() -> None:

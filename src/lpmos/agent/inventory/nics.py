@@ -1,6 +1,7 @@
 """The physical Ethernet interfaces, from `/sys/class/net`, and which of them booted."""
 
 import re
+from collections.abc import Mapping
 
 from lpmos.agent.inventory.tree import Tree
 
@@ -30,6 +31,24 @@ def read_nics(tree: Tree, booted_mac: str | None) -> list[dict[str, object]]:
     for nic in nics:
         nic["booted"] = nic is chosen
     return nics
+
+
+def connected_interfaces(inventory: Mapping[str, object]) -> list[str]:
+    """The names of the cards that have a link."""
+    return [str(nic["interface"]) for nic in _nics(inventory) if nic["carrier"]]
+
+
+def with_neighbours(
+    inventory: dict[str, object], heard: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """The inventory with what each card's switch has told of itself."""
+    nics = [{**nic, "neighbour": heard.get(str(nic["interface"]))} for nic in _nics(inventory)]
+    return {**inventory, "nics": nics}
+
+
+def _nics(inventory: Mapping[str, object]) -> list[dict[str, object]]:
+    nics = inventory["nics"]
+    return nics if isinstance(nics, list) else []
 
 
 def _physical_mac(tree: Tree, name: str) -> str | None:
