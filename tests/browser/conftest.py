@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
+from lpmos.control.access import COOKIE
+from lpmos.model.access import Role
+from lpmos.model.user import NewUser
+from tests.support.builders import actor, make_principal
 from tests.support.control_plane import RunningControlPlane, running_with_debian
 
+PASSWORD = "correct horse battery"
+"""Of every user that a test makes."""
 TIMEOUT_MS = 15_000
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
@@ -82,6 +88,27 @@ async def log_in(
     if address != "/":
         await page.goto(control_plane.url + address)
         await expect(page.locator("#connection")).to_have_text("live")
+
+
+async def make_user(
+    control_plane: RunningControlPlane, name: str, *roles: Role, called: str = ""
+) -> None:
+    """Make a user with the usual password."""
+    new = NewUser(name=name, roles=roles, password=PASSWORD, display_name=called)
+    users = control_plane.services.identity.users
+    await users.create(new, caller=make_principal(), by=actor())
+
+
+async def signed_in(
+    page: Page, control_plane: RunningControlPlane, place: str | None = None, user: str = ""
+) -> None:
+    """Be signed in as the admin, or as a user with the usual password; then open a page."""
+    login = {"username": user, "password": PASSWORD} if user else {"token": control_plane.token}
+    answer = await page.request.post(f"{control_plane.url}/api/v1/session", data=login)
+    assert answer.ok, await answer.text()
+    assert [cookie["name"] for cookie in await page.context.cookies()] == [COOKIE]
+    if place is not None:
+        await page.goto(f"{control_plane.url}{place}")
 
 
 async def inaccessible(page: Page) -> list[str]:

@@ -5,38 +5,16 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from lpmos.control.access import COOKIE
 from lpmos.model.access import Role
 from lpmos.model.lifecycle import Status
-from lpmos.model.user import NewUser
-from tests.support.builders import actor, make_inventory, make_principal, make_task
+from tests.browser.conftest import PASSWORD, make_user, signed_in
+from tests.support.builders import make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.receiver import receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1">'
-
-
-async def signed_in(
-    page: Page, control_plane: RunningControlPlane, place: str, *, user: str | None = None
-) -> None:
-    """Open a page as the admin, or as a user with the usual password."""
-    login = {"username": user, "password": PASSWORD} if user else {"token": control_plane.token}
-    answer = await page.request.post(f"{control_plane.url}/api/v1/session", data=login)
-    assert answer.ok, await answer.text()
-    assert [cookie["name"] for cookie in await page.context.cookies()] == [COOKIE]
-    await page.goto(f"{control_plane.url}{place}")
-
-
-async def make(
-    control_plane: RunningControlPlane, name: str, *roles: Role, called: str = ""
-) -> None:
-    """A user with the usual password."""
-    new = NewUser(name=name, roles=roles, password=PASSWORD, display_name=called)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
 
 
 async def test_users_page_makes_changes_and_deletes_a_user(
@@ -71,7 +49,7 @@ async def test_users_page_makes_changes_and_deletes_a_user(
 async def test_account_page_makes_a_token_that_works_and_revokes_it(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make(control_plane, "otto", Role.OPERATOR)
+    await make_user(control_plane, "otto", Role.OPERATOR)
     await signed_in(page, control_plane, "/account", user="otto")
     await page.get_by_text("New token", exact=True).click()
     await page.get_by_label("Name", exact=True).fill("ci")
@@ -93,7 +71,7 @@ async def test_account_page_makes_a_token_that_works_and_revokes_it(
 async def test_account_page_changes_the_password_only_with_the_old_one(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make(control_plane, "vera", Role.VIEWER)
+    await make_user(control_plane, "vera", Role.VIEWER)
     await signed_in(page, control_plane, "/account", user="vera")
     await page.get_by_label("Old password").fill("a wrong old password")
     await page.get_by_label("New password").fill("another correct horse")
@@ -110,7 +88,7 @@ async def test_account_page_changes_the_password_only_with_the_old_one(
 async def test_navigation_shows_only_what_the_reader_may_see(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make(control_plane, "sam", Role.VIEWER)
+    await make_user(control_plane, "sam", Role.VIEWER)
     await signed_in(page, control_plane, "/rules", user="sam")
     navigation = page.get_by_role("navigation", name="Pages")
     await expect(navigation.get_by_role("link", name="Rules")).to_be_visible()
@@ -144,7 +122,7 @@ async def test_webhooks_page_sends_a_test_and_shows_the_delivery(
 async def test_audit_page_finds_what_was_done_and_shows_before_and_after(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make(control_plane, "rita", Role.VIEWER, called=PLANTED)
+    await make_user(control_plane, "rita", Role.VIEWER, called=PLANTED)
     await control_plane.audited(action="user.created", target="user/rita")
     await signed_in(page, control_plane, "/audit")
     await page.get_by_label("Action").fill("user.")
@@ -162,7 +140,7 @@ async def test_audit_page_finds_what_was_done_and_shows_before_and_after(
 async def test_planted_markup_is_text_in_names_reasons_and_user_agents(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make(control_plane, "rita", Role.ADMIN)
+    await make_user(control_plane, "rita", Role.ADMIN)
     await page.set_extra_http_headers({"User-Agent": PLANTED})
     await signed_in(page, control_plane, "/account", user="rita")
     api = f"{control_plane.url}/api/v1"

@@ -6,16 +6,14 @@ import pytest
 from playwright.async_api import FilePayload, Page, Route, expect
 
 from lpmos.model.access import Role
-from lpmos.model.user import NewUser
-from tests.browser.conftest import inaccessible, log_in
-from tests.support.builders import actor, make_principal, make_task
+from tests.browser.conftest import PASSWORD, inaccessible, log_in, make_user, signed_in
+from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BULK = "/tasks/bulk"
 HEADER = "idc,mac,sn,os_type,os_version,hostname"
-PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 
 
@@ -225,11 +223,8 @@ async def test_lost_answer_makes_no_row_twice(
 async def test_session_that_ends_in_the_middle_goes_on_after_sign_in(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    new = NewUser(name="olga", roles=(Role.OPERATOR,), password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
-    login = {"username": "olga", "password": PASSWORD}
-    assert (await page.request.post(f"{control_plane.url}/api/v1/session", data=login)).ok
+    await make_user(control_plane, "olga", Role.OPERATOR)
+    await signed_in(page, control_plane, user="olga")
     await _open(page, control_plane)
     await _load(page, _csv(_row(1), _row(2)))
     await page.context.clear_cookies()

@@ -12,16 +12,14 @@ from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
 from lpmos.model.network import Ethernet, Network
-from lpmos.model.user import NewUser
 from lpmos.store import keys, records
-from tests.browser.conftest import inaccessible, log_in
-from tests.support.builders import MAC, NOW, actor, make_inventory, make_principal, make_task
+from tests.browser.conftest import PASSWORD, inaccessible, log_in, make_user
+from tests.support.builders import MAC, NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane, open_store, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CREATE = "/tasks/create"
-PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dYHYk9TbJCB7fFzv3Zr5AAAAAAAAAAAAAAAAAAAA me@desk"
 """A public key, as such a file has it."""
@@ -207,9 +205,7 @@ def _lose_first_answer() -> Callable[[Route], Awaitable[None]]:
 async def test_session_that_ends_in_the_middle_of_a_submit_goes_on_after_sign_in(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    new = NewUser(name="olga", roles=(Role.OPERATOR,), password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
+    await make_user(control_plane, "olga", Role.OPERATOR)
     await _sign_in(page, control_plane, "olga")
     await _open(page, control_plane)
     await page.get_by_label("MAC address", exact=True).fill("52:54:00:00:00:79")

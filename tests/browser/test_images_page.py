@@ -44,7 +44,7 @@ async def _fill(page: Page, content: bytes) -> None:
     """Fill the form of an upload in by hand."""
     await page.get_by_role("button", name="Upload an image").click()
     await page.get_by_label("Archive").set_input_files(_file(content))
-    await page.get_by_label("System").last.fill("debian")
+    await page.get_by_label("System", exact=True).last.fill("debian")
     await page.get_by_label("Version").fill("12")
     await page.get_by_label("Size unpacked").fill("1 GiB")
 

@@ -8,15 +8,13 @@ from lpmos.model.diskplan import GIB
 from lpmos.model.inventory import Cpu, Disk, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, Machine
-from lpmos.model.user import NewUser
 from lpmos.store import keys, records
-from tests.browser.conftest import inaccessible
-from tests.support.builders import MAC, NOW, actor, make_inventory, make_principal, make_task
+from tests.browser.conftest import inaccessible, make_user, signed_in
+from tests.support.builders import MAC, NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
@@ -160,6 +158,34 @@ async def test_machine_is_given_to_a_tenant_and_back(
     assert _machine(control_plane, "SN-1").tenant is None
 
 
+async def test_address_is_reserved_for_one_machine_and_let_go(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    await _put(control_plane, "SN-1")
+    await _put(control_plane, "SN-2", macs=("52:54:00:00:00:12",))
+    await _open(dashboard, control_plane, "SN-1")
+    field = dashboard.get_by_label("Reserved address")
+    reserve = dashboard.get_by_role("button", name="Reserve")
+    await field.fill("192.0.2.999")
+    await reserve.click()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await field.fill("192.0.2.42")
+    await reserve.click()
+    await expect(dashboard.get_by_text("192.0.2.42 is reserved for SN-1")).to_be_visible()
+    assert _machine(control_plane, "SN-1").address == "192.0.2.42"
+    await _open(dashboard, control_plane, "SN-2")
+    await field.fill("192.0.2.42")
+    await reserve.click()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    await expect(dashboard.get_by_text("is reserved for machine SN-1")).to_be_visible()
+    await _open(dashboard, control_plane, "SN-1")
+    await expect(field).to_have_value("192.0.2.42")
+    await field.fill("")
+    await reserve.click()
+    await expect(dashboard.get_by_text("SN-1 gets any address.")).to_be_visible()
+    assert _machine(control_plane, "SN-1").address is None
+
+
 async def test_bmc_is_set_up_and_its_password_never_comes_back(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
@@ -206,13 +232,8 @@ async def test_machine_is_forgotten_after_a_question_but_not_with_a_task_under_w
 
 async def test_viewer_sees_no_buttons(page: Page, control_plane: RunningControlPlane) -> None:
     await _put(control_plane, "SN-1", tags={"rack": "a3"})
-    new = NewUser(name="vera", roles=(Role.VIEWER,), password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
-    answer = await page.request.post(
-        f"{control_plane.url}/api/v1/session", data={"username": "vera", "password": PASSWORD}
-    )
-    assert answer.ok
+    await make_user(control_plane, "vera", Role.VIEWER)
+    await signed_in(page, control_plane, user="vera")
     await _open(page, control_plane, "SN-1")
     await expect(page.get_by_role("region", name="Tags")).to_contain_text("rack=a3")
     await expect(page.get_by_role("region", name="Management controller")).to_contain_text(

@@ -14,8 +14,10 @@ from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
 from lpmos.model.region import (
     Capabilities,
+    DhcpNetworkState,
     Heartbeat,
     HeldImage,
+    OutboxState,
     RegionClient,
     RegionStatus,
     states_after,
@@ -146,6 +148,39 @@ async def test_region_in_full_shows_what_it_holds_and_begins_a_task(
     await expect(row.locator("code")).to_have_attribute("title", "ab" * 32)
     await dashboard.get_by_role("link", name="New task here").click()
     await expect(dashboard.get_by_label("Region", exact=True)).to_have_value("dc1")
+
+
+async def test_networks_show_what_is_free_and_words_that_wait_are_told(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    full = DhcpNetworkState(
+        interface="eno1", mode="full", subnet="192.0.2.0/24", range=PLANTED, size=100, leases=97
+    )
+    proxy = DhcpNetworkState(interface="eno1.10", mode="proxy", subnet="198.51.100.0/24")
+    beat = Heartbeat(
+        idc="dc1",
+        identity="boot-1",
+        at=utc_now(),
+        services={"dhcp": "ok"},
+        dhcp=(full, proxy),
+        outbox=OutboxState(waiting=7, oldest_at=utc_now()),
+    )
+    await _put(control_plane, keys.heartbeat("dc1"), beat)
+    await dashboard.set_viewport_size({"width": 390, "height": 800})
+    await dashboard.goto(f"{control_plane.url}/regions")
+    listed = dashboard.get_by_role("region", name="dc1")
+    await expect(listed).to_contain_text("3 addresses left 192.0.2.0/24")
+    await expect(listed).not_to_contain_text("198.51.100.0/24")
+    await dashboard.goto(f"{control_plane.url}/regions/dc1")
+    networks = dashboard.get_by_role("region", name="Networks")
+    await expect(networks).to_contain_text("3 of 100 free on eno1, gives addresses: <img")
+    await expect(networks).to_contain_text("on eno1.10, beside another server")
+    services = dashboard.get_by_role("region", name="Services")
+    await expect(services).to_contain_text(re.compile("To hand in 7 words"))
+    assert await dashboard.evaluate("window.planted") is None
+    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not await dashboard.evaluate(wide)
+    assert await inaccessible(dashboard) == []
 
 
 async def test_region_that_does_not_exist_is_named(

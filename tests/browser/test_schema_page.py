@@ -3,20 +3,10 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from lpmos.control.access import COOKIE
+from tests.browser.conftest import signed_in
 from tests.support.control_plane import RunningControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def signed_in(page: Page, control_plane: RunningControlPlane, place: str) -> None:
-    """Open a page of somebody who is signed in."""
-    answer = await page.request.post(
-        f"{control_plane.url}/api/v1/session", data={"token": control_plane.token}
-    )
-    assert answer.ok
-    assert [cookie["name"] for cookie in await page.context.cookies()] == [COOKIE]
-    await page.goto(f"{control_plane.url}{place}")
 
 
 async def test_schema_page_shows_what_a_call_takes_and_answers(

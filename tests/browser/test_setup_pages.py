@@ -10,32 +10,14 @@ from lpmos.model.access import Role
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
-from lpmos.model.user import NewUser
-from tests.support.builders import actor, make_inventory, make_principal, make_task
+from tests.browser.conftest import PASSWORD, make_user, signed_in
+from tests.support.builders import make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.populated import populate
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PASSWORD = "correct horse battery"
 PLANTED = "<script>window.planted=1</script>"
-
-
-async def signed_in(
-    page: Page, control_plane: RunningControlPlane, place: str, user: str | None = None
-) -> None:
-    """Open a page as the admin, or as a user with the usual password."""
-    login = {"username": user, "password": PASSWORD} if user else {"token": control_plane.token}
-    answer = await page.request.post(f"{control_plane.url}/api/v1/session", data=login)
-    assert answer.ok, await answer.text()
-    await page.goto(f"{control_plane.url}{place}")
-
-
-async def make_admin(control_plane: RunningControlPlane, name: str) -> None:
-    """An administrator with the usual password."""
-    new = NewUser(name=name, roles=(Role.ADMIN,), password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
 
 
 async def waiting_task(control_plane: RunningControlPlane) -> Task:
@@ -128,7 +110,7 @@ async def test_rule_is_tried_before_it_is_made_and_a_wrong_condition_is_named(
 async def test_session_that_ends_in_the_middle_loses_nothing_that_was_typed(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    await make_admin(control_plane, "anna")
+    await make_user(control_plane, "anna", Role.ADMIN)
     await signed_in(page, control_plane, "/rules/new", "anna")
     await page.get_by_label("Name").fill("kept")
     await page.get_by_label("Condition").fill("machine.cpu.cores >= 8")

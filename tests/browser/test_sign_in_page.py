@@ -4,21 +4,16 @@ import pytest
 from playwright.async_api import Page, expect
 
 from lpmos.model.access import Role
-from lpmos.model.user import NewUser
-from tests.support.builders import actor, make_principal
+from tests.browser.conftest import PASSWORD, make_user
 from tests.support.control_plane import RunningControlPlane
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PASSWORD = "correct horse battery"
 
 
 async def test_login_with_a_wrong_password_says_so_and_with_the_right_one_opens(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
-    new = NewUser(name="alice", roles=(Role.VIEWER,), password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
+    await make_user(control_plane, "alice", Role.VIEWER)
     await page.goto(control_plane.url)
     await page.get_by_label("User name").fill("alice")
     await page.get_by_label("Password").fill("guess")

@@ -16,15 +16,13 @@ from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.inventory import Bios, Dimm, Disk, Inventory, Memory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Approval, Progress, StatusChange, Task, TaskError
-from lpmos.model.user import NewUser
 from lpmos.store import keys, records
-from tests.browser.conftest import inaccessible
-from tests.support.builders import MAC, NOW, actor, make_inventory, make_principal, make_task
+from tests.browser.conftest import inaccessible, make_user, signed_in
+from tests.support.builders import MAC, NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane, open_store, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PASSWORD = "correct horse battery"
 PLANTED = '<img src=x onerror="window.planted=1"><script>window.planted=1</script>'
 SOON_MS = 5_000
 """Sooner than a log is read anew without anybody's saying so."""
@@ -58,19 +56,6 @@ async def _ask(page: Page, button: str) -> Locator:
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("button", name=button, exact=True)).to_be_visible()
     return dialog
-
-
-async def _make_user(control_plane: RunningControlPlane, name: str, *roles: Role) -> None:
-    new = NewUser(name=name, roles=roles, password=PASSWORD)
-    users = control_plane.services.identity.users
-    await users.create(new, caller=make_principal(), by=actor())
-
-
-async def _sign_in(page: Page, control_plane: RunningControlPlane, name: str) -> None:
-    answer = await page.request.post(
-        f"{control_plane.url}/api/v1/session", data={"username": name, "password": PASSWORD}
-    )
-    assert answer.ok
 
 
 def _present(control_plane: RunningControlPlane) -> Task:
@@ -248,8 +233,8 @@ async def test_decision_that_lost_the_race_is_rolled_back_and_told(
 async def test_viewer_sees_no_buttons(page: Page, control_plane: RunningControlPlane) -> None:
     task = _waiting()
     await control_plane.put_task(task)
-    await _make_user(control_plane, "vera", Role.VIEWER)
-    await _sign_in(page, control_plane, "vera")
+    await make_user(control_plane, "vera", Role.VIEWER)
+    await signed_in(page, control_plane, user="vera")
     await _open(page, control_plane, task)
     await expect(page.locator(".plan")).to_contain_text("DISK01")
     await expect(page.locator(".head").get_by_role("button")).to_have_count(0)
@@ -260,9 +245,9 @@ async def test_who_asked_for_it_cannot_approve_where_another_person_must(
 ) -> None:
     config = ControlConfig(images_dir=tmp_path / "images", second_person=True)
     async with open_store(tmp_path) as store, running(store, config=config) as control_plane:
-        await _make_user(control_plane, "anna", Role.APPROVER)
+        await make_user(control_plane, "anna", Role.APPROVER)
         await control_plane.put_task(task := _waiting(created_by="anna"))
-        await _sign_in(page, control_plane, "anna")
+        await signed_in(page, control_plane, user="anna")
         await _open(page, control_plane, task)
         await expect(page.locator(".meaning")).to_contain_text("You asked for it")
         await expect(page.locator(".head").get_by_role("button")).to_have_text(["Reject"])
@@ -273,8 +258,8 @@ async def test_operator_may_cancel_and_not_approve(
 ) -> None:
     task = _waiting()
     await control_plane.put_task(task)
-    await _make_user(control_plane, "olga", Role.OPERATOR)
-    await _sign_in(page, control_plane, "olga")
+    await make_user(control_plane, "olga", Role.OPERATOR)
+    await signed_in(page, control_plane, user="olga")
     await _open(page, control_plane, task)
     await expect(page.locator(".head").get_by_role("button")).to_have_text(["Cancel task"])
 

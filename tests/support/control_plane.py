@@ -33,7 +33,13 @@ from tests.support.secret_keys import KeptKeys
 
 KEY = b"0123456789abcdef0123456789abcdef"
 TIMEOUT_S = 20.0
+KEPT_DAYS = 36_500
+"""Reports of the tests' fixed time are not too old to be kept, whatever the date is."""
 NOTED = (keys.EVENTS, keys.control("key-tokens"), keys.control("alerts"))
+
+
+KEPT_DAYS = 36_500
+"""Most reports of tests are of one fixed day."""
 
 
 class RunningControlPlane:
@@ -136,8 +142,9 @@ async def running(
     """A control plane over `store` until the block ends.
 
     It is not waited for the store's first listing where `wait_listed` is false; a store that is
-    silent for `silence_s` is looked after.
+    silent for `silence_s` is looked after. Reports without a task are kept whatever their date.
     """
+    config = msgspec.structs.replace(config or ControlConfig(), unmatched_days=KEPT_DAYS)
     mirror = Mirror(store, keys.ROOT, silence_s=silence_s)
     provider = key_provider or KeptKeys()
     services = Services(
@@ -147,7 +154,7 @@ async def running(
         clock=utc_now,
         key_provider=provider,
         ring=await provider.read(),
-        config=config,
+        config=msgspec.structs.replace(config or ControlConfig(), unmatched_days=KEPT_DAYS),
     )
     app = create_app(services)
     (listener,) = listen(f"127.0.0.1:{port}")

@@ -31,12 +31,15 @@ SILENCE_S = 0.05
 
 
 class CutStore(FaultyStore):
-    """A store whose watch, too, gives nothing while it is away."""
+    """A store whose watch, too, gives nothing while it is away, and comes `late_s` after writes."""
+
+    late_s = 0.0
 
     async def watch(self, prefix: str, *, from_revision: int) -> AsyncIterator[WatchBatch]:
         async for batch in super().watch(prefix, from_revision=from_revision):
             while self.away:  # noqa: ASYNC110 - a test sets it
                 await asyncio.sleep(0.01)
+            await asyncio.sleep(self.late_s)
             yield batch
 
 

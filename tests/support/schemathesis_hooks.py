@@ -50,6 +50,7 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "ip-address": ("192.0.2.53", "2001:db8::53"),
     "ip-interface": ("192.0.2.10/24", "192.0.2.99/25"),
     "ip-gateway": ("192.0.2.1",),
+    "ip-of-machine": ("192.0.2.70", "198.51.100.7"),
     "receiver-url": ("http://127.0.0.1:9/lpmos",),
 }
 """What stands for texts of formats that only this API has."""
@@ -129,7 +130,22 @@ def _possible(body: Any) -> Any:
             body[name] = "dc1"
     if body.get("kind") == "create" and "plan" in str(body.get("condition")):
         body["condition"] = CONDITIONS[0]
+    if isinstance(body.get("network_config"), dict):
+        body["network_config"] = _network(body["network_config"])
     return body
+
+
+def _network(network: dict[str, Any]) -> dict[str, Any]:
+    """One address, or links: of these one card, since OpenAPI cannot say what they are built on."""
+    if network.get("links"):
+        network = {name: network[name] for name in ("dns", "search") if name in network}
+        network["links"] = [{"kind": "ethernet", "name": "lan0", "dhcp": True}]
+    else:
+        network = {"address": "192.0.2.10/24", **network}
+        network["address"] = network["address"] or "192.0.2.10/24"
+    if "search" in network:
+        network["search"] = ["example.org"][: len(network["search"])]
+    return network
 
 
 def _ids(path: str, key: str, *fields: str) -> Callable[[], list[tuple[str, ...]]]:

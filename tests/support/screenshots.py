@@ -17,7 +17,7 @@ from playwright.async_api import async_playwright
 from lpmos.core.clock import utc_now
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.lifecycle import Status
-from lpmos.model.region import Heartbeat
+from lpmos.model.region import DhcpNetworkState, Heartbeat
 from lpmos.model.task import Progress, StatusChange
 from lpmos.store import keys, records
 from tests.support.builders import make_inventory, make_task
@@ -35,7 +35,20 @@ async def at_work(control_plane: RunningControlPlane) -> None:
     """Machines that are being installed, in a region that is there."""
     now = utc_now()
     services = {"dhcp": "ok", "http": "ok", "tftp": "ok"}
-    beat = Heartbeat(idc="dc1", identity="boot1:1", at=now, services=services, since=now)
+    networks = (
+        DhcpNetworkState(
+            interface="eno1",
+            mode="full",
+            subnet="192.0.2.0/24",
+            range="192.0.2.100-192.0.2.199",
+            size=100,
+            leases=96,
+        ),
+        DhcpNetworkState(interface="eno1.10", mode="proxy", subnet="198.51.100.0/24"),
+    )
+    beat = Heartbeat(
+        idc="dc1", identity="boot1:1", at=now, services=services, since=now, dhcp=networks
+    )
     await control_plane.store.put(keys.heartbeat("dc1"), records.encode(beat))
     inventory = make_inventory()
     plan = plan_disk(inventory, "auto", RootDiskHints(), GIB)

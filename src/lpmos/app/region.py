@@ -96,11 +96,16 @@ def _region_settings(settings: Settings) -> RegionSettings:
         service_address=settings.service_address,
         service_interface=settings.service_interface or _first_interface(settings),
         agent_identity=settings.agent_identity,
-        agent_tls=_agent_tls(settings),
+        agent_tls=agent_tls_files(settings),
     )
 
 
-def _agent_tls(settings: Settings) -> TlsFiles | None:
+def agent_tls_files(settings: Settings) -> TlsFiles | None:
+    """The files of the agent API's TLS; None without it.
+
+    Raises:
+        SettingsError: one of them is not named.
+    """
     files = (settings.agent_tls_cert, settings.agent_tls_key, settings.agent_tls_ca)
     if not any(files):
         return None

@@ -19,11 +19,16 @@ from lpmos.model.errors import InvalidInput, SettingsError
 from lpmos.model.machine import parse_idc
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.waiting import AWAY, FIRST_BOOT, LIMITS
-from lpmos.region.dhcp_networks import parsed_networks
 
 DEFAULT_FILE = Path("/etc/lpmos/lpmos.toml")
 PARTS = ("up", "control-plane", "region")
 UP, CONTROL, REGION = PARTS
+
+
+def _networks(text: str) -> object:
+    from lpmos.region.dhcp_networks import parsed_networks  # only who names networks pays for it
+
+    return parsed_networks(text)
 
 
 def _port(text: str) -> int:
@@ -496,7 +501,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "dhcp_network",
-        parsed_networks,
+        _networks,
         (),
         (UP, REGION),
         "Several networks: in the file a table `[[dhcp_network]]` for each, else a list in JSON.",
@@ -618,7 +623,9 @@ def _read_file(file: Path | None, problems: list[str]) -> dict[str, str]:
 
 
 def _text_of(value: Any) -> str:
-    """A value of the file as a flag would give it; tables become JSON."""
+    """A value of the file as a flag would give it; tables become JSON, `true` is `yes`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, list):
         return str(value)
     if value and all(isinstance(each, dict) for each in value):
@@ -648,6 +655,8 @@ def _row(setting: Setting) -> str:
 
     default = setting.default
     text = ",".join(default) if isinstance(default, tuple) else default
+    if isinstance(text, bool):
+        text = _text_of(text)
     cells = (
         f"`{setting.name}`",
         code(setting.flags),

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from lpmos.app.settings import CONTROL, REGION, Settings
 from lpmos.cli.display import utc_now
+from lpmos.cli.doctor_region import answers, look_at_region
 from lpmos.cli.findings import (
     Finding,
     judge_certificate,
@@ -21,14 +21,12 @@ from lpmos.cli.findings import (
 )
 from lpmos.cli.running_parts import running_parts
 
-CONNECT_TIMEOUT_S = 2.0
-DHCP_PORT, TFTP_PORT = 67, 69
 SECRET_FILES = (
     "auth_key_file", "tls_key", "etcd_key", "etcd_password_file", "secrets_key_file",
-    "vault_token_file",
+    "vault_token_file", "oidc_client_secret_file", "agent_tls_key",
 )  # fmt: skip
 FIRST_PASSWORD = "admin.password"  # noqa: S105 - the name of a file
-STATE_SECRETS = ("auth.key", "secrets.key", FIRST_PASSWORD)
+STATE_SECRETS = ("auth.key", "secrets.key", "agent.key", FIRST_PASSWORD)
 CERTIFICATES = ("tls_cert", "etcd_cert", "etcd_ca")
 
 
@@ -62,12 +60,9 @@ def _look_at(part: str, settings: Settings) -> Iterator[Finding]:
         for address in settings.listen_addr:
             host, _, port = address.rpartition(":")
             if host != "fd":
-                yield _port(host.strip("[]"), port, "the control plane")
+                yield answers(host.strip("[]"), port, "the control plane")
     if part != CONTROL:
-        if settings.region_addr:
-            yield _port(settings.region_addr, settings.api_port, "the region")
-        if settings.dhcp_mode != "off":
-            yield from _dhcp()
+        yield from look_at_region(settings)
 
 
 def _state_dir(path: Path) -> Iterator[Finding]:
@@ -113,42 +108,3 @@ def _certificate(name: str, path: Path) -> Finding:
         return wrong(subject, f"{path}: {error}", "name a PEM file that can be read")
     ends: datetime = certificate.not_valid_after_utc
     return judge_certificate(subject, ends, utc_now())
-
-
-def _port(host: str, port: object, what: str) -> Finding:
-    """Whether somebody answers; 0.0.0.0 is asked at 127.0.0.1."""
-    asked = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    try:
-        socket.create_connection((asked, int(str(port))), CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        text = f"{what} does not answer at {asked}:{port} ({error})"
-        return wrong("ports", text, "look at its log")
-    return ok("ports", f"{what} answers at {asked}:{port}")
-
-
-def _dhcp() -> Iterator[Finding]:
-    program = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        yield wrong(
-            "dnsmasq", "is not installed", "requirements/install region, or --dhcp-mode off"
-        )
-    else:
-        yield ok("dnsmasq", program)
-    bound = _bound_udp_ports()
-    for port, service in ((DHCP_PORT, "DHCP"), (TFTP_PORT, "TFTP")):
-        if port in bound:
-            yield ok("ports", f"{service} is served (UDP {port})")
-        else:
-            yield warning("ports", f"nobody serves {service} (UDP {port})", "start lpmos region")
-
-
-def _bound_udp_ports() -> set[int]:
-    """The local ports of UDP sockets, by proc(5): `/proc/net/udp`, the second field in hex."""
-    ports: set[int] = set()
-    for table in (Path("/proc/net/udp"), Path("/proc/net/udp6")):
-        try:
-            lines = table.read_text().splitlines()[1:]
-        except OSError:
-            continue
-        ports |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
-    return ports

@@ -12,8 +12,11 @@ from lpmos.cli.client import Document
 from lpmos.cli.words import ago, plain, span
 
 CLOCK_DIFFERENCE_S = 5.0
+HEARTBEAT_OLDEST_S = 40.0
+"""A region that is online was heard within its lease of 30 s, by its own clock."""
 EXPIRES_SOON = timedelta(days=14)
 LITTLE_SPACE = 0.1
+FEW_ADDRESSES = 0.1
 
 
 class Level(StrEnum):
@@ -61,13 +64,15 @@ def judge_clock(server: datetime, here: datetime) -> Finding:
     )
 
 
-def judge_certificate(subject: str, ends: datetime, now: datetime) -> Finding:
-    """Whether a certificate still holds for a while."""
+def judge_certificate(
+    subject: str, ends: datetime, now: datetime, then: str = "no restart is needed"
+) -> Finding:
+    """Whether a certificate still holds for a while; `then` is what its renewal takes."""
     when = ago(ends.isoformat(), now)
     if ends <= now:
-        return wrong(subject, f"ended {when}", "put a new one in its place; no restart is needed")
+        return wrong(subject, f"ended {when}", f"put a new one in its place; {then}")
     if ends - now < EXPIRES_SOON:
-        return warning(subject, f"ends {when}", "renew it before that")
+        return warning(subject, f"ends {when}", f"renew it before that; {then}")
     return ok(subject, f"ends {when}")
 
 
@@ -122,8 +127,39 @@ def judge_regions(regions: Iterable[Document], now: datetime) -> Iterator[Findin
         else:
             offers = sorted(f"{each['os_type']} {each['os_version']}" for each in region["offered"])
             yield ok(name, f"online; offers {', '.join(offers)}")
+        if region["online"]:
+            yield from _judge_region_clock(name, region["last_heartbeat"], now)
+            for network in region.get("dhcp", ()):  # an older control plane tells of none
+                yield from _judge_network(name, network)
     if none:
         yield warning("regions", "none was ever heard of", "start one: lpmos region --idc …")
+
+
+def _judge_region_clock(name: str, heard: str, now: datetime) -> Iterator[Finding]:
+    """Whether a region's clock is wrong: its heartbeats have its own time, and come often."""
+    age_s = (now - datetime.fromisoformat(heard)).total_seconds()
+    if -CLOCK_DIFFERENCE_S <= age_s <= HEARTBEAT_OLDEST_S:
+        return
+    way = "behind" if age_s > 0 else "ahead of"
+    yield wrong(
+        name,
+        f"its clock is {span(abs(age_s))} {way} this machine's",
+        "let both take the time by NTP (timedatectl set-ntp true): deadlines and agents'"
+        " identities depend on it",
+    )
+
+
+def _judge_network(name: str, network: Document) -> Iterator[Finding]:
+    """Whether a network of a region has addresses left; a proxy gives none."""
+    size, free = network["size"], network["size"] - network["leases"]
+    if size and free <= size * FEW_ADDRESSES:
+        where = plain(network["subnet"] or network["range"] or network["interface"])
+        yield warning(
+            name,
+            f"{free} of {size} addresses of {where} are free",
+            "give it a larger range or shorter leases, or serve known machines only"
+            " (docs/how-to/dhcp.md)",
+        )
 
 
 def judge_versions(server: str, regions: Iterable[Document], here: str) -> Iterator[Finding]:

@@ -14,7 +14,8 @@ from lpmos.core.agentrun import NoTask as NoTask
 from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
-from lpmos.core.reporting import Reporting
+from lpmos.core.handin import handing_in
+from lpmos.core.reporting import Reporting, restarted
 from lpmos.core.taskstore import MachineStep, Step, Superseded, TaskStore, logged, moved
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
@@ -25,7 +26,8 @@ from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Installed, Machine
 from lpmos.model.rollback import disk_of
 from lpmos.model.task import Progress, Task, TaskError
-from lpmos.store.api import Store, Unavailable
+from lpmos.store import keys
+from lpmos.store.api import Delete, Operation, Store, Unavailable
 
 
 class Agents:
@@ -98,13 +100,17 @@ class Agents:
 
         return await self._changes.change(task, step, by=self._actor)
 
-    async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
-        """Decide what a machine boots, and note in its task that it asked."""
+    def boot_plan(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
+        """Decide what a machine boots; raises as `find_task`."""
         task = self.find_task(mac, sn)
         machine = self._fleet.machine_by_mac(self._idc, mac)
         if machine is None and sn:
             machine = self._fleet.machine(self._idc, sn)
-        plan = decide(machine, task, self._unknown)
+        return decide(machine, task, self._unknown), task
+
+    async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
+        """Decide what a machine boots, and note in its task that it asked."""
+        plan, task = self.boot_plan(mac, sn)
         if isinstance(plan, BootAgent) and task and task.status is Status.READY:
             try:
                 task = await self.booted(mac, task)
@@ -121,7 +127,13 @@ class Agents:
         return await self._changes.change(task, self._boot_requested, by=agent_of(mac))
 
     async def report(
-        self, run: AgentRun, sn: str | None, inventory: Inventory, required_bytes: int
+        self,
+        run: AgentRun,
+        sn: str | None,
+        inventory: Inventory,
+        required_bytes: int,
+        *,
+        follows: str | None = None,
     ) -> Task:
         """Take a hardware report; the task is then waiting for approval, approved, or failed.
 
@@ -130,13 +142,14 @@ class Agents:
             sn: the serial number of the DMI tables.
             inventory: the hardware.
             required_bytes: what the task's image needs on the root file system.
+            follows: of a report that was kept, the run that had reported last when it was said.
 
         Raises:
             NoTask: there is none for this machine; the report was kept (S7).
             ForeignMachine: another machine than the one that reported for the task; likewise.
         """
         task = self.find_task(run.mac, sn)
-        return await self._reporting.take(run, sn, task, inventory, required_bytes)
+        return await self._reporting.take(run, sn, task, inventory, required_bytes, follows=follows)
 
     async def claim(self, run: AgentRun, task_id: str, intent_id: str | None) -> Task:
         """Take the single-use intent for this agent run: approved → installing.
@@ -153,6 +166,8 @@ class Agents:
                 return task
             if task.intent and intent_id not in (None, task.intent.intent_id):
                 raise ForeignClaim("this install intent is not the approved one")
+            if task.status is Status.APPROVED and handing_in.get() and _is_anothers(task, run):
+                return self._claimed_and_restarted(task, run)
             return self._claimed(task, run)
 
         return await self._own_change(run, task_id, step)
@@ -240,6 +255,8 @@ class Agents:
     async def came_up(self, mac: str, task_id: str, token_sha256: str) -> Task:
         """The installed system says that it came up, which completes the task (L2).
 
+        One that failed meanwhile stays so; it leaves the dead-letter queue, for all is well.
+
         Args:
             mac: any NIC of the machine.
             task_id: the task that installed it.
@@ -256,10 +273,16 @@ class Agents:
             return firstboot.came_up(task, token_sha256, self._clock())
 
         run = AgentRun(mac=mac, agent_id="")
-        return await self._own_change(run, task_id, step, _installed)
+        letter = Delete(keys.dead_letter(self._idc, task_id))
+        return await self._own_change(run, task_id, step, _installed, also=[letter])
 
     async def _own_change(
-        self, run: AgentRun, task_id: str, step: Step, machine: MachineStep | None = None
+        self,
+        run: AgentRun,
+        task_id: str,
+        step: Step,
+        machine: MachineStep | None = None,
+        also: Sequence[Operation] = (),
     ) -> Task:
         known = self._fleet.task(task_id)
         if known is None and not self._fleet.connected:
@@ -268,7 +291,9 @@ class Agents:
             raise NoTask(f"there is no task {task_id[:64]} in {self._idc}")
         if run.mac != known.mac and run.mac not in self._reported_macs(known):
             raise NoTask(f"task {known.task_id} is not for {run.mac}")
-        return await self._changes.change(known, step, by=agent_of(run.mac), machine=machine)
+        return await self._changes.change(
+            known, step, by=agent_of(run.mac), machine=machine, also=also
+        )
 
     def _reported_macs(self, task: Task) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
@@ -283,12 +308,22 @@ class Agents:
     def _claimed(self, task: Task, run: AgentRun) -> Task:
         if task.status is Status.INSTALLING or (task.intent and task.intent.claimed_by):
             raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
-        if task.reported_by not in (None, run.agent_id):
+        if _is_anothers(task, run):
             raise ForeignClaim("another agent run has reported since; boot the machine again")
+        return self._begun(task, run)
+
+    def _begun(self, task: Task, run: AgentRun) -> Task:
         now = self._clock()
         intent = task.intent and msgspec.structs.replace(task.intent, claimed_by=run.agent_id)
         task = moved(task, Event.INSTALL_STARTED, now, intent=intent)
         return logged(task, now, "[INFO] installation started")
+
+    def _claimed_and_restarted(self, task: Task, run: AgentRun) -> Task:
+        """A claim that was let through without the store, on a machine that was restarted since.
+
+        Its disk may be written: the approval is used, whoever reported with it after that.
+        """
+        return restarted(self._begun(task, run), self._clock())
 
     def _check_claim(self, task: Task, run: AgentRun) -> None:
         if task.status is Status.INSTALLING and claimed_by(task) != run.agent_id:
@@ -305,9 +340,15 @@ class Agents:
         return task
 
 
+def _is_anothers(task: Task, run: AgentRun) -> bool:
+    """Whether the hardware that the task has was reported by another run."""
+    return task.reported_by not in (None, run.agent_id)
+
+
 def _installed(task: Task, known: Machine | None) -> Machine | None:
-    """With a completion goes the machine's installed generation (S3)."""
-    if task.status is not Status.COMPLETED or known is None:
+    """With a completion, or a system that came up late, goes the machine's generation (S3)."""
+    runs = task.status is Status.COMPLETED or firstboot.came_up_at(task) is not None
+    if not runs or known is None:
         return known
     generation = known.installed.generation + 1 if known.installed else 1
     installed = Installed(

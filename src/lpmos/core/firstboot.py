@@ -2,7 +2,8 @@
 
 The rule: once the agent has handed over, only the installed system completes the task, and it
 proves itself by the token that its disk alone has; the task knows the token's digest, and no more.
-Until then the task is `installing` still: it can be cancelled, and it fails at its deadline.
+Until then the task is `installing` still: it can be cancelled, and it fails at its deadline. Where
+the word comes after that, the task stays failed, but it says so, and the machine's record is true.
 """
 
 import hmac
@@ -62,6 +63,8 @@ def handed_over(task: Task, token_sha256: str, now: datetime) -> Task:
 def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
     """The task after the installed system's first word: completed; repeated it is as it is.
 
+    A task that has failed meanwhile has the word noted.
+
     Raises:
         WrongToken: it is not the system that this task installed.
         NotHandedOver: the agent has not said its last word.
@@ -72,7 +75,7 @@ def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
         raise NotHandedOver(f"the agent of task {task.task_id} is not done yet; ask again")
     if expected is None or not hmac.compare_digest(expected, token_sha256):
         raise WrongToken(f"this is not the token of what task {task.task_id} installed")
-    if task.status is Status.COMPLETED:
+    if task.status is Status.COMPLETED or came_up_at(task) is not None:
         return task
     whole = tuple(
         msgspec.structs.replace(each, percent=100.0) if each.step == "configuring" else each
@@ -82,8 +85,19 @@ def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
         step=RESTARTING, percent=100.0, timestamp=now, message="the installed system came up"
     )
     task = msgspec.structs.replace(task, progress=whole)
+    if task.status is Status.FAILED:
+        task = msgspec.structs.replace(task, progress=_with(task, said), updated_at=now)
+        return logged(task, now, "[WARN] the installed system came up after the task had failed")
     task = moved(task, Event.INSTALL_FINISHED, now, progress=_with(task, said))
     return logged(task, now, "[INFO] the installed system came up")
+
+
+def came_up_at(task: Task) -> datetime | None:
+    """When the installed system said that it came up; None where it has not."""
+    for each in task.progress:
+        if each.step == RESTARTING and each.percent >= 100:
+            return each.timestamp
+    return None
 
 
 def _with(task: Task, *news: Progress) -> tuple[Progress, ...]:

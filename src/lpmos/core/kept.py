@@ -46,8 +46,9 @@ class Booted(Kept, frozen=True, kw_only=True, tag=Word.BOOTED.value):
 
 
 class Reported(Kept, frozen=True, kw_only=True, tag=Word.REPORTED.value):
-    """A hardware report."""
+    """A hardware report; `follows` is the run that had reported for the task before."""
 
+    follows: str | None = None
     said_sn: str | None = None
     inventory: Inventory
     required_bytes: int
@@ -113,7 +114,13 @@ async def perform(agents: Agents, kept: AnyKept, task: Task | None) -> Task | No
     """
     match kept:
         case Reported():
-            return await agents.report(kept.run, kept.said_sn, kept.inventory, kept.required_bytes)
+            return await agents.report(
+                kept.run,
+                kept.said_sn,
+                kept.inventory,
+                kept.required_bytes,
+                follows=kept.follows,
+            )
         case _ if task is None:
             raise NotFound(f"there is no task {kept.task_id}")
         case _:

@@ -13,6 +13,7 @@ import msgspec
 from lpmos.core.agentrun import AgentRun, NoTask, agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.handin import handing_in
 from lpmos.core.journal import put
 from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
 from lpmos.core.unmatched import UnmatchedReports
@@ -51,6 +52,8 @@ class Reporting:
         task: Task | None,
         inventory: Inventory,
         required_bytes: int,
+        *,
+        follows: str | None,
     ) -> Task:
         """See `Agents.report`; `task` is the machine's, as far as it is known here."""
         macs = macs_of(run, inventory)
@@ -65,7 +68,7 @@ class Reporting:
                 return now
             if now.status is Status.INSTALLING:
                 return self._while_installing(now, run)
-            if _is_late(now, run, self._clock()):
+            if _is_late(now, run, follows):
                 return now
             after = self._reported(now, run, inventory, required_bytes)
             return _told_of_replacement(after, now, known, inventory, self._clock())
@@ -141,22 +144,27 @@ class Reporting:
         # A run that is known by its MAC alone cannot be told from the same machine after a reboot.
         if claimed_by(task) == run.agent_id != run.mac:
             return task
-        error = TaskError(
-            reason="the machine was restarted in the middle of its installation",
-            hint="look at its console and power, then create the task again",
-            code=MACHINE_RESTARTED,
-        )
-        return ended(task, error, self._clock())
+        return restarted(task, self._clock())
 
 
 def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:
-    """A task belongs to the machine that reported for it first.
+    """A task belongs to the machine that reported for it first, and to the cards that it had.
+
+    Who calls by another card may name the machine's serial number and cards all the same, and say
+    nothing of itself: its own MAC is all that the region knows for certain.
 
     Raises:
-        ForeignMachine: the inventory is another machine's, by what both know of themselves.
+        ForeignMachine: the inventory is another machine's, by what both know of themselves, or it
+            was sent by a card that the machine did not have.
     """
     if task.hardware is None:
         return
+    if not task.finished and mac not in (task.mac, *_cards(task.hardware)):
+        raise ForeignMachine(
+            f"MAC {mac} is of no card that machine {task.sn} had when it reported for task"
+            f" {task.task_id}; where a card was replaced, cancel the task and create a new one",
+            what="network interface",
+        )
     differences = identity_of(task.hardware).differences(identity_of(inventory))
     if differences:
         said = ", ".join(f"its {d.what} is {d.theirs}, not {d.ours}" for d in differences)
@@ -167,19 +175,42 @@ def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:
         )
 
 
+def restarted(task: Task, now: datetime) -> Task:
+    """The task that failed because its machine began anew: a disk is written once for an approval.
+
+    Raises:
+        ImpossibleTransition: it is over.
+    """
+    error = TaskError(
+        reason="the machine was restarted in the middle of its installation",
+        hint="look at its console and power, then create the task again",
+        code=MACHINE_RESTARTED,
+    )
+    return ended(task, error, now)
+
+
 def macs_of(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:
     """The machine's own MACs, normalised, the calling one first."""
-    found = [run.mac]
+    return tuple(dict.fromkeys((run.mac, *_cards(inventory))))
+
+
+def _cards(inventory: Inventory) -> list[str]:
+    found: list[str] = []
     for nic in inventory.nics:
         with suppress(InvalidInput):
             found.append(parse_mac(nic.mac))
-    return tuple(dict.fromkeys(found))
+    return found
 
 
-def _is_late(task: Task, run: AgentRun, said_at: datetime) -> bool:
-    """Whether another run has reported since: this word was kept, and is handed in late."""
-    others = task.reported_by not in (None, run.agent_id)
-    return others and task.reported_at is not None and task.reported_at > said_at
+def _is_late(task: Task, run: AgentRun, follows: str | None) -> bool:
+    """Whether this word was kept, and another run has reported since it was said.
+
+    The run that it follows has not, whatever the clocks say: one may have been set.
+    """
+    word = handing_in.get()
+    if word is None or task.reported_by in (None, run.agent_id, follows):
+        return False
+    return task.reported_at is not None and task.reported_at > word.at
 
 
 def _is_as_approved(task: Task, bounded: Inventory) -> bool:

@@ -101,6 +101,12 @@ def build_agent_image(
     return BuiltAgent(image=image, manifest=manifest, reused=False)
 
 
+def is_of_this_version(manifest: AgentManifest) -> bool:
+    """Whether building the agent image now would make it of the same recipe; reads the sources."""
+    _, _, level = manifest.compression.rpartition("-")
+    return level.isdigit() and manifest.recipe == _digest(LPMOS_PACKAGE, int(level))
+
+
 def _build(
     root: Path, fetched: Sequence[Path], scratch: Path, recipe: _Recipe, progress: Progress
 ) -> AgentManifest:

@@ -87,7 +87,8 @@ _ROWS: dict[Found, tuple[Verdict, ...]] = {
     Found.OTHER_MACHINE: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
     Found.CANCELLED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
     Found.REJECTED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
-    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S, _R, _R),
+    # a system that came up after its deadline: it is noted, the task stays failed
+    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S, _R, _A),
     Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R, _S, _S),
     # the report of another run: it was restarted
     Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R, _R, _R),

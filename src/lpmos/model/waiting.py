@@ -108,7 +108,8 @@ FIRST_BOOT = Limit(
     reason="the installed system did not come up within {limit}",
     hint="the disk holds the new system: look at the machine's console, at the firmware's boot"
     " order, and whether the installed system's network reaches the region. Then try the task"
-    " again, or leave the machine as it is",
+    " again, or leave the machine as it is: should the system come up later, task and"
+    " machine say so",
 )
 """Of an installation that is all on the disk, in place of the two above."""
 

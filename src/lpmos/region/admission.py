@@ -23,7 +23,10 @@ class AddressTaken(LpmosError):
 
     def __init__(self, address: str, holder: str) -> None:
         self.holder = holder
-        super().__init__(f"the address {address} is another machine's by DHCP, so this one waits")
+        super().__init__(
+            f"the address {address} is another machine's by DHCP ({holder}), so this one waits;"
+            " look for two machines with one address, or with one MAC"
+        )
 
 
 class Admission:
@@ -47,6 +50,16 @@ class Admission:
         """The CA that agents trust; None without TLS."""
         return self._tls.ca_pem if self._tls else None
 
+    def check(self, mac: str, address: str) -> None:
+        """Make sure that a machine asks from an address that is not leased to another.
+
+        Raises:
+            AddressTaken: it is.
+        """
+        holder = self._lease_holder(address)
+        if holder is not None and holder != mac:
+            raise AddressTaken(address, holder)
+
     def call(self, mac: str, address: str, base_url: str) -> AgentCall:
         """How the agent of this machine calls the region, if it asks from its own address.
 
@@ -58,9 +71,7 @@ class Admission:
         Raises:
             AddressTaken: the address is another machine's.
         """
-        holder = self._lease_holder(address)
-        if holder is not None and holder != mac:
-            raise AddressTaken(address, holder)
+        self.check(mac, address)
         nonce = self._identities.nonce(mac, address)
         if self._tls is None:
             return AgentCall(base_url, nonce)

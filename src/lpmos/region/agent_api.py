@@ -16,7 +16,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.problems import MEDIA_TYPE, problem_for
 from lpmos.images.catalog import Catalog
 from lpmos.install import plan_install, required_bytes
-from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError
+from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError, TooBusy
 from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installplan import InstallPlan
 from lpmos.model.lifecycle import Status
@@ -31,10 +31,13 @@ from lpmos.region.preparation import image_of, no_image
 from lpmos.region.progress import ProgressWriter
 from lpmos.region.reached import Reached
 from lpmos.region.reading import read_body
+from lpmos.region.seldom import Seldom
 from lpmos.region.tasklog import TaskLogs
 from lpmos.store.api import Unavailable
 
 NO_TASK_RETRY_S = 10
+EXCHANGES_A_MINUTE = 1_200
+"""Of one address, behind which a rack may be; each is kept for an hour, on the disk too."""
 LONGEST_WAIT_S = 60
 FOREIGN_HINT = (
     "give each machine a MAC address of its own; where this machine shall be installed in the"
@@ -75,6 +78,7 @@ class AgentApi:
         self._metrics = metrics
         self._liveness = liveness
         self._gate = gate
+        self._exchanges = Seldom(EXCHANGES_A_MINUTE, 60.0)
         self._log = structlog.get_logger().bind(idc=idc)
         self._polls: set[asyncio.Timeout] = set()
         self._stopping = False
@@ -104,6 +108,8 @@ class AgentApi:
         """X3: the boot script's nonce for an identity."""
         body = await read_body(request, wire.BODY_LIMIT_BYTES)
         run, call = wire.parse(body, wire.IdentityCall)
+        if not self._exchanges.takes(address_of(request)):
+            raise TooBusy(f"more than {EXCHANGES_A_MINUTE} boots a minute from one address")
         identities = self._gate.identities
         identity = await identities.exchange(call.nonce, run, address_of(request))
         self._metrics.agents_known.inc()

@@ -62,10 +62,15 @@ async def agent_door(
     signer = await asyncio.to_thread(Signer.load, settings.state_dir / FILE_NAME, settings.identity)
     signers = Signers(signer, fleet.stored, idc=idc)
     connected = lambda: fleet.connected  # noqa: E731 - asked anew each time
+
+    def under_way(task_id: str) -> bool:
+        row = fleet.row(task_id)
+        return row is not None and not row.finished
+
     async with ledger(
         store, fleet.stored, connected, clock, idc=idc, state_dir=settings.state_dir
     ) as taken:
-        identities = Identities(signer, signers, taken, clock)
+        identities = Identities(signer, signers, taken, clock, under_way)
         gate = AgentGate(
             identities,
             fleet,

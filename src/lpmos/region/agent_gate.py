@@ -16,6 +16,7 @@ from lpmos.model.errors import Forbidden
 from lpmos.region.answers import Handler
 from lpmos.region.identities import AgentRefused, Identities, Identity, check_task
 from lpmos.region.metrics import Metrics
+from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
 
 HEADER = "LPMOS-Identity"
 """Of an answer: the identity for the next calls."""
@@ -53,6 +54,7 @@ class AgentGate:
         self._metrics = metrics
         self._required = required
         self._tls_port = tls_port
+        self._said = Seldom(SAY_LIMIT, SAY_EVERY_S)
         self._log = structlog.get_logger().bind(idc=idc)
 
     @property
@@ -98,13 +100,13 @@ class AgentGate:
         if identity.mac != run.mac:
             raise AgentRefused(
                 "other MAC",
-                "the agent's identity is of another machine",
+                "the agent's identity is of another machine; boot this one from the network",
                 "a machine spoke for another one: look what runs at this address",
             )
         if identity.agent_id != run.agent_id:
             raise AgentRefused(
                 "other run",
-                "the agent's identity is of another agent run",
+                "the agent's identity is of another agent run; boot again",
                 "somebody else used an agent's identity: look what runs at this address",
             )
         return identity
@@ -188,6 +190,8 @@ class AgentGate:
 
     def _refused(self, request: web.Request, error: AgentRefused) -> None:
         self._metrics.agents_refused.labels(error.reason).inc()
+        if not self._said.takes((error.reason, address_of(request))):
+            return
         self._log.warning(
             "an agent is refused",
             reason=error.reason,

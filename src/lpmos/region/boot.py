@@ -25,9 +25,13 @@ from lpmos.region.admission import AddressTaken, Admission
 from lpmos.region.agent_gate import address_of
 from lpmos.region.dnsmasq import LOADER_FILES
 from lpmos.region.reached import Reached
+from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
 
 IMAGE_RETRY_S = 30
 """How long a machine waits where the region lacks the agent's image."""
+
+OWN_DISK = "this machine has its system"
+"""All that is said of it to who asks from another machine's address."""
 
 ASK_WHO = "look which machine asks in another one's name, or which two have one address"
 
@@ -91,6 +95,7 @@ class Boot:
         self._admission = admission
         self._reached = reached
         self._loader_dir = loader_dir
+        self._said = Seldom(SAY_LIMIT, SAY_EVERY_S)
         self._log = structlog.get_logger().bind(idc=idc)
 
     def routes(self) -> list[web.RouteDef]:
@@ -112,8 +117,11 @@ class Boot:
         """The script of one machine."""
         try:
             asked = parse_boot_request(request.query)
+            self._admission.check(asked.mac, address_of(request))
             plan, _ = await self._agents.boot(asked.mac, asked.sn)
             text = self._render(plan, asked, request)
+        except AddressTaken as error:
+            return self._asked_elsewhere(request, asked, error)
         except LpmosError as error:
             return self._refused(request, error)
         self._log.info(
@@ -176,19 +184,33 @@ class Boot:
             kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
             initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
         )
-        return self._agent_script(base_url, files, plan.reason, asked.mac, address_of(request))
+        call = self._admission.call(asked.mac, address_of(request), base_url)
+        return scripts.agent_script(base_url, files, call, plan.reason)
 
-    def _agent_script(
-        self, base_url: str, files: scripts.AgentFiles, reason: str, mac: str, address: str
-    ) -> str:
-        try:
-            call = self._admission.call(mac, address, base_url)
-        except AddressTaken as error:
+    def _asked_elsewhere(
+        self, request: web.Request, asked: BootRequest, error: AddressTaken
+    ) -> web.Response:
+        """The script for who asks from another machine's address: nothing is noted, nothing told.
+
+        A machine that has its system boots it all the same.
+        """
+        address = address_of(request)
+        if self._said.takes((asked.mac, address)):
             self._log.warning(
-                "no nonce for a machine", mac=mac, ip=address, leased_to=error.holder, hint=ASK_WHO
+                "no nonce for a machine",
+                mac=asked.mac,
+                ip=address,
+                leased_to=error.holder,
+                hint=ASK_WHO,
             )
-            return scripts.wait_script(base_url, str(error), scripts.RETRY_S)
-        return scripts.agent_script(base_url, files, call, reason)
+        try:
+            plan, _ = self._agents.boot_plan(asked.mac, asked.sn)
+        except LpmosError as unknown:
+            return self._refused(request, unknown)
+        if isinstance(plan, BootLocalDisk):
+            return _script(200, scripts.local_disk_script(OWN_DISK))
+        text = scripts.wait_script(self._reached.url(request), str(error), scripts.RETRY_S)
+        return _script(200, text)
 
     def _refused(self, request: web.Request, error: LpmosError) -> web.Response:
         problem = problem_for(error)

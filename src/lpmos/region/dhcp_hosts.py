@@ -36,19 +36,23 @@ def hosts_of(rows: Iterable[tuple[MachineRow, str | None]]) -> dict[str, str]:
     """The line of each MAC of machines with the MAC of their present task.
 
     A reserved address is for one card: the task's, else the first that was reported. A MAC that
-    two machines have is known once, and an address that two machines have is the first one's. The
-    region's own probe is known too.
+    two machines have is known once, with an address where one of them has one for it: what a
+    machine says of its cards takes no other's. An address that two machines have is the first
+    one's. The region's own probe is known too.
     """
+    known = [
+        (row, list(dict.fromkeys((*((boots_from,) if boots_from else ()), *row.macs))))
+        for row, boots_from in rows
+    ]
     found = {PROBE_MAC: PROBE_MAC}
     given: set[str] = set()
-    for row, boots_from in rows:
-        macs = dict.fromkeys((*((boots_from,) if boots_from else ()), *row.macs))
-        for number, mac in enumerate(macs):
-            address = row.address if number == 0 and row.address not in given else None
-            if mac in found:
-                continue
-            found[mac] = f"{mac},{address}" if address else mac
-            given.update((address,) if address else ())
+    for row, macs in known:
+        if row.address and macs and row.address not in given and macs[0] not in found:
+            found[macs[0]] = f"{macs[0]},{row.address}"
+            given.add(row.address)
+    for _, macs in known:
+        for mac in macs:
+            found.setdefault(mac, mac)
     return found
 
 

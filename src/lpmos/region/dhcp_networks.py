@@ -213,15 +213,7 @@ def _together_problems(networks: Sequence[DhcpNetwork]) -> Iterator[str]:
             yield f"{where}subnet: {a.subnet} and {b.subnet} overlap"
         elif (x := a.bounds) and (y := b.bounds) and x[0] <= y[1] and y[0] <= x[1]:
             yield f"{where}dhcp_range: {'-'.join(a.range)} and {'-'.join(b.range)} overlap"
-        if (
-            a.interface == b.interface
-            and "proxy" in (a.mode, b.mode)
-            and "full"
-            in (
-                a.mode,
-                b.mode,
-            )
-        ):
+        if a.interface == b.interface and {a.mode, b.mode} == {"proxy", "full"}:
             yield f"{where}mode: {a.interface} cannot be both full and proxy"
 
 

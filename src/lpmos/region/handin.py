@@ -150,8 +150,10 @@ class HandIn:
         task = None
         try:
             task = self._task(kept)
-            place = self._found(kept, task)
-            verdict = RULES[word_of(kept), place] if place else Verdict.APPLY
+            place, verdict = self._judged(kept, task)
+            if verdict is not Verdict.APPLY:  # what was just handed in may not be heard of yet
+                task = await self._task_now(kept)
+                place, verdict = self._judged(kept, task)
             if verdict is Verdict.APPLY:
                 await perform(self._agents, kept, task)
             elif verdict is Verdict.REFUSE and place:
@@ -168,6 +170,16 @@ class HandIn:
         """The machine's present task as the store had it when it was last heard of."""
         kv = self._overlay.stored(keys.task(self._idc, kept.sn)) if kept.sn else None
         return records.decode(kv, Task) if kv else None
+
+    async def _task_now(self, kept: AnyKept) -> Task | None:
+        """The machine's present task in the store itself."""
+        kv = await self._store.get(keys.task(self._idc, kept.sn)) if kept.sn else None
+        return records.decode(kv, Task) if kv else None
+
+    def _judged(self, kept: AnyKept, task: Task | None) -> tuple[Found | None, Verdict]:
+        """How that task stands to the word, and what the rule says of it."""
+        place = self._found(kept, task)
+        return place, RULES[word_of(kept), place] if place else Verdict.APPLY
 
     def _found(self, kept: AnyKept, task: Task | None) -> Found | None:
         """How that task stands to the word; None of a report without a task."""

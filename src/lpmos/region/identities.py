@@ -5,12 +5,14 @@ with who shows them, each time. What was shown is never logged; what is refused 
 
     boot script ── nonce: MAC, address, time ──▶ agent run ── identity: MAC, run, address, task
 
-A nonce is good for one agent run. An identity ends by itself and is renewed while it is used; with
-the report it is bound to the task, for good.
+A nonce is good for one agent run. An identity without a task ends by itself and is renewed while it
+is used; with the report it is bound to the task, for good, and is good for as long as that is not
+over: the task has deadlines of its own, and no clock of a region ends an install.
 """
 
 import hashlib
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,7 +30,7 @@ IDENTITY_LIFE_S = 3600
 """Of an agent without a task, which calls every minute."""
 
 BOUND_LIFE_S = 12 * 3600
-"""Of an agent with a task: an install goes on after a night in which its region was away."""
+"""Of an agent whose task is over, or not known here: it may still hear so."""
 
 _NONCE, _IDENTITY = "nonce", "identity"
 _SALT_BYTES = 12
@@ -84,7 +86,16 @@ class Identity(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 class Identities:
     """Gives and checks nonces and identities of one region."""
 
-    def __init__(self, signer: Signer, signers: Signers, taken: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        signers: Signers,
+        taken: Ledger,
+        clock: Clock,
+        under_way: Callable[[str], bool],
+    ) -> None:
+        """`under_way` says of a task whether it is known here, and not over."""
+        self._under_way = under_way
         self._signer = signer
         self._signers = signers
         self._taken = taken
@@ -103,7 +114,7 @@ class Identities:
             Unavailable, NoSpace: that it was taken could not be kept.
         """
         nonce = self._nonce_of(token)
-        _check_place(nonce.mac, nonce.address, run.mac, address)
+        _check_place("nonce", (nonce.mac, nonce.address), run.mac, address)
         name = hashlib.sha256(token.encode()).hexdigest()[:_SESSION_CHARACTERS]
         known = self._taken.holder(f"nonce-{name}")
         if known is None and abs(self._now_s() - nonce.issued_at) > NONCE_LIFE_S:
@@ -135,14 +146,14 @@ class Identities:
             identity = msgspec.json.decode(payload, type=Identity)
         except (BadToken, msgspec.DecodeError):
             raise _unknown("identity") from None
-        if identity.expires_at <= self._now_s():
+        if identity.expires_at <= self._now_s() and not self._installs(identity):
             raise AgentRefused(
                 "expired",
                 "the agent's identity has ended; boot again",
-                "an agent whose region was away for too long boots again; a clock of the region"
-                " that was set forward does the same",
+                "an agent without a task whose region was away for too long boots again; a clock of"
+                " the region that was set forward does the same",
             )
-        _check_place(identity.mac, identity.address, identity.mac, address)
+        _check_place("identity", (identity.mac, identity.address), identity.mac, address)
         return identity
 
     def task_of(self, identity: Identity) -> str | None:
@@ -179,6 +190,10 @@ class Identities:
         """The identity, signed."""
         return self._signer.sign(_IDENTITY, msgspec.json.encode(identity))
 
+    def _installs(self, identity: Identity) -> bool:
+        task_id = self.task_of(identity)
+        return task_id is not None and self._under_way(task_id)
+
     def _nonce_of(self, token: str) -> Nonce:
         try:
             return msgspec.json.decode(self._signers.verify(_NONCE, token), type=Nonce)
@@ -204,22 +219,24 @@ def check_task(bound: str | None, asked: str | None) -> None:
     if bound != asked:
         raise AgentRefused(
             "other task",
-            "the agent's identity is for another task",
+            "the agent's identity is for another task; boot again",
             "an identity of one task was used for another one: look at what the machine runs",
         )
 
 
-def _check_place(mac: str, address: str, said_mac: str, said_address: str) -> None:
+def _check_place(what: str, given_to: tuple[str, str], said_mac: str, said_address: str) -> None:
+    mac, address = given_to
     if mac != said_mac:
         raise AgentRefused(
             "other MAC",
-            "this was given to another machine",
+            f"this {what} was given to another machine, {mac}; boot this one from the network",
             "a machine used what was given to another one's MAC: look who is at this address",
         )
     if address != said_address:
         raise AgentRefused(
             "other address",
-            "this was given to a machine at another address",
+            f"this {what} was given to {mac} at the address {address}, and shown from"
+            f" {said_address}; have DHCP give the machine one address, and boot again",
             "either it was stolen, or the machine's address changes between firmware and agent:"
             ' give each machine one address (docs: agent-tls, "If agents are refused")',
         )

@@ -21,6 +21,7 @@ from lpmos.model.errors import Conflict, NotFound, Unauthenticated
 from lpmos.model.machine import parse_mac
 from lpmos.region.answers import json_answer
 from lpmos.region.reading import read_body
+from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
 
 BODY_LIMIT_BYTES = 4096
 TOKEN_PATTERN = "^[A-Za-z0-9_-]{32,128}$"  # noqa: S105 - its shape, not a token
@@ -52,6 +53,7 @@ class InstalledApi:
 
     def __init__(self, agents: Agents, *, idc: str) -> None:
         self._agents = agents
+        self._said = Seldom(SAY_LIMIT, SAY_EVERY_S)
         self._log = structlog.get_logger().bind(idc=idc)
 
     def routes(self) -> list[web.RouteDef]:
@@ -66,14 +68,15 @@ class InstalledApi:
         except NotHandedOver:
             raise
         except (Conflict, NotFound, Unauthenticated) as error:
-            self._log.warning(
-                "an installed system is refused",
-                task_id=task_id,
-                mac=mac,
-                ip=request.remote,
-                code=error.code,
-                error=str(error),
-            )
+            if self._said.takes(request.remote):
+                self._log.warning(
+                    "an installed system is refused",
+                    task_id=task_id,
+                    mac=mac,
+                    ip=request.remote,
+                    code=error.code,
+                    error=str(error),
+                )
             raise
         self._log.info("the installed system came up", task_id=task_id, mac=mac)
         return json_answer({"status": task.status.value, "task_id": task.task_id})

@@ -195,7 +195,13 @@ class SteadyAgents(Agents):
         return plan, after
 
     async def report(
-        self, run: AgentRun, sn: str | None, inventory: Inventory, required_bytes: int
+        self,
+        run: AgentRun,
+        sn: str | None,
+        inventory: Inventory,
+        required_bytes: int,
+        *,
+        follows: str | None = None,
     ) -> Task:
         """See `Agents.report`.
 
@@ -213,6 +219,7 @@ class SteadyAgents(Agents):
                 agent_id=run.agent_id,
                 task_id=task.task_id if task else None,
                 sn=task.sn if task else None,
+                follows=follows or (task.reported_by if task else None),
                 said_sn=sn,
                 inventory=inventory.bounded(),
                 required_bytes=required_bytes,

@@ -51,6 +51,23 @@ def load(files: TlsFiles, address: str, now: datetime) -> AgentTls:
     Raises:
         SettingsError: a file cannot be used; it names the file and what to do.
     """
+    context, cert, ca = _checked(files, address)
+    _tell_of_end(cert, files.cert, now)
+    der = ca.public_bytes(Encoding.DER)
+    pem = ca.public_bytes(Encoding.PEM).decode()
+    return AgentTls(context, pem, hashlib.sha256(der).hexdigest())
+
+
+def ends_at(files: TlsFiles, address: str) -> datetime:
+    """When the certificate ends, of files that agents accept; arguments and errors as `load`."""
+    _, cert, _ = _checked(files, address)
+    return cert.not_valid_after_utc
+
+
+def _checked(
+    files: TlsFiles, address: str
+) -> tuple[ssl.SSLContext, x509.Certificate, x509.Certificate]:
+    """The context that serves, its certificate and the CA's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
@@ -63,10 +80,7 @@ def load(files: TlsFiles, address: str, now: datetime) -> AgentTls:
     cert = _first(files.cert, "agent_tls_cert")
     _check_address(cert, address, files.cert)
     _check_issuer(cert, ca, files)
-    _tell_of_end(cert, files.cert, now)
-    der = ca.public_bytes(Encoding.DER)
-    pem = ca.public_bytes(Encoding.PEM).decode()
-    return AgentTls(context, pem, hashlib.sha256(der).hexdigest())
+    return context, cert, ca
 
 
 def _first(path: Path, name: str) -> x509.Certificate:

@@ -69,9 +69,11 @@ def _merged(over: Any, known: Any, new: Any) -> Any:
         return new
     merged = {key: each for key, each in over.items() if key not in known}
     for key, each in new.items():
-        if key in over and known[key] == each:
+        if key not in over or key not in known:  # a default that one of them leaves out
+            merged[key] = each
+        elif known[key] == each:
             merged[key] = over[key]
-        elif key in over and isinstance(each, list):
+        elif isinstance(each, list):
             merged[key] = _merged(over[key], known[key], each)
         else:
             merged[key] = each

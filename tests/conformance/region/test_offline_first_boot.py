@@ -8,7 +8,7 @@ from lpmos.core.firstboot import NotHandedOver, WrongToken
 from lpmos.model.bootplan import BootLocalDisk
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
-from lpmos.model.task import Task
+from lpmos.model.task import Task, TaskError
 from lpmos.store import keys, records
 from tests.support.builders import MAC, actor
 from tests.support.offline_region import OfflineSite, intent_of
@@ -57,6 +57,20 @@ async def test_first_boot_offline_completes_and_is_handed_in_as_it_was(
     assert site.region.agents.outbox_state.refused == 0
 
 
+async def test_words_handed_in_before_the_region_hears_of_them_are_none_of_them_refused(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    await hand_over(site, task)
+    await site.region.agents.came_up(MAC, task.task_id, TOKEN)
+
+    site.link.late_s = 0.5
+    await site.heal()
+    assert (await site.stored(task)).status is Status.COMPLETED
+    assert site.region.agents.outbox_state.refused == 0
+
+
 async def test_word_offline_after_a_hand_over_that_the_store_has_is_kept(site: OfflineSite) -> None:
     task = await site.approved()
     await hand_over(site, task)
@@ -96,3 +110,20 @@ async def test_what_was_cancelled_meanwhile_stays_so_and_the_words_are_told(
     refused = await site.told("outbox.refused")
     assert {event.after["word"] for event in refused if event.after} == {"handed-over", "came-up"}
     assert TOKEN not in repr(refused)
+
+
+async def test_word_offline_of_a_task_that_failed_meanwhile_is_noted(site: OfflineSite) -> None:
+    task = await site.approved()
+    await hand_over(site, task)
+    await site.synced()
+    await site.cut()
+
+    await site.region.agents.came_up(MAC, task.task_id, TOKEN)
+    too_late = TaskError(reason="the installed system did not come up")
+    await site.next_client.failed(site.run, task.task_id, too_late)
+    await site.heal()
+
+    stored = await site.stored(task)
+    assert (stored.status, stored.error) == (Status.FAILED, too_late)
+    assert await installed_by(site, task) == task.task_id
+    assert site.region.agents.outbox_state.refused == 0

@@ -1,6 +1,7 @@
 """A region goes on without its store, and the store hears all of it afterwards, each word once."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from lpmos.model.lifecycle import Event, Status
 from lpmos.model.retry import is_transient
 from lpmos.model.rollback import previous_generation
 from lpmos.model.task import Task, TaskError
+from lpmos.model.waiting import MACHINE_RESTARTED
 from lpmos.region.steady import APPROVAL_AGE
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Unavailable
@@ -435,3 +437,35 @@ async def test_report_kept_by_a_client_that_stood_down_takes_no_claim_from_a_lat
     await site.heal()
     claimed = await site.next_client.claim(OTHER_RUN, task.task_id, None)
     assert claimed.status is Status.INSTALLING
+
+
+async def test_machine_restarted_offline_after_the_clock_was_set_back_installs_once(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    site.now -= timedelta(hours=3)
+    await site.cut()
+    await site.region.agents.report(OTHER_RUN, "SN-1", make_inventory(), GIB)
+    await site.region.agents.claim(OTHER_RUN, task.task_id, intent_of(task))
+    await site.heal()
+    stored = await site.stored(task)
+    assert (stored.status, stored.reported_by) == (Status.INSTALLING, OTHER_RUN.agent_id)
+    assert stored.intent and stored.intent.claimed_by == OTHER_RUN.agent_id
+    assert site.region.agents.outbox_state.refused == 0
+
+
+async def test_claim_of_before_a_restart_uses_the_approval_whoever_reported_since(
+    site: OfflineSite,
+) -> None:
+    """The disk may be written: the run after the restart needs a new approval."""
+    task = await site.approved()
+    await site.cut()
+    await site.region.agents.claim(site.run, task.task_id, intent_of(task))
+    await site.next_client.report(OTHER_RUN, "SN-1", make_inventory(), GIB)
+    await site.heal()
+    stored = await site.stored(task)
+    assert stored.error and stored.error.code == MACHINE_RESTARTED
+    assert stored.intent and stored.intent.claimed_by == site.run.agent_id
+    assert not is_transient(stored)
+    with pytest.raises(ForeignClaim):
+        await site.next_client.claim(OTHER_RUN, task.task_id, intent_of(task))

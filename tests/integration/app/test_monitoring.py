@@ -112,7 +112,7 @@ async def _scraped(client: httpx.AsyncClient) -> bool:
     """Whether both parts were scraped a few times, so that there are rates."""
     try:
         found = await _ask(client, 'count_over_time(up{job=~"lpmos-.*"}[1m]) > 3')
-    except httpx.TransportError:
+    except (httpx.TransportError, json.JSONDecodeError):  # it answers in words until it is ready
         return False
     return len(found) == 2
 

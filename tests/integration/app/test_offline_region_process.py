@@ -225,4 +225,5 @@ async def test_approved_machine_installs_without_the_store_over_kills_of_the_reg
         "downloading",
         "installing",
         "configuring",
+        "restarting",
     ]

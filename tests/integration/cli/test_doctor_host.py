@@ -34,7 +34,10 @@ async def test_doctor_finds_the_part_that_runs_here_and_its_open_key(tmp_path: P
             return json.dumps(mine)
 
         await until(is_up, 60.0)
-        assert f"{state}/auth.key is for its owner only" in await found()
+        seen = await found()
+        assert f"{state}/auth.key is for its owner only" in seen
+        assert f"{state}/agent.key is for its owner only" in seen
+        assert f"there is none in {state}/images" in seen
         (state / "auth.key").chmod(0o644)
         assert f"chmod 600 {state}/auth.key" in await found()
     finally:

@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from lpmos.images.agent_image import BuiltAgent, build_agent_image
+from lpmos.images.agent_image import BuiltAgent, build_agent_image, is_of_this_version
 from lpmos.images.agent_parts import PARTS, PAYLOAD_LIMIT_BYTES
 from lpmos.images.catalog import Catalog
 from lpmos.images.debian_packages import fetch_packages
@@ -54,6 +55,8 @@ def test_build_of_the_same_recipe_is_reused_unless_forced(
 ) -> None:
     assert build_quickly(images_dir).reused
     assert not build_quickly(images_dir, force=True).reused
+    assert is_of_this_version(built.manifest)
+    assert not is_of_this_version(msgspec.structs.replace(built.manifest, recipe="older"))
 
 
 def test_build_keeps_the_payload_under_its_limit(built: BuiltAgent) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lpmos.install import first_boot
 from lpmos.model.errors import InvalidInput
 from lpmos.model.task import Task
 from lpmos.region.installed_api import InstalledCall, parse_installed
+from lpmos.region.leases import DhcpLease, render_leases
 from tests.support.builders import MAC, actor
 from tests.support.region import AGENT_ID, RunningRegion, fill, running, until
 
@@ -133,6 +135,17 @@ async def test_call_that_is_not_the_installed_systems_is_refused_and_logged(
     assert len(refused) == (0 if expected == 422 else 1)
     assert not any(str(fields.get("token", TOKEN)) in repr(log) for log in logs)
     assert await region.stored_task(task) == task
+
+
+async def test_machine_that_has_its_system_boots_it_from_any_address_and_names_no_task(
+    region: RunningRegion,
+) -> None:
+    task = await handed_over(region)
+    later = int(time.time()) + 600
+    leased = render_leases([DhcpLease("127.0.0.1", "52:54:00:00:00:99", later)])
+    (region.state_dir / "dhcp.leases").write_text(leased)
+    script = (await region.text(BOOT))[1]
+    assert "exit 1" in script and task.task_id not in script
 
 
 async def test_call_for_a_cancelled_task_is_refused(region: RunningRegion) -> None:

@@ -14,9 +14,11 @@ import pytest
 import structlog
 
 from lpmos.model.task import Task
+from lpmos.region.agent_api import EXCHANGES_A_MINUTE
 from lpmos.region.agent_gate import HEADER
 from lpmos.region.identities import BOUND_LIFE_S, IDENTITY_LIFE_S
 from lpmos.region.leases import DhcpLease, render_leases
+from lpmos.region.seldom import SAY_LIMIT
 from tests.support.agent_identity import bearer, booted, exchanged, identified
 from tests.support.builders import MAC, actor, make_inventory
 from tests.support.region import AGENT_ID, OTHER_AGENT_ID, RunningRegion, running, until
@@ -201,6 +203,52 @@ async def test_identity_that_has_ended_is_refused(region: RunningRegion) -> None
     assert await refusals(region, "expired") == 1
 
 
+async def test_region_whose_clock_is_set_forward_ends_no_install(region: RunningRegion) -> None:
+    task, agent = await approved(region)
+    assert (await agent.claim(task))[0] == 200
+    ended = region.minted.identity(MAC, AGENT_ID, task.task_id, life_s=-86_400)
+    agent = Agent(region, ended)
+    assert (await agent.progress(task, 30))[0] == 200
+    assert agent.identity != ended
+    await region.tasks.cancel(task.task_id, by=actor("admin"))
+    await region.task_in(task.task_id, "cancelled")
+    assert (await Agent(region, ended).progress(task, 40))[0] == 401
+
+
+async def test_refusals_are_all_counted_and_the_first_are_logged(region: RunningRegion) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(SAY_LIMIT + 3):
+            assert (await Agent(region).report())[0] == 401
+    said = [line for line in lines if line["event"] == "an agent is refused"]
+    assert len(said) == SAY_LIMIT
+    assert await refusals(region, "none") == SAY_LIMIT + 3
+
+
+async def test_boots_of_one_address_are_bounded(region: RunningRegion) -> None:
+    """Each is kept on the region's disk and in the store for an hour."""
+
+    async def exchange(http: aiohttp.ClientSession) -> int:
+        return (await exchanged(http, region.url, MAC, AGENT_ID, "x.y.z"))[0]
+
+    found = [await exchange(region.http) for _ in range(EXCHANGES_A_MINUTE + 1)]
+    assert set(found[:-1]) == {401} and found[-1] == 429
+    async with thief() as http:
+        assert await exchange(http) == 401
+
+
+async def test_machine_that_names_another_ones_serial_and_cards_gets_nothing(
+    region: RunningRegion,
+) -> None:
+    task, _ = await approved(region)
+    other = Agent(region, await identified(region.http, region.url, OTHER_MAC, AGENT_ID))
+    nics = [*HARDWARE["nics"], {**HARDWARE["nics"][0], "mac": OTHER_MAC}]
+    lie = {"mac_address": OTHER_MAC, "hardware": {**HARDWARE, "nics": nics}}
+    status, answer = await other.report(**lie)
+    assert (status, answer["code"]) == (409, "foreign-machine")
+    assert (await other.approval(task, OTHER_MAC))[0] in (401, 404)
+    assert (await region.stored_task(task)).status.value == "approved"
+
+
 async def test_identity_past_half_of_its_life_is_renewed_with_any_answer(
     region: RunningRegion,
 ) -> None:
@@ -307,6 +355,9 @@ async def test_boot_script_for_an_address_of_another_machine_waits(region: Runni
     assert "another machine" in refused
     assert "/boot/boot.ipxe" in refused
     assert [line["leased_to"] for line in lines if "leased_to" in line] == [OTHER_MAC]
+    task = await region.create_task()
+    assert "lpmos_nonce=" not in await script()
+    assert (await region.stored_task(task)).status.value == "ready"
     file.write_text(render_leases([DhcpLease("127.0.0.1", OTHER_MAC, 1)]))
     assert "lpmos_nonce=" in await script()
     file.write_text(render_leases([DhcpLease("127.0.0.1", MAC, later)]))

@@ -21,6 +21,15 @@ def test_load_flag_wins_over_environment_over_file_over_default(tmp_path: Path) 
     assert load(REGION, {}, {}).api_port == 8081
 
 
+@pytest.mark.parametrize("yes", ["true", '"yes"'])
+def test_load_file_takes_true_for_yes(tmp_path: Path, yes: str) -> None:
+    file = tmp_path / "lpmos.toml"
+    file.write_text(f"dhcp_known_only = {yes}\n")
+    assert load(REGION, {}, {}, file).dhcp_known_only is True
+    file.write_text("dhcp_known_only = false\n")
+    assert load(REGION, {}, {}, file).dhcp_known_only is False
+
+
 @pytest.mark.parametrize("variable", ["LPMOS_IDC", "REGION_LABEL", "REGION_ID"])
 def test_load_older_environment_names_are_accepted(variable: str) -> None:
     assert load(REGION, {}, {variable: "dc7"}).idc == "dc7"

@@ -59,6 +59,26 @@ def test_docs_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as links write them (GitHub's rule)."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.strip().lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_links_into_pages_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*\.md)?#([^)]+)\)", page.read_text())
+    places = [(page.parent / other if other else page, name) for other, name in links]
+    assert [(str(at), name) for at, name in places if name not in anchors(at)] == []
+
+
+def test_docs_index_names_every_page() -> None:
+    docs = ROOT / "docs"
+    index = (docs / "README.md").read_text() + (docs / "adr/README.md").read_text()
+    names = [path.name for path in docs.rglob("*.md") if path != docs / "README.md"]
+    assert [name for name in names if f"{name})" not in index] == []
+
+
 def test_docs_name_no_debian_package_outside_the_one_list() -> None:
     installs = [
         path.relative_to(ROOT)

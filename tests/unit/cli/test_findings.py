@@ -38,6 +38,24 @@ def region(**fields: Any) -> list[Finding]:
     return list(judge_regions([{**whole, **fields}], NOW))
 
 
+def network(**fields: Any) -> dict[str, Any]:
+    whole = {"interface": "eno1", "mode": "full", "subnet": "192.0.2.0/24", "range": None,
+             "size": 100, "leases": 0}  # fmt: skip
+    return {**whole, **fields}
+
+
+def test_region_with_the_right_time_and_free_addresses_has_one_finding() -> None:
+    proxy = network(mode="proxy", size=0)
+    assert len(region(dhcp=[network(leases=80), proxy])) == 1
+    offline = region(online=False, last_heartbeat=(NOW - timedelta(days=2)).isoformat())
+    assert len(offline) == 1
+
+
+def test_network_without_addresses_is_named_with_what_is_left() -> None:
+    _, finding = region(dhcp=[network(leases=98)])
+    assert finding.found == "2 of 100 addresses of 192.0.2.0/24 are free"
+
+
 @pytest.mark.parametrize(
     ("finding", "level"),
     [
@@ -56,6 +74,9 @@ def region(**fields: Any) -> list[Finding]:
         (region(online=False, last_heartbeat=None)[0], Level.WRONG),
         (region(services={"http": "failed: \x1b"})[0], Level.WRONG),
         (region(offered=[])[0], Level.WARNING),
+        (region(last_heartbeat=(NOW + timedelta(minutes=2)).isoformat())[1], Level.WRONG),
+        (region(last_heartbeat=(NOW - timedelta(minutes=2)).isoformat())[1], Level.WRONG),
+        (region(dhcp=[network(leases=91)])[1], Level.WARNING),
         (next(judge_regions([], NOW)), Level.WARNING),
         (judge_unmatched({"alert": True, "counts": {"dc1": 99}}), Level.WARNING),
         (judge_unmatched({"alert": False, "counts": {}}), Level.OK),

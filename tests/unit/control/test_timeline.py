@@ -8,9 +8,9 @@ from lpmos.control.views.outlook import waits_for
 from lpmos.control.views.tasks import full
 from lpmos.control.views.timeline import timeline
 from lpmos.core import firstboot
-from lpmos.core.taskstore import StoredTask
-from lpmos.model.lifecycle import Status
-from lpmos.model.task import Progress, StatusChange, Task
+from lpmos.core.taskstore import StoredTask, moved
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.task import Progress, StatusChange, Task, TaskError
 from tests.support.builders import NOW, make_task
 
 DIGEST = "ab" * 32
@@ -64,3 +64,10 @@ def test_view_of_a_task_whose_system_starts_says_so_and_shows_no_digest() -> Non
     shown = full(StoredTask(task, 1, past=False))
     assert shown.handed_over_at == NOW + at(90)
     assert DIGEST not in repr(shown)
+
+
+def test_timeline_of_a_system_that_came_up_late_ends_with_it() -> None:
+    written = firstboot.handed_over(installing(), DIGEST, NOW + at(90))
+    failed = moved(written, Event.FAIL, NOW + at(100), error=TaskError(reason="too late"))
+    late = firstboot.came_up(failed, DIGEST, NOW + at(130))
+    assert [entry.event for entry in timeline(late)][-2:] == ["failed", "came_up"]

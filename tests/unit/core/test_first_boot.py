@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from lpmos.core.agents import AgentRun, NoTask
-from lpmos.core.firstboot import NotHandedOver, WrongToken
+from lpmos.core.firstboot import NotHandedOver, WrongToken, came_up_at
 from lpmos.core.rollback import Rollbacks
 from lpmos.model.bootplan import BootLocalDisk
 from lpmos.model.errors import Conflict, ForeignClaim, ImpossibleTransition
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import Machine
-from lpmos.model.task import Task
+from lpmos.model.task import Task, TaskError
+from lpmos.model.waiting import FIRST_BOOT
 from lpmos.store import keys, records
 from tests.support.builders import MAC, actor, make_inventory
 from tests.unit.core.conftest import World
@@ -124,6 +125,30 @@ async def test_word_after_a_cancellation_is_refused(world: World) -> None:
     assert (await machine_of(world)).installed is None
     plan, _ = await world.agents.boot(MAC, "SN-1")
     assert isinstance(plan, BootLocalDisk)
+
+
+async def test_word_after_the_deadline_is_noted_in_task_and_machine(world: World) -> None:
+    """Failed is final, and what runs on the machine is told all the same."""
+    task = await handed_over(world)
+    error = TaskError(reason="the installed system did not come up", code=FIRST_BOOT.code)
+    await world.agents.failed(world.run, task.task_id, error)
+    await world.synced()
+    letter = keys.dead_letter("dc1", task.task_id)
+    with pytest.raises(WrongToken):
+        await world.agents.came_up(MAC, task.task_id, OTHER_TOKEN)
+    assert await world.store.get(letter) is not None
+    for _ in range(2):
+        after = await world.agents.came_up(MAC, task.task_id, TOKEN)
+        await world.synced()
+        assert (after.status, after.error) == (Status.FAILED, error)
+        assert came_up_at(after) is not None and "came up after" in after.logs[-1]
+        installed = (await machine_of(world)).installed
+        assert installed and (installed.task_id, installed.generation) == (task.task_id, 1)
+        assert await world.store.get(letter) is None
+    plan, _ = await world.agents.boot(MAC, "SN-1")
+    assert isinstance(plan, BootLocalDisk)
+    again = await world.tasks.retry(task.task_id, by=actor("boss"))
+    assert again.task.status is Status.PENDING
 
 
 async def test_last_word_repeated_by_the_run_is_the_same_and_by_another_refused(

@@ -233,3 +233,32 @@ async def test_thousands_of_disks_of_which_none_fits_are_one_short_reason(world:
     task = await report(world, msgspec.structs.replace(FIRST, disks=paths))
     assert task.status is Status.FAILED
     assert task.error and len(task.error.reason) <= 2_000
+
+
+@pytest.mark.parametrize("status", REPORTED[:3])
+async def test_report_by_a_card_that_the_machine_never_had_is_another_machines(
+    world: World, status: Status
+) -> None:
+    """Who names another machine's serial number and cards, and nothing of its own."""
+    before = await reported(world, status)
+    own = "52:54:00:00:00:66"
+    silent = msgspec.structs.replace(
+        FIRST, product=Product(), nics=(*FIRST.nics, Nic(interface="b", mac=own, booted=True))
+    )
+    with pytest.raises(ForeignMachine, match="no card"):
+        await world.agents.report(AgentRun(mac=own, agent_id="run-2"), "SN-1", silent, GIB)
+    after = await stored(world, before)
+    assert (after.status, after.hardware) == (before.status, before.hardware)
+    (kept,) = await unmatched(world)
+    assert (kept.mac_address, kept.same_mac_as) == (own, "SN-1")
+
+
+@pytest.mark.parametrize("set_back", [timedelta(hours=3), timedelta(days=400)])
+async def test_machine_that_restarts_after_the_clock_was_set_back_reports_and_installs(
+    world: World, set_back: timedelta
+) -> None:
+    task = await reported(world, Status.APPROVED)
+    world.now -= set_back
+    assert (await report(world, FIRST)).reported_by == OTHER.agent_id
+    claimed = await world.agents.claim(OTHER, task.task_id, None)
+    assert claimed.status is Status.INSTALLING

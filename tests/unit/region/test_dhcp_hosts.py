@@ -34,6 +34,12 @@ def test_address_and_mac_of_two_machines_are_the_first_ones() -> None:
     assert (found[FIRST], found[SECOND]) == (f"{FIRST},192.0.2.9", SECOND)
 
 
+def test_card_that_another_machine_claims_keeps_its_address() -> None:
+    liar, owner = row("a", SECOND, FIRST), row("b", FIRST, address="192.0.2.9")
+    found = hosts_of([(liar, None), (owner, None)])
+    assert (found[FIRST], found[SECOND]) == (f"{FIRST},192.0.2.9", SECOND)
+
+
 def test_no_line_has_a_tag() -> None:
     found = hosts_of([(row("a", FIRST, address="192.0.2.9"), None)])
     assert not [line for line in found.values() if "set:" in line]

@@ -33,6 +33,7 @@ class Site:
         self._directory = directory
         self.store = FaultyStore(store)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.under_way: set[str] = set()
 
     def clock(self) -> datetime:
         return self.now
@@ -55,7 +56,7 @@ class Site:
             state_dir=state_dir,
         ) as taken:
             signers = Signers(signer, lambda _: None, idc="dc1")
-            yield Identities(signer, signers, taken, self.clock)
+            yield Identities(signer, signers, taken, self.clock, self.under_way.__contains__)
 
 
 @pytest.fixture
@@ -101,6 +102,7 @@ async def test_nonce_of_another_place_is_refused_and_not_spent(
         with pytest.raises(AgentRefused) as refused:
             await identities.exchange(nonce, run, address)
         assert reason(refused) == why
+        assert MAC in str(refused.value) and "boot" in str(refused.value)  # for the console
         await identities.exchange(nonce, RUN, ADDRESS)
 
 
@@ -187,3 +189,29 @@ async def test_identity_is_bound_to_one_task_also_where_an_older_token_is_shown(
             assert reason(refused) == "other task"
     async with site.client() as identities:
         assert identities.task_of(older) == "task-1"
+
+
+@pytest.mark.parametrize("set_s", [3 * BOUND_LIFE_S, -3 * BOUND_LIFE_S])
+async def test_identity_of_a_task_under_way_ends_by_no_clock(site: Site, set_s: float) -> None:
+    async with site.client() as identities:
+        first = await identities.exchange(identities.nonce(MAC, ADDRESS), RUN, ADDRESS)
+        bound = identities.token(await identities.bound(first, "task-1"))
+        site.under_way.add("task-1")
+        site.later(set_s)
+        shown = identities.identity_of(bound, ADDRESS)
+        assert identities.is_due(shown) is (set_s > 0)
+        with pytest.raises(AgentRefused) as refused:
+            identities.identity_of(bound, OTHER_ADDRESS)
+        assert reason(refused) == "other address"
+
+
+async def test_identity_of_a_task_that_is_over_ends_by_the_clock(site: Site) -> None:
+    async with site.client() as identities:
+        first = await identities.exchange(identities.nonce(MAC, ADDRESS), RUN, ADDRESS)
+        bound = identities.token(await identities.bound(first, "task-1"))
+        site.later(BOUND_LIFE_S - 1)
+        assert identities.identity_of(bound, ADDRESS).task_id == "task-1"
+        site.later(2)
+        with pytest.raises(AgentRefused) as refused:
+            identities.identity_of(bound, ADDRESS)
+        assert reason(refused) == "expired"

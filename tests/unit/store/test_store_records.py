@@ -97,6 +97,16 @@ def test_record_changed_keeps_the_unknown_of_unchanged_elements_and_drops_that_o
     assert _rewritten(last=Step("z")).last == {"name": "z"}
 
 
+class Sparse(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    note: str = ""
+
+
+def test_record_changed_over_a_default_that_was_written_out_is_what_was_asked_for() -> None:
+    written_out = b'{"name":"a","note":"","more":1}'
+    assert decode(_kv(encode(Sparse("a", "n"), written_out)), Sparse) == Sparse("a", "n")
+
+
 def test_record_of_the_same_version_is_written_as_without_an_earlier_one() -> None:
     assert encode(Document("b", 2), encode(Document("a", 1))) == encode(Document("b", 2))
 

@@ -57,7 +57,14 @@ ETAG_OF_REPORTED = ResponseHeader(
 )
 
 
-Address = Annotated[str, msgspec.Meta(pattern=IPV4_PATTERN, max_length=15)]
+Address = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=IPV4_PATTERN,
+        max_length=15,
+        extra_json_schema={"format": "ip-of-machine", "examples": ["192.0.2.70"]},
+    ),
+]
 
 
 DuplicateParameter = Annotated[

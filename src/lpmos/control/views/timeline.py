@@ -5,7 +5,7 @@ from itertools import pairwise, starmap
 
 import msgspec
 
-from lpmos.core.firstboot import RESTARTING
+from lpmos.core.firstboot import RESTARTING, came_up_at
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.lifecycle import Status
 from lpmos.model.rollback import next_boot
@@ -46,10 +46,11 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
         else TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
         for step in task.progress
     ]
-    if task.handed_over_at is not None and task.status is Status.COMPLETED:
-        last = task.progress[-1].timestamp
-        waited = in_words(last - task.handed_over_at)
-        entries.insert(-1, TimelineEntry(last, "came_up", f"{waited} after the restart began"))
+    came_up = came_up_at(task)
+    if task.handed_over_at is not None and came_up is not None:
+        waited = in_words(came_up - task.handed_over_at)
+        entry = TimelineEntry(came_up, "came_up", f"{waited} after the restart began")
+        entries.insert(len(entries) - (task.status is Status.COMPLETED), entry)
     if (back := task.rolled_back) is not None:
         said = next_boot(back)
         entries.append(TimelineEntry(back.at, "rolled_back", said, by=back.by))

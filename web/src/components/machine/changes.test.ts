@@ -3,7 +3,14 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Problem } from "../../lib/api";
 import { changeMachine, concernsSame, ifMatch, type Machine } from "./changes";
 
-const SEEN = { idc: "dc1", sn: "SN-1", tags: { rack: "a3" }, tenant: null, revision: 4 };
+const SEEN = {
+  idc: "dc1",
+  sn: "SN-1",
+  tags: { rack: "a3" },
+  tenant: null,
+  address: null,
+  revision: 4,
+};
 const seen = SEEN as unknown as Machine;
 const other = (fields: object): Machine => ({ ...SEEN, ...fields }) as unknown as Machine;
 
@@ -33,11 +40,12 @@ describe("a change of a machine", () => {
     expect(matches).toHaveLength(1);
   });
 
-  it("concerns the tags that it names, and the tenant where it names one", () => {
-    const now = other({ tags: { rack: "b1" }, tenant: "team-a" });
+  it("concerns the tags that it names, and tenant and address where it names them", () => {
+    const now = other({ tags: { rack: "b1" }, tenant: "team-a", address: "192.0.2.7" });
     expect(concernsSame({ tags: { role: "web" } }, seen, now)).toBe(true);
     expect(concernsSame({ tags: { rack: "c" } }, seen, now)).toBe(false);
     expect(concernsSame({ tenant: "team-b" }, seen, now)).toBe(false);
+    expect(concernsSame({ address: null }, seen, now)).toBe(false);
   });
 
   it("holds for any machine that has not reported yet", () => {

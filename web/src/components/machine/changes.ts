@@ -16,7 +16,8 @@ export function ifMatch(revision: number | null): { "If-Match"?: string } {
 export function concernsSame(change: Change, seen: Machine, now: Machine): boolean {
   const tags = Object.keys(change.tags ?? {});
   const sameTags = tags.every((tag) => seen.tags[tag] === now.tags[tag]);
-  return sameTags && (change.tenant === undefined || seen.tenant === now.tenant);
+  const sameTenant = change.tenant === undefined || seen.tenant === now.tenant;
+  return sameTags && sameTenant && (change.address === undefined || seen.address === now.address);
 }
 
 /**
