@@ -25,7 +25,7 @@ PARTS = ("up", "control-plane", "region")
 UP, CONTROL, REGION = PARTS
 
 
-def _networks(text: str) -> object:
+def _dhcp_networks(text: str) -> object:
     from lpmos.region.dhcp_networks import parsed_networks  # only who names networks pays for it
 
     return parsed_networks(text)
@@ -501,7 +501,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "dhcp_network",
-        _networks,
+        _dhcp_networks,
         (),
         (UP, REGION),
         "Several networks: in the file a table `[[dhcp_network]]` for each, else a list in JSON.",
