@@ -107,6 +107,24 @@ async def test_rule_is_tried_before_it_is_made_and_a_wrong_condition_is_named(
     assert await page.evaluate("window.planted") is None
 
 
+async def test_rule_shows_its_versions_and_what_each_changed(
+    page: Page, control_plane: RunningControlPlane
+) -> None:
+    headers = {"Authorization": f"Bearer {control_plane.token}"}
+    rule = {"name": "big", "kind": "approve", "condition": "machine.cpu.cores >= 8"}
+    made = await page.request.post(f"{control_plane.url}/api/v1/rules", data=rule, headers=headers)
+    assert made.status == 201
+    await signed_in(page, control_plane, "/rules/big")
+    await expect(page.locator(".token.number").first).to_have_text("8")
+    await page.get_by_label("Condition").fill("machine.cpu.cores >= 16")
+    await page.get_by_role("button", name="Save").click()
+    versions = page.get_by_role("region", name="Versions")
+    await versions.get_by_text("changed").click()
+    shown = versions.locator("details[open]")
+    await expect(shown.locator(".added")).to_contain_text("machine.cpu.cores >= 16")
+    await expect(shown.locator(".removed")).to_contain_text("machine.cpu.cores >= 8")
+
+
 async def test_session_that_ends_in_the_middle_loses_nothing_that_was_typed(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
@@ -120,17 +138,16 @@ async def test_session_that_ends_in_the_middle_loses_nothing_that_was_typed(
     )
     assert ended.ok
     dialog = page.get_by_role("dialog", name="Your session has ended")
-    if not await dialog.is_visible():
-        await page.get_by_role("button", name="Create").click()
+    await expect(dialog).to_be_visible()  # the live connection is told
     await dialog.get_by_label("Password").fill("guess")
     await dialog.get_by_role("button", name="Log in").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("wrong")
     await dialog.get_by_label("Password").fill(PASSWORD)
     await dialog.get_by_role("button", name="Log in").click()
     await expect(dialog).to_have_count(0)
-    if page.url.endswith("/new"):
-        await expect(page.get_by_label("Name")).to_have_value("kept")
-        await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_label("Name")).to_have_value("kept")
+    await expect(page.get_by_label("Condition")).to_have_value("machine.cpu.cores >= 8")
+    await page.get_by_role("button", name="Create").click()
     await expect(page).to_have_url(re.compile("/rules/kept$"))
     await expect(page.locator("#connection")).to_have_text("live")
 
