@@ -5,22 +5,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.async_api import FilePayload, Page, Route, expect
+from playwright.async_api import Page, Route, expect
 
 from lpmos.model.access import Role
 from lpmos.model.image import ImageManifest
 from tests.browser.conftest import inaccessible, log_in
 from tests.support.builders import make_manifest, make_task
 from tests.support.control_plane import RunningControlPlane
+from tests.support.polling import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 ARCHIVE = ZSTD + bytes(range(256)) * 100
 LARGE = ZSTD + bytes(range(256)) * 80_000
+"""More than two pieces."""
 PIECES_TIMEOUT_MS = 90_000
 """Pieces that go through the test on their way take seconds each."""
-"""More than two pieces."""
 
 
 def _put(directory: Path, content: bytes = ARCHIVE, **fields: object) -> ImageManifest:
@@ -36,14 +37,17 @@ def _put(directory: Path, content: bytes = ARCHIVE, **fields: object) -> ImageMa
     return manifest
 
 
-def _file(content: bytes, name: str = "debian-12.tar.zst") -> FilePayload:
-    return FilePayload(name=name, mimeType="application/octet-stream", buffer=content)
+def _file(directory: Path, content: bytes, name: str = "debian-12.tar.zst") -> Path:
+    """A file that the browser reads itself: what is given to it goes through its driver."""
+    path = directory / name
+    path.write_bytes(content)
+    return path
 
 
-async def _fill(page: Page, content: bytes) -> None:
+async def _fill(page: Page, directory: Path, content: bytes) -> None:
     """Fill the form of an upload in by hand."""
     await page.get_by_role("button", name="Upload an image").click()
-    await page.get_by_label("Archive").set_input_files(_file(content))
+    await page.get_by_label("Archive").set_input_files(_file(directory, content))
     await page.get_by_label("System", exact=True).last.fill("debian")
     await page.get_by_label("Version").fill("12")
     await page.get_by_label("Size unpacked").fill("1 GiB")
@@ -54,15 +58,15 @@ async def _upload(page: Page) -> None:
 
 
 async def test_image_is_uploaded_in_pieces_and_verified(
-    dashboard: Page, control_plane: RunningControlPlane
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     await dashboard.goto(f"{control_plane.url}/images")
     await expect(dashboard.get_by_text("There is no image yet")).to_be_visible()
-    await _fill(dashboard, LARGE)
+    await _fill(dashboard, tmp_path, LARGE)
     await expect(dashboard.get_by_label("Name", exact=True)).to_have_value("debian-12")
     await _upload(dashboard)
     row = dashboard.get_by_role("row").filter(has_text="debian-12")
-    await expect(row).to_contain_text("debian 12")
+    await expect(row).to_contain_text("debian 12", timeout=PIECES_TIMEOUT_MS)
     digest = hashlib.sha256(LARGE).hexdigest()
     await expect(row.locator("code")).to_have_attribute("title", digest)
     await row.get_by_role("button", name="Verify").click()
@@ -70,7 +74,7 @@ async def test_image_is_uploaded_in_pieces_and_verified(
 
 
 async def test_manifest_fills_the_form_in(
-    dashboard: Page, control_plane: RunningControlPlane
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     manifest = make_manifest(
         name="debian-13",
@@ -80,7 +84,10 @@ async def test_manifest_fills_the_form_in(
     )
     await dashboard.goto(f"{control_plane.url}/images")
     await dashboard.get_by_role("button", name="Upload an image").click()
-    files = [_file(ARCHIVE), _file(msgspec.json.encode(manifest), "manifest.json")]
+    files = [
+        _file(tmp_path, ARCHIVE),
+        _file(tmp_path, msgspec.json.encode(manifest), "manifest.json"),
+    ]
     await dashboard.get_by_label("Archive").set_input_files(files)
     await expect(dashboard.get_by_label("Name", exact=True)).to_have_value("debian-13")
     await _upload(dashboard)
@@ -88,7 +95,7 @@ async def test_manifest_fills_the_form_in(
 
 
 async def test_upload_goes_on_after_a_lost_connection(
-    dashboard: Page, control_plane: RunningControlPlane
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     offsets: list[str] = []
 
@@ -103,16 +110,17 @@ async def test_upload_goes_on_after_a_lost_connection(
 
     await dashboard.route("**/api/v1/images/uploads/*", lose)
     await dashboard.goto(f"{control_plane.url}/images")
-    await _fill(dashboard, LARGE)
+    await _fill(dashboard, tmp_path, LARGE)
     await _upload(dashboard)
-    await expect(dashboard.get_by_text("goes on from where it was")).to_be_visible()
+    goes_on = dashboard.get_by_text("goes on from where it was")
+    await expect(goes_on).to_be_visible(timeout=PIECES_TIMEOUT_MS)
     row = dashboard.get_by_role("row").filter(has_text="debian-12")
     await expect(row).to_be_visible(timeout=PIECES_TIMEOUT_MS)
     assert offsets == ["0", str(8 << 20), str(16 << 20)]
 
 
 async def test_stopped_upload_is_gone_on_with(
-    dashboard: Page, control_plane: RunningControlPlane
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     held: list[Route] = []
     offsets: list[str] = []
@@ -127,10 +135,16 @@ async def test_stopped_upload_is_gone_on_with(
 
     await dashboard.route("**/api/v1/images/uploads/*", hold)
     await dashboard.goto(f"{control_plane.url}/images")
-    await _fill(dashboard, LARGE)
+    await _fill(dashboard, tmp_path, LARGE)
     await _upload(dashboard)
-    await expect(dashboard.get_by_role("progressbar")).to_have_attribute("value", str(8 << 20))
+    bar = dashboard.get_by_role("progressbar")
+    await expect(bar).to_have_attribute("value", str(8 << 20), timeout=PIECES_TIMEOUT_MS)
     await expect(dashboard.get_by_text("8.0 MiB of 20 MiB")).to_be_visible()
+
+    async def is_held() -> bool:
+        return bool(held)
+
+    await until(is_held)
     await dashboard.get_by_role("button", name="Stop for now").click()
     await expect(dashboard.get_by_role("alert")).to_contain_text("was stopped")
     await _upload(dashboard)
@@ -140,14 +154,14 @@ async def test_stopped_upload_is_gone_on_with(
 
 
 async def test_wrong_fields_and_a_wrong_file_are_named(
-    dashboard: Page, control_plane: RunningControlPlane
+    dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     await dashboard.goto(f"{control_plane.url}/images")
     await dashboard.get_by_role("button", name="Upload an image").click()
     await _upload(dashboard)
     await expect(dashboard.get_by_role("alert")).to_contain_text("Choose the archive")
     await dashboard.get_by_role("button", name="Back").click()
-    await _fill(dashboard, b"no archive")
+    await _fill(dashboard, tmp_path, b"no archive")
     planted = '<img src=x onerror="window.planted=1">'
     await dashboard.get_by_label("Name", exact=True).fill(planted)
     await _upload(dashboard)

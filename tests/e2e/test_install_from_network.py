@@ -27,9 +27,12 @@ from lpmos.lab.site import Site
 from lpmos.lab.stage import OS, new_task
 from lpmos.model.diskplan import BIOS_BOOT_BYTES, ESP_BYTES, GIB
 from lpmos.model.lifecycle import Status
+from lpmos.model.waiting import MACHINE_RESTARTED
+from tests.support.polling import until
 
 POWER_OFF_TIMEOUT_S = 120.0
 NETBOOT_TIMEOUT_S = 120.0
+UNDER_WAY_PERCENT = 25
 LOGIN_TIMEOUT_S = 300.0
 DISK_BYTES = 8 * GIB
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHFzZGZhc2RmYXNkZmFzZGZhc2RmYXNkZmFzZGZhc2Rm lab"
@@ -69,6 +72,14 @@ TOO_SMALL = MachineSpec(
     mac="52:54:00:78:01:03",
     firmware="bios",
     disks=(BlankDisk(serial="SMALL-1", size_bytes=GIB // 2),),
+)
+
+KILLED = MachineSpec(
+    name="web-killed",
+    sn="E2E-KILLED",
+    mac="52:54:00:78:01:04",
+    firmware="bios",
+    disks=(BlankDisk(serial="ROOT-4", size_bytes=DISK_BYTES),),
 )
 
 
@@ -238,3 +249,35 @@ async def test_disk_that_is_too_small_fails_the_task_and_stays_blank(
     assert "/dev/vda: has 0.5 GiB, needs" in task.error.reason
     assert Status.INSTALLING not in [change.status for change in task.status_history]
     assert await evidence.is_blank(machine.disk())
+
+
+async def test_server_that_loses_its_power_in_the_install_fails_and_is_not_installed_again(
+    rack: tuple[Rack, Site, Path], accel: Acceleration
+) -> None:
+    network, site, directory = rack
+    machine = await VirtualMachine.create(network, KILLED, directory=directory, accel=accel)
+    task_id = (await site.api.create_task(new_task(KILLED.sn, KILLED.mac, KILLED.name))).task_id
+
+    async def waits_for_approval() -> bool:
+        return (await site.api.task(task_id)).status is Status.PENDING_APPROVAL
+
+    async def is_written() -> bool:
+        words = (await site.api.task(task_id)).progress
+        return bool(words) and words[-1].percent > UNDER_WAY_PERCENT
+
+    async def has_failed() -> bool:
+        return (await site.api.task(task_id)).status is Status.FAILED
+
+    await machine.power_on()
+    await until(waits_for_approval, NETBOOT_TIMEOUT_S)
+    await site.api.approve(task_id, "")
+    await until(is_written, NETBOOT_TIMEOUT_S)
+    await machine.power_off()
+    await machine.power_on()
+    await until(has_failed, NETBOOT_TIMEOUT_S)
+    await machine.console.wait_for("restarted in the middle of its installation", NETBOOT_TIMEOUT_S)
+    await machine.power_off()
+    task = await site.api.task(task_id)
+    assert task.error is not None
+    assert task.error.code == MACHINE_RESTARTED
+    assert [change.status for change in task.status_history].count(Status.INSTALLING) == 1
