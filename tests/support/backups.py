@@ -9,6 +9,7 @@ from lpmos.model.machine import ServerEntry
 from lpmos.model.task import Approval, Intent, Task
 from lpmos.store import keys, records
 from lpmos.store.api import Lease, Store
+from lpmos.store.sqlite import SqliteStore
 from tests.support.audit import make_chain, make_event
 from tests.support.builders import NOW, make_task, make_user
 from tests.support.rules import make_rule
@@ -78,3 +79,13 @@ async def everything(store: Store) -> dict[str, bytes]:
 def files_in(directory: Path) -> list[str]:
     """The names in a directory, hidden ones too."""
     return sorted(path.name for path in directory.iterdir())
+
+
+async def filled_state(directory: Path) -> Path:
+    """A new state directory whose store has something of every kind."""
+    directory.mkdir()  # noqa: ASYNC240 - once, in a test
+    opened = await SqliteStore.open(directory / "store.db")
+    lease = await fill(opened)
+    await lease.revoke()
+    await opened.close()
+    return directory

@@ -11,8 +11,6 @@ from lpmos.agent.inventory.lldp import ETHERTYPE, Listener
 from tests.support.lldp import lldp_frame, part
 from tests.support.polling import until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="interfaces are made by root")
-
 
 @pytest.fixture
 def pair() -> Iterator[tuple[str, str]]:

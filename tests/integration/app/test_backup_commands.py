@@ -21,7 +21,7 @@ from lpmos.store import keys
 from lpmos.store.api import Store
 from lpmos.store.etcd import EtcdStore
 from lpmos.store.sqlite import SqliteStore
-from tests.support.backups import everything, files_in, fill, task_id, task_key
+from tests.support.backups import everything, files_in, filled_state, task_id, task_key
 from tests.support.control_plane import running
 from tests.support.etcd import EtcdServer, free_port
 from tests.support.polling import until
@@ -60,13 +60,7 @@ async def etcd() -> AsyncIterator[EtcdServer]:
 @pytest.fixture
 async def state(tmp_path: Path) -> Path:
     """A state directory with a store that has something of every kind."""
-    directory = tmp_path / "state"
-    directory.mkdir()
-    opened = await SqliteStore.open(directory / "store.db")
-    lease = await fill(opened)
-    await lease.revoke()
-    await opened.close()
-    return directory
+    return await filled_state(tmp_path / "state")
 
 
 async def contents(store: Store) -> dict[str, bytes]:

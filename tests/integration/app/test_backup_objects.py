@@ -16,7 +16,7 @@ from lpmos.core.backup.objects import ObjectStore
 from lpmos.core.backup.place import prune
 from lpmos.lab.processes import HostProcesses
 from lpmos.store.sqlite import SqliteStore
-from tests.support.backups import everything, fill
+from tests.support.backups import everything, filled_state
 from tests.support.etcd import free_port
 from tests.support.notifications import StandingClock
 from tests.support.object_server import KEY_ID, SECRET, ObjectServer
@@ -55,13 +55,7 @@ async def server() -> AsyncIterator[ObjectServer]:
 @pytest.fixture
 async def state(tmp_path: Path) -> Path:
     """A state directory with a store that has something of every kind."""
-    directory = tmp_path / "state"
-    directory.mkdir()
-    opened = await SqliteStore.open(directory / "store.db")
-    lease = await fill(opened)
-    await lease.revoke()
-    await opened.close()
-    return directory
+    return await filled_state(tmp_path / "state")
 
 
 async def _started(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
