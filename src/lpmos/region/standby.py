@@ -298,8 +298,10 @@ class Standby:
         found = ground(self._view())
         if self._serving or found is None:
             return found
-        if self._candidate.leads and not await self._learn_predecessor():
-            return None
+        if self._candidate.leads:
+            if not await self._learn_predecessor():
+                return None
+            await self._look_once()  # that it is alone is known from its first moment on
         if await self._predecessor_answers():
             if self._candidate.leadership:
                 self._log.warning(

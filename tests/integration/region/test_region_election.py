@@ -230,6 +230,27 @@ async def test_alone_without_the_store_goes_on_and_after_a_restart_too(
         await until(lambda: again.serving, "it to serve")
 
 
+async def test_alone_that_loses_the_store_as_it_begins_goes_on(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a = Member("a", store, tmp_path)
+    known: list[bool] = []
+
+    async def serve() -> None:
+        known.append(a.remembers_itself_alone)
+        a.store.away = True
+        await a.loses_its_lease()
+        await a.serve()
+
+    task = asyncio.create_task(a.standby.run(serve, PORT, a))
+    try:
+        await until(lambda: a.standby.state.by is Ground.ALONE, "a to go on alone")
+        assert known == [True] and a.served == 1
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_with_a_standby_and_without_the_store_stands_down(
     store: SqliteStore, tmp_path: Path
 ) -> None:
