@@ -23,6 +23,7 @@ BENCHES = (
     "boot_scripts",
     "dhcp",
     "region_memory",
+    "fleet",
     "failover",
     "outbox",
     "store_etcd",

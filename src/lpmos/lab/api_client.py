@@ -4,7 +4,7 @@ A client like any other: it knows the documented paths and shapes, and nothing o
 but the model that both share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -62,6 +62,21 @@ class _ApiToken(msgspec.Struct, frozen=True):
 
 class _Regions(msgspec.Struct, frozen=True):
     regions: tuple[RegionState, ...]
+
+
+class _Row(msgspec.Struct, frozen=True):
+    row: int
+    sn: str | None = None
+    task_id: str | None = None
+    problem: dict[str, Any] | None = None
+
+
+class _Bulk(msgspec.Struct, frozen=True):
+    rows: tuple[_Row, ...]
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    counts: dict[str, int]
 
 
 class _Health(msgspec.Struct, frozen=True):
@@ -126,9 +141,38 @@ class ApiClient:
         given = {name: value for name, value in body.items() if value is not None}
         return await self._call("POST", f"{API}/tasks", CreatedTask, given)
 
+    async def create_tasks(self, new: Sequence[NewTask]) -> dict[str, str]:
+        """Create many tasks: their ids by serial number.
+
+        Raises:
+            ApiRefused: a row was refused; the text has the first.
+        """
+        rows = [
+            {name: value for name, value in msgspec.to_builtins(each).items() if value is not None}
+            for each in new
+        ]
+        found = await self._call("POST", f"{API}/tasks/bulk", _Bulk, rows)
+        for row in found.rows:
+            if row.task_id is None:
+                raise ApiRefused(422, f"row {row.row}: {row.problem}")
+        return {str(row.sn): str(row.task_id) for row in found.rows}
+
+    async def approve_all(self) -> None:
+        """Have a rule approve every install that overwrites nothing."""
+        rule = {"name": "lab", "kind": "approve", "condition": "size(plan.overwrites) == 0"}
+        await self._call("POST", f"{API}/rules", dict[str, Any], rule)
+
+    async def counts(self) -> dict[str, int]:
+        """How many tasks are in each status."""
+        return (await self._call("GET", f"{API}/statistics", _Counts)).counts
+
     async def task(self, task_id: str) -> TaskState:
         """One task."""
         return await self._call("GET", f"{API}/tasks/{task_id}", TaskState)
+
+    async def explanation(self, task_id: str) -> dict[str, Any]:
+        """Why a task is where it is."""
+        return await self._call("GET", f"{API}/tasks/{task_id}/explanation", dict[str, Any])
 
     async def approve(self, task_id: str, notes: str) -> None:
         """Allow the install."""
@@ -136,7 +180,11 @@ class ApiClient:
         await self._call("PUT", f"{API}/tasks/{task_id}/approve", dict[str, Any], body)
 
     async def _call(
-        self, method: str, path: str, shape: type[T], body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        shape: type[T],
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> T:
         if self._session is None:
             raise ApiRefused(0, "the client is not open")

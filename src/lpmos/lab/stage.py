@@ -17,12 +17,12 @@ from lpmos.images.agent_image import build_agent_image
 from lpmos.images.build_display import build_display
 from lpmos.images.debian_image import build_debian_image
 from lpmos.lab.acceleration import Acceleration
-from lpmos.lab.fleet import SimulatedServer, new_serials, simulated_mac
 from lpmos.lab.journey import Server
 from lpmos.lab.machine import MachineSpec, VirtualMachine
 from lpmos.lab.processes import HostProcesses
 from lpmos.lab.rack import Rack
 from lpmos.lab.simulated_images import make_simulated_images
+from lpmos.lab.simulated_server import SimulatedServer, new_serials, simulated_mac
 from lpmos.lab.site import IDC, Site, free_port, loopback_network
 from lpmos.model.task import NewTask
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from lpmos.lab.api_client import ApiClient
-from lpmos.lab.fleet import SimulatedServer
 from lpmos.lab.processes import HostProcesses
 from lpmos.lab.simulated_images import make_simulated_images
+from lpmos.lab.simulated_server import SimulatedServer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask
 from lpmos.store import keys

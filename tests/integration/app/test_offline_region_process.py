@@ -13,9 +13,9 @@ import pytest
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
-from lpmos.lab.fleet import SimulatedServer
 from lpmos.lab.processes import HostProcesses, LabProcess
 from lpmos.lab.simulated_images import make_simulated_images
+from lpmos.lab.simulated_server import SimulatedServer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
 from lpmos.store import keys, records

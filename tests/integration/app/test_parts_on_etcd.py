@@ -13,9 +13,9 @@ import pytest
 from lpmos.app.admin import signer_from
 from lpmos.lab.api_client import ApiClient
 from lpmos.lab.errors import ApiRefused
-from lpmos.lab.fleet import SimulatedServer
 from lpmos.lab.processes import HostProcesses
 from lpmos.lab.simulated_images import make_simulated_images
+from lpmos.lab.simulated_server import SimulatedServer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask
 from tests.support.etcd import EtcdServer, free_port

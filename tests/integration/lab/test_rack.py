@@ -14,7 +14,7 @@ from lpmos.lab.errors import ProcessFailed, RackUnavailable
 from lpmos.lab.processes import LabProcess
 from lpmos.lab.rack import ADDRESS, Rack, check_host
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 SERVER = """
 import http.server, socket, sys
 class Server(http.server.ThreadingHTTPServer):

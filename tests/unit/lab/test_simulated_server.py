@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.lab.fleet import Boot, boot_of, simulated_mac
 from lpmos.lab.simulated_images import stored_zstd
+from lpmos.lab.simulated_server import Boot, boot_of, simulated_mac
 from lpmos.model.machine import parse_mac
 from lpmos.region import scripts
 

@@ -1,0 +1,45 @@
+"""A simulated fleet is decided by its seed, and by nothing else."""
+
+from collections import Counter
+
+import msgspec
+
+from lpmos.lab.fleet.profiles import SHARES, Fault, FleetSpec, inventory, profiles
+from lpmos.model.inventory import Inventory
+
+SPEC = FleetSpec(machines=3000, regions=3, seed=7)
+
+
+def test_same_seed_is_the_same_fleet_and_another_is_another() -> None:
+    assert profiles(SPEC) == profiles(SPEC)
+    assert profiles(SPEC) != profiles(msgspec.structs.replace(SPEC, seed=8))
+
+
+def test_machines_have_names_of_their_own_but_for_the_twins() -> None:
+    fleet = profiles(SPEC)
+    for name in ("sn", "mac", "address"):
+        assert len({getattr(each, name) for each in fleet}) == SPEC.machines
+    twins = [each for each in fleet if each.has(Fault.DUPLICATE_SERIAL)]
+    assert twins
+    assert all(each.serial == fleet[each.number - 1].serial for each in twins if each.number)
+
+
+def test_faults_come_about_as_often_as_they_should() -> None:
+    fleet = profiles(SPEC)
+    found = Counter(fault for each in fleet for fault in each.faults)
+    for fault, share in SHARES.items():
+        assert 0.5 * share < found[fault] / SPEC.machines < 2 * share
+    assert all(
+        each.must_fail == bool(each.faults & {Fault.CRASH, Fault.DISK_FAILS}) for each in fleet
+    )
+
+
+def test_fleet_without_faults_has_none_and_all_regions_have_machines() -> None:
+    fleet = profiles(msgspec.structs.replace(SPEC, faults=False))
+    assert not any(each.faults or each.clock_skew_s for each in fleet)
+    assert Counter(each.idc for each in fleet) == {"dc1": 1000, "dc2": 1000, "dc3": 1000}
+
+
+def test_inventory_is_one_that_regions_take() -> None:
+    found = inventory(profiles(SPEC)[0], "2026-01-01T00:00:00Z")
+    assert msgspec.convert(found, Inventory).disks[0].kind == "nvme"
