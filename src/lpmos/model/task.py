@@ -10,8 +10,17 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from lpmos.model.diskplan import HINT_CHARACTERS, LAYOUTS, DiskPlan, RootDiskHints
+from lpmos.model.diskplan import (
+    DiskLayout,
+    DiskPassphrase,
+    DiskPlan,
+    RootDiskHints,
+    StorageLayout,
+    is_encrypted,
+    layout_problems,
+)
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.installer import Handover, Method
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import (
@@ -35,6 +44,14 @@ from lpmos.model.machine import (
     tag_problems,
 )
 from lpmos.model.network import NetworkConfig, network_problems
+from lpmos.model.setup import (
+    NO_SECRETS,
+    SSH_KEY_PATTERN,
+    NewSetup,
+    Setup,
+    TaskSecrets,
+    setup_problems,
+)
 
 T = TypeVar("T")
 
@@ -43,10 +60,6 @@ LOG_LINE_BYTES = 200
 TEXT_LIMIT_BYTES = 16_384
 """What SSH keys and tags of one task may take together: its document has a limit (S13)."""
 SSH_KEYS_LIMIT = 20
-SSH_KEY_PATTERN = (
-    "^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)"
-    " [A-Za-z0-9+/=]{16,}( [^\\n]*)?$"
-)
 OS_PATTERN = "^[a-z0-9][a-z0-9.-]{0,63}$"
 _OS = re.compile(OS_PATTERN)
 _SSH_KEY = re.compile(SSH_KEY_PATTERN.removeprefix("^").removesuffix("$"))
@@ -81,10 +94,13 @@ SshKey = Annotated[
     str,
     _text(SSH_KEY_PATTERN, 4096, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me", "One OpenSSH key."),
 ]
-DiskLayout = Annotated[
-    str,
+InstallMethod = Annotated[
+    Method | None,
     msgspec.Meta(
-        extra_json_schema={"enum": list(LAYOUTS), "description": "How the root disk is laid out."}
+        extra_json_schema={
+            "description": "By image, or by the distribution's own installer; null: by image where"
+            " the region has one, else by installer."
+        }
     ),
 ]
 SshKeys = Annotated[
@@ -116,15 +132,21 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sn: SerialNumber | None = None
     hostname: HostName | None = None
     disk_layout: DiskLayout = "auto"
+    disk_passphrase: DiskPassphrase | None = None
     root_disk: RootDiskHints = RootDiskHints()
     network_config: NetworkConfig = "dhcp"
     ssh_keys: SshKeys = ()
     tags: Tags = {}
     tenant: TenantName | None = None
+    method: InstallMethod = None
+    setup: NewSetup = NewSetup()
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked `NewTask`: every name normalised, every default filled in."""
+    """A checked `NewTask`: every name normalised, every default filled in.
+
+    `secrets` are no part of the task; None: those that the machine's last task had.
+    """
 
     idc: str
     sn: str
@@ -132,12 +154,19 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     os_type: str
     os_version: str
     hostname: str
-    disk_layout: str
+    disk_layout: str | StorageLayout
     root_disk: RootDiskHints
     network_config: NetworkConfig
     ssh_keys: tuple[str, ...]
     tags: dict[str, str]
     tenant: str | None = None
+    method: Method | None = None
+    setup: Setup = Setup()
+    secrets: TaskSecrets | None = NO_SECRETS
+
+
+ASKED = tuple(name for name in TaskSpec.__struct_fields__ if name != "secrets")
+"""The fields of a task that say what was asked for."""
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -231,7 +260,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     `attempt` counts from 1; a later one names the task that it tries again in `retry_of`. Where a
     rule created the task, `acting_for` is whose the rule was then. `logs` are the newest of the
     `log_count` lines that there were. From `handed_over_at` on the installed system starts;
-    `first_boot_sha256` is the digest of the token by which it says that it came up. `reported_by`
+    `first_boot_sha256` is the digest of the token by which it says that it came up. `handover` says
+    that the distribution's own installer took the machine over from the agent. `reported_by`
     is the agent run whose report `hardware` is, of `reported_at`.
     """
 
@@ -242,12 +272,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     os_type: str
     os_version: str
     hostname: str
-    disk_layout: str = "auto"
+    disk_layout: str | StorageLayout = "auto"
     root_disk: RootDiskHints = RootDiskHints()
     network_config: NetworkConfig = "dhcp"
     ssh_keys: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     tenant: str | None = None
+    method: Method | None = None
+    setup: Setup = Setup()
     attempt: int = 1
     retry_of: str | None = None
     status: Status
@@ -263,6 +295,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent | None = None
     error: TaskError | None = None
     rolled_back: RolledBack | None = None
+    handover: Handover | None = None
     handed_over_at: datetime | None = None
     first_boot_sha256: str | None = None
     created_at: datetime
@@ -274,6 +307,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def asked_by(self) -> str:
         """The person, rule or region that wants it: of a rule's task the person behind the rule."""
         return self.acting_for or self.created_by
+
+    @property
+    def since(self) -> datetime:
+        """Since when it is in its status; a machine that boots again does not begin it anew."""
+        at = self.updated_at
+        for change in reversed(self.status_history):
+            if change.status is not self.status:
+                break
+            at = change.timestamp
+        return at
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether there is a sealed part beside it."""
+        return self.setup.has_secrets or is_encrypted(self.disk_layout)
 
     @property
     def finished(self) -> bool:
@@ -327,6 +375,8 @@ def check_new_task(new: NewTask) -> TaskSpec:
     problems += _other_problems(new)
     if problems or idc is None or mac is None or sn is None or hostname is None:
         raise InvalidInput(*problems)
+    setup, secrets = new.setup.parted()
+    secrets = msgspec.structs.replace(secrets, disk_passphrase=new.disk_passphrase)
     return TaskSpec(
         idc=idc,
         sn=sn,
@@ -340,6 +390,9 @@ def check_new_task(new: NewTask) -> TaskSpec:
         ssh_keys=new.ssh_keys,
         tags=new.tags,
         tenant=new.tenant,
+        method=new.method,
+        setup=setup,
+        secrets=secrets,
     )
 
 
@@ -373,12 +426,11 @@ def _other_problems(new: NewTask) -> list[FieldProblem]:
         for name in ("os_type", "os_version")
         if not _OS.fullmatch(getattr(new, name))
     ]
-    if new.disk_layout not in LAYOUTS:
-        problems.append(
-            FieldProblem(
-                "disk_layout", f"{new.disk_layout!r} is unknown; known: {', '.join(LAYOUTS)}"
-            )
-        )
+    problems += layout_problems(new.disk_layout, new.root_disk)
+    if is_encrypted(new.disk_layout) != (new.disk_passphrase is not None):
+        wrong = "is for a disk_layout with encrypt"
+        text = wrong if new.disk_passphrase else "is missing, and disk_layout has encrypt"
+        problems.append(FieldProblem("disk_passphrase", text))
     if len(new.ssh_keys) > SSH_KEYS_LIMIT:
         problems.append(FieldProblem("ssh_keys", f"more than {SSH_KEYS_LIMIT} keys"))
     problems += [
@@ -391,10 +443,6 @@ def _other_problems(new: NewTask) -> list[FieldProblem]:
         problems.append(
             FieldProblem("ssh_keys", f"with the tags over {TEXT_LIMIT_BYTES} bytes together")
         )
-    problems += [
-        FieldProblem(f"root_disk.{name}", f"more than {HINT_CHARACTERS} characters")
-        for name in ("serial", "wwn", "model", "device")
-        if len(getattr(new.root_disk, name) or "") > HINT_CHARACTERS
-    ]
     problems += tag_problems(new.tags)
+    problems += setup_problems(new.setup)
     return problems

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from lpmos.region.dhcp_events import parse_line
+from lpmos.region.dhcp_events import DhcpEvent, parse_line
 from lpmos.region.guarded import LINE_LIMIT_BYTES, Until, end, guarded
 from lpmos.region.tftp import program
 
@@ -38,13 +38,15 @@ class Dnsmasq:
         idc: str,
         until: Until | None = None,
         on_lease: Callable[[], None] = lambda: None,
+        on_event: Callable[[DhcpEvent], None] = lambda _: None,
     ) -> None:
         """`until`: it runs under a guard, and only while this holds; None: as long as the region.
 
-        `on_lease` is called when it gave an address or got one back.
+        `on_lease` is called when it gave an address or got one back, `on_event` with all it says.
         """
         self._until = until
         self._on_lease = on_lease
+        self._on_event = on_event
         self._argv = (
             program("setpriv", "util-linux"),
             *("--pdeathsig", "KILL", "--no-new-privs", "--bounding-set", CAPABILITIES, "--"),
@@ -130,5 +132,6 @@ class Dnsmasq:
             self._reads_signals = True  # before its first word, SIGHUP would end it
             if event := parse_line(line.decode(errors="replace")):
                 getattr(self._log, event.level)(event.event, **event.fields)
+                self._on_event(event)
                 if event.event in LEASE_EVENTS:
                     self._on_lease()

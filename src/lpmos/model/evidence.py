@@ -1,0 +1,67 @@
+"""The last sign of each layer of one machine's way from power-on to its agent, as a region saw it.
+
+It says what happened, not what was wanted: that a packet came, that a file went out whole. What it
+means is decided by `lpmos.model.explain`.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+DETAIL_CHARACTERS = 120
+"""What is kept of a sign's words; some of them are a machine's own."""
+
+
+class Sign(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That something was seen, last at `at`."""
+
+    at: datetime
+    detail: str = ""
+
+
+class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file that a machine asked for at `at`; `done_at` is None until all of it had gone out."""
+
+    at: datetime
+    size_bytes: int
+    done_at: datetime | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was seen of one machine, by its MAC; None: nothing.
+
+    `asked` is its newest DHCP request, `given` the newest address that it got (`detail`). `loader`
+    is the boot loader that was sent, `entry` the script that iPXE begins with, `script` what the
+    machine was told to do. `agent` is the newest call of its agent that is not said by the task
+    already, `refused` the newest one that was refused.
+    """
+
+    mac: str
+    asked: Sign | None = None
+    given: Sign | None = None
+    loader: Sign | None = None
+    entry: Sign | None = None
+    script: Sign | None = None
+    kernel: Transfer | None = None
+    initramfs: Transfer | None = None
+    agent: Sign | None = None
+    refused: Sign | None = None
+
+    def since(self, moment: datetime) -> "Evidence":
+        """What of it was seen from `moment` on."""
+        signs = {
+            name: sign
+            for name in self.__struct_fields__
+            if isinstance(sign := getattr(self, name), Sign | Transfer) and sign.at >= moment
+        }
+        return msgspec.structs.replace(Evidence(mac=self.mac), **signs)
+
+    @property
+    def newest(self) -> datetime | None:
+        """When something was seen last."""
+        seen = [
+            sign.done_at or sign.at if isinstance(sign, Transfer) else sign.at
+            for name in self.__struct_fields__
+            if isinstance(sign := getattr(self, name), Sign | Transfer)
+        ]
+        return max(seen, default=None)

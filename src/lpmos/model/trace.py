@@ -1,0 +1,136 @@
+"""A task as one trace (O2): from its creation through the boot to the word of its own system.
+
+Everything is made from the task's document and what its region saw, so every control plane makes
+the same spans with the same ids, and one that is sent twice is one. The trace id is the task's id;
+span ids are of the W3C Trace Context recommendation's form.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
+
+import msgspec
+
+from lpmos.model.durations import FIRST_BOOT
+from lpmos.model.evidence import Evidence, Sign, Transfer
+from lpmos.model.lifecycle import Status
+from lpmos.model.task import Task
+
+ROOT = "install"
+BOOT = "boot"
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """One stretch of time; ids are lower-case hex of 16 and 8 bytes. `error` None: it went well."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str
+    start: datetime
+    end: datetime
+    attributes: dict[str, str | int | float | bool]
+    error: str | None = None
+
+
+def trace_id(task_id: str) -> str:
+    """The id of a task's trace: its own, without the dashes."""
+    return task_id.replace("-", "")
+
+
+def span_id(task_id: str, name: str) -> str:
+    """The id of the span of this name; never zero."""
+    digest = hashlib.sha256(f"{task_id}/{name}".encode()).hexdigest()
+    return digest[:16] if int(digest[:16], 16) else "1".zfill(16)
+
+
+def spans(task: Task, seen: Evidence) -> tuple[Span, ...]:
+    """The trace of a task that has ended, its root first; `seen` is what its region saw of it."""
+    end = task.status_history[-1].timestamp if task.status_history else task.updated_at
+    root = Span(
+        trace_id=trace_id(task.task_id),
+        span_id=span_id(task.task_id, ROOT),
+        parent_id=None,
+        name=f"{ROOT} {task.os_type} {task.os_version}",
+        start=task.created_at,
+        end=max(end, task.created_at),
+        attributes=_attributes(task),
+        error=task.error.reason if task.error and task.status is Status.FAILED else None,
+    )
+    return (root, *_of_statuses(task), *_of_boot(task, seen), *_of_install(task))
+
+
+def _attributes(task: Task) -> dict[str, str | int | float | bool]:
+    """What people look for; nothing that is a secret of the task."""
+    found: dict[str, str | int | float | bool] = {
+        "lpmos.task.id": task.task_id,
+        "lpmos.task.status": task.status.value,
+        "lpmos.task.attempt": task.attempt,
+        "lpmos.idc": task.idc,
+        "lpmos.sn": task.sn,
+        "lpmos.mac": task.mac,
+        "lpmos.os": f"{task.os_type} {task.os_version}",
+        "host.name": task.hostname,
+    }
+    product = task.hardware.product if task.hardware else None
+    if product and product.name:
+        found["lpmos.model"] = product.name
+    return found
+
+
+def _of_statuses(task: Task) -> Iterator[Span]:
+    for number, (change, following) in enumerate(pairwise(task.status_history)):
+        end = following.timestamp
+        if change.status is Status.INSTALLING and task.handed_over_at is not None:
+            yield _child(task, FIRST_BOOT, FIRST_BOOT, task.handed_over_at, end)
+            end = task.handed_over_at
+        status = change.status.value
+        by = {"lpmos.by": following.by} if following.by else {}
+        yield _child(task, f"{number}-{status}", status, change.timestamp, end, **by)
+
+
+def _of_boot(task: Task, seen: Evidence) -> Iterator[Span]:
+    """What the region saw: a moment for a sign, a stretch for a file."""
+    for layer in seen.__struct_fields__:
+        sign = getattr(seen, layer)
+        name = f"{BOOT}.{layer}"
+        if isinstance(sign, Transfer):
+            end = sign.done_at or sign.at
+            size = sign.size_bytes
+            yield _child(task, name, name, sign.at, end, **{"lpmos.size_bytes": size})
+        elif isinstance(sign, Sign):
+            yield _child(task, name, name, sign.at, sign.at, **{"lpmos.detail": sign.detail})
+
+
+def _of_install(task: Task) -> Iterator[Span]:
+    begin = next((c.timestamp for c in task.status_history if c.status is Status.INSTALLING), None)
+    for step in task.progress:
+        if task.handed_over_at is not None and step.timestamp >= task.handed_over_at:
+            return
+        if begin is not None:
+            name = f"install.{step.step}"
+            given = {"lpmos.percent": step.percent}
+            if step.bytes_done is not None:
+                given["lpmos.bytes"] = step.bytes_done
+            yield _child(task, name, name, begin, step.timestamp, **given)
+        begin = step.timestamp
+
+
+def _child(
+    task: Task,
+    key: str,
+    name: str,
+    start: datetime,
+    end: datetime,
+    **attributes: str | float,
+) -> Span:
+    return Span(
+        trace_id=trace_id(task.task_id),
+        span_id=span_id(task.task_id, key),
+        parent_id=span_id(task.task_id, ROOT),
+        name=name,
+        start=start,
+        end=max(start, end),
+        attributes=attributes,
+    )

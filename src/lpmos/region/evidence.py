@@ -1,0 +1,210 @@
+"""What the region sees of each machine's boot, layer by layer, kept where people look (O6).
+
+The rule: signs are noted in memory at no cost to who is answered, and written to the store now and
+then for machines that have an unfinished task; the newest of each layer counts. They help people
+and decide nothing, so one that is lost with the region is not missed.
+"""
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_request import BaseRequest
+
+from lpmos.core.clock import Clock
+from lpmos.core.fleet import Fleet
+from lpmos.model.errors import InvalidInput
+from lpmos.model.evidence import DETAIL_CHARACTERS, Evidence, Sign, Transfer
+from lpmos.model.lifecycle import Status
+from lpmos.model.machine import parse_mac
+from lpmos.region.agent_gate import address_of
+from lpmos.region.dhcp_events import DhcpEvent
+from lpmos.store import keys, records
+from lpmos.store.api import Delete, Operation, Put, Store, StoreError
+
+WRITE_EVERY_S = 3.0
+WRITES_AT_ONCE = 50
+MACHINES_LIMIT = 5_000
+"""So many machines that boot at the same time are remembered; the one heard longest ago goes."""
+
+TOLD = web.RequestKey("told", str)
+"""What the machine was told to do, on the request that asked for it."""
+
+_LAYERS: Mapping[str, str] = {
+    "dhcp discover": "asked",
+    "dhcp request": "asked",
+    "dhcp ack": "given",
+}
+_AGENT_FILE = re.compile(r"/boot/agent/[0-9a-f]{64}/(vmlinuz|initramfs)")
+_CALLS_THAT_COUNT = frozenset({"/api/v1/agent/identity", "/api/v1/agent/report", "/api/report"})
+"""Of the others the task itself tells."""
+
+
+class EvidenceBook:
+    """The newest signs of one region's machines; `run` writes them."""
+
+    def __init__(self, store: Store, fleet: Fleet, clock: Clock, *, idc: str) -> None:
+        """`store` is the one with the fence."""
+        self._store = store
+        self._fleet = fleet
+        self._clock = clock
+        self._idc = idc
+        self._seen: OrderedDict[str, Evidence] = OrderedDict()
+        self._macs: OrderedDict[str, str] = OrderedDict()
+        self._changed: set[str] = set()
+        self._written: set[tuple[str, str]] = set()
+        self._log = structlog.get_logger().bind(idc=idc)
+
+    def of(self, mac: str) -> Evidence:
+        """What was seen of the machine with this MAC."""
+        return self._seen.get(mac) or Evidence(mac=mac)
+
+    def hear(self, event: DhcpEvent) -> None:
+        """Take what dnsmasq said."""
+        ip, mac = event.fields.get("ip"), event.fields.get("mac")
+        if event.event == "tftp sent":
+            if ip and (known := self._macs.get(ip)):
+                self._note(known, "loader", f"{event.fields['file']} by TFTP")
+        elif mac and (layer := _LAYERS.get(event.event)):
+            if layer == "given" and ip:
+                self._learn(ip, mac)
+            self._note(
+                mac, layer, (ip or "") if layer == "given" else event.fields.get("interface", "")
+            )
+
+    def middleware(self) -> Middleware:
+        """Notes what machines ask for by HTTP; answers are what they are."""
+
+        @web.middleware
+        async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+            path = request.path
+            if path == "/boot/ipxe":
+                self._learn_asker(request)
+            response = await handler(request)
+            mac = self._macs.get(address_of(request))
+            if mac is not None:
+                self._note_answer(mac, path, request, response)
+            return response
+
+        return note
+
+    async def run(self) -> None:
+        """Write what is new, until cancelled."""
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            changed, self._changed = self._changed, set()
+            try:
+                await self._write(changed)
+            except (StoreError, OSError) as error:
+                self._changed |= changed
+                self._log.debug("signs of machines wait to be written", why=str(error))
+
+    def _note_answer(
+        self, mac: str, path: str, request: web.Request, response: web.StreamResponse
+    ) -> None:
+        if path == "/boot/boot.ipxe":
+            self._note(mac, "entry", "")
+        elif path == "/boot/ipxe":
+            self._note(mac, "script", str(request.get(TOLD) or f"HTTP {response.status}"))
+        elif path.startswith("/boot/loader/"):
+            self._note(mac, "loader", f"{path.rpartition('/')[2]} by HTTP")
+        elif path.startswith("/boot/agent/"):
+            if response.status in (200, 206) and isinstance(response, SentFile):
+                response.tell = partial(self._transfer, mac, path)
+        elif path.startswith("/api/"):
+            self._note_call(mac, path, response.status)
+
+    def _note_call(self, mac: str, path: str, status: int) -> None:
+        said = f"{path.rpartition('/')[2]}: HTTP {status}"
+        if status in (401, 403):
+            self._note(mac, "refused", said)
+        elif path in _CALLS_THAT_COUNT:
+            self._note(mac, "agent", said)
+
+    def _transfer(self, mac: str, path: str, size_bytes: int, done: bool) -> None:
+        if (match := _AGENT_FILE.fullmatch(path)) is None:
+            return
+        layer = "kernel" if match[1] == "vmlinuz" else "initramfs"
+        before = getattr(self.of(mac), layer)
+        now = self._clock()
+        if not done or before is None:
+            self._put(mac, layer, Transfer(now, size_bytes))
+        else:
+            self._put(mac, layer, msgspec.structs.replace(before, done_at=now))
+
+    def _learn_asker(self, request: web.Request) -> None:
+        try:
+            self._learn(address_of(request), parse_mac(request.query.get("mac", "")))
+        except InvalidInput:
+            return  # it is answered so
+
+    def _learn(self, ip: str, mac: str) -> None:
+        self._macs[ip] = mac
+        self._macs.move_to_end(ip)
+        if len(self._macs) > MACHINES_LIMIT:
+            self._macs.popitem(last=False)
+
+    def _note(self, mac: str, layer: str, detail: str) -> None:
+        self._put(mac, layer, Sign(self._clock(), detail[:DETAIL_CHARACTERS]))
+
+    def _put(self, mac: str, layer: str, sign: Sign | Transfer) -> None:
+        self._seen[mac] = msgspec.structs.replace(self.of(mac), **{layer: sign})
+        self._seen.move_to_end(mac)
+        self._changed.add(mac)
+        if len(self._seen) > MACHINES_LIMIT:
+            self._seen.popitem(last=False)
+
+    async def _write(self, macs: set[str]) -> None:
+        puts: list[Operation] = []
+        for mac in sorted(macs):
+            place = self._fleet.place_of_mac(self._idc, mac)
+            row = self._fleet.current_row(place) if place else None
+            if place is None or row is None or row.mac != mac or row.finished:
+                continue
+            puts.append(Put(keys.evidence(*place), records.encode(self.of(mac))))
+            self._written.add(place)
+        await self._in_parts([*puts, *self._old()])
+
+    def _old(self) -> list[Operation]:
+        """Deletes of what was written of machines that have their system now."""
+        over = [place for place in self._written if self._is_over(place)]
+        self._written.difference_update(over)
+        return [Delete(keys.evidence(*place)) for place in over]
+
+    def _is_over(self, place: tuple[str, str]) -> bool:
+        row = self._fleet.current_row(place)
+        return row is None or row.status is Status.COMPLETED
+
+    async def _in_parts(self, operations: Sequence[Operation]) -> None:
+        for first in range(0, len(operations), WRITES_AT_ONCE):
+            await self._store.txn([], operations[first : first + WRITES_AT_ONCE])
+
+
+class SentFile(web.FileResponse):
+    """A file by `sendfile`, with ranges; it tells when it begins to go out, and when all has gone.
+
+    Its name is its digest, so it may be kept for ever.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, headers={"Content-Type": "application/octet-stream"})
+        self._size_bytes = path.stat().st_size
+        self.tell: Callable[[int, bool], None] | None = None
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """See aiohttp: it returns when the whole file was sent, and raises where it was not."""
+        tell = self.tell if request.method == "GET" else None
+        if tell is not None:
+            tell(self._size_bytes, False)
+        writer = await super().prepare(request)
+        if tell is not None:
+            tell(self._size_bytes, True)
+        return writer

@@ -1,0 +1,101 @@
+"""An explanation put together: from the task, its evidence, its region, and what is usual."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from lpmos.core.deadlines.deadlines import Deadlines
+from lpmos.core.explaining import Explaining
+from lpmos.core.usual import UsualTimes
+from lpmos.model.durations import WHOLE
+from lpmos.model.evidence import Evidence, Sign
+from lpmos.model.inventory import Product
+from lpmos.model.lifecycle import Status
+from lpmos.model.region import Heartbeat
+from lpmos.model.waiting import Timeouts
+from lpmos.store import keys, records
+from tests.support.builders import MAC
+from tests.unit.core.conftest import World
+
+
+@pytest.fixture
+async def explaining(world: World) -> Explaining:
+    beat = Heartbeat(idc="dc1", identity="r", at=world.clock(), services={})
+    await world.store.put(keys.heartbeat("dc1"), records.encode(beat))
+    deadlines = Deadlines(world.fleet, Timeouts(ready_timeout_s=600), world.clock)
+    return Explaining(world.fleet, deadlines, world.clock)
+
+
+async def see(world: World, **signs: Sign) -> None:
+    kept = Evidence(mac=MAC, **signs)  # type: ignore[arg-type]
+    await world.store.put(keys.evidence("dc1", "SN-1"), records.encode(kept))
+    await world.synced()
+
+
+async def test_explanation_says_where_a_machine_stands_and_until_when(
+    world: World, explaining: Explaining
+) -> None:
+    task = await world.task_that_is(Status.READY)
+    at = world.clock()
+    await see(world, asked=Sign(at), given=Sign(at, "192.0.2.9"))
+    world.now += timedelta(minutes=3)
+    found = explaining.of(task, None)
+    assert found.online and found.since == task.since and found.waited_s > 180
+    assert found.until == found.since + timedelta(seconds=600)
+    assert [cause.code for cause in found.causes] == ["no-loader"]
+    assert [layer.layer for layer in found.layers] == ["dhcp", "address", "loader"]
+
+
+async def test_explanation_of_before_the_task_and_of_another_card_counts_nothing(
+    world: World, explaining: Explaining
+) -> None:
+    await see(world, asked=Sign(world.clock()))
+    task = await world.task_that_is(Status.READY)
+    assert [layer.at for layer in explaining.of(task, None).layers] == [None]
+    other = Evidence(mac="52:54:00:00:00:99", asked=Sign(world.clock()))
+    await world.store.put(keys.evidence("dc1", "SN-1"), records.encode(other))
+    await world.synced()
+    assert [layer.at for layer in explaining.of(task, None).layers] == [None]
+
+
+async def test_damaged_evidence_explains_as_none_would(
+    world: World, explaining: Explaining
+) -> None:
+    task = await world.task_that_is(Status.READY)
+    await world.store.put(keys.evidence("dc1", "SN-1"), b"{")
+    await world.synced()
+    assert [layer.at for layer in explaining.of(task, None).layers] == [None]
+
+
+async def test_usual_times_are_those_of_completed_tasks_of_the_model(
+    world: World, explaining: Explaining
+) -> None:
+    done = await world.task_that_is(Status.COMPLETED)
+    machine = world.fleet.machine("dc1", "SN-1")
+    assert machine and machine.inventory
+    named = msgspec.structs.replace(machine.inventory, product=Product(vendor="V", name="R1"))
+    known = msgspec.structs.replace(machine, inventory=named)
+    await world.store.put(keys.meta("dc1", "SN-1"), records.encode(known))
+    task = await world.task_that_is(Status.READY)
+    found = explaining.of(task, None)
+    assert found.model == "R1"
+    assert found.usual and (found.usual.count, found.usual.model) == (1, "R1")
+    assert {part.part for part in found.parts} >= {"ready", "installing", WHOLE}
+    past = world.fleet.task(done.task_id)
+    assert past and explaining.of(past, None).usual is None
+
+
+async def test_usual_times_of_another_model_or_tenant_are_left_out(world: World) -> None:
+    await world.task_that_is(Status.COMPLETED)
+    usual = UsualTimes(world.fleet, world.clock)
+    assert usual.of("Another 9") == () and usual.of(None, "team-a") == ()
+    assert usual.of(None)
+
+
+async def test_usual_times_are_looked_up_again_after_a_minute(world: World) -> None:
+    usual = UsualTimes(world.fleet, world.clock)
+    assert usual.of(None) == ()
+    await world.task_that_is(Status.COMPLETED)
+    world.now += timedelta(minutes=2)
+    assert usual.of(None)
