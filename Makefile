@@ -25,6 +25,12 @@ test: ## everything, real firmware included (PROCESSES=1: one after the other)
 	@$(MAKE) --no-print-directory lint
 	@$(ROOT) env $(PYTEST) --durations=10
 
+test-installers: ## each distribution's installer to its login prompt (LPMOS_MIRROR=URL of a mirror with everything)
+	@$(ROOT) true
+	@requirements/install test
+	@test -n "$(LPMOS_MIRROR)" || { echo "set LPMOS_MIRROR to the URL below which debian, ubuntu, ubuntu-releases, rocky and opensuse stand"; exit 1; }
+	@$(ROOT) env LPMOS_MIRROR="$(LPMOS_MIRROR)" $(VENV)/pytest tests/e2e/whole_installs.py
+
 test-fast: ## unit tests and layers, under a minute
 	@requirements/install test
 	@$(VENV)/lint-imports > /dev/null
@@ -69,4 +75,4 @@ start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
 clean: ## remove what was built
 	@rm -rf build .venv web/node_modules src/lpmos/control/dashboard 2> /dev/null || $(ROOT) rm -rf build .venv web/node_modules src/lpmos/control/dashboard
 
-.PHONY: help demo demo-simulated test test-fast lint dashboard screenshots bench docs requirements start-etcd clean
+.PHONY: help demo demo-simulated test test-installers test-fast lint dashboard screenshots bench docs requirements start-etcd clean

@@ -33,6 +33,7 @@ from bench.load import busy_s
 
 from lpmos.core.clock import utc_now
 from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.installers import Installers
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.region.offline import offline
 from lpmos.region.service import Region
@@ -254,6 +255,7 @@ async def serve_region(directory: Path, port_file: Path) -> None:
             fleet=known.fleet,
             agents=known.agents,
             catalog=Catalog(directory / "images"),
+            installers=Installers(directory / "images"),
             clock=utc_now,
         )
         group.create_task(mirror.run())

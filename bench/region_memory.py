@@ -187,6 +187,9 @@ def _active_rows(
             f"progress calls with {who}", len(latencies) / took_s, "/s",
             note=f"p99 {p99_ms:.0f} ms from when each was due; region takes {100 * busy:.0f} % CPU",
         ),
+        report.noted(
+            f"CPU of a progress call with {who}", busy * took_s / len(latencies) * 1e6, "us"
+        ),
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.support.control_plane import RunningControlPlane, running_with_debian
 
 PASSWORD = "correct horse battery"
 """Of every user that a test makes."""
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"

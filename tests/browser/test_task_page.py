@@ -12,7 +12,7 @@ from lpmos.core import firstboot
 from lpmos.core.clock import utc_now
 from lpmos.core.taskstore import logged, moved
 from lpmos.model.access import Role
-from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.diskplan import GIB, PartitionWish, RootDiskHints, StorageLayout, plan_disk
 from lpmos.model.inventory import Bios, Dimm, Disk, Inventory, Memory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Approval, Progress, StatusChange, Task, TaskError
@@ -422,6 +422,53 @@ async def test_hardware_that_is_not_as_at_the_last_report_is_marked(
     await expect(sheet.get_by_role("link", name="report of")).to_have_attribute(
         "href", f"/tasks/{earlier.task_id}"
     )
+
+
+async def test_plan_over_several_disks_shows_each_and_what_stands_on_them(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    disks = tuple(
+        Disk(
+            device=f"/dev/sd{name}",
+            size_bytes=64 * GIB,
+            kind="ssd",
+            serial=f"DISK-{name}",
+            contents=("LVM2_member",) if name == "b" else (),
+        )
+        for name in "abc"
+    )
+    layout = StorageLayout(
+        raid="raid1",
+        members=(RootDiskHints(serial="DISK-a"), RootDiskHints(serial="DISK-b")),
+        lvm=True,
+        encrypt=True,
+        partitions=(PartitionWish(mount="/var", size_bytes=8 * GIB, filesystem="xfs"),),
+        erase="discard",
+    )
+    inventory = make_inventory(disks=disks)
+    plan = plan_disk(inventory, layout, RootDiskHints(), GIB)
+    task = _waiting(inventory, plan=plan, disk_layout=layout)
+    await control_plane.put_task(task)
+    await _open(dashboard, control_plane, task)
+    dialog = await _ask(dashboard, "Approve")
+    shown = dialog.locator(".plan")
+    for text in (
+        "/dev/sda · 64 GiB · serial DISK-a",
+        "/dev/sdb · 64 GiB · serial DISK-b",
+        "All that is on /dev/sdb is destroyed: there was LVM2_member",
+        "every block is discarded",
+    ):
+        await expect(shown).to_contain_text(text)
+    tree = shown.get_by_role("list", name="What stands on the disks")
+    await expect(tree).to_contain_text("md-boot RAID 1 over 2 disks ext4 /boot")
+    await expect(tree).to_contain_text("crypt-root LUKS2 encrypted")
+    await expect(tree).to_contain_text("var volume 8.0 GiB xfs /var")
+    await expect(dialog).to_contain_text("The other disk stays as it is")
+    assert await inaccessible(dashboard) == []
+    await dialog.get_by_role("button", name="Back").click()
+    await expect(dashboard.get_by_text("will be written", exact=True)).to_have_count(2)
+    await dashboard.set_viewport_size({"width": 390, "height": 800})
+    assert not await dashboard.evaluate(WIDER)
 
 
 async def test_planted_markup_is_shown_as_text_and_never_runs(

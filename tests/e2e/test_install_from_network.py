@@ -27,15 +27,22 @@ from lpmos.lab.site import Site
 from lpmos.lab.stage import OS, new_task
 from lpmos.model.diskplan import BIOS_BOOT_BYTES, ESP_BYTES, GIB
 from lpmos.model.lifecycle import Status
+from lpmos.model.setup import NewAccount, NewSetup
 from lpmos.model.waiting import MACHINE_RESTARTED
 from tests.support.polling import until
 
-POWER_OFF_TIMEOUT_S = 120.0
-NETBOOT_TIMEOUT_S = 120.0
+POWER_OFF_TIMEOUT_S = 300.0
+NETBOOT_TIMEOUT_S = 300.0
 UNDER_WAY_PERCENT = 25
 LOGIN_TIMEOUT_S = 300.0
 DISK_BYTES = 8 * GIB
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHFzZGZhc2RmYXNkZmFzZGZhc2RmYXNkZmFzZGZhc2Rm lab"
+PASSWORD_HASH = "$6$saltsaltsalt$" + "Qw7/" * 21 + "Qw"
+SETUP = NewSetup(
+    users=(NewAccount(name="alice", ssh_keys=(SSH_KEY,), password_hash=PASSWORD_HASH),),
+    secrets={"TOKEN": "for the command"},
+    commands=('printf "%s by %s\n" "$TOKEN" "$(id -un)" >/etc/of-the-command\necho "$TOKEN"',),
+)
 WAY = [
     Status.PENDING,
     Status.READY,
@@ -52,11 +59,13 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
+# One processor where one is enough: a translated guest with two takes a third more of the host's.
 BIOS = MachineSpec(
     name="web-bios",
     sn="E2E-BIOS",
     mac="52:54:00:78:01:01",
     firmware="bios",
+    cpus=1,
     disks=(BlankDisk(serial="ROOT-1", size_bytes=DISK_BYTES),),
 )
 UEFI = MachineSpec(
@@ -71,6 +80,7 @@ TOO_SMALL = MachineSpec(
     sn="E2E-TINY",
     mac="52:54:00:78:01:03",
     firmware="bios",
+    cpus=1,
     disks=(BlankDisk(serial="SMALL-1", size_bytes=GIB // 2),),
 )
 
@@ -79,6 +89,7 @@ KILLED = MachineSpec(
     sn="E2E-KILLED",
     mac="52:54:00:78:01:04",
     firmware="bios",
+    cpus=1,
     disks=(BlankDisk(serial="ROOT-4", size_bytes=DISK_BYTES),),
 )
 
@@ -113,7 +124,8 @@ async def run_journey(
 ) -> tuple[VirtualMachine, Journey]:
     rack, site, directory = place
     machine = await VirtualMachine.create(rack, spec, directory=directory, accel=accel)
-    task = msgspec.structs.replace(new_task(spec.sn, spec.mac, spec.name), ssh_keys=(SSH_KEY,))
+    new = new_task(spec.sn, spec.mac, spec.name)
+    task = msgspec.structs.replace(new, ssh_keys=(SSH_KEY,), setup=SETUP)
     display = LineDisplay(Console(stderr=True))
     journey = Journey(machine, task, api=site.api, display=display, approve=True)
     await journey.run()
@@ -201,6 +213,19 @@ async def test_root_of_an_installed_server_is_the_asked_system(
     assert SSH_KEY in await evidence.read_file(disk, "/root/.ssh/authorized_keys")
     network = await evidence.read_file(disk, "/etc/systemd/network/10-lpmos.network")
     assert spec.mac in network and "DHCP=" in network
+
+
+@pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)
+async def test_root_of_an_installed_server_has_what_the_setup_says_and_the_log_no_secret(
+    installed: Installed, spec: MachineSpec
+) -> None:
+    disk = installed.machines[spec.name].disk()
+    assert await evidence.read_file(disk, "/etc/of-the-command") == "for the command by root\n"
+    assert f"alice:{PASSWORD_HASH}:" in await evidence.read_file(disk, "/etc/shadow")
+    assert await evidence.read_file(disk, "/home/alice/.ssh/authorized_keys") == f"{SSH_KEY}\n"
+    said = installed.machines[spec.name].console.log.read_text()
+    assert "command 1 of 1" in said and "***" in said
+    assert "for the command" not in said and PASSWORD_HASH not in said
 
 
 @pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)

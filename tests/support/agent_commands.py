@@ -11,9 +11,12 @@ Answer = Output | Callable[[Sequence[str]], Output]
 
 
 class RecordedPipeline:
-    """Keeps what was written; fails where told to."""
+    """Keeps what was written, and hands it on as it came; fails where told to."""
 
-    def __init__(self, failure: CommandFailed | None) -> None:
+    def __init__(
+        self, failure: CommandFailed | None, take: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._take = take
         self.data = b""
         self.finished = False
         self.aborted = False
@@ -25,6 +28,8 @@ class RecordedPipeline:
     def finish(self) -> None:
         if self._failure is not None:
             raise self._failure
+        if self._take is not None:
+            self._take(self.data)
         self.finished = True
 
     def abort(self) -> None:
@@ -66,10 +71,12 @@ class RecordingCommands(Commands):
     def clean_up(self, argv: Sequence[str], *, timeout_s: float = COMMAND_TIMEOUT_S) -> Output:
         return self._answer(argv)
 
-    def pipeline(self, *argvs: Sequence[str]) -> RecordedPipeline:  # type: ignore[override]
+    def pipeline(  # type: ignore[override]
+        self, *argvs: Sequence[str], take: Callable[[bytes], None] | None = None
+    ) -> RecordedPipeline:
         self.stop.check()
         self.ran.append(" | ".join(" ".join(argv) for argv in argvs))
-        self.pipelines.append(RecordedPipeline(self.pipeline_failure))
+        self.pipelines.append(RecordedPipeline(self.pipeline_failure, take))
         return self.pipelines[-1]
 
     def _answer(self, argv: Sequence[str]) -> Output:

@@ -10,7 +10,7 @@ from lpmos.images.agent_manifest import AgentImage
 BOOT_MAC = "52:54:00:12:34:56"
 MEMORY_MIB = 384
 """What the boot agent must do with."""
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 30.0
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\r")
 
 

@@ -1,7 +1,8 @@
 """A whole control plane on a free port of this machine, over the embedded store, for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from lpmos.control.app import create_app
 from lpmos.control.auth import TokenSigner, Use
 from lpmos.control.config import ControlConfig
 from lpmos.control.server import listen, serve
@@ -28,6 +28,7 @@ from lpmos.store.api import Store
 from lpmos.store.mirror import SILENCE_S, Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import actor, make_capabilities, make_user
+from tests.support.control_application import application
 from tests.support.polling import until
 from tests.support.secret_keys import KeptKeys
 
@@ -138,11 +139,13 @@ async def running(
     silence_s: float = SILENCE_S,
     config: ControlConfig | None = None,
     key_provider: KeyProvider | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[RunningControlPlane]:
     """A control plane over `store` until the block ends.
 
     It is not waited for the store's first listing where `wait_listed` is false; a store that is
-    silent for `silence_s` is looked after. Reports without a task are kept whatever their date.
+    silent for `silence_s` is looked after. Limits of rates go by `monotonic`. Reports without a
+    task are kept whatever their date.
     """
     config = msgspec.structs.replace(config or ControlConfig(), unmatched_days=KEPT_DAYS)
     mirror = Mirror(store, keys.ROOT, silence_s=silence_s)
@@ -155,32 +158,33 @@ async def running(
         key_provider=provider,
         ring=await provider.read(),
         config=msgspec.structs.replace(config or ControlConfig(), unmatched_days=KEPT_DAYS),
+        monotonic=monotonic,
     )
-    app = create_app(services)
     (listener,) = listen(f"127.0.0.1:{port}")
     number = listener.getsockname()[1]
     ready = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(mirror.run()),
-            group.create_task(services.run()),
-            group.create_task(
-                serve(
-                    app,
-                    addresses=[listener],
-                    tls=tls,
-                    trusted_proxies=trusted_proxies,
-                    ready=ready,
-                )
-            ),
-        ]
-        async with asyncio.timeout(TIMEOUT_S):
-            await ready.wait()
-            if wait_listed:
-                await mirror.wait_ready()
-        yield RunningControlPlane(store, mirror, services, number, "https" if tls else "http")
-        for task in tasks:
-            task.cancel()
+    with application(services) as app:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(mirror.run()),
+                group.create_task(services.run()),
+                group.create_task(
+                    serve(
+                        app,
+                        addresses=[listener],
+                        tls=tls,
+                        trusted_proxies=trusted_proxies,
+                        ready=ready,
+                    )
+                ),
+            ]
+            async with asyncio.timeout(TIMEOUT_S):
+                await ready.wait()
+                if wait_listed:
+                    await mirror.wait_ready()
+            yield RunningControlPlane(store, mirror, services, number, "https" if tls else "http")
+            for task in tasks:
+                task.cancel()
 
 
 @asynccontextmanager

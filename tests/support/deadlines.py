@@ -23,7 +23,7 @@ from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, NOW
 from tests.support.polling import until
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 LOOK_S = 0.01
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 CROWD_TIMEOUT_S = 20.0
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 PXE_PORT = 4011

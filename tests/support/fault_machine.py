@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lpmos.agent.console import Console
-from lpmos.agent.installer import Job
+from lpmos.agent.job import Job
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan
@@ -165,7 +165,7 @@ class FaultMachine:
         if not self._disk.exists():
             return False
         plan, token = pickle.loads(self._disk.read_bytes())  # noqa: S301 - we wrote it
-        system = SimulatedSystem(plan, token, Region(self._options.regional_url))
+        system = SimulatedSystem(plan.first_boot, token, Region(self._options.regional_url))
         return system.start(self._console, self._stop, self._pace)
 
     def _netboot(self) -> str:

@@ -18,7 +18,7 @@ from lpmos.store.mirror import SILENCE_S, Mirror
 from tests.support.followed_store import FollowedStore
 from tests.support.gated_store import GatedStore
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 Message = dict[str, Any]
 

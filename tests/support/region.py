@@ -18,6 +18,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.images.agent_manifest import AgentFile, AgentManifest
 from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.installers import Installers
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.diskplan import GIB
 from lpmos.model.errors import InvalidInput
@@ -274,6 +275,7 @@ async def running(
                 fleet=fleet,
                 agents=kept.agents,
                 catalog=catalog,
+                installers=Installers(directory / "images"),
                 clock=utc_now,
             )
             async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
@@ -338,7 +340,7 @@ def put_agent(catalog: Catalog, directory: Path) -> None:
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 15.0
+    condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 60.0
 ) -> None:
     """Wait until `condition` holds; an AssertionError says what did not come."""
     try:

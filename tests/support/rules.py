@@ -23,7 +23,7 @@ from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, NOW, make_inventory
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 DEBIAN = RuleTask(os_type="debian", os_version="12")
 
 

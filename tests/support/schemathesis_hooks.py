@@ -132,7 +132,28 @@ def _possible(body: Any) -> Any:
         body["condition"] = CONDITIONS[0]
     if isinstance(body.get("network_config"), dict):
         body["network_config"] = _network(body["network_config"])
+    return _with_disks(body) if "os_type" in body else body
+
+
+def _with_disks(body: dict[str, Any]) -> dict[str, Any]:
+    """A layout that is whole, hints for as many disks as it has, a passphrase where it encrypts."""
+    layout = body.get("disk_layout", "auto")
+    is_secret = body.get("disk_passphrase") is not None
+    if isinstance(layout, dict):
+        layout = {name: value for name, value in layout.items() if name not in _OF_DISKS}
+        layout |= {"lvm": True, "partitions": [{"mount": "/var", "size_bytes": 2**30}]}
+    if is_secret:
+        layout = {"lvm": True, "encrypt": True}
+    if "disk_layout" in body or is_secret:
+        body["disk_layout"] = layout
+    raid = layout.get("raid") if isinstance(layout, dict) else str(layout).startswith("raid")
+    if raid and isinstance(body.get("root_disk"), dict):
+        named = {"serial", "wwn", "device", "path"}
+        body["root_disk"] = {k: v for k, v in body["root_disk"].items() if k not in named}
     return body
+
+
+_OF_DISKS = frozenset({"disks", "members", "encrypt"})
 
 
 def _network(network: dict[str, Any]) -> dict[str, Any]:

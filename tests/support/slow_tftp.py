@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 BLOCK_BYTES = 512
 READ, DATA, ACK = 1, 3, 4
 

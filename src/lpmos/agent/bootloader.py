@@ -1,23 +1,24 @@
-"""GRUB on the new disk, from the new system's own packages, so that the disk boots by itself.
+"""GRUB on the new disks, from the new system's own packages, so that each boots by itself.
 
-Whatever firmware booted the agent, the disk gets GRUB for BIOS and GRUB at UEFI's fallback path;
-under UEFI it gets an entry in the firmware's boot menu as well.
+Whatever firmware booted the agent, every disk gets GRUB for BIOS and GRUB at UEFI's fallback path;
+under UEFI each gets an entry in the firmware's boot menu as well.
 """
 
 from pathlib import Path
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
-from lpmos.agent.disk import Formatted
 from lpmos.agent.efiboot import EFIVARS, FirmwareBoot
 from lpmos.agent.errors import InstallError
-from lpmos.agent.grubcfg import grub_config, kernels
+from lpmos.agent.grubcfg import Start, grub_config, kernels
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
 from lpmos.agent.plan import File, Plan
 from lpmos.agent.rootfiles import RootFiles
+from lpmos.agent.storage import ESP_PLACE, System
 
-ESP_DIRECTORY = "/boot/efi"
+_READERS = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
+"""GRUB's modules for the file systems."""
 
 
 class BootLoader:
@@ -29,7 +30,7 @@ class BootLoader:
         console: Console,
         mounts: Mounts,
         root: Path,
-        disk: Formatted,
+        system: System,
         *,
         tree: Tree,
     ) -> None:
@@ -37,7 +38,7 @@ class BootLoader:
         self._console = console
         self._mounts = mounts
         self._root = root
-        self._disk = disk
+        self._system = system
         self._tree = tree
 
     def prepare(self) -> None:
@@ -46,32 +47,51 @@ class BootLoader:
         Raises:
             InstallError: a mount failed.
         """
-        for name in ("dev", "sys", "run"):
-            self._mounts.mount(f"/{name}", self._root / name, "--bind")
-        self._mounts.mount("proc", self._root / "proc", "-t", "proc")
+        self._mounts.mount_kernel(self._root)
         # No udev runs here; GRUB's tools know a file system's UUID by these links alone.
-        for uuid, node in (
-            (self._disk.root_uuid, self._disk.root),
-            (self._disk.esp_uuid, self._disk.esp),
-        ):
-            if uuid is not None and node is not None:
-                _link(self._tree.path(f"dev/disk/by-uuid/{uuid}"), node)
+        for made in (*self._system.filesystems, *self._system.encrypted):
+            _link(self._tree.path(f"dev/disk/by-uuid/{made.uuid}"), made.device)
+        for esp in self._system.esps[:1]:
+            _link(self._tree.path(f"dev/disk/by-uuid/{self._system.esp_uuid}"), esp.device)
 
     def install_bios(self) -> None:
-        """Put GRUB into the BIOS boot partition.
+        """Put GRUB into the BIOS boot partition of every disk.
 
         Raises:
             CommandFailed: `grub-install` failed.
         """
-        self._grub_install("--target=i386-pc", self._disk.device)
+        for disk in self._system.disks:
+            self._grub_install("--target=i386-pc", disk)
 
     def install_uefi(self) -> None:
-        """Put GRUB at `\\EFI\\BOOT\\BOOTX64.EFI` of the EFI system partition.
+        """Put GRUB at `\\EFI\\BOOT\\BOOTX64.EFI` of the first EFI system partition.
 
         Raises:
             CommandFailed: `grub-install` failed.
         """
         self._grub_install_efi("--removable")
+
+    def complete_esps(self) -> None:
+        """Give the other EFI system partitions all that the first one got.
+
+        Raises:
+            InstallError: one cannot be mounted or written.
+        """
+        first = self._root / ESP_PLACE
+        for esp in self._system.esps[1:]:
+            where = self._root.with_name(f"{self._root.name}-{Path(esp.device).name}")
+            self._mounts.mount(esp.device, where, "-t", "vfat")
+            self._commands.run(["cp", "-r", str(first / "EFI"), str(where)])
+            self._commands.run(["sync", "-f", str(where)])
+
+    def renew_initrd(self) -> None:
+        """Let the initrd know what it must unlock; that of the image knows nothing of it.
+
+        Raises:
+            CommandFailed: `update-initramfs` failed.
+        """
+        if self._system.encrypted:
+            self._commands.run(["chroot", str(self._root), "update-initramfs", "-u", "-k", "all"])
 
     def write_config(self, files: RootFiles, plan: Plan) -> None:
         """Write `grub.cfg` for the kernels that the image brought.
@@ -81,35 +101,49 @@ class BootLoader:
         """
         found = kernels(self._root / "boot")
         self._console.info(f"kernels: {', '.join(kernel for kernel, _ in found)}")
-        config = grub_config(plan.image.name, self._disk.root_uuid, plan.kernel_arguments, found)
+        start = start_of(self._system)
+        config = grub_config(plan.image.name, start, plan.kernel_arguments, found)
         files.write(File("/boot/grub/grub.cfg", config, 0o600))
 
-    def set_firmware_entry(self, entry: str) -> None:
-        """Under UEFI: a named entry, and the boot order.
+    def set_firmware_entries(self, entry: str) -> None:
+        """Under UEFI: an entry for each disk (`lpmos`, `lpmos 2`), and the boot order.
 
         Raises:
             InstallError: `grub-install` failed; what the firmware refuses is only a warning.
         """
         self._grub_install_efi(f"--bootloader-id={entry}")
-        directory = self._root / ESP_DIRECTORY.lstrip("/") / "EFI" / entry
+        directory = self._root / ESP_PLACE / "EFI" / entry
         loaders = [name for name in ("shimx64.efi", "grubx64.efi") if (directory / name).exists()]
-        if not loaders or self._disk.esp_number is None:
+        if not loaders:
             raise InstallError(f"grub-install left no loader in /EFI/{entry}")
-        FirmwareBoot(self._commands, self._console, self._tree.path(EFIVARS)).set_entry(
-            self._mounts,
-            entry,
-            self._disk.device,
-            self._disk.esp_number,
-            f"\\EFI\\{entry}\\{loaders[0]}",
-        )
+        firmware = FirmwareBoot(self._commands, self._console, self._tree.path(EFIVARS))
+        # The last one that is set comes first in the order.
+        for number, esp in reversed([*enumerate(self._system.esps, start=1)]):
+            label = entry if number == 1 else f"{entry} {number}"
+            loader = f"\\EFI\\{entry}\\{loaders[0]}"
+            firmware.set_entry(self._mounts, label, esp.disk, esp.number, loader)
 
     def _grub_install_efi(self, how: str) -> None:
         self._grub_install(
-            "--target=x86_64-efi", f"--efi-directory={ESP_DIRECTORY}", "--no-nvram", how
+            "--target=x86_64-efi", f"--efi-directory=/{ESP_PLACE}", "--no-nvram", how
         )
 
     def _grub_install(self, *arguments: str) -> None:
         self._commands.run(["chroot", str(self._root), "grub-install", *arguments])
+
+
+def start_of(system: System) -> Start:
+    """How GRUB and the kernel start this system."""
+    boot, root = system.boot, system.root
+    raid = ("diskfilter", "mdraid1x") if boot.block in dict(system.array_uuids) else ()
+    # The initrd switches on only the volume that it is told of by its name.
+    mapped = root.device.startswith("/dev/mapper/")
+    return Start(
+        boot_uuid=boot.uuid,
+        directory="" if boot.mount == "/boot" else "/boot",
+        modules=(*raid, _READERS[boot.kind]),
+        root=root.device if mapped else f"UUID={root.uuid}",
+    )
 
 
 def _link(link: Path, node: str) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple
 
-from lpmos.agent.errors import OUTPUT_BYTES, CommandFailed
+from lpmos.agent.errors import OUTPUT_BYTES, CommandFailed, InstallError
 from lpmos.agent.stop import Stop
 
 COMMAND_TIMEOUT_S = 600.0
@@ -22,7 +22,13 @@ KEPT_BYTES = 65_536
 """How much of a command's output is kept for reading; the rest only passes the console."""
 PIPE_BYTES = 1 << 20
 """Between programs that feed each other: fewer, longer turns on a machine with few processors."""
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
+_ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C",
+    "HOME": "/root",
+    # Nobody else makes the nodes of device mapper here: its tools would wait for that for ever.
+    "DM_DISABLE_UDEV": "1",
+}
 
 
 class Output(NamedTuple):
@@ -42,7 +48,13 @@ class Pipeline:
         errors: IO[bytes],
         stop: Stop,
         release: Callable[["subprocess.Popen[bytes]"], None],
+        *,
+        take: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._failure: InstallError | None = None
+        self._taker: threading.Thread | None = None
+        if take is not None:
+            self._taker = threading.Thread(target=self._hand_on, args=(take,), daemon=True)
         self._argvs = argvs
         self._processes = processes
         self._stop = stop
@@ -50,6 +62,8 @@ class Pipeline:
         self._tail = b""
         self._reader = threading.Thread(target=self._keep_tail, args=(errors,), daemon=True)
         self._reader.start()
+        if self._taker is not None:
+            self._taker.start()
 
     def write(self, data: bytes) -> None:
         """Hand over bytes.
@@ -74,9 +88,13 @@ class Pipeline:
             Stopped: the run was told to end.
         """
         self._close_stdin()
+        if self._taker is not None:
+            self._taker.join(UNPACK_END_TIMEOUT_S)
         codes = [self._wait(process) for process in self._processes]
         self._reader.join(COMMAND_TIMEOUT_S)
         self._stop.check()
+        if self._failure is not None:
+            raise self._failure
         for argv, code in reversed(list(zip(self._argvs, codes, strict=True))):
             if code not in (0, -signal.SIGPIPE):
                 raise CommandFailed(argv, code, self._tail.decode(errors="replace"))
@@ -88,6 +106,8 @@ class Pipeline:
         self._close_stdin()
         for process in self._processes:
             self._wait(process)
+        if self._taker is not None:
+            self._taker.join(UNPACK_END_TIMEOUT_S)
 
     def _close_stdin(self) -> None:
         stdin = self._processes[0].stdin
@@ -105,6 +125,20 @@ class Pipeline:
             code = process.wait(COMMAND_TIMEOUT_S)
         self._release(process)
         return code
+
+    def _hand_on(self, take: Callable[[bytes], None]) -> None:
+        """Give what the last program puts out to `take`, in whole blocks but the last."""
+        output = self._processes[-1].stdout
+        try:
+            while output is not None and (block := output.read(PIPE_BYTES)):
+                take(block)
+        except InstallError as failure:  # raised again by `finish`, in the thread that waits
+            self._failure = failure
+            for process in self._processes:
+                _kill(process)
+        finally:
+            if output is not None:
+                output.close()
 
     def _keep_tail(self, errors: IO[bytes]) -> None:
         with errors:
@@ -138,6 +172,20 @@ class Commands:
             raise CommandFailed(argv, output.code, output.text)
         return output.text
 
+    def stream(
+        self, argv: Sequence[str], *, say: Callable[[str], None], timeout_s: float
+    ) -> Output:
+        """Run a program to its end, each line of its output said by `say` as it comes.
+
+        Any exit code is an answer; one that hung was killed, and its output says so.
+
+        Raises:
+            Stopped: the run was told to end.
+        """
+        output = self._run(argv, "", timeout_s, forced=False, say=say)
+        self._stop.check()
+        return output
+
     def ask(self, argv: Sequence[str], *, timeout_s: float = COMMAND_TIMEOUT_S) -> Output:
         """Run a program for its answer, quietly; any exit code is an answer."""
         return self._run(argv, "", timeout_s, forced=False, say=None)
@@ -146,8 +194,13 @@ class Commands:
         """Run a program that undoes something: also after a stop, and whatever its exit code."""
         return self._run(argv, "", timeout_s, forced=True, say=None)
 
-    def pipeline(self, *argvs: Sequence[str]) -> Pipeline:
-        """Start programs that feed each other.
+    def pipeline(
+        self, *argvs: Sequence[str], take: Callable[[bytes], None] | None = None
+    ) -> Pipeline:
+        """Start programs that feed each other; `take` gets what the last one puts out.
+
+        It gets blocks of `PIPE_BYTES` but the last, in a thread of its own; an InstallError of
+        it is raised by `write` or `finish`.
 
         Raises:
             CommandFailed: one of them is not there.
@@ -164,7 +217,7 @@ class Commands:
                     self._start(
                         argv,
                         stdin=source,
-                        stdout=write_fd if last else subprocess.PIPE,
+                        stdout=write_fd if last and take is None else subprocess.PIPE,
                         stderr=write_fd,
                     )
                 )
@@ -182,7 +235,8 @@ class Commands:
             raise
         finally:
             os.close(write_fd)
-        return Pipeline(argvs, processes, os.fdopen(read_fd, "rb"), self._stop, self._release)
+        errors = os.fdopen(read_fd, "rb")
+        return Pipeline(argvs, processes, errors, self._stop, self._release, take=take)
 
     def _run(
         self,

@@ -1,14 +1,14 @@
-"""The one disk that is written: found again by its identity, cleared, partitioned, formatted.
+"""The disks that are written, found again by their identity and checked; nothing here writes.
 
-The rule that keeps data safe: `find` must name exactly the disk that was approved, and nothing of
-it may be in use, before anything here writes. Device names may have moved since the report.
+The rule that keeps data safe: `find_all` must name exactly the disks that were approved, and
+nothing of any of them may be in use, before one is written. Device names may have moved since the
+report.
 """
 
-import os
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from lpmos.agent.commands import Commands
+from lpmos.agent.diskplan import Disk, Member
 from lpmos.agent.errors import InstallError
 from lpmos.agent.inventory.disks import (
     NOT_DISKS,
@@ -18,37 +18,9 @@ from lpmos.agent.inventory.disks import (
     read_disks,
 )
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.plan import Disk, Partition
-from lpmos.agent.stop import Stop
-
-NODES_TIMEOUT_S = 15.0
-NODES_POLL_S = 0.05
-RESCAN_AFTER_S = 1.0
-
-_TYPES = {
-    "bios_boot": "21686148-6449-6E6F-744E-656564454649",
-    "esp": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",  # UEFI 2.10, table 5-7
-    "root": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",  # Discoverable Partitions, x86-64 root
-}
-_MKFS_EXT4 = (
-    *("mkfs.ext4", "-q", "-F", "-L", "root"),
-    *("-E", "lazy_itable_init=1,lazy_journal_init=1"),
-)
-_NAMES = {"bios_boot": "bios", "esp": "esp", "root": "root"}
 
 
-class Formatted(NamedTuple):
-    """A laid-out disk: device paths, and the UUIDs that its file systems were given."""
-
-    device: str
-    root: str
-    root_uuid: str
-    esp: str | None
-    esp_uuid: str | None
-    esp_number: int | None
-
-
-def find(tree: Tree, wanted: Disk, not_disks: re.Pattern[str] = NOT_DISKS) -> str:
+def find(tree: Tree, wanted: Member, not_disks: re.Pattern[str] = NOT_DISKS) -> str:
     """The present kernel name (`sda`) of the approved disk.
 
     Its serial decides, else its WWN. Where neither does (a disk without them, a controller that
@@ -83,39 +55,59 @@ def find(tree: Tree, wanted: Disk, not_disks: re.Pattern[str] = NOT_DISKS) -> st
     return str(fitting[0]["device"]).removeprefix("/dev/")
 
 
-def refuse_in_use(tree: Tree, name: str) -> None:
-    """Go on only if neither the disk nor a partition of it is mounted, swapped on, or held.
+def find_all(tree: Tree, wanted: Disk, not_disks: re.Pattern[str] = NOT_DISKS) -> tuple[str, ...]:
+    """The present kernel names of all approved disks, in the plan's order.
 
     Raises:
-        InstallError: it is; the text names what holds it.
+        InstallError: one is not there or not certain, or two of the plan are one.
     """
-    blocks = {name: f"sys/block/{name}"}
-    blocks |= {part: f"sys/block/{name}/{part}" for part in partitions(tree, name)}
-    # Field 3 of mountinfo is the device's major:minor (proc_pid_mountinfo(5)).
-    mounts = [line.split() for line in (tree.text("proc/self/mountinfo") or "").splitlines()]
-    mounted = {fields[2]: fields[4] for fields in mounts if len(fields) > 4}
+    names = tuple(find(tree, member, not_disks) for member in wanted.disks)
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise _uncertain(wanted.disks[number], [f"/dev/{name}"])
+    return names
+
+
+def refuse_in_use(tree: Tree, blocks: Sequence[str]) -> None:
+    """Go on only if none of these blocks, nor a partition of one, is mounted or swapped on.
+
+    Args:
+        tree: of the running kernel.
+        blocks: kernel names of disks, or of what is built on them.
+
+    Raises:
+        InstallError: one is; the text names where.
+    """
+    paths = {name: f"sys/block/{name}" for name in blocks}
+    paths |= {part: f"{paths[name]}/{part}" for name in blocks for part in partitions(tree, name)}
+    mounted = _mounted(tree)
     swaps = [line.split()[0] for line in (tree.text("proc/swaps") or "").splitlines()[1:]]
-    for block, path in blocks.items():
-        where = mounted.get(tree.text(f"{path}/dev") or "")
-        holders = tree.names(f"{path}/holders")
-        use = (
-            f"is mounted at {where}"
-            if where
-            else f"is held by {', '.join(holders)}"
-            if holders
-            else "is swap space in use"
-            if f"/dev/{block}" in swaps
-            else None
-        )
-        if use:
+    for block, path in paths.items():
+        where = mounted.get(tree.text(f"{path}/dev") or "") or mounted.get(f"/dev/{block}")
+        swap = "is swap space in use" if f"/dev/{block}" in swaps else None
+        if use := f"is mounted at {where}" if where else swap:
             raise InstallError(
                 f"/dev/{block} {use}: nothing was written",
-                hint="Release the disk (stop the RAID, LVM or mount on it), then create the task"
-                " again.",
+                hint="Release the disk (unmount it, end the swapping), then create the task again.",
             )
 
 
-def refuse_new_contents(tree: Tree, name: str, wanted: Disk, probe: Probe) -> None:
+def _mounted(tree: Tree) -> dict[str, str]:
+    """Where devices are mounted, by major:minor and by source.
+
+    Both count: btrfs shows a device number of its own (proc_pid_mountinfo(5), fields 3 and 10).
+    """
+    found = {}
+    for line in (tree.text("proc/self/mountinfo") or "").splitlines():
+        fields = line.split()
+        if len(fields) > 4:
+            found[fields[2]] = fields[4]
+            source = fields[fields.index("-") + 2 :] if "-" in fields else []
+            found |= {source[0]: fields[4]} if source else {}
+    return found
+
+
+def refuse_new_contents(tree: Tree, name: str, wanted: Member, probe: Probe) -> None:
     """Go on only if nothing stands on the disk that was not seen when it was approved.
 
     Raises:
@@ -126,106 +118,7 @@ def refuse_new_contents(tree: Tree, name: str, wanted: Disk, probe: Probe) -> No
         raise _changed(wanted, f"it now holds {', '.join(new)}")
 
 
-def partition_path(device: str, number: int) -> str:
-    """`/dev/sda3`, but `/dev/nvme0n1p3`: a `p` where the disk's name ends with a digit."""
-    return f"{device}{'p' if device[-1].isdigit() else ''}{number}"
-
-
-def table_script(wanted: tuple[Partition, ...]) -> str:
-    """The GPT in the words of `sfdisk` (sfdisk(8), input format)."""
-    lines = ["label: gpt", ""]
-    for part in sorted(wanted, key=lambda part: part.number):
-        size = "" if part.size_bytes is None else f"size={part.size_bytes // 1024}KiB, "
-        lines.append(f"{part.number} : {size}type={_TYPES[part.role]}, name={_NAMES[part.role]}")
-    return "\n".join(lines) + "\n"
-
-
-class DiskWriter:
-    """Writes to one disk; each method is a step of the stage `partitioning`."""
-
-    def __init__(self, commands: Commands, tree: Tree, stop: Stop, name: str) -> None:
-        self._commands = commands
-        self._tree = tree
-        self._stop = stop
-        self._name = name
-        self.device = f"/dev/{name}"
-
-    def partition(self, wanted: tuple[Partition, ...]) -> None:
-        """Clear the disk and write the table, then wait for the partitions' nodes.
-
-        Raises:
-            InstallError: a program failed, or the kernel does not show the partitions.
-        """
-        for part in reversed(partitions(self._tree, self._name)):
-            self._commands.run(["wipefs", "--all", "--quiet", f"/dev/{part}"])
-        self._commands.run(["wipefs", "--all", "--quiet", self.device])
-        self._commands.run(
-            ["sfdisk", "--quiet", "--wipe", "always", "--wipe-partitions", "always", self.device],
-            stdin=table_script(wanted),
-        )
-        self._await_nodes([part.number for part in wanted])
-
-    def format(self, wanted: Disk) -> Formatted:
-        """Make the file systems.
-
-        Raises:
-            CommandFailed: a `mkfs` failed.
-        """
-        root, esp = wanted.partition("root"), wanted.partition("esp")
-        assert root is not None  # noqa: S101  # parse_plan refuses a plan without one
-        root_path, root_uuid = partition_path(self.device, root.number), new_uuid()
-        esp_path = esp_uuid = None
-        if esp is not None:
-            volume_id = os.urandom(4).hex().upper()
-            esp_path = partition_path(self.device, esp.number)
-            esp_uuid = f"{volume_id[:4]}-{volume_id[4:]}"
-            self._commands.run(["mkfs.vfat", "-F", "32", "-n", "ESP", "-i", volume_id, esp_path])
-        self._commands.run(
-            # Lazily: the kernel zeroes the inode tables later, beside its other work.
-            [*_MKFS_EXT4, "-U", root_uuid, root_path]
-        )
-        return Formatted(
-            device=self.device,
-            root=root_path,
-            root_uuid=root_uuid,
-            esp=esp_path,
-            esp_uuid=esp_uuid,
-            esp_number=esp.number if esp is not None else None,
-        )
-
-    def blank(self) -> None:
-        """After a failed install: leave a disk that boots nothing and counts as blank."""
-        for name in (*reversed(partitions(self._tree, self._name)), self._name):
-            self._commands.clean_up(["wipefs", "--all", "--quiet", f"/dev/{name}"])
-
-    def _await_nodes(self, numbers: list[int]) -> None:
-        nodes = [partition_path(self.device, number).lstrip("/") for number in numbers]
-        waited_s = 0.0
-        rescanned = False
-        while missing := [node for node in nodes if not self._tree.exists(node)]:
-            if waited_s >= NODES_TIMEOUT_S:
-                raise InstallError(
-                    f"the kernel shows no /{missing[0]} after partitioning",
-                    command=f"sfdisk {self.device}",
-                    hint="Look for messages on this disk on the console; try another disk.",
-                )
-            if waited_s >= RESCAN_AFTER_S and not rescanned:
-                self._commands.run(["partx", "--update", self.device])
-                rescanned = True
-            self._stop.wait(NODES_POLL_S)
-            waited_s += NODES_POLL_S
-
-
-def new_uuid() -> str:
-    """A random UUID (RFC 9562, version 4)."""
-    octets = bytearray(os.urandom(16))
-    octets[6] = octets[6] & 0x0F | 0x40
-    octets[8] = octets[8] & 0x3F | 0x80
-    digits = octets.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _differences(disk: dict[str, object], wanted: Disk) -> list[str]:
+def _differences(disk: dict[str, object], wanted: Member) -> list[str]:
     """In what a disk is not the approved one, in words."""
     return [
         f"its {key} is now {disk[key]}, approved was {approved}"
@@ -234,7 +127,7 @@ def _differences(disk: dict[str, object], wanted: Disk) -> list[str]:
     ]
 
 
-def _uncertain(wanted: Disk, devices: list[str]) -> InstallError:
+def _uncertain(wanted: Member, devices: list[str]) -> InstallError:
     return InstallError(
         f"{wanted.device} is not certain to be the disk that was approved: {', '.join(devices)}"
         " have its size and model, and no serial or WWN tells them apart; nothing was written",
@@ -243,7 +136,7 @@ def _uncertain(wanted: Disk, devices: list[str]) -> InstallError:
     )
 
 
-def _changed(wanted: Disk, what: str) -> InstallError:
+def _changed(wanted: Member, what: str) -> InstallError:
     return InstallError(
         f"{wanted.device} is not the disk that was approved: {what}; nothing was written",
         hint="The hardware changed since its report. Create a new task and approve what it shows.",

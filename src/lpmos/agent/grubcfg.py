@@ -5,12 +5,26 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from lpmos.agent.errors import InstallError
 
 _TIMEOUT_S = 1
 _INITRDS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initrd.img-{}.img")
 _SERIAL = re.compile(r"console=ttyS(\d+)(?:,(\d+))?")
+
+
+class Start(NamedTuple):
+    """Where GRUB finds the kernels, and where the kernel finds its root.
+
+    `boot_uuid` is of the file system with the kernels, `directory` their place in it; `modules` are
+    those that GRUB reads it with; `root` is the kernel's argument.
+    """
+
+    boot_uuid: str
+    directory: str
+    modules: tuple[str, ...]
+    root: str
 
 
 def newest_first(names: list[str]) -> list[str]:
@@ -45,7 +59,7 @@ def kernels(boot: Path) -> list[tuple[str, str | None]]:
 
 
 def grub_config(
-    title: str, root_uuid: str, arguments: str, found: list[tuple[str, str | None]]
+    title: str, start: Start, arguments: str, found: list[tuple[str, str | None]]
 ) -> str:
     """The configuration: the newest kernel by default, the others below it."""
     lines = [
@@ -59,15 +73,15 @@ def grub_config(
         "  set gfxpayload=keep",
         "fi",
         "insmod part_gpt",
-        "insmod ext2",
-        f"search --no-floppy --fs-uuid --set=root {root_uuid}",
+        *(f"insmod {module}" for module in start.modules),
+        f"search --no-floppy --fs-uuid --set=root {start.boot_uuid}",
     ]
     for kernel, initrd in found:
         version = kernel.removeprefix("vmlinuz-")
         lines += [
             f"menuentry '{title.replace(chr(39), '')}, Linux {version}' {{",
-            f"  linux /boot/{kernel} root=UUID={root_uuid} ro {arguments}".rstrip(),
-            *([f"  initrd /boot/{initrd}"] if initrd else []),
+            f"  linux {start.directory}/{kernel} root={start.root} ro {arguments}".rstrip(),
+            *([f"  initrd {start.directory}/{initrd}"] if initrd else []),
             "}",
         ]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,8 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
     (
         r"",
         r"No space left on device|Wrote only \d+ of \d+ bytes",
-        "The root disk is too small for this image: name a larger one in root_disk.",
+        "A file system is too small for this image: name a larger disk in root_disk, or enlarge the"
+        " partition in disk_layout.",
     ),
     (
         r"",
@@ -20,7 +21,12 @@ _HINTS: tuple[tuple[str, str, str], ...] = (
         "The disk reports errors: check cable, controller and SMART data, or replace it.",
     ),
     (
-        r"^(sfdisk|wipefs|mkfs)",
+        r"^blkdiscard",
+        r"not supported",
+        "The disk cannot discard: choose another level of erasing in disk_layout.erase.",
+    ),
+    (
+        r"^(sfdisk|wipefs|mkfs|mdadm|lvm|dmsetup|blkdiscard)",
         r"busy|in use",
         "Something holds the disk (RAID, LVM, a mount): release it, then create the task again.",
     ),

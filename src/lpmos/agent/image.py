@@ -29,7 +29,7 @@ Watch = Callable[[int, float], None]
 class Sink(Protocol):
     """Where the bytes go."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
 
 

@@ -1,63 +1,38 @@
-"""One install from an approved plan to a disk that boots: the order of the steps, and nothing else.
+"""One install from an approved plan to disks that boot: the order of the steps, and nothing else.
 
-The rule (G5): `run` returns only if every step succeeded and everything is on the disk and
-unmounted. Otherwise it raises, nothing stays mounted, and a disk that was begun is left blank.
+The rule (G5): `run` returns only if every step succeeded and everything is on the disks and
+unmounted. Otherwise it raises, nothing stays mounted, and disks that were begun are left blank.
 """
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from lpmos.agent.bootloader import ESP_DIRECTORY, BootLoader
+from lpmos.agent.bootloader import BootLoader
 from lpmos.agent.commands import Commands
-from lpmos.agent.console import Console
-from lpmos.agent.disk import DiskWriter, Formatted, find, refuse_in_use, refuse_new_contents
+from lpmos.agent.disk import find_all, refuse_in_use, refuse_new_contents
+from lpmos.agent.diskimage import DiskImageInstall, refuse_too_large
 from lpmos.agent.errors import Stopped
+from lpmos.agent.holders import assembled
 from lpmos.agent.image import ImageStream
-from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe
+from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe, partitions
 from lpmos.agent.inventory.platform import read_boot_mode
 from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.job import MB, Job, downloading
 from lpmos.agent.mounts import Mounts
-from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan
-from lpmos.agent.region import Region
-from lpmos.agent.reporter import Progress
 from lpmos.agent.rootfiles import RootFiles
-from lpmos.agent.stop import Stop
+from lpmos.agent.steps import StepRunner
+from lpmos.agent.storage import Storage, System
+from lpmos.agent.volumes import refuse_taken_names
 
 TARGET = Path("/mnt/target")
-_MB = 1_000_000
 _TAR = ("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
 
 
-class Job(NamedTuple):
-    """What an install works with: where from, who is told, who may stop it.
-
-    `first_boot_token` is for the installed system alone; it is written to the disk and not said.
-    """
-
-    region: Region
-    console: Console
-    stop: Stop
-    pace: Pace
-    report: Callable[[Progress], None]
-    first_boot_token: str = ""
-
-    def at(self, stage: str, percentage: float, message: str) -> None:
-        """Say and report a step that begins now.
-
-        Raises:
-            Stopped: the run was told to end.
-        """
-        self.stop.check()
-        self.console.info(f"{percentage:3.0f}% {stage}: {message}")
-        self.report(Progress(stage, percentage, message))
-
-
 class Installer:
-    """Installs on this machine's disk."""
+    """Installs on this machine's disks."""
 
     def __init__(
         self,
@@ -82,42 +57,74 @@ class Installer:
             Stopped: the region ended the install.
             Exception: a defect of the agent; the disk is blanked as for a failed step.
         """
-        job = self._job
-        job.at("partitioning", 0, f"checking {plan.disk.device}")
-        name = find(self._tree, plan.disk, self._not_disks)
-        refuse_in_use(self._tree, name)
-        probe = blkid_probe(self._commands, self._tree)
-        refuse_new_contents(self._tree, name, plan.disk, probe)
-        writer = DiskWriter(self._commands, self._tree, job.stop, name)
+        job, disk = self._job, plan.disk
+        job.at("partitioning", 0, f"checking {', '.join(d.device for d in disk.disks)}")
+        refuse_too_large(plan)
+        names = find_all(self._tree, disk, self._not_disks)
+        holders = self._refuse_unsafe(plan, names)
+        storage = Storage(
+            self._commands,
+            self._tree,
+            job.stop,
+            disk,
+            names,
+            passphrase=plan.disk_passphrase or "",
+        )
         try:
-            self._write(plan, writer)
+            self._write(plan, storage, holders)
         except Stopped:
             raise
         except Exception:
-            writer.blank()
+            storage.blank()
             raise
 
-    def _write(self, plan: Plan, writer: DiskWriter) -> None:
+    def _refuse_unsafe(self, plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
+        """Check all disks before one is written; returns what old systems left assembled."""
+        holders = assembled(self._tree, names)
+        refuse_in_use(self._tree, [*names, *holders])
+        probe = blkid_probe(self._commands, self._tree)
+        for name, wanted in zip(names, plan.disk.disks, strict=True):
+            refuse_new_contents(self._tree, name, wanted, probe)
+        blocks = [*names, *holders, *(part for n in names for part in partitions(self._tree, n))]
+        devices = [f"/dev/{block}" for block in blocks]
+        refuse_taken_names(self._commands, plan.disk.groups, devices)
+        return holders
+
+    def _write(self, plan: Plan, storage: Storage, holders: tuple[str, ...]) -> None:
         job = self._job
-        job.at("partitioning", 2, f"partitioning {writer.device}")
-        writer.partition(plan.disk.partitions)
+        job.at("partitioning", 2, f"clearing {', '.join(storage.devices)}")
+        storage.clear(holders)
+        if plan.disk.whole_image:
+            image = DiskImageInstall(self._commands, self._tree, job, self._target)
+            image.install(plan, storage.devices[0])
+        else:
+            self._install_root(plan, storage)
+        self._commands.run(["sync"])
+
+    def _install_root(self, plan: Plan, storage: Storage) -> None:
+        """A root archive onto a layout of ours."""
+        job = self._job
+        job.at("partitioning", 6, f"partitioning {', '.join(storage.devices)}")
+        storage.partition()
         job.at("partitioning", 10, "making file systems")
-        disk = writer.format(plan.disk)
+        system = storage.make()
         with Mounts(self._commands, job.console) as mounts:
             job.at("partitioning", 18, "mounting")
-            mounts.mount(disk.root, self._target, "-t", "ext4")
-            if disk.esp is not None:
-                esp = self._target / ESP_DIRECTORY.lstrip("/")
-                mounts.mount(disk.esp, esp, "-t", "vfat")
+            for device, where, kind in system.mounts():
+                mounts.mount(device, self._target / where, "-t", kind)
             self._unpack(plan)
-            self._configure(plan, disk, mounts)
+            self._configure(plan, system, mounts)
             job.at("configuring", 95, "writing everything to the disk")
+            for _, where, _ in system.mounts():
+                # Unmounting says nothing of what the disk refused to take; this does (syncfs(2)).
+                self._commands.run(["sync", "-f", str(self._target / where)])
+            storage.check()
             mounts.unmount_all()
-        self._commands.run(["sync"])
+        storage.close()
 
     def _unpack(self, plan: Plan) -> None:
         job, image = self._job, plan.image
-        job.at("downloading", 20, f"{image.name}, {image.size_bytes / _MB:.0f} MB")
+        job.at("downloading", 20, f"{image.name}, {image.size_bytes / MB:.0f} MB")
         pipeline = self._commands.pipeline(
             ["zstd", "-dc"], [*_TAR, "-C", str(self._target), "-f", "-"]
         )
@@ -131,10 +138,10 @@ class Installer:
             pipeline.abort()
             raise
 
-    def _configure(self, plan: Plan, disk: Formatted, mounts: Mounts) -> None:
+    def _configure(self, plan: Plan, system: System, mounts: Mounts) -> None:
         job = self._job
         job.at("installing", 70, f"writing {len(plan.files)} files for {plan.hostname}")
-        placeholders = {"ROOT_UUID": disk.root_uuid, "ESP_UUID": disk.esp_uuid or ""}
+        placeholders = system.placeholders()
         placeholders["FIRST_BOOT_TOKEN"] = job.first_boot_token
         files = RootFiles(self._target, placeholders)
         files.reset_machine_id()
@@ -145,35 +152,21 @@ class Installer:
             job.console,
             mounts,
             self._target,
-            disk,
+            system,
             tree=self._tree,
         )
         job.at("installing", 75, "boot loader for BIOS")
         loader.prepare()
         if plan.disk.partition("bios_boot") is not None:
             loader.install_bios()
-        if disk.esp is not None:
+        if system.esps:
             job.at("installing", 82, "boot loader for UEFI")
             loader.install_uefi()
-        job.at("configuring", 90, "boot menu")
+        StepRunner(self._commands, job.console.info, self._target).run(plan.steps, job.at)
+        job.at("configuring", 93, "boot menu")
+        loader.renew_initrd()
         loader.write_config(files, plan)
-        if disk.esp is not None and read_boot_mode(self._tree) == "uefi":
-            job.at("configuring", 92, "firmware boot order")
-            loader.set_firmware_entry(plan.boot_entry)
-
-
-def downloading(plan: Plan, bytes_done: int, bytes_per_second: float) -> Progress:
-    """The progress of the stage `downloading`, which goes from 20 to 60."""
-    total = plan.image.size_bytes
-    message = (
-        f"{plan.image.name}: {bytes_done / _MB:.0f} of {total / _MB:.0f} MB,"
-        f" {bytes_per_second / _MB:.1f} MB/s"
-    )
-    return Progress(
-        "downloading",
-        round(20 + 40 * bytes_done / total, 2),
-        message,
-        bytes_done,
-        total,
-        round(bytes_per_second, 1),
-    )
+        if system.esps and read_boot_mode(self._tree) == "uefi":
+            job.at("configuring", 94, "firmware boot order")
+            loader.set_firmware_entries(plan.boot_entry)
+        loader.complete_esps()

@@ -5,12 +5,14 @@ from typing import Protocol
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
-from lpmos.agent.installer import Installer, Job
+from lpmos.agent.handover import HandingOver, Handover
+from lpmos.agent.installer import Installer
 from lpmos.agent.inventory import Inventory, collect
 from lpmos.agent.inventory.disks import blkid_probe
 from lpmos.agent.inventory.lldp import Listener, Neighbour
 from lpmos.agent.inventory.nics import boot_mac, connected_interfaces, with_neighbours
 from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.job import Job
 from lpmos.agent.options import Options, kernel_arguments
 from lpmos.agent.plan import Plan
 from lpmos.agent.stop import Stop
@@ -32,6 +34,17 @@ class Machine(Protocol):
             InstallError: a step failed.
             Stopped: the region ended the install.
         """
+
+    def load_installer(self, handover: Handover, job: Job) -> str | None:
+        """Load a distribution's installer; why it cannot be started from here, None where it can.
+
+        Raises:
+            InstallError: a step failed.
+            Stopped: the region ended the install.
+        """
+
+    def start_installer(self, job: Job) -> str | None:
+        """Start what was loaded; a real machine comes back from it only with the reason why not."""
 
 
 class RealMachine:
@@ -66,3 +79,13 @@ class RealMachine:
             self._neighbours.close()
         commands = Commands(job.stop, job.console.info)
         Installer(commands, self._tree, job).run(plan)
+
+    def load_installer(self, handover: Handover, job: Job) -> str | None:
+        """Load it into RAM, and by kexec into the kernel."""
+        if self._neighbours is not None:
+            self._neighbours.close()
+        return HandingOver(Commands(job.stop, job.console.info), self._tree, job).load(handover)
+
+    def start_installer(self, job: Job) -> str | None:
+        """Start it by kexec."""
+        return HandingOver(Commands(job.stop, job.console.info), self._tree, job).start()

@@ -49,6 +49,16 @@ class Mounts:
         self._commands.run(["mount", *options, source, str(where)])
         self._mounted.append(where)
 
+    def mount_kernel(self, root: Path) -> None:
+        """Give programs in a new root the kernel's file systems.
+
+        Raises:
+            InstallError: a mount failed.
+        """
+        for name in ("dev", "sys", "run"):
+            self.mount(f"/{name}", root / name, "--bind")
+        self.mount("proc", root / "proc", "-t", "proc")
+
     def unmount_all(self) -> None:
         """Unmount everything; on return all of it is on the disks.
 

@@ -5,12 +5,14 @@ new root), so no link in an image can lead a write out of it into the running ag
 """
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from lpmos.agent.errors import InstallError
 from lpmos.agent.plan import File
 
+_NO_SUCH_BLOCK = re.compile(r"\{\{(ARRAY_)?UUID:[^}]*\}\}")
 _LINK_LIMIT = 40
 """As the kernel's, path_resolution(7)."""
 
@@ -26,7 +28,7 @@ class RootFiles:
         """Write a planned file with its mode, its placeholders filled in; parents are made.
 
         Raises:
-            InstallError: the path leads nowhere, or the disk refuses.
+            InstallError: the path leads nowhere, a placeholder names no block, or the disk refuses.
         """
         path, content = self._filled(file.path), self._filled(file.content)
         try:
@@ -92,6 +94,8 @@ class RootFiles:
     def _filled(self, text: str) -> str:
         for name, value in self._placeholders.items():
             text = text.replace("{{" + name + "}}", value)
+        if unknown := _NO_SUCH_BLOCK.search(text):
+            raise _refused(unknown[0], "the layout of the disks has no such block")
         return text
 
 

@@ -21,8 +21,9 @@ from lpmos.agent.errors import (
     Refused,
     Stopped,
 )
-from lpmos.agent.installer import Job
+from lpmos.agent.handover import Handover, Way, parse_handover
 from lpmos.agent.inventory import Inventory
+from lpmos.agent.job import Job
 from lpmos.agent.machine import Machine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
@@ -173,8 +174,12 @@ class Session:
         stop = self._stop.part()
         reporter = Reporter(self._region, identity, self._console, stop, self._pace)
         try:
+            handover = parse_handover(document)
+            if handover is not None:
+                return self._hand_over(handover, reporter, identity, stop)
             plan = parse_plan(document)
-            self._claim(identity, plan)
+            message = f"installing {plan.image.name} on {plan.disk.device}"
+            self._claim(identity, plan.intent_id, message)
             token = os.urandom(32).hex()
             job = Job(self._region, self._console, stop, self._pace, reporter.update, token)
             self._carry_out(plan, job, reporter)
@@ -207,16 +212,53 @@ class Session:
             reporter.close()
             job.stop.check()  # why it was ended counts, not what failed because of that
 
-    def _claim(self, identity: dict[str, object], plan: Plan) -> None:
+    def _hand_over(
+        self, handover: Handover, reporter: Reporter, identity: dict[str, object], stop: Stop
+    ) -> int:
+        """Load the distribution's installer, say the last word, and start it."""
+        message = f"handing over to the installer {handover.name}"
+        self._claim(identity, handover.intent_id, message)
+        job = Job(self._region, self._console, stop, self._pace, reporter.update)
+        reporter.start()
+        try:
+            refused = self._machine.load_installer(handover, job)
+        finally:
+            reporter.close()
+            stop.check()
+        if refused is None:
+            self._say_handed_over(reporter, identity, "kexec", "handed over to the installer")
+            refused = self._machine.start_installer(job)
+        if refused is not None:
+            text = f"the installer is started by a restart: {refused}"
+            self._console.warn(text)
+            self._say_handed_over(reporter, identity, "restart", text)
+        return EXIT_INSTALLED
+
+    def _say_handed_over(
+        self, reporter: Reporter, identity: dict[str, object], by: Way, message: str
+    ) -> None:
+        """The last word of an agent; the installer speaks next.
+
+        Raises:
+            Stopped: the region ended the install.
+        """
+        reporter.hand_in_log(self._caller)
+        word: dict[str, object] = {"status": "handing_over", "handover": by, "message": message}
+        answer = self._caller.call("POST", "/agent/status", {**identity, "progress": 2, **word})
+        if answer.status != 200:
+            raise Stopped(stop_reason(answer))
+        self._console.info(message)
+
+    def _claim(self, identity: dict[str, object], intent_id: str, message: str) -> None:
         answer = self._caller.call(
             "POST",
             "/agent/status",
             {
                 **identity,
                 "status": "installing",
-                "intent_id": plan.intent_id,
+                "intent_id": intent_id,
                 "progress": 0,
-                "message": f"installing {plan.image.name} on {plan.disk.device}",
+                "message": message,
             },
         )
         if answer.status != 200:

@@ -11,7 +11,7 @@ from lpmos.agent.caller import Caller
 from lpmos.agent.console import Console
 from lpmos.agent.errors import AgentError, InstallError
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import Plan
+from lpmos.agent.plan import File
 from lpmos.agent.region import Region
 from lpmos.agent.stop import Stop
 
@@ -21,9 +21,9 @@ START_S = 1.0
 
 
 class SimulatedSystem(NamedTuple):
-    """What is on the disk of a simulated machine: its plan's files with the token filled in."""
+    """What is on the disk of a simulated machine: files of its plan, with the token filled in."""
 
-    plan: Plan
+    first_boot: tuple[File, ...]
     token: str
     region: Region
 
@@ -32,7 +32,7 @@ class SimulatedSystem(NamedTuple):
 
         One whose plan has no first boot says nothing.
         """
-        if not self.plan.first_boot:
+        if not self.first_boot:
             return True
         try:
             stop.wait(pace.asked(START_S))
@@ -53,7 +53,7 @@ class SimulatedSystem(NamedTuple):
         Raises:
             InstallError: the plan has none that could be sent.
         """
-        content = next((f.content for f in self.plan.first_boot if f.path == REQUEST), "")
+        content = next((f.content for f in self.first_boot if f.path == REQUEST), "")
         try:
             request = json.loads(content.replace("{{FIRST_BOOT_TOKEN}}", self.token))
         except ValueError:

@@ -7,11 +7,13 @@ import hashlib
 import time
 
 from lpmos import __version__
+from lpmos.agent.handover import STAGE, Handover
 from lpmos.agent.image import ImageStream
-from lpmos.agent.installer import Job, downloading
 from lpmos.agent.inventory import Inventory
+from lpmos.agent.job import Job, downloading
 from lpmos.agent.options import Options
 from lpmos.agent.plan import Plan
+from lpmos.agent.simulated_installer import run_installer
 from lpmos.agent.simulated_system import SimulatedSystem
 from lpmos.agent.stop import Stop
 
@@ -46,6 +48,7 @@ class SimulatedMachine:
     def __init__(self, options: Options) -> None:
         self._sn, self._mac = identity(options)
         self._speed_mbit = options.speed_mbit
+        self._installer_line = ""
         self.system: SimulatedSystem | None = None
         """What was installed."""
 
@@ -109,7 +112,26 @@ class SimulatedMachine:
         )
         for stage, percentage, message in _STEPS:
             job.at(stage, percentage, f"{message} (simulated)")
-        self.system = SimulatedSystem(plan, job.first_boot_token, job.region)
+        self.system = SimulatedSystem(plan.first_boot, job.first_boot_token, job.region)
+
+    def load_installer(self, handover: Handover, job: Job) -> str | None:
+        """Load kernel and initrd, whole; neither is kept.
+
+        Raises:
+            InstallError: a file is not the planned one.
+            Stopped: the region ended the install.
+        """
+        job.at(STAGE, 0, f"loading the installer {handover.name} (simulated)")
+        stream = ImageStream(job.region, job.console, job.stop, job.pace, time.monotonic)
+        for file in (handover.kernel, handover.initrd):
+            stream.stream(file, _Discard(self._speed_mbit, job.stop), lambda *_: None)
+        self._installer_line = handover.kernel_arguments
+        return None
+
+    def start_installer(self, job: Job) -> str | None:
+        """Run a simulated installer to its end."""
+        self.system = run_installer(self._installer_line, job)
+        return None
 
 
 class _Discard:

@@ -3,7 +3,7 @@
 import asyncio
 
 from lpmos.app import admin, backup, keyring, single_sign_on
-from lpmos.app.images import images_dir
+from lpmos.app.images import images_dir, trust_of
 from lpmos.app.settings import Settings
 from lpmos.app.settled import settle
 from lpmos.control.app import create_app
@@ -33,10 +33,12 @@ async def run_control_plane(settings: Settings, store: Store, hung_up: asyncio.E
     mirror = Mirror(store, keys.ROOT)
     config = ControlConfig(
         images_dir=images_dir(settings),
+        image_trust=trust_of(settings),
         second_person=settings.second_person,
         audit_days=settings.audit_days,
         unmatched_days=settings.unmatched_days,
         public_url=settings.public_url,
+        otlp_url=settings.otlp_url,
         oidc=single_sign_on.provider_from(settings),
         timeouts=Timeouts(**{name: getattr(settings, name) for name in Timeouts.__struct_fields__}),
         retries=RetryPolicy(

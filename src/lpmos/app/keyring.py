@@ -34,15 +34,17 @@ VAULT_FIELD = "keys"
 Edit = Callable[[KeyRing], KeyRing]
 
 
-def provider_from(settings: Settings) -> KeyProvider:
+def provider_from(settings: Settings, *, make: bool = True) -> KeyProvider:
     """The provider that the settings choose: Vault where an address is given, else a file.
+
+    `make`: the file in the state directory is made where it does not exist.
 
     Raises:
         SettingsError: both are chosen, or Vault without a token.
     """
     if settings.vault_addr is None:
         named: Path | None = settings.secrets_key_file
-        return FileKeys(named or settings.state_dir / FILE_NAME, make=named is None)
+        return FileKeys(named or settings.state_dir / FILE_NAME, make=make and named is None)
     if settings.secrets_key_file is not None:
         raise SettingsError("--secrets-key-file and --vault-addr are two places: give one")
     if settings.vault_token_file is None:

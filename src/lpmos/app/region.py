@@ -2,15 +2,18 @@
 
 import asyncio
 import socket
+from functools import partial
 
 import structlog
 
 from lpmos import __version__
-from lpmos.app.images import images_dir
+from lpmos.app.images import catalog_of, images_dir
 from lpmos.app.settings import Settings
 from lpmos.app.settled import settle
 from lpmos.core.clock import utc_now
+from lpmos.core.secrets.keyring import KeyRing
 from lpmos.images.catalog import Catalog
+from lpmos.images.installers import Installers
 from lpmos.model.errors import SettingsError
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from lpmos.region.offline import offline
@@ -62,8 +65,10 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
             fleet=kept.fleet,
             agents=kept.agents,
             catalog=_catalog(settings),
+            installers=Installers(images_dir(settings)),
             clock=utc_now,
             standby=standby,
+            read_ring=partial(_ring, settings),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(settle(mirror), name="settling")
@@ -72,13 +77,20 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
             group.create_task(region.run(), name="region")
 
 
+async def _ring(settings: Settings) -> KeyRing:
+    """The keys that the settings name; a region makes none."""
+    from lpmos.app import keyring  # few regions need it, and it loads much
+
+    return await keyring.provider_from(settings, make=False).read()
+
+
 def _catalog(settings: Settings) -> Catalog:
     directory = images_dir(settings)
     if directory.exists() and not directory.is_dir():
         raise SettingsError(
             f"--images-dir: {directory} is not a directory; name the one that the images are in"
         )
-    return Catalog(directory)
+    return catalog_of(settings)
 
 
 def _region_settings(settings: Settings) -> RegionSettings:
@@ -97,6 +109,7 @@ def _region_settings(settings: Settings) -> RegionSettings:
         service_interface=settings.service_interface or _first_interface(settings),
         agent_identity=settings.agent_identity,
         agent_tls=agent_tls_files(settings),
+        mirror_limit_bytes=settings.mirror_gib * 1024**3,
     )
 
 

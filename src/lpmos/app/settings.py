@@ -18,7 +18,7 @@ from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import InvalidInput, SettingsError
 from lpmos.model.machine import parse_idc
 from lpmos.model.retry import RetryPolicy
-from lpmos.model.waiting import AWAY, FIRST_BOOT, LIMITS
+from lpmos.model.waiting import AWAY, FIRST_BOOT, INSTALLER, LIMITS
 
 DEFAULT_FILE = Path("/etc/lpmos/lpmos.toml")
 PARTS = ("up", "control-plane", "region")
@@ -180,6 +180,14 @@ TABLE: tuple[Setting, ...] = (
         "OS and agent images; `images` in the state directory where not given.",
     ),
     Setting(
+        "image_trusted_keys",
+        Path,
+        None,
+        PARTS,
+        "Public keys (Ed25519, PEM): a file, or a directory of `*.pub` and `*.pem`. Where it is"
+        " given, only images that one of them signed are offered and served.",
+    ),
+    Setting(
         "etcd_endpoints",
         _words,
         (),
@@ -230,6 +238,14 @@ TABLE: tuple[Setting, ...] = (
         "Where people reach the API, for the links in notifications: `https://lpmos.example.com`.",
     ),
     Setting(
+        "otlp_url",
+        _public_url,
+        None,
+        (UP, CONTROL),
+        "Where each task that ends is sent as one trace, by OTLP over HTTP:"
+        " `http://collector:4318/v1/traces`.",
+    ),
+    Setting(
         "unmatched_limit",
         _limit,
         10,
@@ -244,7 +260,7 @@ TABLE: tuple[Setting, ...] = (
             (UP, CONTROL),
             f"Seconds after which a task fails because {limit.meaning}; 0: never.",
         )
-        for limit in (*LIMITS.values(), AWAY, FIRST_BOOT)
+        for limit in (*LIMITS.values(), AWAY, FIRST_BOOT, INSTALLER)
     ),
     Setting(
         "retry_limit",
@@ -280,27 +296,28 @@ TABLE: tuple[Setting, ...] = (
         "secrets_key_file",
         Path,
         None,
-        (UP, CONTROL),
+        (UP, CONTROL, REGION),
         "Keys that stored secrets are sealed with, a line `ID BASE64` for each; `secrets.key` in"
-        " the state directory where not given, made at the first start.",
+        " the state directory where not given, made at a control plane's first start. A region"
+        " needs them for tasks with passwords and other secrets.",
     ),
     Setting(
         "vault_addr",
         str,
         None,
-        (UP, CONTROL),
+        (UP, CONTROL, REGION),
         "HashiCorp Vault that keeps these keys instead: `https://host:8200`.",
     ),
     Setting(
         "vault_token_file",
         Path,
         None,
-        (UP, CONTROL),
+        (UP, CONTROL, REGION),
         "File with the token for Vault; read anew for each call.",
     ),
-    Setting("vault_mount", str, "secret", (UP, CONTROL), "Vault's KV version 2 engine."),
-    Setting("vault_path", str, "lpmos/keys", (UP, CONTROL), "The secret in it."),
-    Setting("vault_ca", Path, None, (UP, CONTROL), "CA certificate of Vault's server."),
+    Setting("vault_mount", str, "secret", (UP, CONTROL, REGION), "Vault's KV version 2 engine."),
+    Setting("vault_path", str, "lpmos/keys", (UP, CONTROL, REGION), "The secret in it."),
+    Setting("vault_ca", Path, None, (UP, CONTROL, REGION), "CA certificate of Vault's server."),
     Setting(
         "oidc_issuer",
         _issuer,
@@ -455,6 +472,14 @@ TABLE: tuple[Setting, ...] = (
         (UP, REGION),
         "`required`: agents call with the identity that their boot script lets them have;"
         " `optional` takes calls without one, too, while older agent images run.",
+    ),
+    Setting(
+        "mirror_gib",
+        _limit,
+        20,
+        (UP, REGION),
+        "How many GiB the region keeps of what installers fetched through it from their"
+        " repositories; what was used longest ago goes first.",
     ),
     Setting(
         "agent_tls_cert",

@@ -16,7 +16,7 @@ from lpmos.cli.client import Document
 from lpmos.cli.display import utc_now
 from lpmos.cli.findings import Finding, judge_certificate, ok, warning, wrong
 from lpmos.cli.words import ago, plain
-from lpmos.model.errors import SettingsError
+from lpmos.model.errors import ImageError, SettingsError
 
 CONNECT_TIMEOUT_S = 2.0
 DHCP, TFTP, PROXY, DHCP6 = (67, "DHCP"), (69, "TFTP"), (4011, "DHCP by proxy"), (547, "DHCPv6")
@@ -31,6 +31,7 @@ def look_at_region(settings: Settings) -> Iterator[Finding]:
         state = _standing(settings.region_addr, settings.api_port)
     yield from _agent_tls(settings)
     yield from _agent_image(settings)
+    yield from _images(settings)
     if state is not None:
         yield _told(state)
     if settings.dhcp_mode != "off":
@@ -112,6 +113,24 @@ def _agent_image(settings: Settings) -> Iterator[Finding]:
     if settings.agent_identity == "optional":
         told = "agents without an identity are taken, too"
         yield warning("agent identity", told, "build the agent image, then take agent_identity out")
+
+
+def _images(settings: Settings) -> Iterator[Finding]:
+    """Whether every image is whole, and signed where keys are trusted; who is left out, and why."""
+    from lpmos.app.images import catalog_of
+
+    try:
+        catalog = catalog_of(settings)
+        left_out = catalog.damaged()
+    except (SettingsError, ImageError) as error:
+        yield wrong("images", str(error), "see docs/how-to/images.md")
+        return
+    for name in sorted(left_out):
+        yield warning("images", f"left out: {left_out[name]}", "see docs/how-to/images.md")
+    served = len(catalog.manifests())
+    trust = ", each signed by a trusted key" if settings.image_trusted_keys else ""
+    if served:
+        yield ok("images", f"{served} served{trust}")
 
 
 def _dhcp(settings: Settings, *, serves: bool) -> Iterator[Finding]:

@@ -13,6 +13,9 @@ from lpmos.cli.options import Parser, add_yes, command, group
 IMAGES_DIR = Path("/var/lib/lpmos/images")
 CACHE_DIR = Path("/var/cache/lpmos")
 AGENT_LEVEL = 19
+FAMILIES = ("debian", "ubuntu", "rhel", "suse")
+FORMATS = ("tar.zst", "raw", "qcow2", "raw.zst", "raw.gz", "raw.xz")
+NETWORKS = ("systemd-networkd", "netplan", "networkmanager", "ifupdown")
 
 
 def define(image: argparse.ArgumentParser) -> None:
@@ -34,15 +37,7 @@ def define(image: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _name(upload)
     _local(upload)
-    upload.add_argument("--file", type=Path, metavar="FILE", help="an archive (tar.zst)")
-    upload.add_argument("--family", help="with --file: `debian`")
-    upload.add_argument("--os", nargs=2, metavar=("TYPE", "VERSION"), help="with --file")
-    upload.add_argument("--unpacked-bytes", type=int, metavar="N", help="with --file")
-    upload.add_argument(
-        "--first-boot",
-        action="store_true",
-        help="with --file: what is installed from it can tell its region that it came up",
-    )
+    _define_upload(upload)
     cancel = command(
         kinds, "cancel-upload", _cancel_upload, "give an unfinished upload up",
         calls=("DELETE /images/uploads/{upload_id}",),
@@ -54,12 +49,109 @@ def define(image: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _name(verify)
     _local(verify)
+    _define_signing(kinds)
+    _define_installers(kinds)
     delete = command(
         kinds, "delete", _delete, "delete an image that no unfinished task needs",
         calls=("DELETE /images/{name}",),
     )  # fmt: skip
     _name(delete)
     add_yes(delete)
+
+
+def _define_upload(upload: argparse.ArgumentParser) -> None:
+    upload.add_argument(
+        "--file", type=Path, metavar="FILE", help="an archive (tar.zst), or the image of a disk"
+    )
+    upload.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="with --file: what it is; where not given, what its name says",
+    )
+    upload.add_argument(
+        "--family", help="with --file: `debian`; of a disk also `ubuntu`, `rhel`, `suse`, `linux`"
+    )
+    upload.add_argument("--os", nargs=2, metavar=("TYPE", "VERSION"), help="with --file")
+    upload.add_argument(
+        "--architecture", choices=("x86_64",), default="x86_64", help="with --file: what it runs on"
+    )
+    upload.add_argument(
+        "--unpacked-bytes", type=int, metavar="N", help="with --file, of an archive"
+    )
+    upload.add_argument(
+        "--network",
+        choices=NETWORKS,
+        help="with --file, of a disk: what sets up its network (default: systemd-networkd)",
+    )
+    upload.add_argument(
+        "--cloud-init", action="store_true", help="with --file, of a disk: it runs cloud-init"
+    )
+    upload.add_argument(
+        "--first-boot",
+        action="store_true",
+        help="with --file: what is installed from it can tell its region that it came up",
+    )
+
+
+def _define_installers(kinds: Any) -> None:
+    add = command(
+        kinds, "add-installer", _add_installer, "add a distribution's own installer",
+        more="Its kernel and initrd are copied into the directory. A repository that is a URL is"
+        " fetched through the region, which keeps what it served.",
+    )  # fmt: skip
+    _installer_place(add)
+    add.add_argument("--family", required=True, choices=FAMILIES, help="which answer file it reads")
+    add.add_argument("--os-type", required=True, metavar="TYPE", help="as `debian`")
+    add.add_argument("--os-version", required=True, metavar="VERSION", help="as `12`")
+    for name in ("kernel", "initrd"):
+        add.add_argument(f"--{name}", required=True, type=_directory, metavar="FILE")
+    add.add_argument(
+        "--repository", required=True, metavar="URL", help="where its packages come from"
+    )
+    add.add_argument("--media", metavar="URL", help="of Ubuntu: the ISO of its live server")
+    add.add_argument(
+        "--required-bytes", type=int, metavar="N", help="what it needs of the disk (default: 8 GiB)"
+    )
+    _installer_place(command(
+        kinds, "remove-installer", _remove_installer, "remove an installer of this machine",
+    ))  # fmt: skip
+
+
+def _installer_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the installer's name")
+    parser.add_argument(
+        "--images-dir", type=_directory, default=IMAGES_DIR,
+        help="the catalog of a region (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _add_installer(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_installer import add_installer
+
+    add_installer(chosen)
+
+
+def _remove_installer(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_installer import remove_installer
+
+    remove_installer(chosen)
+
+
+def _define_signing(kinds: Any) -> None:
+    keygen = command(
+        kinds, "keygen", _keygen, "make a pair of keys to sign images with",
+        more="The public key is written beside it, as FILE.pub; regions trust it by"
+        " `image_trusted_keys`.",
+    )  # fmt: skip
+    keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key shall be")
+    sign = command(
+        kinds, "sign", _sign, "sign what an image's manifest says, its digest included",
+        calls=("GET /images/{name}", "PUT /images/{name}/signature"),
+        more="The private key stays on this machine.",
+    )  # fmt: skip
+    _name(sign)
+    _local(sign)
+    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
 
 
 def path(chosen: argparse.Namespace, *below: str) -> str:
@@ -154,6 +246,18 @@ def _upload(chosen: argparse.Namespace) -> None:
     from lpmos.cli.image_upload import upload
 
     upload(chosen)
+
+
+def _keygen(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_sign import keygen
+
+    keygen(chosen)
+
+
+def _sign(chosen: argparse.Namespace) -> None:
+    from lpmos.cli.image_sign import sign
+
+    sign(chosen)
 
 
 def _cancel_upload(chosen: argparse.Namespace) -> None:

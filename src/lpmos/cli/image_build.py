@@ -6,10 +6,12 @@ import os
 from rich.console import Console
 from rich.table import Table
 
+from lpmos.cli.image_installer import table_of
 from lpmos.images.agent_image import BuiltAgent, build_agent_image
 from lpmos.images.build_display import build_display
 from lpmos.images.catalog import Catalog
 from lpmos.images.debian_image import build_debian_image
+from lpmos.images.installers import Installers
 
 MB = 1_000_000
 
@@ -68,22 +70,27 @@ def build_os(chosen: argparse.Namespace) -> int:
 def list_local(chosen: argparse.Namespace) -> int:
     """What is in the directory, with sizes and digests; 1 where something of it is damaged."""
     catalog = Catalog(chosen.images_dir)
-    table = Table("name", "OS", "MB", "unpacked MB", "built", "SHA-256", box=None)
+    table = Table("name", "OS", "MB", "unpacked MB", "built", "signed by", "SHA-256", box=None)
     for image in catalog.manifests():
         sizes = (f"{image.size_bytes / MB:.0f}", f"{image.unpacked_bytes / MB:.0f}")
         system = f"{image.os_type} {image.os_version}"
-        table.add_row(image.name, system, *sizes, f"{image.built_at:%Y-%m-%d %H:%M}", image.sha256)
+        built = f"{image.built_at:%Y-%m-%d %H:%M}"
+        table.add_row(image.name, system, *sizes, built, image.signed_by or "nobody", image.sha256)
     if agent := catalog.agent_manifest():
         size = f"{(agent.kernel.size_bytes + agent.initramfs.size_bytes) / MB:.0f}"
         table.add_row(
-            "agent", "boot agent", size, "", f"{agent.built_at:%Y-%m-%d %H:%M}",
+            "agent", "boot agent", size, "", f"{agent.built_at:%Y-%m-%d %H:%M}", "",
             agent.initramfs.sha256,
         )  # fmt: skip
     console = Console()
     console.print(table)
-    for name, error in catalog.damaged().items():
+    installers = Installers(chosen.images_dir)
+    if installers.manifests():
+        console.print(table_of(installers))
+    damaged = {**catalog.damaged(), **installers.damaged()}
+    for name, error in damaged.items():
         console.print(f"[red]damaged[/] {name}: {error}")
-    return 1 if catalog.damaged() else 0
+    return 1 if damaged else 0
 
 
 def verify_local(chosen: argparse.Namespace) -> int:
@@ -91,6 +98,8 @@ def verify_local(chosen: argparse.Namespace) -> int:
     catalog = Catalog(chosen.images_dir)
     if chosen.name == "agent":
         catalog.verify_agent()
+    elif any(each.name == chosen.name for each in Installers(chosen.images_dir).manifests()):
+        Installers(chosen.images_dir).verify(chosen.name)
     else:
         catalog.verify(chosen.name)
     print(f"{chosen.name}: the digest matches")

@@ -15,13 +15,14 @@ COLUMNS = (
     Column("SIZE", lambda image: size(image["size_bytes"]), right=True),
     Column("UNPACKED", lambda image: size(image["unpacked_bytes"]), drop=2, right=True),
     Column("BUILT", lambda image: ago(image["built_at"], utc_now()), drop=1),
+    Column("SIGNED BY", lambda image: image["signed_by"] or "", drop=4),
     Column("SHA-256", lambda image: image["sha256"] or "", drop=3),
-    Column("", lambda image: f"DAMAGED: {image['error']}" if image["error"] else ""),
+    Column("", lambda image: f"LEFT OUT: {image['error']}" if image["error"] else ""),
 )
 
 
 def list_images(chosen: argparse.Namespace) -> int:
-    """List the images; 1 where one is damaged."""
+    """List the images; 1 where one is left out: damaged, or not signed by a trusted key."""
     with connect(chosen) as client:
         found = client.get("images")
     Display(chosen).listing(
@@ -42,12 +43,15 @@ def show(chosen: argparse.Namespace) -> None:
             ("image", image["name"]),
             ("system", f"{image['os_type'] or ''} {image['os_version'] or ''}"),
             ("family", image["family"]),
+            ("format", image["format"]),
+            ("architecture", image["architecture"]),
             ("size", size(image["size_bytes"])),
             ("unpacked", size(image["unpacked_bytes"])),
             ("first boot", "tells that it came up" if image["first_boot"] else "tells nothing"),
             ("built", stamp(image["built_at"])),
             ("SHA-256", image["sha256"]),
-            ("damaged", image["error"]),
+            ("signed by", image["signed_by"] or "nobody"),
+            ("left out", image["error"]),
         ]
     )
 
@@ -56,12 +60,12 @@ def verify(chosen: argparse.Namespace) -> int:
     """Have the digest computed again.
 
     Raises:
-        Unfinished: the image is damaged.
+        Unfinished: the image is damaged, or no trusted key signed it.
     """
     with connect(chosen) as client:
         image = client.call("POST", path(chosen, "verify"), timeout_s=VERIFY_TIMEOUT_S).document
     if image["error"]:
-        raise Unfinished(f"{chosen.name} is damaged: {image['error']}; upload or build it again")
+        raise Unfinished(f"{chosen.name}: {image['error']}")
     Display(chosen).result(image, image["name"], f"{chosen.name}: the digest matches")
     return 0
 

@@ -26,11 +26,12 @@ from lpmos.cli.client import Client, Content, Document
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Display
 from lpmos.cli.failures import NoAnswer, Refused, Usage
+from lpmos.cli.image import FORMATS
 
 PIECE_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 16
-PIECE_TIMEOUT_S = 600.0
-"""The last piece is answered when the whole image is verified."""
+PIECE_TIMEOUT_S = 3900.0
+"""The last piece is answered when the whole image is verified, and a disk converted."""
 
 LOST_PIECES = 8
 """So many in a row are tried again."""
@@ -79,23 +80,42 @@ def _archive(chosen: argparse.Namespace) -> Archive:
     """
     if chosen.file is None:
         return _from_catalog(chosen)
-    missing = [name for name in ("family", "os", "unpacked_bytes") if not getattr(chosen, name)]
+    form = chosen.format or _format_of(chosen.file)
+    needed = ["family", "os", *(["unpacked_bytes"] if form == "tar.zst" else [])]
+    missing = [name for name in needed if not getattr(chosen, name)]
     if missing:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise Usage(f"with --file these are needed too: {flags}")
     if not chosen.file.is_file():
         raise Usage(f"{chosen.file} is no file")
+    fields = {
+        "name": chosen.name,
+        "family": chosen.family,
+        "os_type": chosen.os[0],
+        "os_version": chosen.os[1],
+        "source_format": form,
+        "architecture": chosen.architecture,
+        "first_boot": chosen.first_boot,
+        "cloud_init": chosen.cloud_init,
+        "network": chosen.network,
+        "unpacked_bytes": chosen.unpacked_bytes,
+    }
     return Archive(
-        chosen.file,
-        {
-            "name": chosen.name,
-            "family": chosen.family,
-            "os_type": chosen.os[0],
-            "os_version": chosen.os[1],
-            "unpacked_bytes": chosen.unpacked_bytes,
-            "first_boot": chosen.first_boot,
-        },
+        chosen.file, {name: value for name, value in fields.items() if value is not None}
     )
+
+
+def _format_of(file: Path) -> str:
+    """What a file's name says that it is.
+
+    Raises:
+        Usage: it says nothing that is known.
+    """
+    name = file.name.lower().replace(".img", ".raw")
+    for form in FORMATS:
+        if name.endswith(f".{form}"):
+            return form
+    raise Usage(f"the name {file.name} does not say what it is: give --format")
 
 
 def _from_catalog(chosen: argparse.Namespace) -> Archive:
@@ -104,10 +124,10 @@ def _from_catalog(chosen: argparse.Namespace) -> Archive:
 
     directory = chosen.images_dir or IMAGES_DIR
     image = Catalog(directory).load(chosen.name)
-    names = ("name", "family", "os_type", "os_version", "unpacked_bytes", "sha256", "first_boot")
-    return Archive(
-        directory / image.name / image.file, {name: getattr(image, name) for name in names}
-    )
+    names = ["name", "family", "os_type", "os_version", "sha256", "first_boot"]
+    names += ["network", "cloud_init"] if image.whole_disk else ["unpacked_bytes"]
+    fields = {name: getattr(image, name) for name in names}
+    return Archive(directory / image.name / image.file, {**fields, "source_format": image.format})
 
 
 def _send(
@@ -143,7 +163,7 @@ def _where(client: Client, begun: Document, fields: Document) -> Document:
         if error.status != 404:
             raise
         image = client.get(f"images/{quote(begun['name'], safe='')}")
-        if image["sha256"] != fields["sha256"]:
+        if fields["sha256"] not in (image["sha256"], image["source_sha256"]):
             raise
         return {**begun, "offset": begun["size_bytes"], "image": image}
     return found

@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
     "installing": (
         Command("task", "task", "install machines: create, approve, watch, cancel"),
+        Command("explain", "explain", "why a machine is where it is, and what to do"),
         Command("machine", "machine", "what is known of each machine"),
         Command("region", "region", "the data centers: list them, or serve one"),
         Command("unmatched", "unmatched", "machines that reported without a task"),

@@ -11,7 +11,6 @@ from lpmos.cli import (
     task_bulk,
     task_compare,
     task_decide,
-    task_explain,
     task_logs,
     task_show,
     task_statistics,
@@ -71,11 +70,6 @@ def define(parser: argparse.ArgumentParser) -> None:
         calls=(*FINDS, "GET /tasks/{task_id}"),
     )  # fmt: skip
     add_task(show)
-    explain = command(
-        kinds, "explain", task_explain.run, "show what a task waits for, and what the rules say",
-        calls=(*FINDS, "GET /tasks/{task_id}/decision"),
-    )  # fmt: skip
-    add_task(explain)
     compare = command(
         kinds, "compare", task_compare.run, "show what changed in a machine since its task before",
         calls=(*FINDS, "GET /tasks/{task_id}/hardware-changes"),

@@ -13,9 +13,9 @@ from lpmos.cli.failures import Usage
 from lpmos.cli.options import pair
 
 _WHOLE_NUMBERS = ("min_size_bytes", "max_size_bytes")
-_YES_OR_NO = ("rotational", "overwrite")
+_YES_OR_NO = ("rotational", "overwrite", "nvme")
 _PLACE = ("idc", "sn", "mac")
-_PLAIN = ("hostname", "disk_layout", "tenant")
+_PLAIN = ("hostname", "tenant", "method")
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +30,30 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     """What shall be installed, and how."""
     fields = parser.add_argument_group("the installation")
     fields.add_argument("--os", nargs=2, metavar=("TYPE", "VERSION"), help="as `debian 12`")
+    fields.add_argument(
+        "--method",
+        choices=("image", "installer"),
+        help="by image, or by the distribution's own installer (else by image where there is one)",
+    )
     fields.add_argument("--hostname", help="(else made from the serial number)")
-    fields.add_argument("--disk-layout", help="(else `auto`)")
+    fields.add_argument(
+        "--disk-layout",
+        metavar="NAME|JSON|@FILE",
+        help="auto, lvm, raid1, raid5, raid10, or a document as JSON (else `auto`)",
+    )
+    fields.add_argument(
+        "--disk-passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="what opens the disks of a layout with `encrypt`; `-` is standard input",
+    )
     fields.add_argument(
         "--root-disk",
         action="append",
         type=pair,
         metavar="HINT=VALUE",
-        help="serial, wwn, model, device, min_size_bytes, max_size_bytes, rotational=yes|no,"
-        " overwrite=yes; repeatable",
+        help="serial, wwn, model, device, path, min_size_bytes, max_size_bytes, nvme=yes|no,"
+        " rotational=yes|no, overwrite=yes; repeatable",
     )
     fields.add_argument("--address", metavar="IP/PREFIX", help="a fixed address (else DHCP)")
     fields.add_argument("--gateway", metavar="IP", help="with --address")
@@ -49,6 +64,23 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="public keys for root, one in a line; repeatable",
+    )
+    fields.add_argument(
+        "--setup",
+        metavar="JSON|@FILE",
+        help="users, packages, commands, cloud-init, Ansible, Puppet as a document; the flags below"
+        " add to it",
+    )
+    fields.add_argument(
+        "--user", action="append", metavar="NAME", help="a user with root's rights; repeatable"
+    )
+    fields.add_argument("--package", action="append", metavar="NAME", help="repeatable")
+    fields.add_argument(
+        "--run",
+        dest="commands",
+        action="append",
+        metavar="COMMAND",
+        help="in the new system; repeatable",
     )
     fields.add_argument("--tag", action="append", type=pair, metavar="KEY=VALUE", help="repeatable")
     fields.add_argument("--tenant", help="whose it is (else yours)")
@@ -78,6 +110,10 @@ def body_of(chosen: argparse.Namespace) -> dict[str, Any]:
     body |= {name: value for name in _PLAIN if (value := getattr(chosen, name)) is not None}
     if chosen.os:
         body["os_type"], body["os_version"] = chosen.os
+    if chosen.disk_layout:
+        body["disk_layout"] = disk_layout(chosen.disk_layout)
+    if chosen.disk_passphrase_file:
+        body["disk_passphrase"] = read_text(chosen.disk_passphrase_file).rstrip("\r\n")
     if chosen.root_disk:
         body["root_disk"] = {name: _hint(name, text) for name, text in chosen.root_disk}
     if chosen.address:
@@ -87,9 +123,45 @@ def body_of(chosen: argparse.Namespace) -> dict[str, Any]:
         raise Usage("--gateway and --dns need --address: with DHCP the network says them")
     if chosen.ssh_key_file:
         body["ssh_keys"] = [key for file in chosen.ssh_key_file for key in _keys(file)]
+    if setup := setup_of(chosen):
+        body["setup"] = {**body.get("setup", {}), **setup}
     if chosen.tag:
         body["tags"] = dict(chosen.tag)
     return body
+
+
+def disk_layout(text: str) -> Any:
+    """A layout as a person gives it: a name, a document, or `@` and the file that has it.
+
+    Raises:
+        Usage: the file cannot be read, or it is no JSON.
+    """
+    if text.startswith("@"):
+        return read_json(Path(text.removeprefix("@")))
+    return _json("--disk-layout", text) if text.lstrip().startswith("{") else text
+
+
+def setup_of(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The setup that the flags say; empty where they say none. `--user`s log in with root's keys.
+
+    Raises:
+        Usage: a file cannot be read, or it is no JSON object.
+    """
+    text = chosen.setup or "{}"
+    setup = read_json(Path(text[1:])) if text.startswith("@") else _json("--setup", text)
+    if not isinstance(setup, dict):
+        raise Usage("--setup holds no JSON object")
+    keys = [key for file in chosen.ssh_key_file or () for key in _keys(file)]
+    users = [{"name": name, "ssh_keys": keys, "sudo": "nopasswd"} for name in chosen.user or ()]
+    more = {"users": users, "packages": chosen.package, "commands": chosen.commands}
+    return setup | {name: [*setup.get(name, []), *each] for name, each in more.items() if each}
+
+
+def _json(flag: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Usage(f"{flag} is not JSON: {error}") from error
 
 
 def read_json(file: Path) -> Any:

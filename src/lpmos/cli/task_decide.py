@@ -1,6 +1,6 @@
 """`lpmos task approve|reject|cancel|retry|rollback`: what a person decides about a task.
 
-Who approves has seen the disk that will be written: the approval carries the digest of the plan
+Who approves has seen every disk that will be written: the approval carries the digest of the plan
 that was shown, and holds for no other.
 """
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from lpmos.cli.client import Document
 from lpmos.cli.connect import connect
+from lpmos.cli.disk_plan import disks, plan_lines
 from lpmos.cli.display import Display, confirm
 from lpmos.cli.failures import Unfinished
 from lpmos.cli.options import add_yes, command
 from lpmos.cli.task_names import FINDS, task_id
-from lpmos.cli.task_show import disk_fields
+from lpmos.cli.words import plain
 from lpmos.model.errors import Conflict
 
 
@@ -72,7 +73,8 @@ def _approve(chosen: argparse.Namespace) -> None:
             task = client.get(f"tasks/{task_id(client, name)}")
             _check_waiting(task)
             _show_what_is_written(display, task)
-            if not confirm(chosen, f"Write {task['plan']['device']} of {task['sn']}?"):
+            devices = ", ".join(plain(disk["device"]) for disk in disks(task["plan"]))
+            if not confirm(chosen, f"Write {devices} of {task['sn']}?"):
                 raise Unfinished("not approved")
             body = {"approved": True, "notes": chosen.notes, "plan_digest": task["plan_digest"]}
             if seen := task.get("hardware_fingerprint"):  # an older control plane shows none
@@ -98,9 +100,8 @@ def _show_what_is_written(display: Display, task: Document) -> None:
         f"{task['sn']} ({task['idc']}, {task['mac']}) gets {task['os_type']}"
         f" {task['os_version']} as {task['hostname']}"
     )
-    for name, value in disk_fields(plan):
-        if value:
-            display.note(f"  {name:<8}{value}")
+    for line in plan_lines(plan):
+        display.note(f"  {line}")
 
 
 def _reject(chosen: argparse.Namespace) -> None:

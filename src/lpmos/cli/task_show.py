@@ -1,14 +1,15 @@
 """`lpmos task show` and `task logs`: one task for a person to read."""
 
 import argparse
-from collections.abc import Iterable
+import json
 
 from lpmos.cli.client import Document
 from lpmos.cli.connect import connect
+from lpmos.cli.disk_plan import show_plan
 from lpmos.cli.display import Column, Display, get, utc_now
 from lpmos.cli.inventory import show_inventory
 from lpmos.cli.task_names import task_id
-from lpmos.cli.words import ago, listed, plain, size, span, stamp
+from lpmos.cli.words import ago, listed, span, stamp
 
 LOG_LINES = 10
 TIMELINE = (
@@ -18,12 +19,6 @@ TIMELINE = (
     Column("EVENT", lambda entry: entry["event"]),
     Column("BY", lambda entry: entry.get("by", "")),
     Column("", lambda entry: entry.get("detail", "")),
-)
-PARTITIONS = (
-    Column("PARTITION", lambda part: part["number"], right=True),
-    Column("ROLE", lambda part: part["role"]),
-    Column("SIZE", lambda part: size(part["size_bytes"]) or "the rest", right=True),
-    Column("FILE SYSTEM", lambda part: part["filesystem"] or ""),
 )
 
 
@@ -53,7 +48,9 @@ def show(display: Display, task: Document) -> None:
             ("created", f"{ago(task['created_at'], now)} by {task['created_by']}"),
             ("changed", ago(task["updated_at"], now)),
             ("network", network(task["network_config"])),
+            ("disk layout", disk_layout(task["disk_layout"])),
             ("root disk", listed(given(task["root_disk"]))),
+            ("setup", setup(get(task, "setup"))),
             ("tags", listed(task["tags"])),
             ("tenant", task["tenant"]),
             ("tries again", task["retry_of"]),
@@ -100,25 +97,26 @@ def waiting(waits_for: Document | None) -> str:
     return f"{waits_for['who']} ({ago(waits_for['since'], utc_now())}): {waits_for['what']}"
 
 
-def show_plan(display: Display, plan: Document | None) -> None:
-    """The disk that will be (or was) written."""
-    if plan is None:
-        return
-    display.heading("disk that is written")
-    display.fields(disk_fields(plan))
-    display.table(plan["partitions"], PARTITIONS)
+def disk_layout(layout: object) -> str:
+    """How the disks were asked to be laid out."""
+    return layout if isinstance(layout, str) else json.dumps(layout)
 
 
-def disk_fields(plan: Document) -> Iterable[tuple[str, object]]:
-    """What names the disk of a plan, and what is lost on it."""
-    return (
-        ("device", plan["device"]),
-        ("model", plan.get("model")),
-        ("serial", plan.get("serial")),
-        ("wwn", plan.get("wwn")),
-        ("size", size(plan["size_bytes"])),
-        ("LOST", listed([plain(each) for each in plan.get("overwrites") or ()])),
-    )
+def setup(said: object) -> str:
+    """What is made of the system beyond its disk."""
+    if not isinstance(said, dict):
+        return ""
+    users = [user["name"] for user in get(said, "users") or ()]
+    commands = len(get(said, "commands") or ())
+    hooks = [name for name in ("cloud_init", "ansible", "puppet") if get(said, name)]
+    parts = {
+        "users": " ".join(users),
+        "packages": " ".join(get(said, "packages") or ()),
+        "commands": str(commands or ""),
+        "at the first boot": " ".join(hooks),
+        "secrets": " ".join(get(said, "secret_names") or ()),
+    }
+    return listed({name: text for name, text in parts.items() if text})
 
 
 def network(config: object) -> str:

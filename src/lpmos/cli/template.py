@@ -58,6 +58,9 @@ def define(parser: argparse.ArgumentParser) -> None:
         calls=("POST /templates/validate",),
     )  # fmt: skip
     validate.add_argument("file", type=Path, metavar="FILE", help="`-` is standard input")
+    validate.add_argument(
+        "--name", help="check it as the template of this name: `installer.kickstart` and the like"
+    )
 
 
 def _named(kinds: Any, name: str, *declaration: Any, **more: Any) -> argparse.ArgumentParser:
@@ -125,6 +128,8 @@ def _preview(chosen: argparse.Namespace) -> None:
 def _validate(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         body = {"content": read_text(chosen.file)}
+        if chosen.name:
+            body["name"] = chosen.name
         found = client.call("POST", "templates/validate", body).document
     display = Display(chosen)
     if display.json:

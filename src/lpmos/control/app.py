@@ -21,6 +21,7 @@ from lpmos.control.resources.audit import AUDIT_CALLS
 from lpmos.control.resources.bmc import BMC_CALLS
 from lpmos.control.resources.bulk import BULK_CALLS
 from lpmos.control.resources.dlq import DLQ_CALLS
+from lpmos.control.resources.explanations import EXPLANATION_CALLS
 from lpmos.control.resources.health import HEALTH_CALLS
 from lpmos.control.resources.images import IMAGE_CALLS
 from lpmos.control.resources.machines import MACHINE_CALLS
@@ -44,7 +45,16 @@ from lpmos.control.services import Services
 def routes() -> list[Router | BaseRouteHandler]:
     """Every call, page and socket of the application."""
     return [
-        _api("tasks", (*TASK_CALLS, *BULK_CALLS, *TASK_LOG_CALLS, *TASK_HARDWARE_CALLS)),
+        _api(
+            "tasks",
+            (
+                *TASK_CALLS,
+                *BULK_CALLS,
+                *TASK_LOG_CALLS,
+                *TASK_HARDWARE_CALLS,
+                *EXPLANATION_CALLS,
+            ),
+        ),
         _api("tasks", STATISTICS_CALLS),
         _api("dead letters", DLQ_CALLS),
         _api("machines", MACHINE_CALLS),
@@ -72,6 +82,7 @@ GIVEN = (
     "fleet",
     "tasks",
     "task_answers",
+    "explaining",
     "rollbacks",
     "bulk",
     "machines",

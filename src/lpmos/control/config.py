@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from lpmos.core.backup.duty import BackupPlan
+from lpmos.images.catalog_manifests import Refuses
 from lpmos.model.access import Role
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.waiting import Timeouts
@@ -37,11 +38,17 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     images_dir: Path = Path("/var/lib/lpmos/images")
     """Where the images are that the API shows and takes."""
 
+    image_trust: Refuses | None = None
+    """Why an image is not trusted; None: every image is."""
+
     second_person: bool = False
     """Whether a task must be approved by another person than the one who created it."""
 
     public_url: str | None = None
     """Where people reach the API, for the links in notifications; without it they have no host."""
+
+    otlp_url: str | None = None
+    """Where a collector takes traces; None: they are made for nobody."""
 
     timeouts: Timeouts = Timeouts()
     """How long a task may wait in each state."""

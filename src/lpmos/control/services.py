@@ -6,7 +6,7 @@ package, and knows nothing of the others but what it is given here.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from lpmos.control.access import Door
@@ -33,7 +33,8 @@ from lpmos.control.resources.statistics import StatisticsDesk
 from lpmos.control.resources.task_answers import TaskAnswers
 from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.control.store_metrics import StoreCollector
-from lpmos.core import bmc
+from lpmos.control.traces.duty import TraceDuty
+from lpmos.core import bmc, tasksecrets
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader
 from lpmos.core.backup.duty import BackupDuty
@@ -43,6 +44,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.deadlines.duty import DeadlineDuty
 from lpmos.core.duties import Duties, Duty, identity_of_this_process
+from lpmos.core.explaining import Explaining
 from lpmos.core.fleet import Fleet
 from lpmos.core.identity.callers import Identity
 from lpmos.core.identity.passwords import Passwords
@@ -68,10 +70,11 @@ from lpmos.core.unmatched_reports import UnmatchedDesk
 from lpmos.core.unmatched_retention import UnmatchedRetention
 from lpmos.images.catalog import Catalog
 from lpmos.images.uploads import Uploads
+from lpmos.install.answers.own_templates import OWN_TEMPLATES
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
 
-SEALED_FIELDS = (bmc.SEALED, webhooks.SEALED)
+SEALED_FIELDS = (bmc.SEALED, webhooks.SEALED, tasksecrets.SEALED)
 """Every field in which a secret stands sealed: a rotation wraps these and no others."""
 
 
@@ -88,19 +91,30 @@ class Services:
         key_provider: KeyProvider,
         ring: KeyRing,
         config: ControlConfig | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         config = config or ControlConfig()
         self.config = config
         self.fleet = Fleet(mirror)
-        self.tasks = Tasks(store, self.fleet, clock, second_person=config.second_person)
+        self.secret_keys = SecretKeys(
+            store,
+            mirror,
+            clock,
+            provider=key_provider,
+            ring=ring,
+            places=SEALED_FIELDS,
+            idcs=lambda: [region.idc for region in self.fleet.regions()],
+        )
+        box = self.secret_keys.box
+        self.tasks = Tasks(
+            store, self.fleet, clock, second_person=config.second_person, secrets=box
+        )
         self.rollbacks = Rollbacks(store, self.tasks, clock)
         deadlines = Deadlines(self.fleet, config.timeouts, clock)
         self.task_answers = TaskAnswers(self.fleet, self.tasks, deadlines)
-        self.bulk = Bulk(store, self.fleet, self.tasks, clock)
+        self.explaining = Explaining(self.fleet, deadlines, clock)
+        self.bulk = Bulk(store, self.fleet, self.tasks, clock, box)
         self.machines = Machines(store, self.fleet, clock)
-        self.secret_keys = SecretKeys(
-            store, mirror, clock, provider=key_provider, ring=ring, places=SEALED_FIELDS
-        )
         self.bmcs = Bmcs(store, mirror, clock, self.secret_keys)
         self.identity = Identity(store, mirror, clock, Passwords())
         self.door = Door(signer, self.identity)
@@ -108,7 +122,7 @@ class Services:
             self.door,
             user_rate_per_s=config.rate_limit_per_s,
             address_rate_per_s=config.rate_limit_address_per_s,
-            monotonic=time.monotonic,
+            monotonic=monotonic,
         )
         self.logins = Logins(
             self.identity, self.door, signer, clock, second_person=config.second_person
@@ -128,9 +142,9 @@ class Services:
         self.observation = Observation()
         self.observation.add(FleetCollector(self.fleet, clock, self.hub.count))
         self.pages = Pages(self.door)
-        catalog = Catalog(config.images_dir)
+        catalog = Catalog(config.images_dir, refuses=config.image_trust)
         self.images = Images(catalog, Uploads(config.images_dir, catalog), store, self.fleet, clock)
-        self.templates = Templates(store, mirror, self.fleet, clock)
+        self.templates = Templates(store, mirror, self.fleet, clock, OWN_TEMPLATES)
         self.rules = Rules(store, mirror, clock, second_person=config.second_person)
         self.dry_runs = DryRuns(self.fleet)
         self.unmatched = UnmatchedDesk(
@@ -148,7 +162,6 @@ class Services:
         payloads = Payloads(self.fleet, config.public_url)
         deliver = DeliveryDuty(store, self.deliveries, self.webhooks, clock)
         self.observation.add(NotificationCollector(self.deliveries, deliver, clock))
-        alert = AlertDuty(store, self.fleet, clock, unmatched_limit=config.unmatched_limit)
         sinks: list[Sink] = [
             DeliverySink(self.webhooks.documents, self.deliveries.index, payloads, clock)
         ]
@@ -158,14 +171,21 @@ class Services:
         retention = IdentityRetention(store, self.identity, clock)
         decide = RulesDuty(store, self.fleet, self.tasks, self.rules, clock)
         duties: list[Duty] = [
-            *(self.audit_chain, deliver, alert, retention, decide),
+            *(self.audit_chain, deliver, retention, decide),
+            AlertDuty(store, self.fleet, clock, unmatched_limit=config.unmatched_limit),
             UnmatchedRetention(store, clock, timedelta(days=config.unmatched_days)),
         ]
-        duties.append(DeadlineDuty(store, self.fleet, deadlines, clock))
-        duties.append(RetryDuty(self.fleet, self.tasks, config.retries, clock))
+        duties.extend(self._care_of_tasks(store, deadlines, clock))
         duties.extend(self._care_of_store(store, clock))
         self.duties = Duties(store, identity_of_this_process(), duties)
         self.observation.add(AuditCollector(self.audit_chain, self.duties))
+
+    def _care_of_tasks(self, store: Store, deadlines: Deadlines, clock: Clock) -> Iterator[Duty]:
+        """The duties that end what waits for too long, try again, and tell of what has ended."""
+        yield DeadlineDuty(store, self.fleet, deadlines, clock)
+        yield RetryDuty(self.fleet, self.tasks, self.config.retries, clock)
+        if self.config.otlp_url:
+            yield TraceDuty(self.fleet, clock, self.config.otlp_url)
 
     def _care_of_store(self, store: Store, clock: Clock) -> Iterator[Duty]:
         """The duties that look after the store itself, with their metrics."""

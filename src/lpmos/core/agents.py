@@ -5,10 +5,11 @@ that is in the store at that moment; a machine never moves a task that is not it
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
-from lpmos.core import firstboot
+from lpmos.core import firstboot, handover
 from lpmos.core.agentrun import AgentRun as AgentRun
 from lpmos.core.agentrun import NoTask as NoTask
 from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
@@ -16,7 +17,18 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import handing_in
 from lpmos.core.reporting import Reporting, restarted
-from lpmos.core.taskstore import MachineStep, Step, Superseded, TaskStore, logged, moved
+from lpmos.core.taskrow import TaskRow
+from lpmos.core.taskstore import (
+    MachineStep,
+    RecordStep,
+    Remembered,
+    Step,
+    Superseded,
+    TaskStore,
+    logged,
+    moved,
+    nothing,
+)
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
@@ -24,7 +36,7 @@ from lpmos.model.errors import ForeignClaim
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Installed, Machine
-from lpmos.model.rollback import disk_of
+from lpmos.model.rollback import disks_of
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys
 from lpmos.store.api import Delete, Operation, Store, Unavailable
@@ -34,10 +46,18 @@ class Agents:
     """The use cases of one region."""
 
     def __init__(
-        self, store: Store, fleet: Fleet, clock: Clock, *, idc: str, unknown: UnknownMachines
+        self,
+        store: Store,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        idc: str,
+        unknown: UnknownMachines,
+        remembered: Remembered = nothing,
     ) -> None:
+        """`remembered`: see `TaskStore`."""
         self._store = store
-        self._changes = TaskStore(store)
+        self._changes = TaskStore(store, remembered)
         self._fleet = fleet
         self._clock = clock
         self._idc = idc
@@ -109,7 +129,10 @@ class Agents:
         return decide(machine, task, self._unknown), task
 
     async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
-        """Decide what a machine boots, and note in its task that it asked."""
+        """Decide what a machine boots, and note in its task that it asked.
+
+        The installer's script is noted by who gives it: `installer_given`, before it does.
+        """
         plan, task = self.boot_plan(mac, sn)
         if isinstance(plan, BootAgent) and task and task.status is Status.READY:
             try:
@@ -133,6 +156,7 @@ class Agents:
         inventory: Inventory,
         required_bytes: int,
         *,
+        whole_image: bool = False,
         follows: str | None = None,
     ) -> Task:
         """Take a hardware report; the task is then waiting for approval, approved, or failed.
@@ -142,6 +166,7 @@ class Agents:
             sn: the serial number of the DMI tables.
             inventory: the hardware.
             required_bytes: what the task's image needs on the root file system.
+            whole_image: the image is of a whole disk, and needs so much of it.
             follows: of a report that was kept, the run that had reported last when it was said.
 
         Raises:
@@ -149,7 +174,15 @@ class Agents:
             ForeignMachine: another machine than the one that reported for the task; likewise.
         """
         task = self.find_task(run.mac, sn)
-        return await self._reporting.take(run, sn, task, inventory, required_bytes, follows=follows)
+        return await self._reporting.take(
+            run,
+            sn,
+            task,
+            inventory,
+            required_bytes,
+            whole_image=whole_image,
+            follows=follows,
+        )
 
     async def claim(self, run: AgentRun, task_id: str, intent_id: str | None) -> Task:
         """Take the single-use intent for this agent run: approved → installing.
@@ -252,6 +285,43 @@ class Agents:
 
         return await self._own_change(run, task_id, step)
 
+    async def installer_begins(
+        self, run: AgentRun, task_id: str, by: Literal["kexec", "restart"]
+    ) -> Task:
+        """The agent's last word: the distribution's installer takes the machine over.
+
+        Args:
+            run: the caller; repeated by the same one it is the same answer.
+            task_id: which task.
+            by: `restart` where the region has to give the machine the installer's boot script.
+
+        Raises:
+            NoTask: the machine has no such task.
+            ForeignClaim: another run installs.
+            ImpossibleTransition: the task is not being installed (cancelled, say).
+        """
+
+        def step(task: Task) -> Task:
+            if task.status is Status.APPROVED:
+                task = self._claimed(task, run)
+            self._check_claim(task, run)
+            return task if task.starts_its_system else handover.begun(task, by, self._clock())
+
+        return await self._own_change(run, task_id, step)
+
+    async def installer_given(self, mac: str, task: Task) -> Task:
+        """Note that the one boot script with the installer is given now; before it is.
+
+        Raises:
+            InstallerGiven: it was given before.
+            Superseded: the machine has another task.
+        """
+
+        def step(now: Task) -> Task:
+            return handover.script_given(now, self._clock())
+
+        return await self._changes.change(task, step, by=agent_of(mac))
+
     async def came_up(self, mac: str, task_id: str, token_sha256: str) -> Task:
         """The installed system says that it came up, which completes the task (L2).
 
@@ -273,8 +343,22 @@ class Agents:
             return firstboot.came_up(task, token_sha256, self._clock())
 
         run = AgentRun(mac=mac, agent_id="")
-        letter = Delete(keys.dead_letter(self._idc, task_id))
-        return await self._own_change(run, task_id, step, _installed, also=[letter])
+        also = [Delete(keys.dead_letter(self._idc, task_id)), *self._spent(task_id)]
+        return await self._own_change(run, task_id, step, _installed, also=also)
+
+    async def came_up_failing(
+        self, mac: str, task_id: str, token_sha256: str, error: TaskError
+    ) -> Task:
+        """The installed system says that what it does first failed, and so does the task.
+
+        Raises:
+            NoTask, WrongToken, NotHandedOver, ImpossibleTransition, Superseded: as `came_up`.
+        """
+
+        def step(task: Task) -> Task:
+            return firstboot.came_up_failing(task, token_sha256, error, self._clock())
+
+        return await self._own_change(AgentRun(mac=mac, agent_id=""), task_id, step)
 
     async def _own_change(
         self,
@@ -284,7 +368,7 @@ class Agents:
         machine: MachineStep | None = None,
         also: Sequence[Operation] = (),
     ) -> Task:
-        known = self._fleet.task(task_id)
+        known = self._fleet.row(task_id)
         if known is None and not self._fleet.connected:
             raise Unavailable("the store is away and this task is not known here yet")
         if known is None or known.idc != self._idc:
@@ -295,7 +379,13 @@ class Agents:
             known, step, by=agent_of(run.mac), machine=machine, also=also
         )
 
-    def _reported_macs(self, task: Task) -> tuple[str, ...]:
+    def _spent(self, task_id: str) -> list[Operation]:
+        """With a task that is completed goes what was secret of it."""
+        row = self._fleet.row(task_id)
+        key = keys.task_secrets(self._idc, row.sn) if row else None
+        return [Delete(key)] if key and self._fleet.stored(key) else []
+
+    def _reported_macs(self, task: TaskRow) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
         return machine.macs if machine else ()
 
@@ -345,19 +435,24 @@ def _is_anothers(task: Task, run: AgentRun) -> bool:
     return task.reported_by not in (None, run.agent_id)
 
 
-def _installed(task: Task, known: Machine | None) -> Machine | None:
+def _installed(task: Task) -> RecordStep | None:
     """With a completion, or a system that came up late, goes the machine's generation (S3)."""
-    runs = task.status is Status.COMPLETED or firstboot.came_up_at(task) is not None
-    if not runs or known is None:
-        return known
+    if task.status is Status.COMPLETED or firstboot.came_up_at(task) is not None:
+        return lambda known: known and _with_generation(task, known)
+    return None
+
+
+def _with_generation(task: Task, known: Machine) -> Machine:
     generation = known.installed.generation + 1 if known.installed else 1
+    first, *members = disks_of(task.plan) if task.plan else (None,)
     installed = Installed(
         generation=generation,
         task_id=task.task_id,
         os_type=task.os_type,
         os_version=task.os_version,
         installed_at=task.updated_at,
-        disk=disk_of(task.plan) if task.plan else None,
+        disk=first,
+        members=tuple(members),
     )
     return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
 

@@ -20,6 +20,7 @@ from lpmos.core.creation import BATCH, Creation
 from lpmos.core.creation_plan import Created, Wanted
 from lpmos.core.fleet import Fleet
 from lpmos.core.newtask import offer_problems, read_new_task
+from lpmos.core.secrets.box import SecretBox
 from lpmos.core.tasks import Tasks
 from lpmos.model.audit import Actor
 from lpmos.model.bulk import Row, duplicates
@@ -97,8 +98,16 @@ Outcome = Created | LpmosError | None
 class Bulk:
     """Creates many tasks."""
 
-    def __init__(self, store: Store, fleet: Fleet, tasks: Tasks, clock: Clock) -> None:
-        self._creation = Creation(store, fleet, clock)
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        tasks: Tasks,
+        clock: Clock,
+        secrets: SecretBox | None = None,
+    ) -> None:
+        """`secrets` seals what is secret in a new task."""
+        self._creation = Creation(store, fleet, clock, secrets)
         self._tasks = tasks
         self._fleet = fleet
 

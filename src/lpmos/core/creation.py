@@ -32,12 +32,15 @@ from lpmos.core.creation_plan import (
 )
 from lpmos.core.fleet import Fleet
 from lpmos.core.journal import told_of_task
+from lpmos.core.secrets.box import SecretBox
+from lpmos.core.tasksecrets import put_sealed
 from lpmos.core.taskstore import TaskStore, logged
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, LpmosError, NotFound
+from lpmos.model.errors import Conflict, LpmosError, NotFound, UnknownKey
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine, ServerEntry
-from lpmos.model.task import StatusChange, Task, TaskPlace, TaskSpec
+from lpmos.model.setup import TaskSecrets
+from lpmos.model.task import ASKED, StatusChange, Task, TaskPlace, TaskSpec
 from lpmos.store import keys, records
 from lpmos.store.api import (
     KV,
@@ -67,7 +70,11 @@ IDEMPOTENCY = uuid.UUID("6d2c1c9c-5c0e-4f0a-9a55-6c706d6f7331")
 class Creation:
     """Makes tasks, one or many in a transaction."""
 
-    def __init__(self, store: Store, fleet: Fleet, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, fleet: Fleet, clock: Clock, secrets: SecretBox | None = None
+    ) -> None:
+        """Without `secrets` no task can be made that has any."""
+        self._secrets = secrets
         self._store = store
         self._tasks = TaskStore(store)
         self._fleet = fleet
@@ -90,7 +97,7 @@ class Creation:
         task_id = _task_id(by, idempotency_key) if idempotency_key is not None else uuid.uuid4()
         task = Task(
             task_id=str(task_id),
-            **msgspec.structs.asdict(spec),
+            **{name: getattr(spec, name) for name in ASKED},
             attempt=retry_of.attempt + 1 if retry_of else 1,
             retry_of=retry_of.task_id if retry_of else None,
             status=Status.PENDING,
@@ -105,6 +112,7 @@ class Creation:
             line += f" to try {retry_of.task_id} again"
         return Wanted(
             task=logged(task, now, line),
+            secrets=spec.secrets,
             retry_revision=retry_revision,
             only_while=tuple(only_while),
             also=tuple(also),
@@ -264,7 +272,19 @@ class Creation:
             *wanted.only_while,
         )
         operations = await self._operations(task, seen.machine_task, by)
-        return Plan(wanted, task, compare, (*operations, *wanted.also))
+        sealed = self._sealed(task, wanted.secrets)
+        return Plan(wanted, task, compare, (*operations, *sealed, *wanted.also))
+
+    def _sealed(self, task: Task, secrets: TaskSecrets | None) -> list[Operation]:
+        """What makes the machine's sealed part that of this task; None: it is already."""
+        key = keys.task_secrets(task.idc, task.sn)
+        if secrets is None:
+            return []
+        if task.has_secrets:
+            if self._secrets is None:
+                raise UnknownKey("there is no key to seal the task's secrets with")
+            return [put_sealed(key, secrets, self._secrets)]
+        return [Delete(key)] if self._fleet.stored(key) else []
 
     async def _known(self, task_id: str) -> Task | None:
         known = self._fleet.task(task_id)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from lpmos.core.fleet import RegionView
 from lpmos.model.access import sees
+from lpmos.model.diskplan import is_one_plain_disk
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound, UnfinishedTask
 from lpmos.model.machine import Machine
 from lpmos.model.region import Capabilities
-from lpmos.model.task import Task, TaskSpec
+from lpmos.model.task import ASKED, Task, TaskSpec
 
 
 def check_offered(
@@ -19,8 +20,40 @@ def check_offered(
         InvalidInput: names the field, and what there is.
     """
     problem = offer_problem(task.idc, task.os_type, task.os_version, capabilities, regions)
+    problem = problem or layout_problem(task, capabilities)
+    problem = problem or method_problem(task, capabilities)
     if problem is not None:
         raise InvalidInput(problem)
+
+
+def method_problem(
+    asked: Task | TaskSpec, capabilities: Capabilities | None
+) -> FieldProblem | None:
+    """What keeps a region that offers the OS from installing it by the method that is asked for."""
+    offered = capabilities.offered if capabilities else ()
+    system = (asked.os_type, asked.os_version)
+    found = [each.methods for each in offered if (each.os_type, each.os_version) == system]
+    methods = found[0] if found else ()
+    if asked.method is None or not methods or asked.method in methods:
+        return None
+    text = f"{asked.idc} installs {' '.join(system)} by {' or '.join(methods)} only"
+    return FieldProblem("method", text)
+
+
+def layout_problem(
+    asked: Task | TaskSpec, capabilities: Capabilities | None
+) -> FieldProblem | None:
+    """A disk layout beside an image that brings its own partitions."""
+    offered = capabilities.offered if capabilities else ()
+    system = (asked.os_type, asked.os_version)
+    whole = any(each.whole_disk for each in offered if (each.os_type, each.os_version) == system)
+    if not whole or asked.method == "installer" or is_one_plain_disk(asked.disk_layout):
+        return None
+    text = (
+        f"the image of {' '.join(system)} is of a whole disk and brings its own partitions: leave"
+        " it at auto, or install from a root archive"
+    )
+    return FieldProblem("disk_layout", text)
 
 
 def offer_problem(
@@ -137,7 +170,7 @@ def check_same(known: Task, task: Task) -> None:
     Raises:
         Conflict: that call asked for something else.
     """
-    names = [name for name in TaskSpec.__struct_fields__ if name != "tenant" or task.tenant]
+    names = [name for name in ASKED if name != "tenant" or task.tenant]
     names += ["retry_of"]
     differing = [name for name in names if getattr(known, name) != getattr(task, name)]
     if differing:

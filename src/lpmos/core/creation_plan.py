@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lpmos.model.setup import TaskSecrets
 from lpmos.model.task import Task
 from lpmos.store import keys
 from lpmos.store.api import KV, MAX_TXN_OPERATIONS, CasConflict, Compare, Operation, Put
@@ -18,10 +19,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """A task to be made.
 
     A task that it tries again must be the machine's present one, and at `retry_revision` where that
-    is given. `only_while` and `also` join the transaction.
+    is given. `only_while` and `also` join the transaction. `secrets` None: the sealed part stays.
     """
 
     task: Task
+    secrets: TaskSecrets | None = None
     retry_revision: int | None = None
     only_while: tuple[Compare, ...] = ()
     also: tuple[Operation, ...] = ()

@@ -103,22 +103,34 @@ def _struct_problems(
 
 
 def _readable(value: object, kind: object) -> object:
-    """`value` as far as it is a `kind`: wrong text is empty, what else is wrong is left out."""
+    """`value` as far as it is a `kind`: wrong text is empty, what else is wrong is left out.
+
+    Left out is also what would not be a `kind` without it; of a list, so that places stay, all.
+    """
     struct = _struct_of(kind)
     if struct is not None and isinstance(value, dict):
         return _readable_struct(value, struct)
     parts = _parts(value, kind)
     if parts is not None:
         readable = {name: _readable(part, part_kind) for name, part, part_kind in parts}
-        return readable if isinstance(value, dict) else list(readable.values())
+        if not isinstance(value, dict):
+            items = list(readable.values())
+            return _if_it_is(msgspec.UNSET if msgspec.UNSET in items else items, kind)
+        read = {name: part for name, part in readable.items() if part is not msgspec.UNSET}
+        return _if_it_is(read, kind)
+    whole = _if_it_is(value, kind)
+    return _if_it_is("", kind) if whole is msgspec.UNSET and _is_text(kind) else whole
+
+
+def _if_it_is(value: object, kind: object) -> object:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        return "" if _is_text(kind) else msgspec.UNSET
+        return msgspec.UNSET
     return value
 
 
-def _readable_struct(value: dict[str, object], struct: type[msgspec.Struct]) -> dict[str, object]:
+def _readable_struct(value: dict[str, object], struct: type[msgspec.Struct]) -> object:
     found: dict[str, object] = {}
     for field in msgspec.structs.fields(struct):
         name = field.encode_name
@@ -126,6 +138,8 @@ def _readable_struct(value: dict[str, object], struct: type[msgspec.Struct]) -> 
             readable = _readable(value.get(name), field.type)
             if readable is not msgspec.UNSET:
                 found[name] = readable
+            elif field.required:
+                return msgspec.UNSET
     return found
 
 

@@ -11,10 +11,11 @@ from datetime import datetime
 
 import msgspec
 
+from lpmos.core.agentrun import ended
 from lpmos.core.taskstore import logged, moved
 from lpmos.model.errors import Conflict, Unauthenticated
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.task import Progress, Task
+from lpmos.model.task import Progress, Task, TaskError
 
 RESTARTING = "restarting"
 """The step of the progress between the agent's last word and the system's first."""
@@ -70,11 +71,7 @@ def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
         NotHandedOver: the agent has not said its last word.
         ImpossibleTransition: the task is over otherwise.
     """
-    expected = task.first_boot_sha256
-    if expected is None and not task.finished:
-        raise NotHandedOver(f"the agent of task {task.task_id} is not done yet; ask again")
-    if expected is None or not hmac.compare_digest(expected, token_sha256):
-        raise WrongToken(f"this is not the token of what task {task.task_id} installed")
+    _check_token(task, token_sha256)
     if task.status is Status.COMPLETED or came_up_at(task) is not None:
         return task
     whole = tuple(
@@ -92,12 +89,32 @@ def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
     return logged(task, now, "[INFO] the installed system came up")
 
 
+def came_up_failing(task: Task, token_sha256: str, error: TaskError, now: datetime) -> Task:
+    """The task after the word that what its system does first did not succeed: failed.
+
+    Repeated, or of a task that has failed before, it is as it is.
+
+    Raises:
+        WrongToken, NotHandedOver, ImpossibleTransition: as `came_up`.
+    """
+    _check_token(task, token_sha256)
+    return task if task.status is Status.FAILED else ended(task, error, now)
+
+
 def came_up_at(task: Task) -> datetime | None:
     """When the installed system said that it came up; None where it has not."""
     for each in task.progress:
         if each.step == RESTARTING and each.percent >= 100:
             return each.timestamp
     return None
+
+
+def _check_token(task: Task, token_sha256: str) -> None:
+    expected = task.first_boot_sha256
+    if expected is None and not task.finished:
+        raise NotHandedOver(f"the agent of task {task.task_id} is not done yet; ask again")
+    if expected is None or not hmac.compare_digest(expected, token_sha256):
+        raise WrongToken(f"this is not the token of what task {task.task_id} installed")
 
 
 def _with(task: Task, *news: Progress) -> tuple[Progress, ...]:

@@ -13,18 +13,20 @@ from lpmos.store import records
 OUTPUT_CHARACTERS = 500
 
 
-def fitted(task: Task, over: bytes | None = None) -> tuple[Task, bytes]:
-    """The task, cut as far as it must be, and its document; `over` as for `records.encode`.
+def fitted(
+    task: Task, over: bytes | None = None, *, read: Task | None = None
+) -> tuple[Task, bytes]:
+    """The task, cut as far as it must be, and its document; the others as for `records.encode`.
 
     Raises:
         RecordTooLarge: all that can be cut is cut (a new task's own limits keep it from this).
     """
     for cut in (_newest_lines, _short_output, _small_hardware, _no_hardware):
         try:
-            return task, records.encode(task, over)
+            return task, records.encode(task, over, read=read)
         except records.RecordTooLarge:
             task = cut(task)
-    return task, records.encode(task, over)
+    return task, records.encode(task, over, read=read)
 
 
 def _newest_lines(task: Task) -> Task:

@@ -133,8 +133,9 @@ class Fleet:
 
     def current_task(self, idc: str, sn: str) -> Task | None:
         """The machine's present task, finished or not, whole."""
-        row = self.current_row((idc, sn))
-        return self._whole(row) if row else None
+        if (idc, sn) not in self._current:
+            return None
+        return _decode(self.stored(keys.task(idc, sn)), Task)
 
     def current_row(self, place: tuple[str, str]) -> TaskRow | None:
         """The machine's present task, as a list shows it."""

@@ -83,8 +83,9 @@ _MISSING = object()
 
 
 def _shown(task: Task) -> dict[str, Any]:
-    names = ("mac", "hostname", "os_type", "os_version", "disk_layout", "tags", "retry_of")
+    names = ("mac", "hostname", "os_type", "os_version", "method", "tags", "retry_of")
     shown = {name: getattr(task, name) for name in names}
+    shown["disk_layout"] = msgspec.to_builtins(task.disk_layout)
     shown["root_disk"] = msgspec.to_builtins(task.root_disk)
     return {name: value for name, value in shown.items() if value not in (None, {}, ())}
 

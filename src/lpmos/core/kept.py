@@ -5,6 +5,7 @@ time at which it was said: nothing is decided twice in two ways.
 """
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -52,6 +53,7 @@ class Reported(Kept, frozen=True, kw_only=True, tag=Word.REPORTED.value):
     said_sn: str | None = None
     inventory: Inventory
     required_bytes: int
+    whole_image: bool = False
 
     @property
     def content(self) -> bytes:
@@ -85,13 +87,26 @@ class HandedOver(Kept, frozen=True, kw_only=True, tag=Word.HANDED_OVER.value):
     token_sha256: str
 
 
+class InstallerBegins(Kept, frozen=True, kw_only=True, tag=Word.INSTALLER_BEGINS.value):
+    """The agent's last word before the distribution's installer."""
+
+    by: Literal["kexec", "restart"]
+
+
+class InstallerScript(Kept, frozen=True, kw_only=True, tag=Word.INSTALLER_SCRIPT.value):
+    """The machine got the one boot script with the installer."""
+
+
 class CameUp(Kept, frozen=True, kw_only=True, tag=Word.CAME_UP.value):
     """The installed system's first word; of its token the digest alone is kept."""
 
     token_sha256: str
 
 
-_OfTask = Prepared | GivenUp | Booted | Claimed | Progressed | Failed | HandedOver | CameUp
+_ByInstaller = InstallerBegins | InstallerScript
+_OfTask = (
+    Prepared | GivenUp | Booted | Claimed | Progressed | Failed | HandedOver | CameUp | _ByInstaller
+)
 AnyKept = _OfTask | Reported
 
 
@@ -119,6 +134,7 @@ async def perform(agents: Agents, kept: AnyKept, task: Task | None) -> Task | No
                 kept.said_sn,
                 kept.inventory,
                 kept.required_bytes,
+                whole_image=kept.whole_image,
                 follows=kept.follows,
             )
         case _ if task is None:
@@ -133,7 +149,7 @@ def with_claim(task: Task, kept: AnyKept) -> Task:
     So nobody takes the machine's disk for untouched: it is not tried again by itself, nor given
     back to what it was.
     """
-    begins = isinstance(kept, Claimed | HandedOver) or (
+    begins = isinstance(kept, Claimed | HandedOver | InstallerBegins) or (
         isinstance(kept, Progressed) and kept.progress.percent > 0
     )
     allowed = task.approval is not None and task.approval.status == "approved"
@@ -167,6 +183,10 @@ async def _perform_on(task: Task, agents: Agents, kept: _OfTask) -> Task:
             call = agents.failed(kept.run, task.task_id, kept.error)
         case HandedOver():
             call = agents.handed_over(kept.run, task.task_id, kept.token_sha256)
+        case InstallerBegins():
+            call = agents.installer_begins(kept.run, task.task_id, kept.by)
+        case InstallerScript():
+            call = agents.installer_given(kept.mac, task)
         case CameUp():
             call = agents.came_up(kept.mac, task.task_id, kept.token_sha256)
     return await call

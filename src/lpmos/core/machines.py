@@ -25,6 +25,7 @@ from lpmos.model.errors import (
     UnfinishedTask,
 )
 from lpmos.model.machine import TAGS_BYTES, TAGS_LIMIT, Machine, tags_fit
+from lpmos.model.region import Heartbeat, outside
 from lpmos.model.task import Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import (
@@ -121,7 +122,7 @@ class Machines:
         Raises:
             NotFound: there is none that has reported, or it is another tenant's.
             Forbidden: the actor is a tenant's, and gives it to another or reserves an address.
-            InvalidInput: another machine has the address.
+            InvalidInput: another machine has the address, or the region cannot give it.
             UnfinishedTask: a task of another tenant is under way on it.
             CasConflict: it is not at `at_revision`.
         """
@@ -252,6 +253,7 @@ class Machines:
             if kv is not None and kv.value == before.sn.encode():
                 claims.append(_Claim(Compare(key, "mod", "=", kv.mod_revision), Delete(key)))
         if isinstance(address, str):
+            await self._check_served(idc, address)
             key = keys.reservation(idc, address)
             kv = await self._store.get(key)
             if kv is not None and kv.value != before.sn.encode():
@@ -263,6 +265,13 @@ class Machines:
         new = address if isinstance(address, str) else None
         return msgspec.structs.replace(changed, address=new, updated_at=self._clock()), claims
 
+    async def _check_served(self, idc: str, address: str) -> None:
+        """Refuse an address that the region, as far as it tells of its networks, cannot give."""
+        kv = await self._store.get(keys.heartbeat(idc))
+        networks = records.decode(kv, Heartbeat).dhcp if kv else ()
+        if problem := outside(networks, address):
+            raise InvalidInput(FieldProblem("address", problem))
+
     async def _traces(self, idc: str, sn: str, found: StoredMachine) -> Sequence[Operation]:
         """Deletes of every key that tells of the machine."""
         history = await self._store.range(keys.history_prefix(idc, sn))
@@ -273,6 +282,7 @@ class Machines:
             keys.meta(idc, sn),
             keys.task(idc, sn),
             keys.server(idc, sn),
+            keys.evidence(idc, sn),
             keys.control(bmc.COLLECTION, f"{idc}/{sn}"),
             *_reservations(found.machine),
             *(kv.key for kv in history.kvs),

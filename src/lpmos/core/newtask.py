@@ -7,7 +7,7 @@ earlier call with the same idempotency key may have made it.
 
 import msgspec
 
-from lpmos.core.creation_checks import offer_problem
+from lpmos.core.creation_checks import layout_problem, method_problem, offer_problem
 from lpmos.core.fleet import Fleet
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
@@ -37,6 +37,8 @@ def offer_problems(spec: TaskSpec, fleet: Fleet) -> list[FieldProblem]:
     if capabilities is None and not fleet.connected:
         return []
     problem = offer_problem(spec.idc, spec.os_type, spec.os_version, capabilities, fleet.regions)
+    problem = problem or layout_problem(spec, capabilities)
+    problem = problem or method_problem(spec, capabilities)
     return [problem] if problem else []
 
 

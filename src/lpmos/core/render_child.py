@@ -6,6 +6,9 @@ byte of the template.
 
 import resource
 import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -20,16 +23,21 @@ CPU_S = 2
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A template, and the variables that it is rendered with."""
+    """A template, and the variables that it is rendered with, once for each.
+
+    `check` names a function of the package, `module:function`, from a text and its variables to
+    what is wrong with that text.
+    """
 
     content: str
-    variables: dict[str, Any]
+    variables: tuple[dict[str, Any], ...]
+    check: str = ""
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """The text, or what is wrong with the template."""
+    """The texts, or what is wrong with the template."""
 
-    text: str = ""
+    texts: tuple[str, ...] = ()
     problems: tuple[FieldProblem, ...] = ()
 
 
@@ -39,13 +47,31 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
     try:
-        answer = Rendered(text=render(asked.content, asked.variables))
+        answer = _rendered(asked)
     except InvalidInput as error:
         answer = Rendered(problems=error.problems)
     except MemoryError:
         return 1
     sys.stdout.buffer.write(msgspec.json.encode(answer))
     return 0
+
+
+def _rendered(asked: Asked) -> Rendered:
+    texts = tuple(render(asked.content, variables) for variables in asked.variables)
+    if not asked.check:
+        return Rendered(texts=texts)
+    module, _, name = asked.check.partition(":")
+    check: Callable[[str, dict[str, Any]], list[str]] = getattr(import_module(module), name)
+    with warnings.catch_warnings(action="ignore"):
+        said = [
+            problem
+            for text, variables in zip(texts, asked.variables, strict=True)
+            for problem in check(text, variables)
+        ]
+    return Rendered(
+        texts=texts,
+        problems=tuple(FieldProblem("content", f"makes: {text}") for text in dict.fromkeys(said)),
+    )
 
 
 if __name__ == "__main__":

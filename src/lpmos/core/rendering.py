@@ -4,7 +4,7 @@ A template can neither reach anything but its variables nor run for long: no mac
 loops two deep over what is there, a short list of filters, a bound on what comes out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -28,8 +28,13 @@ _FORBIDDEN = (
 )
 
 
-def problems(content: str) -> list[FieldProblem]:
-    """Everything that is wrong with a template before it is rendered, each with its line."""
+def problems(content: str, names: Collection[str] = VARIABLES) -> list[FieldProblem]:
+    """Everything that is wrong with a template before it is rendered, each with its line.
+
+    Args:
+        content: the template.
+        names: the variables that it may use.
+    """
     try:
         tree = _environment().parse(content)
     except TemplateSyntaxError as error:
@@ -46,7 +51,7 @@ def problems(content: str) -> list[FieldProblem]:
         if node.name not in FILTERS
     ]
     found += _loop_problems(tree, 0)
-    found += _name_problems(tree)
+    found += _name_problems(tree, names)
     return found
 
 
@@ -55,12 +60,12 @@ def render(content: str, variables: Mapping[str, Any]) -> str:
 
     Args:
         content: the template.
-        variables: plain values, a mapping for each of `VARIABLES`.
+        variables: plain values by name; the template may use no other.
 
     Raises:
         InvalidInput: the template is wrong, or needs what these variables have not got.
     """
-    if found := problems(content):
+    if found := problems(content, variables):
         raise InvalidInput(*found)
     pieces, size = [], 0
     try:
@@ -106,12 +111,12 @@ def _loop_problems(node: nodes.Node, depth: int) -> list[FieldProblem]:
     return found
 
 
-def _name_problems(tree: nodes.Template) -> list[FieldProblem]:
+def _name_problems(tree: nodes.Template, known: Collection[str]) -> list[FieldProblem]:
     """The variables that nobody sets."""
-    names = list(tree.find_all(nodes.Name))
-    known = VARIABLES | {node.name for node in names if node.ctx == "store"} | {"loop"}
+    named = list(tree.find_all(nodes.Name))
+    known = {*known, *(node.name for node in named if node.ctx == "store"), "loop"}
     return [
         FieldProblem("content", f"line {node.lineno}: there is no variable {node.name!r}")
-        for node in names
+        for node in named
         if node.ctx == "load" and node.name not in known
     ]

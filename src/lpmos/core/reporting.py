@@ -15,7 +15,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import handing_in
 from lpmos.core.journal import put
-from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
+from lpmos.core.taskstore import RecordStep, Superseded, TaskStore, logged, moved
 from lpmos.core.unmatched import UnmatchedReports
 from lpmos.model.audit import AuditEvent, new_event_id
 from lpmos.model.diskplan import plan_disk
@@ -53,6 +53,7 @@ class Reporting:
         inventory: Inventory,
         required_bytes: int,
         *,
+        whole_image: bool = False,
         follows: str | None,
     ) -> Task:
         """See `Agents.report`; `task` is the machine's, as far as it is known here."""
@@ -70,11 +71,11 @@ class Reporting:
                 return self._while_installing(now, run)
             if _is_late(now, run, follows):
                 return now
-            after = self._reported(now, run, inventory, required_bytes)
+            after = self._reported(now, run, inventory, required_bytes, whole_image)
             return _told_of_replacement(after, now, known, inventory, self._clock())
 
-        def machine(now: Task, known: Machine | None) -> Machine:
-            return _machine(now, known, inventory, macs, self._clock())
+        def machine(now: Task) -> RecordStep:
+            return lambda known: _machine(now, known, inventory, macs, self._clock())
 
         try:
             task = await self._changes.change(task, step, by=agent_of(run.mac), machine=machine)
@@ -110,7 +111,12 @@ class Reporting:
             raise Unavailable(f"{superseded}; report again") from superseded
 
     def _reported(
-        self, task: Task, run: AgentRun, inventory: Inventory, required_bytes: int
+        self,
+        task: Task,
+        run: AgentRun,
+        inventory: Inventory,
+        required_bytes: int,
+        whole_image: bool,
     ) -> Task:
         now = self._clock()
         if task.status is Status.PENDING:
@@ -125,7 +131,9 @@ class Reporting:
             return moved(task, Event.HARDWARE_REPORTED, now, **seen)
         withdrawn = task.status is Status.APPROVED
         try:
-            plan = plan_disk(inventory, task.disk_layout, task.root_disk, required_bytes)
+            plan = plan_disk(
+                inventory, task.disk_layout, task.root_disk, required_bytes, whole_image
+            )
         except NoSuitableDisk as error:
             task = msgspec.structs.replace(task, **seen)
             hint = "set root_disk in a new task, or give the machine another disk"
@@ -136,7 +144,8 @@ class Reporting:
         else:
             task = moved(task, Event.HARDWARE_REPORTED, now)
         task = msgspec.structs.replace(task, plan=plan, **seen)
-        return logged(task, now, f"[INFO] hardware reported; will write {plan.device}")
+        devices = ", ".join(disk.device for disk in plan.disks)
+        return logged(task, now, f"[INFO] hardware reported; will write {devices}")
 
     def _while_installing(self, task: Task, run: AgentRun) -> Task:
         if task.starts_its_system:  # its disk is whole; the region tells this run to stop

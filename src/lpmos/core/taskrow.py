@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from lpmos.model.diskplan import DiskPlan
+from lpmos.model.installer import Handover
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
@@ -22,7 +23,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `steps` counts its status history. `revision` is the store's of the document; `past` says that
     the document is in the machine's history. `hardware_sum` differs where the hardware does.
     `words` is what a search looks in. `since` is when it came into its status. `handed_over_at` is
-    when the installed system was to start.
+    when the installed system was to start; `by_installer`: an installer has the machine.
     """
 
     task_id: str
@@ -57,6 +58,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hardware_sum: int
     words: str
     handed_over_at: datetime | None = None
+    by_installer: bool = False
 
     @property
     def finished(self) -> bool:
@@ -88,6 +90,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     log_count: int = 0
     plan: DiskPlan | None = None
     error: TaskError | None = None
+    handover: Handover | None = None
     handed_over_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
@@ -157,4 +160,5 @@ def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> Ta
         hardware_sum=hardware_sum,
         words="\n".join((task.sn, task.hostname, task.mac, task.task_id)).casefold(),
         handed_over_at=task.handed_over_at,
+        by_installer=task.handover is not None,
     )

@@ -16,6 +16,7 @@ from lpmos.core.creation_plan import Created
 from lpmos.core.fleet import Fleet
 from lpmos.core.freshness import Freshness
 from lpmos.core.journal import told
+from lpmos.core.secrets.box import SecretBox
 from lpmos.core.taskrow import TaskRow, key_of
 from lpmos.core.taskstore import Step, StoredTask, Superseded, TaskStore, logged, moved
 from lpmos.model.access import sees
@@ -23,7 +24,7 @@ from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFound
 from lpmos.model.fingerprint import fingerprint
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.task import Approval, Intent, Task, TaskSpec
+from lpmos.model.task import ASKED, Approval, Intent, Task, TaskSpec
 from lpmos.store import keys, records
 from lpmos.store.api import (
     Ambiguous,
@@ -46,15 +47,22 @@ class Tasks:
     """The use cases of the control plane.
 
     With `second_person` nobody approves a task that they asked for themselves, by a rule or not.
+    `secrets` seals what is secret in a new task.
     """
 
     def __init__(
-        self, store: Store, fleet: Fleet, clock: Clock, *, second_person: bool = False
+        self,
+        store: Store,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        second_person: bool = False,
+        secrets: SecretBox | None = None,
     ) -> None:
         self._store = store
         self._changes = TaskStore(store)
         self._freshness = Freshness(store)
-        self._creation = Creation(store, fleet, clock)
+        self._creation = Creation(store, fleet, clock, secrets)
         self._fleet = fleet
         self._clock = clock
         self._second_person = second_person
@@ -378,9 +386,9 @@ class Tasks:
         acting_for: str | None = None,
         only_while: Sequence[Compare] = (),
     ) -> Created:
-        values = {name: getattr(old, name) for name in TaskSpec.__struct_fields__}
+        values = {name: getattr(old, name) for name in ASKED}
         wanted = self._creation.wanted(
-            TaskSpec(**values),
+            TaskSpec(**values, secrets=None),
             by,
             idempotency_key=idempotency_key,
             retry_of=old,

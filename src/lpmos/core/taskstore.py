@@ -1,7 +1,9 @@
 """The one loop through which every change of a task goes: read, step, compare-and-swap.
 
 A step is a pure function from a task to its next version. A race is lost by reading the new value
-and stepping again, so that no update is lost and none is applied twice (L9).
+and stepping again, so that no update is lost and none is applied twice (L9). What memory has of a
+task saves the reading: it may be old, so nothing counts that comes of it but a swap that the store
+took.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +13,15 @@ import msgspec
 
 from lpmos.core.fitting import fitted
 from lpmos.core.journal import told_of_task
+from lpmos.core.taskrow import TaskRow
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, NotFound
+from lpmos.model.errors import Conflict, LpmosError, NotFound
 from lpmos.model.lifecycle import Event, Status, advance
 from lpmos.model.machine import Machine, ServerEntry
 from lpmos.model.task import LOG_LINE_BYTES, LOG_LINES, StatusChange, Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import (
+    KV,
     Ambiguous,
     CasConflict,
     Compare,
@@ -28,8 +32,14 @@ from lpmos.store.api import (
 )
 
 Step = Callable[[Task], Task]
-MachineStep = Callable[[Task, Machine | None], Machine | None]
-"""What the machine's record (S3) is with the new version of the task; None leaves it."""
+RecordStep = Callable[[Machine | None], Machine | None]
+MachineStep = Callable[[Task], RecordStep | None]
+"""What makes the machine's record (S3) of the new version of the task; None: it is not read.
+
+A record that comes back as it was, or as None, is left alone.
+"""
+Remembered = Callable[[str], KV | None]
+"""A key of the store as memory has it, which may be old."""
 
 ATTEMPTS = 50
 
@@ -48,15 +58,70 @@ class StoredTask(msgspec.Struct, frozen=True):
     past: bool
 
 
+class _Change:
+    """One change that is asked for; `written` is the document of a swap whose answer was lost."""
+
+    def __init__(
+        self,
+        task: Task | TaskRow,
+        step: Step,
+        by: Actor,
+        *,
+        machine: MachineStep | None,
+        at_revision: int | None,
+        only_while: Sequence[Compare],
+        also: Sequence[Operation],
+    ) -> None:
+        self.key = keys.task(task.idc, task.sn)
+        self.by = by
+        self.machine = machine
+        self.only_while = only_while
+        self.also = also
+        self.written: bytes | None = None
+        self._task = task
+        self._step = step
+        self._at_revision = at_revision
+
+    def stepped(self, kv: KV | None) -> tuple[Task, Task]:
+        """The task as `kv` has it, and its next version; the same twice writes nothing."""
+        task = self._task
+        if kv is None:
+            raise NotFound(f"machine {task.sn} of {task.idc} has no task")
+        before = records.decode(kv, Task)
+        if kv.value == self.written:  # an earlier try whose answer was lost
+            return before, before
+        if before.task_id != task.task_id:
+            raise Superseded(
+                f"task {task.task_id} is over; machine {task.sn} has task {before.task_id}"
+            )
+        if self._at_revision not in (None, kv.mod_revision):
+            raise CasConflict(f"the task is at revision {kv.mod_revision}, not {self._at_revision}")
+        return before, self._step(before)
+
+    def guessed(self, kv: KV) -> tuple[Task, Task] | None:
+        """As `stepped`, of what memory has; None where the store has to be asked what holds."""
+        try:
+            before, after = self.stepped(kv)
+        except LpmosError:
+            return None
+        return None if after is before else (before, after)
+
+
+def nothing(_: str) -> None:
+    """No memory: the store is always asked."""
+
+
 class TaskStore:
     """Reads and swaps task documents."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, remembered: Remembered = nothing) -> None:
+        """`remembered` is asked before the store is."""
         self._store = store
+        self._remembered = remembered
 
     async def change(
         self,
-        task: Task,
+        task: Task | TaskRow,
         step: Step,
         *,
         by: Actor,
@@ -73,7 +138,7 @@ class TaskStore:
             task: which one, as far as it is known.
             step: a pure function; it is called again where a race was lost.
             by: who does it.
-            machine: a pure function; what it makes of the machine's record goes into the same
+            machine: pure functions; what they make of the machine's record goes into the same
                 transaction, and is compared like the task.
             at_revision: the only revision of the document that may be changed; None: any.
             only_while: what else must hold in the store, as a leadership's fence.
@@ -86,39 +151,46 @@ class TaskStore:
             ImpossibleTransition: from `step`, on the value that is in the store.
             Unavailable: the store is away, or others changed the task `ATTEMPTS` times meanwhile.
         """
-        key = keys.task(task.idc, task.sn)
-        written: bytes | None = None
+        change = _Change(
+            task,
+            step,
+            by,
+            machine=machine,
+            at_revision=at_revision,
+            only_while=only_while,
+            also=also,
+        )
+        remembered = self._remembered(change.key)
+        guessed = change.guessed(remembered) if remembered else None
+        if remembered and guessed and (after := await self._swapped(change, remembered, *guessed)):
+            return after
         for _ in range(ATTEMPTS):
-            kv = await self._store.get(key)
-            if kv is None:
-                raise NotFound(f"machine {task.sn} of {task.idc} has no task")
-            before = records.decode(kv, Task)
-            if kv.value == written:  # an earlier try whose answer was lost
+            kv = await self._store.get(change.key)
+            before, after = change.stepped(kv)
+            if after is before or kv is None:
                 return before
-            if before.task_id != task.task_id:
-                raise Superseded(
-                    f"task {task.task_id} is over; machine {task.sn} has task {before.task_id}"
-                )
-            if at_revision not in (None, kv.mod_revision):
-                raise CasConflict(f"the task is at revision {kv.mod_revision}, not {at_revision}")
-            after = step(before)
-            if after is before:
-                return before
-            after, written = fitted(_signed(before, after, by), kv.value)
-            told = await self._told(before, after, written, by)
-            operations = [Put(key, written), *told, *also]
-            compare = [Compare(key, "mod", "=", kv.mod_revision), *only_while]
-            if machine is not None:
-                compare, operations = await self._with_machine(machine, after, compare, operations)
-            try:
-                if (await self._store.txn(compare, operations)).succeeded:
-                    return after
-                written = None
-            except Ambiguous:
-                continue
-            if only_while:
+            if (swapped := await self._swapped(change, kv, before, after)) is not None:
+                return swapped
+            if only_while and change.written is None:
                 raise CasConflict("the task, or what this change of it depends on, has changed")
         raise Unavailable(f"the task of {task.sn} changed {ATTEMPTS} times meanwhile; try again")
+
+    async def _swapped(self, change: _Change, kv: KV, before: Task, after: Task) -> Task | None:
+        """The new version as it was written; None where it was not, or nobody knows."""
+        after, written = fitted(_signed(before, after, change.by), kv.value, read=before)
+        told = await self._told(before, after, written, change.by)
+        operations = [Put(change.key, written), *told, *change.also]
+        compare = [Compare(change.key, "mod", "=", kv.mod_revision), *change.only_while]
+        record = change.machine(after) if change.machine else None
+        if record is not None:
+            compare, operations = await self._with_machine(record, after, compare, operations)
+        try:
+            done = (await self._store.txn(compare, operations)).succeeded
+        except Ambiguous:
+            change.written = written
+            return None
+        change.written = None
+        return after if done else None
 
     async def past(self, task: Task) -> Task | None:
         """The task as its machine's history (S5) has it."""
@@ -142,7 +214,7 @@ class TaskStore:
 
     async def _with_machine(
         self,
-        machine: MachineStep,
+        record: RecordStep,
         task: Task,
         compare: list[Compare],
         operations: list[Operation],
@@ -150,7 +222,7 @@ class TaskStore:
         key = keys.meta(task.idc, task.sn)
         kv = await self._store.get(key)
         known = records.decode(kv, Machine) if kv else None
-        after = machine(task, known)
+        after = record(known)
         if after is None or after == known:
             return compare, operations
         compare = [*compare, Compare(key, "mod", "=", kv.mod_revision if kv else 0)]
@@ -177,6 +249,8 @@ class TaskStore:
 def _signed(before: Task, after: Task, by: Actor) -> Task:
     """The task with who made each of its new steps."""
     known = len(before.status_history)
+    if len(after.status_history) == known:
+        return after
     signed = (msgspec.structs.replace(each, by=by.name) for each in after.status_history[known:])
     return msgspec.structs.replace(after, status_history=(*after.status_history[:known], *signed))
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -44,11 +44,27 @@ class TemplateProcess:
             InvalidInput: as that, or the template takes too much memory or time.
             TooBusy: others try templates at this moment.
         """
+        return (await self._tried(Asked(content, (dict(variables),)))).texts[0]
+
+    async def check(self, content: str, samples: Sequence[Mapping[str, Any]], check: str) -> None:
+        """Render a template with each of several variables, and look at what it makes.
+
+        Args:
+            content: the template.
+            samples: the variables, plain values.
+            check: what looks at each text, as `Asked.check` names it.
+
+        Raises:
+            InvalidInput, TooBusy: as `render`.
+        """
+        await self._tried(Asked(content, tuple(map(dict, samples)), check))
+
+    async def _tried(self, asked: Asked) -> Rendered:
         if self._running >= AT_ONCE:
             raise TooBusy("others try templates at this moment; try again")
         self._running += 1
         try:
-            rendered = await _rendered(msgspec.json.encode(Asked(content, dict(variables))))
+            rendered = await _rendered(msgspec.json.encode(asked))
         finally:
             self._running -= 1
         if rendered is None:
@@ -56,7 +72,7 @@ class TemplateProcess:
             raise InvalidInput(FieldProblem("content", text))
         if rendered.problems:
             raise InvalidInput(*rendered.problems)
-        return rendered.text
+        return rendered
 
 
 async def _rendered(asked: bytes) -> Rendered | None:

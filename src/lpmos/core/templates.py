@@ -1,5 +1,10 @@
 """Templates in the store (S8): the newest version counts, and every earlier one stays readable."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Protocol
+
 from lpmos.core import rendering
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
@@ -16,12 +21,51 @@ from lpmos.store.mirror import Mirror
 
 ATTEMPTS = 10
 VERSIONS = "template-versions"
+PACKAGE = "lpmos"
+"""Who is named for a template that nobody stored."""
+
+
+class PackageTemplate(Protocol):
+    """A template that the package itself has: one of its name in the store goes before it."""
+
+    @property
+    def content(self) -> str:
+        """Its text."""
+
+    @property
+    def description(self) -> str:
+        """What it is for."""
+
+    @property
+    def check(self) -> str:
+        """What looks at a text that it made, as `render_child.Asked` names it."""
+
+    def samples(self) -> Sequence[Mapping[str, Any]]:
+        """Variables that every text of this name must render with; all have the same names."""
+
+    def variables(self, task: Task) -> Mapping[str, Any]:
+        """Those of a task, with nothing secret.
+
+        Raises:
+            InvalidInput: nothing can be made for this task; the reason is named.
+        """
 
 
 class Templates:
-    """The templates that all regions share."""
+    """The templates that all regions share.
 
-    def __init__(self, store: Store, mirror: Mirror, fleet: Fleet, clock: Clock) -> None:
+    `own` are the package's, by name.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        fleet: Fleet,
+        clock: Clock,
+        own: Mapping[str, PackageTemplate] = MappingProxyType({}),
+    ) -> None:
+        self._own = own
         self._fleet = fleet
         self._clock = clock
         self._process = TemplateProcess()
@@ -42,12 +86,17 @@ class Templates:
         return list(self._newest.all())
 
     async def read(self, name: str) -> Held[Template]:
-        """The newest version.
+        """The newest version; the package's own text is version 0, at revision 0.
 
         Raises:
             NotFound: there is no such template.
         """
-        return await self._newest.read(name)
+        try:
+            return await self._newest.read(name)
+        except NotFound:
+            if (own := self._own.get(name)) is None:
+                raise
+        return Held(name, _package_version(own), 0)
 
     def versions(self, name: str) -> list[Template]:
         """Every version that was stored under this name, the newest first."""
@@ -79,7 +128,7 @@ class Templates:
             CasConflict: it is not at `at_revision`.
         """
         check_template(name, new)
-        if found := rendering.problems(new.content):
+        if found := await self.problems(new.content, name):
             raise InvalidInput(*found)
         for _ in range(ATTEMPTS):
             held = await self._held(name)
@@ -101,10 +150,13 @@ class Templates:
         """
         await self._newest.delete(name, by=by, at_revision=at_revision)
 
-    async def preview(self, content: str, task: Task, tenant: str | None) -> str:
+    async def preview(
+        self, content: str, task: Task, tenant: str | None, name: str | None = None
+    ) -> str:
         """What a template makes for the machine of a task.
 
         Args:
+            name: under which it is, or shall be, stored: one of the package's has its variables.
             content: the template.
             task: the task.
             tenant: of who asks; of a machine that is another's by now nothing is known.
@@ -113,6 +165,8 @@ class Templates:
             InvalidInput: it cannot be rendered for this task; the line and the reason are named.
             TooBusy: others try templates at this moment.
         """
+        if own := self._own.get(name or ""):
+            return await self._process.render(content, own.variables(task))
         machine = self._fleet.machine(task.idc, task.sn)
         hidden = ("intent", "logs", "progress", "status_history")
         variables = {
@@ -121,9 +175,26 @@ class Templates:
         }
         return await self._process.render(content, variables)
 
-    def problems(self, content: str) -> list[FieldProblem]:
-        """What is wrong with a text as a template, each with its line."""
-        return rendering.problems(content)
+    async def problems(self, content: str, name: str | None = None) -> list[FieldProblem]:
+        """What is wrong with a text as a template, each with its line.
+
+        With the `name` of one of the package's it must also render for every sample, and what it
+        makes must be an answer file.
+
+        Raises:
+            TooBusy: others try templates at this moment.
+        """
+        own = self._own.get(name or "")
+        if own is None:
+            return rendering.problems(content)
+        samples = own.samples()
+        if found := rendering.problems(content, samples[0]):
+            return found
+        try:
+            await self._process.check(content, samples, own.check)
+        except InvalidInput as error:
+            return list(error.problems)
+        return []
 
     async def _held(self, name: str) -> Held[Template] | None:
         try:
@@ -158,6 +229,17 @@ class Templates:
         return await self._newest.change(
             name, lambda _: template, by=by, at_revision=held.revision, also=also
         )
+
+
+def _package_version(own: PackageTemplate) -> Template:
+    """The package's own text, as it was when this system was new."""
+    return Template(
+        version=0,
+        content=own.content,
+        description=own.description,
+        updated_by=PACKAGE,
+        updated_at=datetime.fromtimestamp(0, UTC),
+    )
 
 
 def version_name(name: str, number: int) -> str:

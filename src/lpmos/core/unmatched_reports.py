@@ -242,8 +242,10 @@ class UnmatchedDesk:
             for machine in self._known_as(found)
             if machine.sn != task.sn
         ]
-        for name in ("serial", "wwn"):
-            wanted = getattr(hints, name)
+        members = () if isinstance(task.disk_layout, str) else task.disk_layout.members
+        for name, wanted in (
+            (name, getattr(each, name)) for each in (hints, *members) for name in ("serial", "wwn")
+        ):
             if wanted and wanted not in {getattr(each, name) for each in report.hardware.disks}:
                 said.append(f"the machine has no disk of {name} {wanted}, which the task names")
         return said

@@ -63,11 +63,29 @@ PARTS = (
         why="what an install runs: partitions, file systems, archives, UEFI boot entries",
         packages=_words("fdisk util-linux e2fsprogs dosfstools tar zstd efibootmgr"),
         programs=_words(
-            "sfdisk wipefs blkid lsblk partx blkdiscard mke2fs e2fsck resize2fs mkfs.fat"
+            "sfdisk wipefs blkid lsblk partx blkdiscard mkswap mke2fs e2fsck resize2fs mkfs.fat"
             " tar zstd efibootmgr"
         ),
         files=_words("/etc/mke2fs.conf"),
         links=(("/usr/sbin/mkfs.ext4", "mke2fs"), ("/usr/sbin/mkfs.vfat", "mkfs.fat")),
+    ),
+    Part(
+        name="layouts",
+        why="software RAID, LVM, LUKS, XFS and btrfs",
+        packages=_words("mdadm lvm2 dmsetup cryptsetup-bin xfsprogs btrfs-progs libgcc-s1"),
+        programs=_words("mdadm lvm dmsetup cryptsetup mkfs.xfs xfs_growfs mkfs.btrfs"),
+        files=_words("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"),  # threads end by it
+        modules=_words(
+            "raid1 raid10 raid456 dm_mod dm_crypt xfs btrfs"
+            # what LUKS2 encrypts with by default, and the sockets that cryptsetup asks it through
+            " xts aesni_intel aes_generic sha256_generic algif_skcipher algif_hash"
+        ),
+    ),
+    Part(
+        name="handover",
+        why="kexec, which starts a distribution's own installer without a restart",
+        packages=_words("kexec-tools"),
+        programs=_words("kexec"),
     ),
     Part(
         name="nic",

@@ -92,19 +92,29 @@ def build_debian_image(
     catalog = Catalog(images_dir)
     name = _image_name(chosen)
     recipe = _recipe(chosen, compression_level)
-    known = next((m for m in catalog.manifests() if m.name == name), None)
     recipe_file = images_dir / name / RECIPE
-    if known is not None and not force and _is_of_recipe(recipe_file, recipe):
-        return BuiltImage(manifest=known, path=catalog.path(known), reused=True)
+    if not force and (found := _found(catalog, name, recipe_file, recipe)):
+        return found
     _require_root_and_programs()
     sources = debian_sources(chosen.suite, mirror=mirror)
-    with building_in(cache_dir, progress), scratch_directory(cache_dir) as scratch:
+    own_cache = cache_dir / name  # nothing of it is shared: other builds need not wait
+    with building_in(own_cache, progress), scratch_directory(own_cache) as scratch:
+        if not force and (found := _found(catalog, name, recipe_file, recipe)):
+            return found  # made by the build that was waited for
         fields, archive = _build(scratch, chosen, sources, compression_level, progress)
         progress("catalog", 0.98, "computing the digest")
         manifest = catalog.add(fields, archive)
-    write_file(recipe_file, f"{recipe}\n".encode())
+        write_file(recipe_file, f"{recipe}\n".encode())
     progress("done", 1.0, f"image {name}, {manifest.size_bytes / 1e6:.0f} MB")
     return BuiltImage(manifest=manifest, path=catalog.path(manifest), reused=False)
+
+
+def _found(catalog: Catalog, name: str, recipe_file: Path, recipe: str) -> BuiltImage | None:
+    """The image that the catalog has, where it is of this recipe."""
+    known = next((m for m in catalog.manifests() if m.name == name), None)
+    if known is None or not _is_of_recipe(recipe_file, recipe):
+        return None
+    return BuiltImage(manifest=known, path=catalog.path(known), reused=True)
 
 
 def _build(

@@ -31,6 +31,12 @@ PACKAGES = (
     "udev",
     "systemd-resolved",
     "systemd-timesyncd",
+    # starts from every layout of disks, and looks after it
+    "mdadm",
+    "lvm2",
+    "cryptsetup-initramfs",
+    "xfsprogs",
+    "btrfs-progs",
     # is reached and looked after
     "openssh-server",
     "sudo",

@@ -5,7 +5,8 @@
 
 The id is made of the image's name and digest, so that who begins the same upload again goes on
 where it was. One that nobody goes on with for a day is removed. When the last byte is there the
-digest is computed and the image enters the catalog; a wrong digest ends the upload.
+digest is computed, a disk image is converted, and the image enters the catalog; a wrong digest, or
+bytes that are no image of what they are said to be, end the upload.
 """
 
 import hashlib
@@ -19,22 +20,21 @@ import msgspec
 
 from lpmos.images.atomic import UNFINISHED, sha256_of, sync_directory, write_file
 from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.conversion import SourceFormat, check_beginning, convert
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound
 from lpmos.model.image import ImageManifest
-
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""RFC 8878 section 3.1.1: how a Zstandard frame begins."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
-    """An image on its way in; `offset` bytes of `size_bytes` are safe."""
+    """An image on its way in, as `source_format`; `offset` bytes of `size_bytes` are safe."""
 
     upload_id: str
     fields: ImageFields
     sha256: str
     size_bytes: int
+    source_format: SourceFormat = "tar.zst"
     offset: int = 0
 
 
@@ -45,7 +45,13 @@ class Uploads:
         self._directory = images_dir
         self._catalog = catalog
 
-    def begin(self, fields: ImageFields, sha256: str, size_bytes: int) -> Upload:
+    def begin(
+        self,
+        fields: ImageFields,
+        sha256: str,
+        size_bytes: int,
+        source_format: SourceFormat = "tar.zst",
+    ) -> Upload:
         """Begin an upload, or find the one that was begun with the same name and digest.
 
         Raises:
@@ -56,14 +62,21 @@ class Uploads:
         place = self._place(upload_id)
         if place.exists():
             known = self.show(upload_id)
-            if (known.fields, known.size_bytes) != (fields, size_bytes):
+            was = (known.fields, known.size_bytes, known.source_format)
+            if was != (fields, size_bytes, source_format):
                 raise Conflict(
                     "this upload was begun with other fields or another size; delete it first"
                 )
             return known
         place.mkdir(parents=True)
         (place / "data").touch()
-        upload = Upload(upload_id=upload_id, fields=fields, sha256=sha256, size_bytes=size_bytes)
+        upload = Upload(
+            upload_id=upload_id,
+            fields=fields,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            source_format=source_format,
+        )
         write_file(place / "fields.json", msgspec.json.encode(upload))
         sync_directory(self._directory)
         return upload
@@ -90,7 +103,8 @@ class Uploads:
         Raises:
             NotFound: there is no such upload.
             Conflict: the upload is elsewhere; the text says where.
-            InvalidInput: these are more bytes than were announced, or no Zstandard archive.
+            InvalidInput: these are more bytes than were announced, or the first ones are not of
+                what was announced.
         """
         upload = self.show(upload_id)
         if offset != upload.offset:
@@ -108,12 +122,15 @@ class Uploads:
         return msgspec.structs.replace(upload, offset=offset)
 
     def finish(self, upload_id: str) -> ImageManifest:
-        """Verify a whole upload and put it into the catalog; takes seconds per gigabyte.
+        """Verify a whole upload, convert a disk, and put the image into the catalog.
+
+        Takes seconds per gigabyte.
 
         Raises:
             NotFound: there is no such upload.
             Conflict: bytes are missing.
-            InvalidInput: the digest is another one; the upload is gone.
+            InvalidInput: the digest is another one, or it is no image; the upload is gone.
+            ImageError: it could not be converted here; the upload stays.
         """
         upload = self.show(upload_id)
         if upload.offset != upload.size_bytes:
@@ -125,9 +142,26 @@ class Uploads:
             raise InvalidInput(
                 FieldProblem("sha256", f"what came has the digest {found}; upload it again")
             )
-        manifest = self._catalog.add(upload.fields, path)
+        try:
+            manifest = self._enter(upload, path)
+        except InvalidInput:
+            self.forget(upload_id)
+            raise
         self.forget(upload_id)
         return manifest
+
+    def _enter(self, upload: Upload, path: Path) -> ImageManifest:
+        if upload.source_format == "tar.zst":
+            return self._catalog.add(upload.fields, path)
+        image = convert(path, upload.source_format, path.parent)
+        fields = msgspec.structs.replace(
+            upload.fields,
+            format="raw.zst",
+            unpacked_bytes=image.disk_bytes,
+            disk_bytes=image.disk_bytes,
+            source_sha256=upload.sha256,
+        )
+        return self._catalog.add(fields, image.path)
 
     def forget(self, upload_id: str) -> None:
         """Remove an upload with all that came.
@@ -149,5 +183,5 @@ class Uploads:
 def _check_piece(upload: Upload, offset: int, piece: bytes) -> None:
     if offset + len(piece) > upload.size_bytes:
         raise InvalidInput(FieldProblem("body", f"has more than {upload.size_bytes} bytes"))
-    if offset == 0 and piece and not piece.startswith(ZSTD_MAGIC[: len(piece)]):
-        raise InvalidInput(FieldProblem("body", "is no Zstandard archive (a .tar.zst is needed)"))
+    if offset == 0 and piece:
+        check_beginning(upload.source_format, piece)

@@ -5,13 +5,15 @@ machine's own. Adding one means its module and a row in `FAMILIES`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lpmos.install import debian, first_boot
+from lpmos.install import cloud_init, debian, disk_image, first_boot, steps
 from lpmos.model.errors import Conflict, ImageError
 from lpmos.model.image import ImageManifest
 from lpmos.model.installplan import FirstBoot, ImageSource, InstallPlan, PlannedFile
+from lpmos.model.setup import NO_SECRETS, TaskSecrets
 from lpmos.model.task import Task
 
 
@@ -28,25 +30,39 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
-def plan_install(task: Task, manifest: ImageManifest, region_url: str) -> InstallPlan:
+def plan_install(
+    task: Task, manifest: ImageManifest, region_url: str, secrets: TaskSecrets = NO_SECRETS
+) -> InstallPlan:
     """The plan that an approved task's agent follows.
 
     Args:
         task: what was approved.
         manifest: the image of its OS.
         region_url: where the installed system says that it came up; plain HTTP.
+        secrets: what is secret of the task, opened.
 
     Raises:
         Conflict: the task has no approved intent or no disk plan.
-        ImageError: no module knows the image's family.
+        ImageError: no module knows the image's family, it became of another kind, or it cannot do
+            what the task's setup says.
     """
     if task.intent is None or task.plan is None:
         raise Conflict(f"task {task.task_id} is {task.status.value}: it has no approved plan")
-    family = FAMILIES.get(manifest.family)
+    family = _of_disk(manifest) if manifest.whole_disk else FAMILIES.get(manifest.family)
     if family is None:
         raise ImageError(
             f"image {manifest.name} is of the family {manifest.family!r};"
             f" known: {', '.join(FAMILIES)}"
+        )
+    if task.plan.whole_image != manifest.whole_disk:
+        raise ImageError(
+            f"image {manifest.name} is {'of a whole disk' if manifest.whole_disk else 'an archive'}"
+            " now, and the disk was planned for the other: create the task again"
+        )
+    if task.setup.has_hooks and not manifest.first_boot:
+        raise ImageError(
+            f"image {manifest.name} does not say that it came up, and so can do nothing at its"
+            " first boot: build it again, or take cloud-init, Ansible and Puppet from the task"
         )
     return InstallPlan(
         task_id=task.task_id,
@@ -59,17 +75,30 @@ def plan_install(task: Task, manifest: ImageManifest, region_url: str) -> Instal
             size_bytes=manifest.size_bytes,
             unpacked_bytes=manifest.unpacked_bytes,
             format=manifest.format,
+            disk_bytes=manifest.disk_bytes,
         ),
         disk=task.plan,
-        files=family.files(task),
+        files=(*family.files(task), *cloud_init.files(task)),
+        boot_loader="image" if manifest.whole_disk else "grub",
         boot_entry=family.boot_entry,
         kernel_arguments=family.kernel_arguments,
-        first_boot=FirstBoot(files=first_boot.files(task, region_url))
+        first_boot=FirstBoot(files=first_boot.files(task, region_url, secrets))
         if manifest.first_boot
         else None,
+        steps=steps.steps(task, secrets, manifest.family),
+        disk_passphrase=secrets.disk_passphrase,
     )
 
 
+def _of_disk(manifest: ImageManifest) -> Family:
+    return Family(partial(disk_image.files, manifest=manifest), "", manifest.os_type)
+
+
 def required_bytes(manifest: ImageManifest) -> int:
-    """What the root file system must offer for this image: a quarter more, and room to work."""
+    """What the root file system must offer for this image: a quarter more, and room to work.
+
+    The image of a whole disk needs a disk that is as large.
+    """
+    if manifest.disk_bytes is not None:
+        return manifest.disk_bytes
     return manifest.unpacked_bytes * 5 // 4 + 512 * 1024 * 1024

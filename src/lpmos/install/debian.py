@@ -4,6 +4,7 @@ Sources: hostname(5), fstab(5), systemd.network(5), sshd(8) for `authorized_keys
 `/etc/default/grub.d` for what `update-grub` keeps when a kernel is upgraded.
 """
 
+from lpmos.install import storage
 from lpmos.install.network import networkd
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.network import layout
@@ -11,11 +12,6 @@ from lpmos.model.task import Task
 
 KERNEL_ARGUMENTS = "console=tty0 console=ttyS0,115200n8"
 BOOT_ENTRY = "debian"
-
-_FSTAB = """\
-UUID={{ROOT_UUID}} / ext4 defaults,errors=remount-ro 0 1
-UUID={{ESP_UUID}} /boot/efi vfat umask=0077,nofail 0 1
-"""
 
 _GRUB = f"""\
 GRUB_TIMEOUT=1
@@ -35,7 +31,7 @@ def files(task: Task) -> tuple[PlannedFile, ...]:
     planned = [
         PlannedFile(path="/etc/hostname", content=f"{short}\n"),
         PlannedFile(path="/etc/hosts", content=hosts),
-        PlannedFile(path="/etc/fstab", content=_FSTAB),
+        *(storage.files(task.plan) if task.plan else ()),
         PlannedFile(path="/etc/default/grub.d/lpmos.cfg", content=_GRUB),
         *networkd.files(layout(task.network_config, task.mac)),
     ]

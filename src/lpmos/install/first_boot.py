@@ -2,7 +2,9 @@
 
 The rule: it needs nothing but systemd and bash, it holds up nothing of the system's own start, and
 it leaves nothing behind: when the region has heard it, or will not any more, or after an hour, the
-script, its unit and the token are gone.
+script, its unit, the hooks and the token are gone. Where the task has hooks, they run first: the
+word is that the system came up only where all of them succeeded, else that it failed, and with
+what; no secret value is in that.
 
 Sources: systemd.unit(5) for drop-ins in place of links, bash(1) for `/dev/tcp`, RFC 9112.
 """
@@ -11,7 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lpmos.install import hooks
 from lpmos.model.installplan import PlannedFile
+from lpmos.model.setup import NO_SECRETS, TaskSecrets
 from lpmos.model.task import Task
 
 SCRIPT = "/usr/local/sbin/lpmos-first-boot"
@@ -50,6 +54,7 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 host=@HOST@ port=@PORT@
 request=@REQUEST@
 longest_s=@LONGEST@
+word=""
 
 say() { echo "LPMOS: $*"; }
 
@@ -57,6 +62,7 @@ say() { echo "LPMOS: $*"; }
 ask() {
     local body protocol status rest
     body=$(<"$request") || return
+    body="${body%\\}}$word}"
     {
         printf 'POST @PATH@ HTTP/1.1\\r\\nHost: @AUTHORITY@\\r\\n' &&
             printf 'Content-Type: application/json\\r\\nConnection: close\\r\\n' &&
@@ -66,20 +72,24 @@ ask() {
     [[ $protocol == HTTP/1.* && $status =~ ^[0-9]{3}$ ]] && echo "$status"
 }
 
+@RUN@
 remove() {
-    rm -f "$request" "@UNIT@" "@WANTED@" "@SCRIPT@"
+    rm -rf "$request" "@UNIT@" "@WANTED@" "@HOOKS@" "@VALUES@" "@VARIABLES@" "@SCRIPT@"
     rmdir --ignore-fail-on-non-empty "${request%/*}" "@WANTED_DIR@"
     systemctl --no-block daemon-reload
 }
 
 main() {
-    local pause_s=1 status
-    say "telling the region at @AUTHORITY@ that this system came up"
+    local pause_s=1 status what="that this system came up"
+    run_hooks
+    [[ -z $word ]] || what="what failed"
+    say "telling the region at @AUTHORITY@ $what"
+    SECONDS=0
     until ((SECONDS >= longest_s)); do
-        status=$(timeout 30 /bin/bash "$0" ask 2>/dev/null) || status=000
+        status=$(timeout 30 /bin/bash "$0" ask "$word" 2>/dev/null) || status=000
         case ${status:-000} in
         200)
-            say "the region knows that this system came up"
+            say "the region knows $what"
             break
             ;;
         408 | 425 | 429 | 000 | 5??) ;;
@@ -97,6 +107,7 @@ main() {
 }
 
 if [[ ${1-} == ask ]]; then
+    word=${2-}
     exec 3<>"/dev/tcp/$host/$port" && ask
     exit
 fi
@@ -105,8 +116,10 @@ exit
 """
 
 
-def files(task: Task, region_url: str) -> tuple[PlannedFile, ...]:
-    """The script, its unit, and its one request with the place for the token."""
+def files(
+    task: Task, region_url: str, secrets: TaskSecrets = NO_SECRETS
+) -> tuple[PlannedFile, ...]:
+    """The script, its unit, its one request with the place for the token, and the task's hooks."""
     address = urlsplit(region_url)
     request = msgspec.json.encode(
         {"task_id": task.task_id, "mac_address": task.mac, "token": TOKEN}
@@ -122,8 +135,14 @@ def files(task: Task, region_url: str) -> tuple[PlannedFile, ...]:
         "WANTED": WANTED,
         "WANTED_DIR": WANTED.rpartition("/")[0],
         "SCRIPT": SCRIPT,
+        "HOOKS": hooks.DIRECTORY,
+        "VALUES": hooks.VALUES,
+        "VARIABLES": hooks.VARIABLES,
+        "HOOKS_S": str(hooks.LONGEST_S),
+        "REACHED": str(hooks.REACHED_S),
+        "OUTPUT": str(hooks.OUTPUT_CHARACTERS),
     }
-    script = _SCRIPT
+    script = _SCRIPT.replace("@RUN@", hooks.RUN)
     for name, value in values.items():
         script = script.replace(f"@{name}@", value)
     return (
@@ -131,4 +150,5 @@ def files(task: Task, region_url: str) -> tuple[PlannedFile, ...]:
         PlannedFile(path=SCRIPT, content=script, mode=0o755),
         PlannedFile(path=UNIT, content=_UNIT),
         PlannedFile(path=WANTED, content=_WANTED),
+        *hooks.files(task, secrets),
     )

@@ -1,7 +1,10 @@
 """What a machine that netboots is told, decided from what is known of it and nothing else.
 
-The rule (L8): an installer never starts from here. A machine either boots the agent into RAM, which
-writes nothing until it has claimed an approved, single-use intent, or goes on to its own disk.
+The rule (L8): an installer never starts from here, but for one case. A machine either boots the
+agent into RAM, which writes nothing until it has claimed an approved, single-use intent, or goes on
+to its own disk. The one case: the agent took that intent, could not start the distribution's
+installer itself, and said so; then the next boot script, and no other, is the installer's. That it
+was given is in the task's document before it is given (docs/adr/0026-hand-over-to-installers.md).
 """
 
 from enum import StrEnum
@@ -33,6 +36,13 @@ class BootLocalDisk(msgspec.Struct, frozen=True):
     reason: str
 
 
+class BootInstaller(msgspec.Struct, frozen=True):
+    """Boot the distribution's installer, this once; whoever gives the script notes it first."""
+
+    task_id: str
+    reason: str
+
+
 class Wait(msgspec.Struct, frozen=True):
     """Ask again after `retry_after_s` seconds."""
 
@@ -40,7 +50,7 @@ class Wait(msgspec.Struct, frozen=True):
     retry_after_s: int
 
 
-BootPlan = BootAgent | BootLocalDisk | Wait
+BootPlan = BootAgent | BootInstaller | BootLocalDisk | Wait
 
 PREPARING_RETRY_S = 2
 
@@ -69,4 +79,6 @@ def _of_unfinished(task: Task) -> BootPlan:
         return BootLocalDisk(f"task {task.task_id} is installed and starts its own system")
     if task.status is Status.PENDING:
         return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
+    if task.status is Status.INSTALLING and task.handover and task.handover.script_waits:
+        return BootInstaller(task.task_id, "the agent handed over to the installer")
     return BootAgent(task.task_id, MEANING[task.status])

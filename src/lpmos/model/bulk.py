@@ -23,6 +23,7 @@ BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 TEXT, NUMBER, TRUTH, LINES, WORDS = "text", "number", "truth", "lines", "words"
+DOCUMENT = "a word, or an object in JSON"
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "idc": TEXT,
@@ -33,7 +34,9 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "os_type": TEXT,
         "os_version": TEXT,
         "hostname": TEXT,
-        "disk_layout": TEXT,
+        "method": TEXT,
+        "disk_layout": DOCUMENT,
+        "disk_passphrase": TEXT,
         "root_disk.serial": TEXT,
         "root_disk.wwn": TEXT,
         "root_disk.model": TEXT,
@@ -42,17 +45,23 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "root_disk.max_size_bytes": NUMBER,
         "root_disk.rotational": TRUTH,
         "root_disk.overwrite": TRUTH,
+        "root_disk.nvme": TRUTH,
+        "root_disk.path": TEXT,
         "network_config": TEXT,
         "network_config.address": TEXT,
         "network_config.gateway": TEXT,
         "network_config.dns": WORDS,
         "network_config.search": WORDS,
         "ssh_keys": LINES,
+        "setup": DOCUMENT,
         "tenant": TEXT,
     }
 )
 """The columns and what a cell of each holds; `tags.KEY` is one more for each key."""
 
+WANTED: Mapping[str, str] = MappingProxyType(
+    {NUMBER: "a whole number", TRUTH: "true or false", DOCUMENT: DOCUMENT}
+)
 TAG = "tags."
 NEEDED = (("idc", "region_id"), ("mac", "target_mac"), ("os_type",), ("os_version",))
 """Columns without which no row can be right; one of each group."""
@@ -217,7 +226,7 @@ def _place(document: dict[str, Any], name: str, text: str) -> Iterable[FieldProb
         return ()
     value = _value(COLUMNS[name], text)
     if value is None:
-        wanted = "a whole number" if COLUMNS[name] == NUMBER else "true or false"
+        wanted = WANTED[COLUMNS[name]]
         return (FieldProblem(name, f"{text[:NAME_CHARACTERS]!r} is not {wanted}"),)
     parent, _, field = name.rpartition(".")
     if not parent:
@@ -238,11 +247,20 @@ def _value(kind: str, text: str) -> Any:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
     if kind == TRUTH:
         return {"true": True, "false": False}.get(text.lower())
+    if kind == DOCUMENT and text.startswith("{"):
+        return _document(text)
     if kind == LINES:
         return [line.strip() for line in text.splitlines() if line.strip()]
     if kind == WORDS:
         return text.split()
     return text
+
+
+def _document(text: str) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _check_count(count: int) -> None:

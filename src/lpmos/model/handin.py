@@ -26,6 +26,8 @@ class Word(StrEnum):
     FAILED = "failed"
     HANDED_OVER = "handed-over"
     CAME_UP = "came-up"
+    INSTALLER_BEGINS = "installer-begins"
+    INSTALLER_SCRIPT = "installer-script"
 
 
 class Found(StrEnum):
@@ -79,24 +81,25 @@ _A, _S, _R = Verdict.APPLY, Verdict.SETTLE, Verdict.REFUSE
 _COLUMNS = (
     *(Word.PREPARED, Word.GIVEN_UP, Word.BOOTED, Word.REPORTED),
     *(Word.CLAIMED, Word.PROGRESSED, Word.FAILED, Word.HANDED_OVER, Word.CAME_UP),
+    *(Word.INSTALLER_BEGINS, Word.INSTALLER_SCRIPT),
 )
 _ROWS: dict[Found, tuple[Verdict, ...]] = {
     # a report without a task is kept for people (S7)
-    Found.GONE: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
-    Found.SUPERSEDED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
-    Found.OTHER_MACHINE: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
-    Found.CANCELLED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
-    Found.REJECTED: (_S, _S, _S, _R, _R, _R, _R, _R, _R),
+    Found.GONE: (_S, _S, _S, _A, _R, _R, _R, _R, _R, _R, _S),
+    Found.SUPERSEDED: (_S, _S, _S, _R, _R, _R, _R, _R, _R, _R, _S),
+    Found.OTHER_MACHINE: (_S, _S, _S, _A, _R, _R, _R, _R, _R, _R, _S),
+    Found.CANCELLED: (_S, _S, _S, _R, _R, _R, _R, _R, _R, _R, _S),
+    Found.REJECTED: (_S, _S, _S, _R, _R, _R, _R, _R, _R, _R, _S),
     # a system that came up after its deadline: it is noted, the task stays failed
-    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S, _R, _A),
-    Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R, _S, _S),
+    Found.TASK_FAILED: (_S, _S, _S, _R, _R, _R, _S, _R, _A, _R, _S),
+    Found.COMPLETED: (_S, _S, _S, _R, _S, _S, _R, _S, _S, _S, _S),
     # the report of another run: it was restarted
-    Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R, _R, _R),
+    Found.OTHER_RUN: (_S, _S, _S, _A, _R, _R, _R, _R, _R, _R, _S),
     # an older run's: it tells of no restart
-    Found.BEGUN_SINCE: (_S, _S, _S, _S, _R, _R, _R, _R, _R),
-    Found.UNDECIDED: (_A, _A, _A, _A, _R, _R, _A, _R, _R),
-    Found.APPROVED: (_S, _A, _S, _A, _A, _A, _A, _A, _R),
-    Found.INSTALLING: (_S, _S, _S, _A, _S, _A, _A, _A, _A),
+    Found.BEGUN_SINCE: (_S, _S, _S, _S, _R, _R, _R, _R, _R, _R, _S),
+    Found.UNDECIDED: (_A, _A, _A, _A, _R, _R, _A, _R, _R, _R, _S),
+    Found.APPROVED: (_S, _A, _S, _A, _A, _A, _A, _A, _R, _A, _S),
+    Found.INSTALLING: (_S, _S, _S, _A, _S, _A, _A, _A, _A, _A, _A),
 }
 RULES: Mapping[tuple[Word, Found], Verdict] = MappingProxyType(
     {

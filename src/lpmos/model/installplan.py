@@ -9,17 +9,23 @@ from typing import Literal
 import msgspec
 
 from lpmos.model.diskplan import DiskPlan
+from lpmos.model.image import ImageFormat
+from lpmos.model.installer import InstallerPlan
 
 
 class ImageSource(msgspec.Struct, frozen=True, kw_only=True):
-    """The root archive: `url` is a path on the region, `sha256` of its bytes in lower-case hex."""
+    """The root archive, or the disk of `disk_bytes` that an image of a whole disk unpacks to.
+
+    `url` is a path on the region, `sha256` of the bytes there in lower-case hex.
+    """
 
     name: str
     url: str
     sha256: str
     size_bytes: int
     unpacked_bytes: int
-    format: Literal["tar.zst"]
+    format: ImageFormat
+    disk_bytes: int | None = None
 
 
 class PlannedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,19 +46,37 @@ class FirstBoot(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[PlannedFile, ...]
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A script for /bin/sh that runs as root in the new system, before it is ever started.
+
+    `secrets` are texts in it that must not be said, wherever they turn up in its output.
+    """
+
+    title: str
+    script: str
+    timeout_s: int
+    secrets: tuple[str, ...] = ()
+
+
 class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One installation. `intent_id` must be claimed before the disk is touched.
 
-    Without `first_boot` the agent's word that all is written completes the task.
+    Without `first_boot` the agent's word that all is written completes the task. With `installer`
+    there is no image: the agent writes nothing, and hands over to the distribution's installer.
+    `disk_passphrase` is for a disk plan that encrypts, and said nowhere else.
+    `steps` run in the new root in this order; where one fails, so does the install.
     """
 
     task_id: str
     intent_id: str
     hostname: str
-    image: ImageSource
+    image: ImageSource | None = None
+    installer: InstallerPlan | None = None
     disk: DiskPlan
     files: tuple[PlannedFile, ...]
-    boot_loader: Literal["grub"] = "grub"
+    boot_loader: Literal["grub", "image"] = "grub"
     boot_entry: str
     kernel_arguments: str
     first_boot: FirstBoot | None = None
+    steps: tuple[Step, ...] = ()
+    disk_passphrase: str | None = None

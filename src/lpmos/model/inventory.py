@@ -84,7 +84,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """One disk. `contents` names what stands on it now (`gpt`, `ext4`, ...); empty is blank.
 
-    `path` is the place that it is plugged into, as udev's `/dev/disk/by-path` names it.
+    `path` is the place that it is plugged into, as udev's `/dev/disk/by-path` names it. `discard`
+    is whether it can forget blocks (TRIM, UNMAP); None where that is not known.
     """
 
     device: str
@@ -102,6 +103,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     logical_block_bytes: int = 512
     physical_block_bytes: int = 512
     contents: tuple[str, ...] = ()
+    discard: bool | None = None
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):

@@ -190,7 +190,8 @@ class InstalledDisk(msgspec.Struct, frozen=True, kw_only=True):
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """What stands on a machine's disk, and by which task it came there.
 
-    `disk` is None where an earlier version installed it.
+    `disk` is None where an earlier version installed it; `members` are the further disks that it
+    is on, where it is on several.
     """
 
     generation: int
@@ -199,6 +200,7 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     os_version: str
     installed_at: datetime
     disk: InstalledDisk | None = None
+    members: tuple[InstalledDisk, ...] = ()
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """A region: what its active client says of itself (S6)."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -41,6 +42,24 @@ class DhcpNetworkState(msgspec.Struct, frozen=True, kw_only=True):
     leases: int = 0
 
 
+def outside(networks: Iterable[DhcpNetworkState], address: str) -> str | None:
+    """Why a machine can be given `address` in none of these networks; None where it can.
+
+    Nothing is said of a region that tells of no network, or of one that it knows only by its range.
+    """
+    giving = [network for network in networks if network.mode != "proxy"]
+    subnets = [IPv4Network(each.subnet, strict=False) for each in giving if each.subnet]
+    if not subnets or len(subnets) < len(giving):
+        return None
+    wanted = IPv4Address(address)
+    of = next((subnet for subnet in subnets if wanted in subnet), None)
+    if of is None:
+        return f"{address} is in none of the region's networks ({', '.join(map(str, subnets))})"
+    if wanted in (of.network_address, of.broadcast_address):
+        return f"{address} is not the address of a machine in {of}"
+    return None
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Bound to a lease: while it is there, the region is online.
 
@@ -71,6 +90,18 @@ class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
     built_at: datetime
 
 
+class HeldInstaller(msgspec.Struct, frozen=True, kw_only=True):
+    """A distribution's installer that the region has."""
+
+    name: str
+    family: str
+    os_type: str
+    os_version: str
+    repository: str
+    size_bytes: int
+    added_at: datetime
+
+
 class ServiceState(msgspec.Struct, frozen=True, kw_only=True):
     """How a service of the region answered when it was asked, and since when it does so.
 
@@ -88,6 +119,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     idc: str
     offered: tuple[OfferedOs, ...]
     images: tuple[HeldImage, ...] = ()
+    installers: tuple[HeldInstaller, ...] = ()
     services: tuple[str, ...]
     version: str
     updated_at: datetime

@@ -6,10 +6,10 @@ where neither can be compared, they count as the same one. Once the agent has ha
 system is whole on its disk: the machine starts that one, and nothing can be given back.
 """
 
-from lpmos.model.diskplan import DiskPlan
+from lpmos.model.diskplan import DiskPlan, Member
 from lpmos.model.errors import Conflict, ImpossibleTransition
 from lpmos.model.lifecycle import Status
-from lpmos.model.machine import InstalledDisk, Machine
+from lpmos.model.machine import Installed, InstalledDisk, Machine
 from lpmos.model.retry import untouched
 from lpmos.model.task import RolledBack, Task
 
@@ -34,29 +34,30 @@ def previous_generation(task: Task, machine: Machine | None) -> int | None:
         return generation
     if task.handed_over_at is not None:
         raise Conflict(
-            f"{task.plan.device} holds the new system ({task.os_type} {task.os_version}), whole:"
-            " the machine starts it, or another one that firmware finds first; try the task again,"
+            f"{_subject(task.plan, 'holds', 'hold')} the new system ({task.os_type}"
+            f" {task.os_version}), whole: the machine starts it, or another one that firmware finds"
+            " first; try the task again,"
             " or leave the machine as it is"
         )
-    written = f"{task.plan.device} was being written when the task was {task.status.value}"
+    written = f"{_subject(task.plan, 'was', 'were')} being written when the task was"
+    written += f" {task.status.value}"
     if installed is not None:
-        if _is_other(task.plan, installed.disk):
+        if _stands_elsewhere(installed, task.plan):
             return generation
         raise Conflict(
             f"{written}, and generation {generation} ({installed.os_type} {installed.os_version})"
             " stood there or its disk is not known: it is gone; try the task again"
         )
-    if task.plan.overwrites:
-        raise Conflict(
-            f"{written}, and held {', '.join(task.plan.overwrites)}: that is gone; try the task"
-            " again"
-        )
+    if held := task.plan.all_overwrites:
+        raise Conflict(f"{written}, and held {', '.join(held)}: that is gone; try the task again")
     return None
 
 
-def disk_of(plan: DiskPlan) -> InstalledDisk:
-    """The disk of a plan."""
-    return InstalledDisk(device=plan.device, serial=plan.serial, wwn=plan.wwn)
+def disks_of(plan: DiskPlan) -> tuple[InstalledDisk, ...]:
+    """The disks of a plan, the first one first."""
+    return tuple(
+        InstalledDisk(device=disk.device, serial=disk.serial, wwn=disk.wwn) for disk in plan.disks
+    )
 
 
 def next_boot(back: RolledBack) -> str:
@@ -66,9 +67,21 @@ def next_boot(back: RolledBack) -> str:
     return "the machine is one without a task: it does what its region does with unknown machines"
 
 
-def _is_other(plan: DiskPlan, disk: InstalledDisk | None) -> bool:
-    if disk is None:
+def _subject(plan: DiskPlan, of_one: str, of_several: str) -> str:
+    """The disks of a plan with their verb."""
+    devices = ", ".join(disk.device for disk in plan.disks)
+    return f"{devices} {of_several if plan.members else of_one}"
+
+
+def _stands_elsewhere(installed: Installed, plan: DiskPlan) -> bool:
+    """Whether none of its disks can be one of the plan's."""
+    if installed.disk is None:
         return False
-    pairs = ((plan.wwn, disk.wwn), (plan.serial, disk.serial))
+    stands = (installed.disk, *installed.members)
+    return all(_is_other(written, disk) for written in plan.disks for disk in stands)
+
+
+def _is_other(written: Member, disk: InstalledDisk) -> bool:
+    pairs = ((written.wwn, disk.wwn), (written.serial, disk.serial))
     known = [(one, other) for one, other in pairs if one and other]
     return bool(known) and known[0][0] != known[0][1]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lpmos.model.diskplan import RootDiskHints
+from lpmos.model.diskplan import DiskLayout, RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.machine import (
     hostname_from_sn,
@@ -22,8 +22,8 @@ from lpmos.model.machine import (
 )
 from lpmos.model.network import NetworkConfig
 from lpmos.model.task import (
-    DiskLayout,
     IdcName,
+    InstallMethod,
     NewTask,
     OsType,
     OsVersion,
@@ -73,6 +73,7 @@ class RuleTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssh_keys: SshKeys = ()
     tags: Tags = {}
     tenant: TenantName | None = None
+    method: InstallMethod = None
 
 
 class RuleFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

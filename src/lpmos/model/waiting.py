@@ -114,6 +114,19 @@ FIRST_BOOT = Limit(
 """Of an installation that is all on the disk, in place of the two above."""
 
 
+INSTALLER = Limit(
+    setting="installer_timeout_s",
+    default_s=3600,
+    code="timeout-installer",
+    meaning="the distribution's installer is not heard",
+    reason="the distribution's installer said nothing for {limit}",
+    hint="look at the machine's console: it may ask a question, or lack a package; look at the"
+    " task's log and at whether the region reaches the installer's repository. The disk may be half"
+    " written: repair the cause, then try the task again",
+)
+"""Of an installation by an installer, which has no agent that could be away."""
+
+
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's limits in seconds, each 0 for none; the defaults are those of the tables."""
 
@@ -125,6 +138,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     installing_timeout_s: int = LIMITS[Status.INSTALLING].default_s
     agent_grace_s: int = AWAY.default_s
     first_boot_timeout_s: int = FIRST_BOOT.default_s
+    installer_timeout_s: int = INSTALLER.default_s
 
     def of(self, limit: Limit) -> timedelta | None:
         """How long a wait may be; None where it is not bounded."""

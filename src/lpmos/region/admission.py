@@ -50,6 +50,10 @@ class Admission:
         """The CA that agents trust; None without TLS."""
         return self._tls.ca_pem if self._tls else None
 
+    def holder(self, address: str) -> str | None:
+        """The MAC that has a living lease of this address."""
+        return self._lease_holder(address)
+
     def check(self, mac: str, address: str) -> None:
         """Make sure that a machine asks from an address that is not leased to another.
 

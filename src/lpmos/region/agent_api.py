@@ -14,10 +14,11 @@ from lpmos.core.agents import AgentRun, Agents, NoTask
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.problems import MEDIA_TYPE, problem_for
-from lpmos.images.catalog import Catalog
-from lpmos.install import plan_install, required_bytes
+from lpmos.core.tasksecrets import TaskSecretReader
+from lpmos.install import plan_install
 from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError, TooBusy
 from lpmos.model.fingerprint import usable_sn
+from lpmos.model.installer import InstallerManifest
 from lpmos.model.installplan import InstallPlan
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import parse_mac
@@ -25,13 +26,15 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.region import wire
 from lpmos.region.agent_gate import EXCHANGE, AgentGate, address_of
 from lpmos.region.answers import json_answer
+from lpmos.region.handover_plans import HandoverPlans
+from lpmos.region.installer_api import is_handed_over
 from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
-from lpmos.region.preparation import image_of, no_image
 from lpmos.region.progress import ProgressWriter
 from lpmos.region.reached import Reached
 from lpmos.region.reading import read_body
 from lpmos.region.seldom import Seldom
+from lpmos.region.sources import Sources, no_source
 from lpmos.region.tasklog import TaskLogs
 from lpmos.store.api import Unavailable
 
@@ -47,6 +50,7 @@ KNOWN_TIMEOUT_S = 2.0
 """How long the answer to a report waits for the region to hear of its own write."""
 
 _DECIDED = frozenset({Status.APPROVED, Status.INSTALLING})
+_HANDED_OVER = "the machine was handed over to its distribution's installer"
 _STARTS = "the system is installed, and the machine has to start it from its own disk"
 
 
@@ -57,7 +61,7 @@ class AgentApi:
         self,
         agents: Agents,
         fleet: Fleet,
-        catalog: Catalog,
+        sources: Sources,
         clock: Clock,
         *,
         idc: str,
@@ -66,11 +70,17 @@ class AgentApi:
         metrics: Metrics,
         liveness: AgentLiveness,
         gate: AgentGate,
+        secrets: TaskSecretReader,
+        handovers: HandoverPlans,
     ) -> None:
-        """`reached` says where the installed system of a machine finds the region."""
+        """`reached` says where the installed system of a machine finds the region; `handovers`
+        makes the plans of who is installed by an installer.
+        """
         self._agents = agents
         self._fleet = fleet
-        self._catalog = catalog
+        self._secrets = secrets
+        self._sources = sources
+        self._handovers = handovers
         self._clock = clock
         self._idc = idc
         self._reached = reached
@@ -127,7 +137,9 @@ class AgentApi:
             is_over = self._gate.check_report(request, run, known.task_id if known else None)
             if known and is_over:
                 return _stopped(known, _end_reason(known))
-            task = await self._agents.report(run, sn, call.hardware, self._required_bytes(known))
+            needed = self._sources.required_bytes(known)
+            whole = self._sources.is_whole_image(known)
+            task = await self._agents.report(run, sn, call.hardware, needed, whole_image=whole)
         except NoTask as error:
             self._metrics.reports.labels("no task").inc()
             self._log.info("report without a task", mac=run.mac, sn=sn)
@@ -162,7 +174,7 @@ class AgentApi:
             await self._poll(task, wait_s)
             task = self._task_of(mac, task.task_id)
         if task.status in _DECIDED:
-            return await self._approved(task, self._reached.url(request))
+            return await self._approved(task, request)
         if task.finished:
             return json_answer({"status": task.status.value, "reason": _end_reason(task)})
         return json_answer({"status": "pending"})
@@ -217,7 +229,7 @@ class AgentApi:
 
     def _note_alive(self, run: AgentRun, task: Task) -> None:
         """The agent lives, unless this was its last word."""
-        if task.starts_its_system:
+        if task.starts_its_system or is_handed_over(task):
             self._liveness.left((task.idc, task.sn))
         else:
             self._liveness.heard(run, (task.idc, task.sn))
@@ -229,6 +241,8 @@ class AgentApi:
             if call.first_boot_sha256 is None:
                 raise InvalidInput(FieldProblem("first_boot_sha256", "is missing"))
             return await self._agents.handed_over(run, call.task_id, call.first_boot_sha256)
+        if call.status == "handing_over":
+            return await self._agents.installer_begins(run, call.task_id, call.handover)
         return await self._agents.failed(run, call.task_id, call.task_error())
 
     async def _write_progress(
@@ -240,8 +254,10 @@ class AgentApi:
         await self._logs.append(task.task_id, progress.timestamp, lines)
         return task
 
-    async def _approved(self, task: Task, region_url: str) -> web.Response:
-        plan = self._plan(task, region_url)
+    async def _approved(self, task: Task, request: web.Request) -> web.Response:
+        if is_handed_over(task):
+            return json_answer({"status": "restarting", "reason": _HANDED_OVER})
+        plan = await self._plan(task, request)
         if isinstance(plan, InstallPlan):
             return json_answer({"status": "approved", "plan": plan})
         self._log.error("no install plan", task_id=task.task_id, reason=plan.reason)
@@ -250,12 +266,19 @@ class AgentApi:
         task = await self._agents.fail(task, plan)
         return json_answer({"status": task.status.value, "reason": _end_reason(task)})
 
-    def _plan(self, task: Task, region_url: str) -> InstallPlan | TaskError:
-        manifest = image_of(self._catalog, task)
+    async def _plan(self, task: Task, request: web.Request) -> InstallPlan | TaskError:
+        manifest = self._sources.of(task)
+        region_url = self._reached.url(request)
         if manifest is None:
-            return no_image(task)
+            return no_source(task)
         try:
-            return plan_install(task, manifest, region_url)
+            if isinstance(manifest, InstallerManifest):
+                address = address_of(request)
+                return await self._handovers.plan(task, manifest, address, region_url)
+            secrets = await self._secrets.opened(task)
+            return plan_install(task, manifest, region_url, secrets)
+        except Unavailable:
+            raise
         except LpmosError as error:
             return TaskError(reason=f"no install plan can be made: {error}")
 
@@ -296,10 +319,6 @@ class AgentApi:
             return here.hardware == task.hardware and here.updated_at >= task.updated_at
 
         await self._fleet.wait_for_task(task.task_id, known, KNOWN_TIMEOUT_S)
-
-    def _required_bytes(self, task: Task | None) -> int:
-        manifest = task and image_of(self._catalog, task)
-        return required_bytes(manifest) if manifest else 0
 
     def _no_task(self, error: NoTask) -> web.Response:
         problem = problem_for(error)

@@ -46,12 +46,18 @@ def error_middleware(*, idc: str) -> Callable[..., Awaitable[web.StreamResponse]
             instance = uuid.uuid4().hex
             found = problem_for(error, instance=instance)
             if found.status >= 500:
-                log.warning("request failed", path=request.path, error=str(error), id=instance)
+                log.warning("request failed", path=_path(request), error=str(error), id=instance)
             if found.document["code"] == "internal":
-                log.exception("unforeseen error", path=request.path, id=instance)
+                log.exception("unforeseen error", path=_path(request), id=instance)
             return _problem_answer(found)
 
     return answer
+
+
+def _path(request: web.Request) -> str:
+    """The path as it is written in the table of routes: what stands in it may be a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else request.path
 
 
 ALWAYS_ANSWERED = frozenset(

@@ -8,6 +8,7 @@ catalog; no part of a request is ever a part of a path.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import structlog
@@ -15,17 +16,22 @@ from aiohttp import web
 
 from lpmos.core.agents import Agents
 from lpmos.core.problems import problem_for
-from lpmos.images.catalog import Catalog
-from lpmos.model.bootplan import BootAgent, BootLocalDisk, BootPlan
+from lpmos.install.installers import FILES
+from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, BootPlan
 from lpmos.model.errors import FieldProblem, ImageError, InvalidInput, LpmosError, NotFound
 from lpmos.model.fingerprint import usable_sn
+from lpmos.model.installer import InstallerManifest
 from lpmos.model.machine import parse_mac
+from lpmos.model.task import Task
 from lpmos.region import scripts
 from lpmos.region.admission import AddressTaken, Admission
 from lpmos.region.agent_gate import address_of
 from lpmos.region.dnsmasq import LOADER_FILES
+from lpmos.region.evidence import TOLD, SentFile
+from lpmos.region.handover_plans import HandoverPlans
 from lpmos.region.reached import Reached
 from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
+from lpmos.region.sources import Sources
 
 IMAGE_RETRY_S = 30
 """How long a machine waits where the region lacks the agent's image."""
@@ -38,6 +44,13 @@ ASK_WHO = "look which machine asks in another one's name, or which two have one 
 RUNS = {"i386": ("x86_64",), "x86_64": ("x86_64",), "arm64": ("aarch64",), "arm32": ("armhf",)}
 """The architectures of images by iPXE's name of its own."""
 
+_TOLD_TO: Mapping[type[BootPlan], str] = MappingProxyType(
+    {
+        BootAgent: "boot the agent",
+        BootInstaller: "boot the installer",
+        BootLocalDisk: "boot your own disk",
+    }
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -83,7 +96,8 @@ class Boot:
     def __init__(
         self,
         agents: Agents,
-        catalog: Catalog,
+        sources: Sources,
+        handovers: HandoverPlans,
         *,
         admission: Admission,
         reached: Reached,
@@ -91,7 +105,9 @@ class Boot:
         idc: str,
     ) -> None:
         self._agents = agents
-        self._catalog = catalog
+        self._sources = sources
+        self._catalog = sources.catalog
+        self._handovers = handovers
         self._admission = admission
         self._reached = reached
         self._loader_dir = loader_dir
@@ -107,6 +123,7 @@ class Boot:
             web.get("/boot/loader/{name}", self.loader),
             web.get("/boot/agent/{sha256}/{name}", self.agent),
             web.get("/boot/images/{sha256}", self.image),
+            web.get(f"{FILES}/{{sha256}}", self.installer),
         ]
 
     async def entry(self, request: web.Request) -> web.Response:
@@ -118,12 +135,17 @@ class Boot:
         try:
             asked = parse_boot_request(request.query)
             self._admission.check(asked.mac, address_of(request))
-            plan, _ = await self._agents.boot(asked.mac, asked.sn)
-            text = self._render(plan, asked, request)
+            plan, task = await self._agents.boot(asked.mac, asked.sn)
+            if isinstance(plan, BootInstaller) and task:  # all that can fail comes before the note
+                text = await self._installer_script(task, plan.reason, request)
+                await self._agents.installer_given(asked.mac, task)
+            else:
+                text = self._render(plan, asked, request)
         except AddressTaken as error:
             return self._asked_elsewhere(request, asked, error)
         except LpmosError as error:
             return self._refused(request, error)
+        request[TOLD] = f"{_TOLD_TO.get(type(plan), 'wait')}: {plan.reason}"
         self._log.info(
             "boot script",
             plan=type(plan).__name__,
@@ -137,7 +159,7 @@ class Boot:
         name = request.match_info["name"]
         if name not in LOADER_FILES or not (self._loader_dir / name).is_file():
             raise NotFound(f"there is no boot loader {name[:64]!r}")
-        return _file(self._loader_dir / name)
+        return SentFile(self._loader_dir / name)
 
     async def agent(self, request: web.Request) -> web.FileResponse:
         """The agent's kernel or initramfs, by digest."""
@@ -149,7 +171,7 @@ class Boot:
         }
         if (path := files.get((name, sha256))) is None:
             raise NotFound("there is no such agent file; a newer one may have replaced it")
-        return _file(path)
+        return SentFile(path)
 
     async def image(self, request: web.Request) -> web.FileResponse:
         """An OS image's archive, by digest."""
@@ -157,7 +179,15 @@ class Boot:
         found = self._catalog.by_digest(sha256) if _SHA256.fullmatch(sha256) else None
         if found is None:
             raise NotFound(f"there is no image with the digest {sha256[:64]!r}")
-        return _file(found[1])
+        return SentFile(found[1])
+
+    async def installer(self, request: web.Request) -> web.FileResponse:
+        """An installer's kernel or initrd, by digest."""
+        sha256 = request.match_info["sha256"]
+        path = self._sources.installers.by_digest(sha256)
+        if path is None:
+            raise NotFound(f"there is no installer's file with the digest {sha256[:64]!r}")
+        return SentFile(path)
 
     async def ca(self, _: web.Request) -> web.Response:
         """The CA of the agents' TLS; its fingerprint is in the kernel line."""
@@ -165,10 +195,28 @@ class Boot:
             raise NotFound("this region answers agents without TLS")
         return web.Response(text=pem, content_type="application/x-pem-file")
 
+    async def _installer_script(self, task: Task, reason: str, request: web.Request) -> str:
+        """The one script by which a machine starts its installer; nothing is noted yet."""
+        base_url = self._reached.url(request)
+        manifest = self._sources.of(task)
+        if not isinstance(manifest, InstallerManifest):
+            raise NotFound(f"the installer of task {task.task_id} was removed from its region")
+        planned = await self._handovers.plan(task, manifest, address_of(request), base_url)
+        if planned.installer is None:
+            raise NotFound(f"task {task.task_id} is not installed by an installer")
+        files = scripts.InstallerFiles(
+            kernel=planned.installer.kernel.url,
+            initrd=planned.installer.initrd.url,
+            line=planned.installer.kernel_arguments,
+        )
+        return scripts.installer_script(base_url, files, reason)
+
     def _render(self, plan: BootPlan, asked: BootRequest, request: web.Request) -> str:
         base_url = self._reached.url(request)
         if isinstance(plan, BootLocalDisk):
             return scripts.local_disk_script(plan.reason)
+        if isinstance(plan, BootInstaller):  # another call is given its one script at this moment
+            return scripts.wait_script(base_url, plan.reason, scripts.RETRY_S)
         if not isinstance(plan, BootAgent):
             return scripts.wait_script(base_url, plan.reason, plan.retry_after_s)
         try:
@@ -224,11 +272,6 @@ class Boot:
 def _script(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     sent = {"Cache-Control": "no-store", **(headers or {})}
     return web.Response(status=status, text=text, content_type="text/plain", headers=sent)
-
-
-def _file(path: Path) -> web.FileResponse:
-    """A file by `sendfile`, with ranges; its name is its digest, so it may be kept for ever."""
-    return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
 
 
 def _word(text: str | None) -> str | None:

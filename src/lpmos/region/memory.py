@@ -84,9 +84,14 @@ class Memory:
                 self._arrived.set()
 
     async def flush(self) -> None:
-        """Write what has changed; raises `OSError` and `sqlite3.Error`, and forgets nothing."""
+        """Write what has changed; raises `OSError` and `sqlite3.Error`, and forgets nothing.
+
+        Who waited while all of it was written has nothing more to write.
+        """
         async with self._writing:
             names, self._changed = self._changed, set()
+            if not names:
+                return
             changed = {key: self._mirror.kept(key) for key in names}
             revision = self._mirror.revision
             try:

@@ -20,6 +20,7 @@ from lpmos.region.memory import Memory
 from lpmos.region.outbox import Outbox
 from lpmos.region.steady import SteadyAgents, gives_way
 from lpmos.store.api import Store
+from lpmos.store.grouped import GroupedStore
 from lpmos.store.mirror import Mirror
 from lpmos.store.overlay import Overlay
 
@@ -27,7 +28,10 @@ from lpmos.store.overlay import Overlay
 class Offline:
     """A region's view and use cases; `run` keeps the one and hands in what the other kept."""
 
-    def __init__(self, fleet: Fleet, agents: SteadyAgents, memory: Memory) -> None:
+    def __init__(
+        self, fleet: Fleet, agents: SteadyAgents, memory: Memory, grouped: GroupedStore
+    ) -> None:
+        self._grouped = grouped
         self.fleet = fleet
         self.agents = agents
         self.memory = memory
@@ -37,6 +41,7 @@ class Offline:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.memory.run(), name="region memory")
             group.create_task(self.agents.run(), name="outbox")
+            group.create_task(self._grouped.run(), name="writing")
 
 
 @asynccontextmanager
@@ -72,8 +77,9 @@ async def offline(
         overlay = Overlay(mirror, gives_way)
         fleet = Fleet(overlay, *others)
         await memory.restore()
+        grouped = GroupedStore(store)
         agents = SteadyAgents(
-            store,
+            grouped,
             fleet,
             clock,
             idc=idc,
@@ -84,7 +90,7 @@ async def offline(
             memory=memory,
         )
         await agents.restore()
-        yield Offline(fleet, agents, memory)
+        yield Offline(fleet, agents, memory, grouped)
     finally:
         await outbox.close()
 

@@ -10,12 +10,12 @@ import structlog
 
 from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet, TaskChange
+from lpmos.core.tasksecrets import TaskSecretReader
 from lpmos.core.taskstore import Superseded
-from lpmos.images.catalog import Catalog
-from lpmos.model.errors import ImageError, LpmosError, NotFound
-from lpmos.model.image import ImageManifest
+from lpmos.model.errors import ImageError, LpmosError, NotFound, SecretError, SettingsError
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task, TaskError
+from lpmos.region.sources import Sources, no_source
 from lpmos.store.api import Ambiguous, NoSpace, Unavailable
 
 RETRY_S = 2.0
@@ -27,10 +27,19 @@ LOOK_AGAIN_S = 60.0
 class Preparation:
     """Prepares the pending tasks of one data center."""
 
-    def __init__(self, fleet: Fleet, agents: Agents, catalog: Catalog, *, idc: str) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        agents: Agents,
+        sources: Sources,
+        *,
+        idc: str,
+        secrets: TaskSecretReader,
+    ) -> None:
+        self._secrets = secrets
         self._fleet = fleet
         self._agents = agents
-        self._catalog = catalog
+        self._sources = sources
         self._idc = idc
         self._log = structlog.get_logger().bind(idc=idc)
         self._announced = asyncio.Event()
@@ -84,7 +93,7 @@ class Preparation:
         return True
 
     async def _prepare(self, task: Task) -> None:
-        problem = self._problem(task)
+        problem = self._problem(task) or await self._locked(task)
         if problem is None:
             await self._agents.prepared(task)
             self._log.info("task prepared", task_id=task.task_id, sn=task.sn)
@@ -92,39 +101,31 @@ class Preparation:
             await self._agents.fail(task, problem)
             self._log.error("task failed", task_id=task.task_id, reason=problem.reason)
 
+    async def _locked(self, task: Task) -> TaskError | None:
+        """Why the task's secrets cannot be opened here; better now than after an approval."""
+        try:
+            await self._secrets.opened(task)
+        except (SecretError, SettingsError) as error:
+            return TaskError(
+                reason=f"{self._idc} cannot open the task's secrets: {error}",
+                hint="give the region the keys of the control planes (`--secrets-key-file`), then"
+                " try the task again",
+            )
+        return None
+
     def _problem(self, task: Task) -> TaskError | None:
         """Why this task cannot be installed from here; None where all is there.
 
         Raises:
             ImageError: the images cannot be read now.
         """
-        if image_of(self._catalog, task) is None:
-            return no_image(task)
+        if self._sources.of(task) is None:
+            return no_source(task)
         try:
-            self._catalog.agent()
+            self._sources.catalog.agent()
         except ImageError as error:
             return TaskError(
                 reason=f"{self._idc} has no agent to boot: {error}",
                 hint="build it with `lpmos image build-agent`, then create the task again",
             )
         return None
-
-
-def image_of(catalog: Catalog, task: Task) -> ImageManifest | None:
-    """The image of this task's OS; None where the region has none.
-
-    Raises:
-        ImageError: the images cannot be read, which says nothing of what is there.
-    """
-    found = catalog.find(task.os_type, task.os_version)
-    if found is None:
-        catalog.damaged()
-    return found
-
-
-def no_image(task: Task) -> TaskError:
-    """The region lacks the image of this task's OS."""
-    return TaskError(
-        reason=f"{task.idc} has no image of {task.os_type} {task.os_version}",
-        hint=f"build one with `lpmos image build {task.os_type}`, then create the task again",
-    )

@@ -16,12 +16,13 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.images.catalog import Catalog
-from lpmos.model.image import OfferedOs
+from lpmos.images.installers import Installers
 from lpmos.model.region import (
     Capabilities,
     DhcpNetworkState,
     Heartbeat,
     HeldImage,
+    HeldInstaller,
     OutboxState,
     RegionClient,
     RegionStatus,
@@ -30,6 +31,7 @@ from lpmos.model.region import (
 )
 from lpmos.region.health import failing
 from lpmos.region.settings import RegionSettings
+from lpmos.region.sources import Sources
 from lpmos.region.standby import Standby
 from lpmos.store import keys, records
 from lpmos.store.api import Lease, LeaseNotFound, Store, StoreError
@@ -53,7 +55,7 @@ class Presence:
         self,
         settings: RegionSettings,
         store: Store,
-        catalog: Catalog,
+        sources: Sources,
         clock: Clock,
         services: Services,
         *,
@@ -69,7 +71,7 @@ class Presence:
         """
         self._settings = settings
         self._store = store
-        self._catalog = catalog
+        self._sources = sources
         self._clock = clock
         self._services = services
         self._api_url = api_url
@@ -80,7 +82,7 @@ class Presence:
         self._speaks = False
         self._states: dict[str, ServiceState] = {}
         self._log = structlog.get_logger().bind(idc=settings.idc)
-        self._images: tuple[HeldImage, ...] | None = None
+        self._held: tuple[tuple[HeldImage, ...], tuple[HeldInstaller, ...]] | None = None
         self._since: datetime | None = None
         self.announced = asyncio.Event()
         self.last_heartbeat: datetime | None = None
@@ -135,7 +137,7 @@ class Presence:
             self._speaks = False
             self.announced.set()
         elif not self._speaks:
-            self._images, self._since = None, self._clock()
+            self._held, self._since = None, self._clock()
             await self._put_status("online", self._states)
             self._speaks = True
 
@@ -182,21 +184,22 @@ class Presence:
 
     async def _put_capabilities(self) -> None:
         """Write what is offered where it changed."""
-        images = held_images(self._catalog)
-        if images == self._images:
+        held = held_images(self._sources.catalog), held_installers(self._sources.installers)
+        if held == self._held:
             return
-        offered = offered_systems(self._catalog)
+        offered = self._sources.offered()
         capabilities = Capabilities(
             idc=self._settings.idc,
             offered=offered,
-            images=images,
+            images=held[0],
+            installers=held[1],
             services=("http", *(("dhcp", "tftp") if self._settings.dhcp else ())),
             version=self._settings.version,
             updated_at=self._clock(),
         )
         key = keys.capabilities(self._settings.idc)
         await self._store.put(key, records.encode(capabilities))
-        self._images = images
+        self._held = held
         names = [f"{each.os_type} {each.os_version}" for each in offered]
         self._log.info("the region offers", systems=names)
 
@@ -216,7 +219,7 @@ class Presence:
         await self._store.put(keys.region_status(self._settings.idc), records.encode(document))
 
     async def _leave(self, lease: Lease) -> None:
-        self._images = None
+        self._held = None
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await lease.revoke()
@@ -239,16 +242,20 @@ def held_images(catalog: Catalog) -> tuple[HeldImage, ...]:
     )
 
 
-def offered_systems(catalog: Catalog) -> tuple[OfferedOs, ...]:
-    """Each OS of the catalog once, with the size of its newest image."""
-    newest = sorted(catalog.manifests(), key=lambda manifest: manifest.built_at)
-    systems = {
-        (m.os_type, m.os_version): OfferedOs(
-            os_type=m.os_type, os_version=m.os_version, unpacked_bytes=m.unpacked_bytes
+def held_installers(installers: Installers) -> tuple[HeldInstaller, ...]:
+    """The distributions' own installers, by name."""
+    return tuple(
+        HeldInstaller(
+            name=each.name,
+            family=each.family,
+            os_type=each.os_type,
+            os_version=each.os_version,
+            repository=each.repository,
+            size_bytes=each.kernel.size_bytes + each.initrd.size_bytes,
+            added_at=each.added_at,
         )
-        for m in newest
-    }
-    return tuple(systems[name] for name in sorted(systems))
+        for each in installers.manifests()
+    )
 
 
 async def _set_within(event: asyncio.Event, timeout_s: float) -> None:

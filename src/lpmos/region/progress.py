@@ -21,6 +21,9 @@ INTERVAL_S = 1.0
 LINES_HELD = 1000
 """Lines that wait for a write; beyond that the oldest are left out."""
 LANES_LIMIT = 10_000
+WRITES_AT_ONCE = 128
+"""Machines whose words are on their way to the store: the others merge theirs until it is their
+turn, and take no more room than that."""
 CALLS_LIMIT = 16
 """Unanswered calls of one machine; an agent makes one at a time."""
 
@@ -93,6 +96,7 @@ class ProgressWriter:
         self._write = write
         self._interval_s = interval_s
         self._lanes: dict[Lane, _Waiting] = {}
+        self._turn = asyncio.Semaphore(WRITES_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -136,7 +140,8 @@ class ProgressWriter:
         """Write what comes, then pause; end when a whole pause brought nothing."""
         try:
             while await _happens(waiting.arrived, self._interval_s):
-                await self._write_once(lane, waiting)
+                async with self._turn:
+                    await self._write_once(lane, waiting)
                 await _happens(waiting.urgent, self._interval_s)
         finally:
             del self._lanes[lane]

@@ -80,6 +80,37 @@ imgfree ||
 {_ask_again(base_url, RETRY_S)}"""
 
 
+class InstallerFiles(msgspec.Struct, frozen=True):
+    """A distribution's installer: paths on the region, and its kernel line."""
+
+    kernel: str
+    initrd: str
+    line: str
+
+
+def installer_script(base_url: str, files: InstallerFiles, reason: str) -> str:
+    """Load a distribution's installer and start it; given once, so it asks for files, not again.
+
+    What breaks on the way is loaded again by this same script; only an installer that ends without
+    having started anything leads back to the region.
+    """
+    return f"""#!ipxe
+echo LPMOS: {plain(reason)}
+:load
+imgfree ||
+kernel {base_url}{files.kernel} initrd=initrd {files.line} || goto again
+initrd --name initrd {base_url}{files.initrd} || goto again
+boot ||
+goto given
+:again
+echo LPMOS: the installer could not be loaded, trying again in {RETRY_S} s
+sleep {RETRY_S} ||
+goto load
+:given
+imgfree ||
+{_ask_again(base_url, RETRY_S)}"""
+
+
 def local_disk_script(reason: str) -> str:
     """Go on to the firmware's next boot entry: a plain `exit` would open the menu on UEFI."""
     return f"#!ipxe\necho LPMOS: booting the local disk: {plain(reason)}\nexit 1\n"

@@ -17,7 +17,9 @@ from aiohttp import web
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.tasksecrets import ReadRing, TaskSecretReader, no_ring
 from lpmos.images.catalog import Catalog
+from lpmos.images.installers import Installers
 from lpmos.model.errors import SettingsError
 from lpmos.region import health
 from lpmos.region.admission import Admission
@@ -30,12 +32,18 @@ from lpmos.region.dhcp_hosts import DhcpHosts
 from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.dhcp_state import DhcpState
 from lpmos.region.dnsmasq import OWN_FILES, Place, render
+from lpmos.region.evidence import EvidenceBook
 from lpmos.region.guarded import Until
+from lpmos.region.handover_plans import HandoverPlans
 from lpmos.region.installed_api import InstalledApi
+from lpmos.region.installer_api import InstallerApi
+from lpmos.region.installer_templates import InstallerTemplates
+from lpmos.region.installer_tokens import InstallerTokens
 from lpmos.region.interfaces import with_subnets
 from lpmos.region.leases import Leases
 from lpmos.region.liveness import AgentLiveness
 from lpmos.region.metrics import Metrics
+from lpmos.region.mirror_cache import MirrorCache
 from lpmos.region.operations import Operations
 from lpmos.region.peer_calls import SignedCalls
 from lpmos.region.preparation import Preparation
@@ -43,6 +51,7 @@ from lpmos.region.presence import Presence
 from lpmos.region.reached import Reached, served_addresses
 from lpmos.region.service_address import ServiceAddress
 from lpmos.region.settings import RegionSettings, check, check_interface
+from lpmos.region.sources import Sources
 from lpmos.region.standby import Standby
 from lpmos.region.steady import SteadyAgents
 from lpmos.region.supervisor import Dnsmasq
@@ -78,6 +87,7 @@ class Region:
         fleet: what `agents` reads too.
         agents: the use cases.
         catalog: images.
+        installers: the distributions' own.
         clock: the time.
         standby: its part in the election; None where it is the only one there can be.
     """
@@ -90,21 +100,26 @@ class Region:
         fleet: Fleet,
         agents: SteadyAgents,
         catalog: Catalog,
+        installers: Installers,
         clock: Clock,
         standby: Standby | None = None,
+        read_ring: ReadRing = no_ring,
     ) -> None:
+        """`read_ring` reads the keys that secrets of tasks are sealed with."""
         check(settings)
         self._settings = settings
         self._store = store
         self._fleet = fleet
         self._agents = agents
-        self._catalog = catalog
+        self._secrets = TaskSecretReader(fleet.stored, read_ring)
+        self._sources = Sources(catalog, installers)
         self._clock = clock
         self._standby = standby
         self._log = structlog.get_logger().bind(idc=settings.idc)
         self._dhcp = settings.dhcp
         self._dhcp_state = DhcpState((), idc=settings.idc)
         self._loaders: frozenset[str] = frozenset()
+        self._evidence = EvidenceBook(store, fleet, clock, idc=settings.idc)
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
         self.port = settings.api_port
@@ -163,12 +178,13 @@ class Region:
     async def _serve_with(self, door: Door, sites: "list[_Site]", metrics: Metrics) -> None:
         settings = self._settings
         liveness = AgentLiveness(self._store, self._clock)
-        api = self._agent_api(metrics, liveness, door.gate)
+        handovers = self._handovers(door)
+        api = self._agent_api(metrics, liveness, door.gate, handovers)
         services = health.Health(self._probes(), self._is_active)
         presence = Presence(
             settings,
             self._store,
-            self._catalog,
+            self._sources,
             self._clock,
             services.services,
             api_url=self.base_url,
@@ -189,6 +205,7 @@ class Region:
         )
         app = web.Application(
             middlewares=[
+                self._evidence.middleware(),
                 error_middleware(idc=settings.idc),
                 only_while(self._is_active),
                 door.gate.middleware(),
@@ -198,8 +215,14 @@ class Region:
         app.on_response_prepare.append(counting(metrics))
         app.on_shutdown.append(api.end_polls)
         installed = InstalledApi(self._agents, idc=settings.idc)
-        app.add_routes([*self._boot(door.admission).routes(), *api.routes(), *operations.routes()])
-        app.add_routes(installed.routes())
+        boot = self._boot(door.admission, handovers)
+        app.add_routes([*boot.routes(), *api.routes(), *operations.routes()])
+        mirror = MirrorCache(
+            self._sources.installers, settings.mirror_dir, limit_bytes=settings.mirror_limit_bytes
+        )
+        app.cleanup_ctx.append(mirror.session)
+        installer = self._installer_api(handovers, api)
+        app.add_routes([*installed.routes(), *installer.routes(), *mirror.routes()])
         calls = SignedCalls(door.signer, door.signers)
         if self._standby:
             app.add_routes([calls.route(self._standby.answer)])
@@ -243,7 +266,9 @@ class Region:
     ) -> None:
         """DHCP, TFTP and preparation at the service address, until cancelled."""
         settings = self._settings
-        preparation = Preparation(self._fleet, self._agents, self._catalog, idc=settings.idc)
+        preparation = Preparation(
+            self._fleet, self._agents, self._sources, idc=settings.idc, secrets=self._secrets
+        )
         leases = Leases(
             self._store,
             settings.lease_file,
@@ -257,6 +282,7 @@ class Region:
             group.create_task(preparation.run())
             group.create_task(liveness.run())
             group.create_task(taken.run())
+            group.create_task(self._evidence.run())
             if self._dhcp:
                 await leases.prepare()
                 group.create_task(leases.run())
@@ -332,7 +358,13 @@ class Region:
         config = settings.state_dir / "dnsmasq.conf"
         prefixes = {interface: ula_prefixes(interface) for interface in dhcp.interfaces}
         config.write_text(render(dhcp, place, prefixes))
-        return Dnsmasq(config, idc=settings.idc, until=until, on_lease=leases.given)
+        return Dnsmasq(
+            config,
+            idc=settings.idc,
+            until=until,
+            on_lease=leases.given,
+            on_event=self._evidence.hear,
+        )
 
     def _probes(self) -> dict[str, health.Probe | None]:
         everywhere = self._settings.api_host in ("0.0.0.0", "::")  # noqa: S104 - compared only
@@ -342,11 +374,39 @@ class Region:
     def _reached(self) -> Reached:
         return Reached(self.base_url, served_addresses(self._settings.dhcp))
 
-    def _agent_api(self, metrics: Metrics, liveness: AgentLiveness, gate: AgentGate) -> AgentApi:
+    def _handovers(self, door: Door) -> HandoverPlans:
+        tokens = InstallerTokens(
+            door.signer,
+            door.signers,
+            self._fleet.task,
+            door.admission.holder,
+            lambda: self._fleet.connected,
+        )
+        return HandoverPlans(tokens, InstallerTemplates(self._unfenced), self._secrets.opened)
+
+    def _installer_api(self, handovers: HandoverPlans, api: AgentApi) -> InstallerApi:
+        return InstallerApi(
+            self._agents,
+            self._sources,
+            handovers,
+            self._clock,
+            idc=self._settings.idc,
+            reached=self._reached(),
+            logs=TaskLogs(self._settings.log_dir),
+            progress=api.progress_writer,
+        )
+
+    def _agent_api(
+        self,
+        metrics: Metrics,
+        liveness: AgentLiveness,
+        gate: AgentGate,
+        handovers: HandoverPlans,
+    ) -> AgentApi:
         return AgentApi(
             self._agents,
             self._fleet,
-            self._catalog,
+            self._sources,
             self._clock,
             idc=self._settings.idc,
             reached=self._reached(),
@@ -354,12 +414,15 @@ class Region:
             metrics=metrics,
             liveness=liveness,
             gate=gate,
+            handovers=handovers,
+            secrets=self._secrets,
         )
 
-    def _boot(self, admission: Admission) -> Boot:
+    def _boot(self, admission: Admission, handovers: HandoverPlans) -> Boot:
         return Boot(
             self._agents,
-            self._catalog,
+            self._sources,
+            handovers,
             admission=admission,
             reached=self._reached(),
             loader_dir=self._settings.tftp_root,

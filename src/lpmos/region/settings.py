@@ -36,6 +36,7 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     service_interface: str | None = None
     agent_identity: Literal["required", "optional"] = "required"
     agent_tls: TlsFiles | None = None
+    mirror_limit_bytes: int = 20 * 1024**3
 
     @property
     def tftp_root(self) -> Path:
@@ -56,6 +57,11 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     def loaders_dir(self) -> Path:
         """Boot loaders of the operator's own; they go before the distribution's."""
         return self.state_dir / "loaders"
+
+    @property
+    def mirror_dir(self) -> Path:
+        """What was fetched from the installers' repositories."""
+        return self.state_dir / "mirror"
 
     @property
     def log_dir(self) -> Path:

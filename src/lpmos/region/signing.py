@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -31,11 +32,14 @@ from lpmos.store.api import KV, Delete, Operation, Put, Store, StoreError
 
 FILE_NAME = "agent.key"
 TOKEN_LIMIT_CHARACTERS = 1024
+VERIFIED_KEPT = 4096
+"""Tokens whose signature is not verified again with each call: one for each agent."""
 PUBLISH_RETRY_S = 2.0
 PUBLISH_TIMEOUT_S = 5.0
 
 _SEED_BYTES = 32
 _DOMAIN = b"lpmos region token 1\0"
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 _TOKEN = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{1,900})\.([A-Za-z0-9_-]{86})")
 
 
@@ -103,6 +107,7 @@ class Signers:
         self._own = own
         self._stored = stored
         self._idc = idc
+        self._verified = lru_cache(VERIFIED_KEPT)(_payload)
 
     def verify(self, kind: str, token: str) -> bytes:
         """The payload of a token.
@@ -110,16 +115,9 @@ class Signers:
         Raises:
             BadToken: it is none, or none of this kind and region.
         """
-        match = _TOKEN.fullmatch(token) if len(token) <= TOKEN_LIMIT_CHARACTERS else None
-        if match is None:
+        if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise BadToken("this is no token of a region")
-        key_id, payload_text, signature_text = match.groups()
-        payload, signature = _decoded(payload_text), _decoded(signature_text)
-        try:
-            self._public(key_id).verify(signature, _signed(kind, payload))
-        except InvalidSignature:
-            raise BadToken("the token's signature is wrong") from None
-        return payload
+        return self._verified(self._public(token.partition(".")[0]), kind, token)
 
     def verify_from(self, kind: str, token: str) -> tuple[str, bytes]:
         """The client that has signed a token, and the payload; raises as `verify`."""
@@ -163,21 +161,33 @@ class Signers:
         if changes:
             await store.txn([], changes)
 
-    def _public(self, key_id: str) -> Ed25519PublicKey:
-        raw = _decoded(self._own.public.public)
-        if key_id != self._own.key_id:
-            raw = self._raw_of(self._stored(keys.signer(self._idc, key_id)))
-        if _key_id(raw) != key_id:
-            raise BadToken("the token was signed with a key that is not of this region")
-        return Ed25519PublicKey.from_public_bytes(raw)
-
-    def _raw_of(self, kv: KV | None) -> bytes:
+    def _public(self, key_id: str) -> str:
+        """The key as it is known now: what one that was removed has signed is nothing."""
+        if key_id == self._own.key_id:
+            return self._own.public.public
+        kv = self._stored(keys.signer(self._idc, key_id)) if _KEY_ID.fullmatch(key_id) else None
         if kv is None:
             raise BadToken("the token was signed with a key that is not of this region")
         try:
-            return _decoded(records.decode(kv, PublicKey).public)
+            return records.decode(kv, PublicKey).public
         except records.DamagedRecord:
             raise BadToken("the token's key is damaged in the store") from None
+
+
+def _payload(public: str, kind: str, token: str) -> bytes:
+    """The payload of a token that this key has signed; raises as `Signers.verify`."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise BadToken("this is no token of a region")
+    key_id, payload_text, signature_text = match.groups()
+    payload, signature, raw = map(_decoded, (payload_text, signature_text, public))
+    if _key_id(raw) != key_id:
+        raise BadToken("the token was signed with a key that is not of this region")
+    try:
+        Ed25519PublicKey.from_public_bytes(raw).verify(signature, _signed(kind, payload))
+    except InvalidSignature:
+        raise BadToken("the token's signature is wrong") from None
+    return payload
 
 
 def _make(path: Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Literal, TypedDict
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -28,6 +28,8 @@ from lpmos.core.kept import (
     Failed,
     GivenUp,
     HandedOver,
+    InstallerBegins,
+    InstallerScript,
     Prepared,
     Progressed,
     Reported,
@@ -97,7 +99,9 @@ class SteadyAgents(Agents):
         `unfenced`, for the marks and the rule keep it from doing harm.
         """
         super().__init__(store, fleet, clock, idc=idc, unknown=unknown)
-        self._stored = Agents(store, fleet, clock, idc=idc, unknown=unknown)
+        self._stored = Agents(
+            store, fleet, clock, idc=idc, unknown=unknown, remembered=overlay.stored
+        )
         marked = MarkedStore(unfenced)
         late = Agents(marked, fleet, said_or_now(clock), idc=idc, unknown=unknown)
         self._overlay = overlay
@@ -201,6 +205,7 @@ class SteadyAgents(Agents):
         inventory: Inventory,
         required_bytes: int,
         *,
+        whole_image: bool = False,
         follows: str | None = None,
     ) -> Task:
         """See `Agents.report`.
@@ -223,11 +228,15 @@ class SteadyAgents(Agents):
                 said_sn=sn,
                 inventory=inventory.bounded(),
                 required_bytes=required_bytes,
+                whole_image=whole_image,
             )
 
         try:
             return await self._task(
-                make, lambda: self._stored.report(run, sn, inventory, required_bytes)
+                make,
+                lambda: self._stored.report(
+                    run, sn, inventory, required_bytes, whole_image=whole_image
+                ),
             )
         except _ToBeMatched:
             await self._keep_unmatched(msgspec.structs.replace(make(), task_id=None, sn=None))
@@ -286,6 +295,30 @@ class SteadyAgents(Agents):
             make, lambda: self._shown(self._stored.handed_over(run, task_id, token_sha256))
         )
 
+    async def installer_begins(
+        self, run: AgentRun, task_id: str, by: Literal["kexec", "restart"]
+    ) -> Task:
+        """See `Agents.installer_begins`."""
+
+        def make() -> InstallerBegins | None:
+            row = self._fleet.row(task_id)
+            about = row and self._about(row, run.mac, run.agent_id)
+            return InstallerBegins(**about, by=by) if about else None
+
+        def shows(task: Task) -> bool:
+            return task.finished or (task.handover is not None and task.handover.by == by)
+
+        return await self._task(
+            make, lambda: self._shown(self._stored.installer_begins(run, task_id, by), shows)
+        )
+
+    async def installer_given(self, mac: str, task: Task) -> Task:
+        """See `Agents.installer_given`; without the word of it the script is not given."""
+        return await self._task(
+            lambda: InstallerScript(**self._about(task, mac)),
+            lambda: self._stored.installer_given(mac, task),
+        )
+
     async def came_up(self, mac: str, task_id: str, token_sha256: str) -> Task:
         """See `Agents.came_up`."""
 
@@ -296,16 +329,27 @@ class SteadyAgents(Agents):
 
         return await self._task(make, lambda: self._stored.came_up(mac, task_id, token_sha256))
 
-    async def _shown(self, saying: Awaitable[Task]) -> Task:
+    async def came_up_failing(
+        self, mac: str, task_id: str, token_sha256: str, error: TaskError
+    ) -> Task:
+        """See `Agents.came_up_failing`; the system goes on saying it until the store is there."""
+        return await self._stored.came_up_failing(mac, task_id, token_sha256, error)
+
+    async def _shown(
+        self, saying: Awaitable[Task], shows: Callable[[Task], bool] | None = None
+    ) -> Task:
         """Have the last word in memory before the agent restarts: its next boot is decided there.
+
+        `shows` says whether a task has the word; None: that it boots its disk.
 
         Raises:
             Unavailable: the region does not hear of its own write; the word is kept, and shown.
         """
         task = await saying
-        if _boots_its_disk(task):
-            shown = await self._fleet.wait_for_task(task.task_id, _boots_its_disk, SHOWN_TIMEOUT_S)
-            if shown is not None and not _boots_its_disk(shown):
+        shows = shows or _boots_its_disk
+        if shows(task):
+            shown = await self._fleet.wait_for_task(task.task_id, shows, SHOWN_TIMEOUT_S)
+            if shown is not None and not shows(shown):
                 raise Unavailable("the store took the word, and is not heard of since")
         return task
 

@@ -6,7 +6,7 @@ directory keeps the `FILES_KEPT` files that were written to last.
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class TaskLogs:
     def __init__(self, directory: Path, *, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
         self._directory = directory
         self._limit_bytes = limit_bytes
+        self._waiting: dict[Path, list[bytes]] = {}
+        self._writing = asyncio.Lock()
 
     def path(self, task_id: str) -> Path:
         """Where the log of a task is, whether there is one or not.
@@ -39,15 +41,28 @@ class TaskLogs:
         return self._directory / f"{task_id}.log"
 
     async def append(self, task_id: str, now: datetime, lines: Sequence[str]) -> None:
-        """Add lines, each with a level in brackets. A full disk is logged; it stops no install."""
+        """Add lines, each with a level in brackets. A full disk is logged; it stops no install.
+
+        What comes while others are written is written together after them.
+        """
         if not lines:
             return
         stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         text = "".join(f"{stamp} {line}\n" for line in lines).encode()
-        try:
-            await asyncio.to_thread(self._write, self.path(task_id), text)
-        except OSError as error:
-            structlog.get_logger().error("task log not written", task_id=task_id, error=str(error))
+        self._waiting.setdefault(self.path(task_id), []).append(text)
+        async with self._writing:
+            texts, self._waiting = self._waiting, {}
+            if texts:
+                await asyncio.to_thread(self._write_all, texts)
+
+    def _write_all(self, texts: Mapping[Path, Sequence[bytes]]) -> None:
+        for path, added in texts.items():
+            try:
+                for text in added:
+                    self._write(path, text)
+            except OSError as error:
+                why = str(error)
+                structlog.get_logger().error("task log not written", task_id=path.stem, error=why)
 
     def _write(self, path: Path, text: bytes) -> None:
         if not path.exists():

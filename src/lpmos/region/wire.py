@@ -32,9 +32,11 @@ _LEVEL = re.compile(r"\[(INFO|WARN|ERROR)\]( |$)")
 AgentId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Stage = Literal["partitioning", "downloading", "installing", "configuring"]
+Stage = Literal["handing_over", "partitioning", "downloading", "installing", "configuring"]
+"""`handing_over`: the agent loads a distribution's installer, which takes the other stages."""
 
 STAGE_END_PERCENT: dict[str, float] = {
+    "handing_over": 2.0,
     "partitioning": 20.0,
     "downloading": 60.0,
     "installing": 90.0,
@@ -62,18 +64,20 @@ class FailedCommand(msgspec.Struct, frozen=True, kw_only=True):
 class StatusCall(msgspec.Struct, frozen=True, kw_only=True):
     """B2: the claim, or the end of an install.
 
-    With `restarting` comes the digest of the token by which the installed system will call.
+    With `restarting` comes the digest of the token by which the installed system will call, with
+    `handing_over` the way in which the distribution's installer is started.
     """
 
     mac_address: str
     task_id: str
-    status: Literal["installing", "failed", "completed", "restarting"]
+    status: Literal["installing", "failed", "completed", "restarting", "handing_over"]
     agent_id: AgentId | None = None
     intent_id: str | None = None
     progress: Percent = 0.0
     message: str = ""
     error: FailedCommand | None = None
     first_boot_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    handover: Literal["kexec", "restart"] = "kexec"
 
     def text(self) -> str:
         """The message as one line."""
@@ -88,12 +92,8 @@ class StatusCall(msgspec.Struct, frozen=True, kw_only=True):
 
     def task_error(self) -> TaskError:
         """The error as it stands in the task, each part bounded."""
-        error = self.error or FailedCommand()
-        return TaskError(
-            reason=self.text() or "the agent gave no reason",
-            command=error.command and _clean(error.command, REASON_CHARACTERS),
-            output=error.output and _printable(error.output)[-OUTPUT_CHARACTERS:],
-            hint=error.hint and _clean(error.hint, REASON_CHARACTERS),
+        return bounded_error(
+            self.text() or "the agent gave no reason", self.error or FailedCommand()
         )
 
 
@@ -126,6 +126,16 @@ class IdentityCall(msgspec.Struct, frozen=True, kw_only=True):
     mac_address: str
     agent_id: AgentId
     nonce: Annotated[str, Meta(max_length=TOKEN_LIMIT_CHARACTERS)]
+
+
+def bounded_error(reason: str, error: FailedCommand) -> TaskError:
+    """What a machine says of a failure as it stands in a task."""
+    return TaskError(
+        reason=_clean(reason, REASON_CHARACTERS),
+        command=error.command and _clean(error.command, REASON_CHARACTERS),
+        output=error.output and _printable(error.output)[-OUTPUT_CHARACTERS:],
+        hint=error.hint and _clean(error.hint, REASON_CHARACTERS),
+    )
 
 
 Call = TypeVar("Call", Report, StatusCall, ProgressCall, IdentityCall)
@@ -180,6 +190,11 @@ def log_line(text: str) -> str:
     """One printable line that begins with a level."""
     line = _clean(text, LINE_CHARACTERS)
     return line if _LEVEL.match(line) else f"[INFO] {line}".rstrip()
+
+
+def one_line(text: str) -> str:
+    """Printable text on one line, as long as a reason may be."""
+    return _clean(text, REASON_CHARACTERS)
 
 
 def _clean(text: str, limit: int) -> str:

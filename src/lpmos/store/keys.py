@@ -53,6 +53,11 @@ def lease(idc: str, sn: str) -> str:
     return f"/os/{idc}/machines/{sn}/lease"
 
 
+def evidence(idc: str, sn: str) -> str:
+    """What the region saw last of a machine with an unfinished task, layer by layer."""
+    return f"/os/{idc}/machines/{sn}/evidence"
+
+
 def history(idc: str, sn: str, task_id: str) -> str:
     """S5, one finished task."""
     return f"/os/{idc}/machines/{sn}/history/{task_id}"
@@ -61,6 +66,11 @@ def history(idc: str, sn: str, task_id: str) -> str:
 def history_prefix(idc: str, sn: str) -> str:
     """S5, all finished tasks of one machine."""
     return f"/os/{idc}/machines/{sn}/history/"
+
+
+def task_secrets(idc: str, sn: str = "") -> str:
+    """What is secret of the machine's last task, sealed; without one, the prefix of all."""
+    return f"/os/{idc}/sealed/{sn}"
 
 
 def heartbeat(idc: str) -> str:

@@ -28,28 +28,31 @@ class RecordTooLarge(StoreError):
     code = "store-record-too-large"
 
 
-def encode(document: msgspec.Struct, over: bytes | None = None) -> bytes:
+def encode(
+    document: msgspec.Struct, over: bytes | None = None, *, read: msgspec.Struct | None = None
+) -> bytes:
     """The document's bytes.
 
     Args:
         document: what to write.
         over: what stands in the store now, where this is a change of it: fields that the type does
             not know stay, and so do those inside of a field that was not changed.
+        read: `over` decoded, where the caller has it.
 
     Raises:
         RecordTooLarge: it is over the limit.
     """
     value = msgspec.json.encode(document)
     if over is not None:
-        value = _carried(document, value, over)
+        value = _carried(value, over, read or msgspec.json.decode(over, type=type(document)))
     if len(value) >= VALUE_LIMIT_BYTES:
         raise RecordTooLarge(f"a document of {len(value)} bytes is over {VALUE_LIMIT_BYTES}")
     return value
 
 
-def _carried(document: msgspec.Struct, value: bytes, over: bytes) -> bytes:
+def _carried(value: bytes, over: bytes, read: msgspec.Struct) -> bytes:
     """`value` with what `over` has, and what the document's type does not know."""
-    known = msgspec.json.encode(msgspec.json.decode(over, type=type(document)))
+    known = msgspec.json.encode(read)
     if known == over:
         return value
     merged = _merged(*(msgspec.json.decode(each) for each in (over, known, value)))

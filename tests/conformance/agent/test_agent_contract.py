@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.agent.console import BATCH_BYTES, BATCH_LINES, LINE_CHARACTERS, Console
-from lpmos.agent.errors import OUTPUT_BYTES
+from lpmos.agent.diskplan import ERASE_LEVELS, FILESYSTEMS, KINDS, LEAST_DISKS, ROLES
+from lpmos.agent.errors import OUTPUT_BYTES, InstallError
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import FILESYSTEMS, ROLES, parse_plan
+from lpmos.agent.plan import parse_plan
 from lpmos.agent.run import run_agent
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.model import diskplan, installplan, inventory, machine
@@ -184,6 +185,42 @@ def test_the_last_word_of_a_failed_install_is_the_protocols() -> None:
 
 texts = st.text(max_size=20)
 sizes = st.integers(1, 1 << 45)
+WISHES = (
+    diskplan.PartitionWish(mount="/var/lib", size_bytes=1 << 30, filesystem="xfs"),
+    diskplan.PartitionWish(name="data", min_bytes=1 << 30, filesystem="btrfs"),
+)
+LAYOUTS: tuple[str | diskplan.StorageLayout, ...] = (
+    *diskplan.LAYOUTS,
+    diskplan.StorageLayout(swap_bytes=1 << 30, partitions=WISHES, erase="discard"),
+    diskplan.StorageLayout(raid="raid5", lvm=True, swap_bytes=1 << 30, partitions=WISHES),
+    diskplan.StorageLayout(raid="raid1", lvm=True, encrypt=True, erase="nvme_format"),
+    diskplan.StorageLayout(encrypt=True, filesystem="btrfs"),
+)
+
+
+def _disk_plan(layout: str | diskplan.StorageLayout) -> diskplan.DiskPlan:
+    disks = tuple(
+        inventory.Disk(device=f"/dev/nvme{n}n1", size_bytes=1 << 36, kind="nvme", serial=f"S{n}")
+        for n in range(4)
+    )
+    found = inventory.Inventory(
+        collected_at=datetime(2024, 1, 1, tzinfo=UTC),
+        boot_mode="bios",
+        memory=inventory.Memory(total_bytes=1),
+        disks=disks,
+    )
+    return diskplan.plan_disk(found, layout, diskplan.RootDiskHints(), 1 << 30)
+
+
+def _data(value: object) -> object:
+    """What the agent took, as data: its tuples with names as objects, the others as arrays."""
+    if not isinstance(value, tuple):
+        return value
+    if hasattr(value, "_asdict"):
+        return {name: _data(field) for name, field in value._asdict().items()}
+    return [_data(item) for item in value]
+
+
 plans = st.builds(
     installplan.InstallPlan,
     task_id=texts,
@@ -199,27 +236,20 @@ plans = st.builds(
         format=st.just("tar.zst"),
     ),
     disk=st.builds(
-        diskplan.DiskPlan,
-        device=texts,
-        size_bytes=sizes,
-        serial=st.none() | texts,
-        wwn=st.none() | texts,
-        model=st.none() | texts,
-        overwrites=st.lists(texts, max_size=2).map(tuple),
-        partitions=st.just(
-            diskplan.plan_disk(
-                inventory.Inventory(
-                    collected_at=datetime(2024, 1, 1, tzinfo=UTC),
-                    boot_mode="bios",
-                    memory=inventory.Memory(total_bytes=1),
-                    disks=(inventory.Disk(device="/dev/vda", size_bytes=1 << 34, kind="ssd"),),
-                ),
-                "auto",
-                diskplan.RootDiskHints(),
-                1 << 30,
-            ).partitions
+        lambda disk, changes: msgspec.structs.replace(disk, **changes),
+        st.sampled_from([_disk_plan(layout) for layout in LAYOUTS]),
+        st.fixed_dictionaries(
+            {
+                "device": texts,
+                "size_bytes": sizes,
+                "serial": st.none() | texts,
+                "wwn": st.none() | texts,
+                "model": st.none() | texts,
+                "overwrites": st.lists(texts, max_size=2).map(tuple),
+            }
         ),
     ),
+    disk_passphrase=st.just("correct horse"),
     files=st.lists(
         st.builds(installplan.PlannedFile, path=texts, content=texts, mode=st.integers(0, 0o7777)),
         max_size=3,
@@ -236,14 +266,41 @@ def test_plan_as_the_region_encodes_it_is_read_whole(plan: installplan.InstallPl
         assert getattr(taken, name) == getattr(plan, name)
     for name in taken.image._fields:
         assert getattr(taken.image, name) == getattr(plan.image, name)
-    for name in ("device", "size_bytes", "serial", "wwn", "model", "overwrites"):
-        assert getattr(taken.disk, name) == getattr(plan.disk, name)
-    assert [tuple(part) for part in taken.disk.partitions] == [
-        msgspec.structs.astuple(part) for part in plan.disk.partitions
-    ]
+    assert _data(taken.disk) == json.loads(msgspec.json.encode(plan.disk))
+    assert taken.disk_passphrase == plan.disk_passphrase
     assert [tuple(file) for file in taken.files] == [
         msgspec.structs.astuple(file) for file in plan.files
     ]
+
+
+def test_plan_of_a_whole_disk_is_read_with_the_disks_size() -> None:
+    disk = msgspec.structs.replace(_disk_plan("auto"), partitions=(), whole_image=True)
+    image = installplan.ImageSource(
+        name="rocky-9",
+        url="/boot/images/x",
+        sha256="ab" * 32,
+        size_bytes=1,
+        unpacked_bytes=10 << 30,
+        format="raw.zst",
+        disk_bytes=10 << 30,
+    )
+    plan = installplan.InstallPlan(
+        task_id="t",
+        intent_id="i",
+        hostname="web-1",
+        image=image,
+        disk=disk,
+        files=(),
+        boot_loader="image",
+        boot_entry="rocky",
+        kernel_arguments="",
+    )
+    document = json.loads(msgspec.json.encode(plan))
+    taken = parse_plan(document)
+    assert (taken.disk.whole_image, taken.image.disk_bytes) == (True, 10 << 30)
+    document["disk"]["whole_image"] = False
+    with pytest.raises(InstallError):
+        parse_plan(document)
 
 
 def test_the_agent_knows_every_role_and_file_system_of_the_model() -> None:
@@ -253,6 +310,10 @@ def test_the_agent_knows_every_role_and_file_system_of_the_model() -> None:
     assert set(FILESYSTEMS) == set(ROLES)
     literal = next(arg for arg in typing.get_args(hints["filesystem"]) if typing.get_args(arg))
     assert set(typing.get_args(literal)) == known
+    kind = typing.get_type_hints(diskplan.Filesystem)["kind"]
+    assert set(typing.get_args(kind)) == set(KINDS)
+    assert set(typing.get_args(typing.get_type_hints(diskplan.Array)["level"])) == set(LEAST_DISKS)
+    assert typing.get_args(typing.get_type_hints(diskplan.DiskPlan)["erase"]) == ERASE_LEVELS
 
 
 def test_the_plan_in_the_documentation_is_one_that_both_sides_take() -> None:

@@ -4,6 +4,8 @@ import asyncio
 import uuid
 
 from lpmos.store.api import Leadership, Put, Store
+from lpmos.store.election import ELECTIONS
+from tests.support.polling import until
 from tests.support.stores import Backend
 
 TTL_S = 10
@@ -19,6 +21,15 @@ def _name() -> str:
 async def _elect(store: Store, name: str, identity: str, ttl_s: int = TTL_S) -> Leadership:
     async with asyncio.timeout(TURN_TIMEOUT_S):
         return await store.elect(name, identity, ttl_s)
+
+
+async def _candidates(store: Store, name: str, count: int) -> None:
+    """Wait until so many stand for election, the leader among them."""
+
+    async def stand() -> bool:
+        return len((await store.range(f"{ELECTIONS}{name}/")).kvs) == count
+
+    await until(stand)
 
 
 async def test_elect_alone_leads_at_once(backend: Backend) -> None:
@@ -56,7 +67,7 @@ async def test_elect_gives_turns_in_the_order_of_candidacy(backend: Backend) -> 
     waiting = []
     for number in range(1, 4):
         waiting.append(asyncio.create_task(_elect(store, name, str(number))))
-        await asyncio.wait(waiting, timeout=QUIET_S)
+        await _candidates(store, name, 1 + number)
     for candidate in waiting:
         assert not candidate.done()
         await leader.resign()

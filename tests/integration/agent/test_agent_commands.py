@@ -11,7 +11,7 @@ from lpmos.agent.commands import Commands
 from lpmos.agent.errors import CommandFailed, Stopped
 from lpmos.agent.stop import Stop
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 def _commands(stop: Stop | None = None) -> tuple[Commands, list[str]]:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,20 +19,22 @@ import pytest
 from lpmos.agent.commands import COMMAND_TIMEOUT_S, Commands
 from lpmos.agent.console import Console
 from lpmos.agent.errors import CommandFailed, InstallError, Stopped
-from lpmos.agent.installer import Installer, Job
+from lpmos.agent.installer import Installer
 from lpmos.agent.inventory.disks import blkid_probe, read_disks
 from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.job import Job
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan, parse_plan
 from lpmos.agent.region import Region
 from lpmos.agent.reporter import Progress
 from lpmos.agent.stop import Stop
-from lpmos.model.diskplan import DiskPlan, Partition
+from lpmos.model.diskplan import Array, DiskPlan, Filesystem, Member, Partition
 from lpmos.model.installplan import PlannedFile
 from tests.support.agent_region import AgentRegion, agent_region, plan_document, plan_for
 
 NONE_LEFT_OUT = re.compile(r"(?!)")
 DISK_BYTES = 256 << 20
+ROOT_LINE = "UUID={{ROOT_UUID}} / ext4 defaults 0 1\n"
 
 
 class CommandsWithoutGrub(Commands):
@@ -48,7 +51,19 @@ class CommandsWithoutGrub(Commands):
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[str]:
     """A blank disk as the kernel's name of a loop device."""
-    backing = tmp_path / "disk.img"
+    with _loop_device(tmp_path / "disk.img") as name:
+        yield name
+
+
+@pytest.fixture
+def second_loop(tmp_path: Path) -> Iterator[str]:
+    """One more of them."""
+    with _loop_device(tmp_path / "second.img") as name:
+        yield name
+
+
+@contextmanager
+def _loop_device(backing: Path) -> Iterator[str]:
     with backing.open("wb") as file:
         file.truncate(DISK_BYTES)
     device = subprocess.check_output(
@@ -124,14 +139,14 @@ class Install:
             target=target,
             not_disks=NONE_LEFT_OUT,
         )
-        self.plan = _plan(region.image, name, overwrites)
+        self.plan = _plan(region.image, _disk(name, overwrites))
 
     def run(self) -> None:
         self.installer.run(self.plan)
 
 
-def _plan(image: bytes, name: str, overwrites: tuple[str, ...]) -> Plan:
-    disk = DiskPlan(
+def _disk(name: str, overwrites: tuple[str, ...]) -> DiskPlan:
+    return DiskPlan(
         device=f"/dev/{name}",
         size_bytes=DISK_BYTES,
         overwrites=overwrites,
@@ -140,9 +155,12 @@ def _plan(image: bytes, name: str, overwrites: tuple[str, ...]) -> Plan:
             Partition(number=2, role="root", size_bytes=None, filesystem="ext4"),
         ),
     )
+
+
+def _plan(image: bytes, disk: DiskPlan, fstab: str = ROOT_LINE) -> Plan:
     files = (
         PlannedFile(path="/etc/hostname", content="tiny\n"),
-        PlannedFile(path="/etc/fstab", content="UUID={{ROOT_UUID}} / ext4 defaults 0 1\n"),
+        PlannedFile(path="/etc/fstab", content=fstab),
     )
     return parse_plan(plan_document(plan_for(image, disk=disk, files=files)))
 
@@ -261,3 +279,68 @@ def test_install_onto_a_mounted_disk_is_refused(loop: str, image: bytes, tmp_pat
             assert (where / "etc/hostname").read_text() == "tiny\n"
         finally:
             subprocess.run(["umount", where], check=True)
+
+
+def _layer(number: int, size_bytes: int | None) -> Partition:
+    return Partition(number=number, role="layer", size_bytes=size_bytes, filesystem=None)
+
+
+def test_install_of_custom_partitions_puts_everything_where_it_belongs(
+    loop: str, image: bytes, tmp_path: Path
+) -> None:
+    disk = DiskPlan(
+        device=f"/dev/{loop}",
+        size_bytes=DISK_BYTES,
+        partitions=(_layer(1, 32 << 20), _layer(2, 16 << 20), _layer(3, None)),
+        filesystems=(
+            Filesystem(on="p3", kind="ext4", mount="/"),
+            Filesystem(on="p1", kind="ext4", mount="/boot"),
+            Filesystem(on="p2", kind="swap", mount=None),
+        ),
+    )
+    fstab = "{{UUID:p3}} {{UUID:p1}} {{UUID:p2}} {{ROOT_UUID}}"
+    with agent_region(image) as region:
+        install = Install(region, loop, tmp_path / "target")
+        install.plan = _plan(image, disk, fstab)
+        install.run()
+    assert _contents(loop) == ["gpt", "ext4", "swap"]
+    root, boot, swap = (_uuid(f"/dev/{loop}p{number}") for number in (3, 1, 2))
+    check = tmp_path / "check"
+    check.mkdir()
+    subprocess.run(["mount", "-o", "ro", f"/dev/{loop}p3", check], check=True)
+    try:
+        assert (check / "etc/fstab").read_text() == f"{root} {boot} {swap} {root}"
+        assert list((check / "boot").iterdir()) == []
+    finally:
+        subprocess.run(["umount", check], check=True)
+    subprocess.run(["mount", "-o", "ro", f"/dev/{loop}p1", check], check=True)
+    try:
+        config = (check / "grub/grub.cfg").read_text()
+        assert f"--set=root {boot}\n" in config
+        assert f"  linux /vmlinuz-6.1.0-9 root=UUID={root} ro" in config
+        assert (check / "vmlinuz-6.1.0-9").is_file()
+    finally:
+        subprocess.run(["umount", check], check=True)
+
+
+def test_install_over_two_disks_writes_to_none_where_one_is_not_as_approved(
+    loop: str, second_loop: str, image: bytes, tmp_path: Path
+) -> None:
+    subprocess.run(["mkswap", f"/dev/{second_loop}"], check=True, capture_output=True)
+    disk = DiskPlan(
+        device=f"/dev/{loop}",
+        size_bytes=DISK_BYTES,
+        partitions=(_layer(1, None),),
+        members=(Member(device=f"/dev/{second_loop}", size_bytes=DISK_BYTES),),
+        arrays=(Array(id="md-root", level="raid1", partition=1),),
+        filesystems=(Filesystem(on="md-root", kind="ext4", mount="/"),),
+    )
+    with agent_region(image) as region:
+        install = Install(region, loop, tmp_path / "target")
+        # Nothing but their names tells two blank loop devices apart; an approved one has a serial.
+        install.plan = _plan(image, disk)
+        with pytest.raises(InstallError, match="nothing was written"):
+            install.run()
+    assert _contents(loop) == []
+    assert _contents(second_loop) == ["swap"]
+    assert (tmp_path / "disk.img").stat().st_blocks == 0

@@ -17,9 +17,9 @@ import pytest
 from lpmos.agent.console import Console
 from lpmos.agent.errors import InstallError
 from lpmos.agent.image import ImageStream
-from lpmos.agent.installer import Job
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.inventory.nics import with_neighbours
+from lpmos.agent.job import Job
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import Plan, parse_plan

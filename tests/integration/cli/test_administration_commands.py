@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.signatures import public_path, trusted_keys
 from lpmos.store import keys
 from tests.integration.cli.conftest import Shell
 from tests.support.control_plane import RunningControlPlane
@@ -163,6 +164,41 @@ async def test_image_upload_takes_all_from_a_catalog(shell: Shell, tmp_path: Pat
     await shell.run("image", "upload", "mine", "--images-dir", str(catalog))
     assert (await shell.run("image", "list", "--images-dir", str(catalog))).code == 0
     assert (await shell.run("image", "list", "-q")).out == "mine\n"
+
+
+async def test_disk_is_uploaded_by_what_its_name_says_and_signed(
+    shell: Shell, tmp_path: Path
+) -> None:
+    disk = tmp_path / "cloud.img"
+    disk.write_bytes((bytes(510) + b"\x55\xaa").ljust(1 << 20, b"\0"))
+    words = ("image", "upload", "rocky-9", "--file", str(disk), "--family", "rhel", "--os", "rocky",
+             "9", "--network", "networkmanager", "--cloud-init")  # fmt: skip
+    done = (await shell.run(*words, "--json")).json
+    assert (done["format"], done["disk_bytes"]) == ("raw.zst", 1 << 20)
+    key = tmp_path / "signing.key"
+    fingerprint = (await shell.run("image", "keygen", str(key), "-q")).out.strip()
+    await shell.run("image", "sign", "rocky-9", "--key", str(key))
+    assert (await shell.run("image", "show", "rocky-9", "--json")).json["signed_by"] == fingerprint
+    await shell.run("image", "sign", "rocky-9", "--key", str(disk), code=1)
+    await shell.run("image", "sign", "none", "--key", str(key), code=4)
+    unnamed = tmp_path / "disk"
+    disk.rename(unnamed)
+    await shell.run(*("image", "upload", "x", "--file", str(unnamed)), *words[5:], code=2)
+
+
+async def test_image_of_a_directory_is_signed_there(shell: Shell, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.write_bytes(ZSTANDARD + b"archive" * 1000)
+    fields = ImageFields(
+        name="mine", family="debian", os_type="debian", os_version="12", unpacked_bytes=7000
+    )
+    images = tmp_path / "catalog"
+    Catalog(images).add(fields, root)
+    key = tmp_path / "signing.key"
+    await shell.run("image", "keygen", str(key))
+    await shell.run("image", "sign", "mine", "--key", str(key), "--images-dir", str(images))
+    trusted = trusted_keys(public_path(key))
+    assert [image.name for image in Catalog(images, trusted.refuses).manifests()] == ["mine"]
 
 
 async def test_secrets_are_rotated_to_the_end(shell: Shell) -> None:

@@ -12,6 +12,8 @@ import pytest
 from lpmos.app.settings import REGION, load
 from lpmos.cli.doctor_region import look_at_region
 from lpmos.cli.findings import Finding, Level
+from lpmos.images.catalog import Catalog
+from lpmos.images.signatures import generate, private_key, public_path, signed
 from lpmos.lab.simulated_images import make_simulated_images
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port
@@ -110,3 +112,20 @@ def test_standby_is_not_blamed_for_serving_no_dhcp(tmp_path: Path) -> None:
         alone = found(tmp_path, api_port=port, **given)
     assert "standing" not in alone
     assert [each.found for each in alone["ports"] if "4011" in each.found]
+
+
+def test_images_that_no_trusted_key_signed_are_told_with_what_to_do(tmp_path: Path) -> None:
+    images, key = tmp_path / "images", tmp_path / "signing.key"
+    make_simulated_images(images, 1 << 20)
+    generate(key)
+    public = public_path(key)
+    assert [finding.level for finding in found(tmp_path, images_dir=images)["images"]] == [Level.OK]
+    told = found(tmp_path, images_dir=images, image_trusted_keys=public)["images"]
+    assert [finding.level for finding in told] == [Level.WARNING]
+    assert "lpmos image sign debian-12-simulated" in told[0].found + told[0].do
+    catalog = Catalog(images)
+    catalog.sign(signed(catalog.said("debian-12-simulated"), private_key(key)))
+    (told_of_signed,) = found(tmp_path, images_dir=images, image_trusted_keys=public)["images"]
+    assert "each signed by a trusted key" in told_of_signed.found
+    (missing,) = found(tmp_path, images_dir=images, image_trusted_keys=tmp_path / "no")["images"]
+    assert missing.level is Level.WRONG

@@ -17,7 +17,7 @@ from tests.support.rules import make_report
 
 async def put(control_plane: RunningControlPlane, key: str, document: object) -> None:
     revision = await control_plane.store.put(key, records.encode(document))  # type: ignore[arg-type]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await control_plane.fleet.wait_for_revision(revision)
 
 

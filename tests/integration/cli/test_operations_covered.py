@@ -8,6 +8,7 @@ import httpx
 
 from lpmos.cli.main import parser
 from tests.support.control_plane import RunningControlPlane
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 NOT_FOR_PEOPLE = {
     "POST /session": "a browser signs in",
@@ -37,7 +38,9 @@ def place(call: str) -> str:
 
 async def operations(control_plane: RunningControlPlane) -> set[str]:
     headers = {"Authorization": f"Bearer {control_plane.token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         described = (await client.get("/schema/openapi.json")).json()
     return {
         place(f"{method.upper()} {path.removeprefix('/api/v1')}")

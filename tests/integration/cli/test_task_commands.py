@@ -7,6 +7,7 @@ from typing import Any
 
 from lpmos.core.taskindex import TaskQuery
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task, TaskError
 from tests.integration.cli.conftest import Shell
@@ -108,7 +109,8 @@ async def test_task_approve_shows_the_disk_and_sends_its_digest(
 ) -> None:
     task = await put_waiting(control_plane)
     nobody = await shell.run("task", "approve", "SN-1", code=2)
-    assert "device  /dev/vda" in nobody.err and "serial  DISK01" in nobody.err
+    assert "/dev/vda" in nobody.err and "serial DISK01" in nobody.err
+    assert "partition 3 root the rest ext4 at /" in nobody.err
     assert "add --yes" in nobody.err
     approved = await shell.run("task", "approve", "SN-1", "--yes", "--notes", "fine", "--json")
     assert [each["approval"]["notes"] for each in approved.json] == ["fine"]
@@ -116,6 +118,25 @@ async def test_task_approve_shows_the_disk_and_sends_its_digest(
     assert stored is not None and stored.status is Status.APPROVED
     again = await shell.run("task", "approve", "SN-1", "--yes", code=5)
     assert "lpmos: " in again.err
+
+
+async def test_task_of_a_mirror_shows_every_disk_before_it_is_approved(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    disks = tuple(
+        Disk(device=f"/dev/sd{name}", size_bytes=960 * 10**9, kind="ssd", serial=f"S-{name}",
+             contents=("ext4",) if name == "b" else ())
+        for name in "abc"
+    )  # fmt: skip
+    hardware = make_inventory(disks=disks)
+    plan = plan_disk(hardware, "raid5", RootDiskHints(overwrite=True), GIB)
+    await put_waiting(control_plane, hardware=hardware, plan=plan, disk_layout="raid5")
+    shown = (await shell.run("task", "show", "SN-1")).out
+    for text in ("/dev/sda", "/dev/sdb", "S-c", "nothing: it is blank", "└ md-root", "RAID 5"):
+        assert text in shown
+    asked = await shell.run("task", "approve", "SN-1", code=2)
+    assert "Write /dev/sda, /dev/sdc, /dev/sdb of SN-1?" in asked.err
+    assert "LOST: ext4" in asked.err
 
 
 async def test_task_approve_of_a_machine_that_has_not_reported_says_why(
@@ -190,11 +211,14 @@ async def test_task_logs_are_lines(shell: Shell, control_plane: RunningControlPl
     assert (await shell.run("task", "logs", "SN-1")).lines == ["one", "two �[2J"]
 
 
-async def test_task_explain_says_what_a_task_waits_for(
+async def test_explain_says_what_a_task_waits_for_and_who_decides(
     shell: Shell, control_plane: RunningControlPlane
 ) -> None:
     await put_waiting(control_plane)
-    assert "a person: lpmos task approve" in (await shell.run("task", "explain", "SN-1")).out
+    said = (await shell.run("explain", "SN-1")).out
+    assert "a person: lpmos task approve" in said and "Somebody has to approve" in said
+    assert "The region is off line" in said and "reported its hardware" in said
+    assert (await shell.run("explain", "SN-1", "--json")).json["status"] == "pending_approval"
 
 
 async def test_task_names_that_mean_several_or_none_are_refused(

@@ -1,5 +1,6 @@
 """A control plane over the embedded store, and clients with and without its token."""
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 from lpmos.store.sqlite import SqliteStore
 from tests.support.control_plane import RunningControlPlane, open_store, running_with_debian
+from tests.support.polling import ANSWER_TIMEOUT_S
+
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients over plain HTTP: reading the list of all authorities takes as long as a test."""
 
 
 @pytest.fixture
@@ -28,12 +33,16 @@ async def tmp_store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 async def api(control_plane: RunningControlPlane) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the admin's token."""
     headers = {"Authorization": f"Bearer {control_plane.token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, verify=NO_AUTHORITIES, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         yield client
 
 
 @pytest.fixture
 async def anyone(control_plane: RunningControlPlane) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a token."""
-    async with httpx.AsyncClient(base_url=control_plane.url) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, verify=NO_AUTHORITIES, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         yield client

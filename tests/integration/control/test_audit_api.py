@@ -25,7 +25,7 @@ from lpmos.model.user import NewApiToken, UserChange
 from lpmos.store import keys
 from tests.support.builders import make_principal, make_task
 from tests.support.control_plane import RunningControlPlane
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 NEW = {"idc": "dc1", "mac": "52:54:00:00:00:01", "os_type": "debian", "os_version": "12"}
 AUDIT = "/api/v1/audit"
@@ -48,7 +48,9 @@ async def client_of(
     """A client of a user with these roles."""
     token = await control_plane.as_user(roles, tenant)
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         yield client
 
 

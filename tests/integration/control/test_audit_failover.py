@@ -27,7 +27,7 @@ from tests.support.builders import make_capabilities
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import EtcdServer, free_port
 from tests.support.faulty_store import FaultyStore
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 LPMOS = Path(sys.executable).with_name("lpmos")
 TIMEOUT_S = 60.0
@@ -179,7 +179,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def is_ready(process: LabProcess, url: str) -> bool:
     assert process.returncode is None
     try:
-        async with httpx.AsyncClient(base_url=url) as api:
+        async with httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT_S) as api:
             return (await api.get("/health/ready")).status_code == 200
     except httpx.HTTPError:
         return False

@@ -14,7 +14,7 @@ from lpmos.control.app import create_app
 from lpmos.core.audit.reader import AuditQuery
 from lpmos.core.clock import utc_now
 from lpmos.core.taskstore import moved
-from lpmos.images.uploads import ZSTD_MAGIC
+from lpmos.images.conversion import ZSTD_MAGIC
 from lpmos.model.access import Role
 from lpmos.model.audit import AuditEvent
 from lpmos.model.lifecycle import Event, Status
@@ -23,6 +23,7 @@ from lpmos.model.task import Task, TaskError, TaskPlace
 from lpmos.store import keys, records
 from tests.support.builders import MAC, NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane
+from tests.support.image_signing import signature_of
 from tests.support.polling import until
 from tests.support.receiver import Receiver, receiving
 from tests.support.rules import make_report
@@ -234,6 +235,12 @@ async def delete_image(to: Calls) -> httpx.Response:
     return await to.api.delete(f"{V1}/images/debian-13")
 
 
+async def sign_image(to: Calls) -> httpx.Response:
+    image = (await append_upload(to)).json()["image"]
+    path = f"{V1}/images/debian-13/signature"
+    return await to.api.put(path, json=signature_of(image))
+
+
 async def put_bmc(to: Calls) -> httpx.Response:
     path = await machine(to)
     body = {"address": "192.0.2.50", "username": "root", "password": "calvin-2026"}
@@ -355,6 +362,7 @@ EXAMPLES: dict[tuple[str, str], Example] = {
     ("DELETE", "/templates/{name}"): delete_template,
     ("PATCH", "/images/uploads/{upload_id}"): append_upload,
     ("DELETE", "/images/{name}"): delete_image,
+    ("PUT", "/images/{name}/signature"): sign_image,
     ("PUT", "/machines/{idc}/{sn}/bmc"): put_bmc,
     ("DELETE", "/machines/{idc}/{sn}/bmc"): delete_bmc,
     ("POST", "/secrets/rotate"): rotate_secrets,

@@ -300,7 +300,7 @@ async def test_body_over_the_limit_is_refused(api: httpx.AsyncClient) -> None:
 async def test_ten_thousand_rows_in_one_call(api: httpx.AsyncClient) -> None:
     rows = json.dumps([_row(number) for number in range(ROWS_LIMIT)])
     headers = {"Content-Type": "application/json"}
-    answer = await api.post(BULK, content=rows, headers=headers, timeout=60.0)
+    answer = await api.post(BULK, content=rows, headers=headers, timeout=200.0)
     assert (answer.status_code, answer.json()["counts"]) == (201, {"created": ROWS_LIMIT})
     page = (await api.get("/api/v1/tasks?status=pending&text=SN-99")).json()
     assert page["total"] == 111

@@ -14,6 +14,7 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane, running
 from tests.support.faulty_store import FaultyStore
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 JSON = {"Content-Type": "application/json"}
 MEMBERS = {"type", "title", "status", "detail", "code", "errors", "instance"}
@@ -100,7 +101,9 @@ async def test_store_away_is_503_with_a_time_to_come_back_and_changes_nothing(
         task = make_task()
         await control_plane.put_task(task)
         headers = {"Authorization": f"Bearer {control_plane.token}"}
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as api:
             before = await control_plane.documents()
             faulty.away = True
             place = f"/api/v1/tasks/{task.task_id}"
@@ -136,7 +139,9 @@ async def test_nothing_is_said_to_be_missing_before_the_store_was_read(
     faulty.away = True
     async with running(faulty, wait_listed=False) as control_plane:
         headers = {"Authorization": f"Bearer {control_plane.token}"} | JSON
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as api:
             answer = await api.request(method, path, content=TASK if method == "POST" else b"")
             assert (answer.status_code, _problem(answer)) == (503, "store-unavailable")
             assert int(answer.headers["retry-after"]) > 0
@@ -148,7 +153,9 @@ async def test_task_that_is_not_known_while_the_store_is_away_is_no_404(
     async with running(faulty, silence_s=0.05) as control_plane:
         await control_plane.put_task(make_task())
         headers = {"Authorization": f"Bearer {control_plane.token}"}
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as api:
             faulty.away = True
             await control_plane.until_connected(False)
             answer = await api.get("/api/v1/tasks/unknown")
@@ -163,7 +170,9 @@ async def test_answer_lost_after_the_write_is_not_written_twice(faulty: FaultySt
     async with running(faulty) as control_plane:
         await control_plane.offer_debian()
         headers = {"Authorization": f"Bearer {control_plane.token}"} | JSON
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as api:
             faulty.lose_answers = 1
             answer = await api.post("/api/v1/tasks", content=TASK)
             assert answer.status_code == 201
@@ -190,7 +199,9 @@ async def test_unexpected_error_is_500_and_only_the_log_has_its_text() -> None:
     app = Litestar([broken], exception_handlers={Exception: answer_error}, logging_config=None)
     transport = httpx.ASGITransport(cast("Any", app))
     with capture_logs() as logged:
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test", timeout=ANSWER_TIMEOUT_S
+        ) as client:
             answer = await client.get("/broken")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from lpmos.control.http.protocol import Patience
 from lpmos.control.server import listen, serve
 from tests.support.control_plane import RunningControlPlane
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 TIMEOUT_S = 20.0
 
@@ -288,7 +288,7 @@ async def test_change_by_a_cookie_from_another_sites_page_is_forbidden(
     body: dict[str, str] | None,
 ) -> None:
     """CSRF, seen from outside: the browser adds the cookie by itself, and says where from."""
-    async with httpx.AsyncClient(base_url=control_plane.url) as browser:
+    async with httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as browser:
         login = await browser.post("/api/v1/session", json={"token": control_plane.token})
         assert login.status_code == 200
         answer = await browser.request(method, path, json=body, headers=headers)

@@ -14,7 +14,7 @@ from lpmos.core.clock import utc_now
 from lpmos.model.access import Role
 from lpmos.store import keys
 from tests.support.control_plane import RunningControlPlane
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 PASSWORD = "correct horse battery"
 OTHER = "another good password"
@@ -466,7 +466,11 @@ async def tenants(control_plane: RunningControlPlane) -> AsyncIterator[Tenants]:
     clients = []
     for tenant in (None, "acme", "globex"):
         token = await control_plane.as_user([ADMIN], tenant)
-        clients.append(httpx.AsyncClient(base_url=control_plane.url, headers=bearer(token)))
+        clients.append(
+            httpx.AsyncClient(
+                base_url=control_plane.url, headers=bearer(token), timeout=ANSWER_TIMEOUT_S
+            )
+        )
     yield Tenants(control_plane, clients)
     for client in clients:
         await client.aclose()
@@ -578,7 +582,7 @@ async def _told(control_plane: RunningControlPlane, count: int) -> list[dict[str
         events[:] = [msgspec.json.decode(kv.value)["event"] for kv in page.kvs]
         return len(events) >= count
 
-    await until(enough, 10.0)
+    await until(enough)
     return sorted(events, key=lambda event: str(event["event_id"]))
 
 

@@ -17,10 +17,10 @@ from lpmos.store.etcd import EtcdStore
 from tests.support.builders import actor, make_principal
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import EtcdServer
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 PASSWORD = "correct horse battery"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 class Pair(NamedTuple):
@@ -48,7 +48,9 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             stores += [embedded, embedded]
         one, two = [await stack.enter_async_context(running(store)) for store in stores]
         here, there = [
-            await stack.enter_async_context(httpx.AsyncClient(base_url=each.url))
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=each.url, timeout=ANSWER_TIMEOUT_S)
+            )
             for each in (one, two)
         ]
         yield Pair(one, two, here, there)

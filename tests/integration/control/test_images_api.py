@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from lpmos.images.uploads import ZSTD_MAGIC
+from lpmos.images.conversion import ZSTD_MAGIC
+from lpmos.images.signatures import fingerprint
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane
+from tests.support.image_signing import KEY, signature_of
 
 CONTENT = ZSTD_MAGIC + bytes(range(256)) * 40
 UPLOADS = "/api/v1/images/uploads"
@@ -97,6 +99,15 @@ async def test_upload_with_another_digest_never_becomes_an_image(api: httpx.Asyn
         ({"sha256": "x"}, "sha256"),
         ({"size_bytes": 0}, "size_bytes"),
         ({"surprise": 1}, "surprise"),
+        ({"name": "installers"}, "name"),
+        ({"architecture": "aarch64"}, "architecture"),
+        ({"source_format": "iso"}, "source_format"),
+        ({"network": "carrier pigeon"}, "network"),
+        ({"unpacked_bytes": None}, "unpacked_bytes"),
+        ({"family": "linux"}, "family"),
+        ({"cloud_init": True}, "cloud_init"),
+        ({"network": "netplan"}, "network"),
+        ({"source_format": "raw"}, "unpacked_bytes"),
     ],
 )
 async def test_upload_of_a_wrong_image_is_refused(
@@ -143,3 +154,68 @@ async def test_image_that_an_unfinished_task_needs_is_not_deleted(
     await control_plane.put_task(make_task(os_version="12"))
     assert (await api.delete("/api/v1/images/debian-13")).status_code == 204
     assert (await api.get("/api/v1/images/debian-13")).status_code == 404
+
+
+DISK = (bytes(510) + b"\x55\xaa" + b"disk" * 1000).ljust(1 << 20, b"\0")
+
+
+async def bring_disk(api: httpx.AsyncClient, content: bytes, **fields: Any) -> httpx.Response:
+    """Upload a disk in two pieces; the last answer."""
+    said = {
+        **new_upload(source_format="raw", **fields),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size_bytes": len(content),
+    }
+    del said["unpacked_bytes"]
+    begun = await api.post(UPLOADS, json=said)
+    assert begun.status_code == 201, begun.text
+    for start in (0, 1000):
+        headers = {"Upload-Offset": str(start), "Content-Type": "application/octet-stream"}
+        end = len(content) if start else 1000
+        path = f"{UPLOADS}/{begun.json()['upload_id']}"
+        answer = await api.patch(path, content=content[start:end], headers=headers)
+    return answer
+
+
+async def test_disk_that_is_uploaded_becomes_an_image_of_a_whole_disk(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await bring_disk(api, DISK, family="linux", cloud_init=True, network="netplan")
+    assert answer.status_code == 200, answer.text
+    image = answer.json()["image"]
+    assert (image["format"], image["disk_bytes"]) == ("raw.zst", len(DISK))
+    assert (image["cloud_init"], image["network"]) == (True, "netplan")
+    assert image["source_sha256"] == hashlib.sha256(DISK).hexdigest() != image["sha256"]
+    assert image["size_bytes"] < 5000
+    assert (await api.get("/api/v1/images/debian-13")).json() == image
+
+
+async def test_disk_that_nothing_starts_from_never_becomes_an_image(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await bring_disk(api, bytes(1 << 20))
+    assert answer.status_code == 422
+    assert "no partition table" in answer.json()["errors"][0]["message"]
+    assert (await api.get("/api/v1/images")).json()["images"] == []
+
+
+async def test_signature_of_what_the_image_says_is_kept_and_another_refused(
+    api: httpx.AsyncClient,
+) -> None:
+    await bring(api, await begin(api), 0, len(CONTENT))
+    image = (await api.get("/api/v1/images/debian-13")).json()
+    path = "/api/v1/images/debian-13/signature"
+    body = signature_of(image)
+    answer = await api.put(path, json=body)
+    key = fingerprint(KEY.public_key())
+    assert (answer.status_code, answer.json()["signed_by"]) == (200, key)
+    for wrong, field in (
+        (signature_of(image, first_boot=True), "signature"),
+        ({**body, "public_key": "no key"}, "public_key"),
+        ({**body, "signature": "x"}, "signature"),
+    ):
+        refused = await api.put(path, json=wrong)
+        assert refused.status_code == 422
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
+    assert (await api.get("/api/v1/images/debian-13")).json()["signed_by"] == key
+    assert (await api.put("/api/v1/images/none/signature", json=body)).status_code == 404

@@ -12,9 +12,15 @@ from websockets.exceptions import InvalidStatus
 
 from lpmos.control.config import ControlConfig
 from tests.support.control_plane import RunningControlPlane, open_store, running
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 CONFIG = ControlConfig(rate_limit_per_s=10, rate_limit_address_per_s=2)
 USER_BURST, ADDRESS_BURST = 20, 10
+
+
+def standing_still() -> float:
+    """A clock by which all requests come at once, however long the machine takes for them."""
+    return 1000.0
 
 
 @pytest.fixture
@@ -23,7 +29,9 @@ async def limited(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
     proxies = [ip_network("127.0.0.0/8")]
     async with (
         open_store(tmp_path) as store,
-        running(store, config=CONFIG, trusted_proxies=proxies) as control_plane,
+        running(
+            store, config=CONFIG, trusted_proxies=proxies, monotonic=standing_still
+        ) as control_plane,
     ):
         yield control_plane
 
@@ -31,7 +39,7 @@ async def limited(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
 def client(control_plane: RunningControlPlane, token: str | None = None) -> httpx.AsyncClient:
     """A client, with a token or without."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.AsyncClient(base_url=control_plane.url, headers=headers)
+    return httpx.AsyncClient(base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S)
 
 
 async def statuses(asking: httpx.AsyncClient, path: str, count: int, **more: str) -> list[int]:
@@ -111,7 +119,10 @@ async def test_websocket_connects_are_limited(limited: RunningControlPlane) -> N
 
 
 async def test_forwarded_headers_of_strangers_are_not_believed(tmp_path: Path) -> None:
-    async with open_store(tmp_path) as store, running(store, config=CONFIG) as control_plane:
+    async with (
+        open_store(tmp_path) as store,
+        running(store, config=CONFIG, monotonic=standing_still) as control_plane,
+    ):
         headers = {**forwarded("192.0.2.1"), "X-Forwarded-Proto": "https"}
         async with client(control_plane) as anyone:
             answer = await anyone.get("/login", headers=headers)

@@ -92,7 +92,7 @@ async def test_peer_that_reads_nothing_is_cut_off(use: Use, ping_s: float | None
     async with _served(use, ping_s) as (server, port):
         with await _peer(port):
             await until(lambda: _has(server, 1))
-            await until(lambda: _has(server, 0), 15)
+            await until(lambda: _has(server, 0))
 
 
 async def _has(server: uvicorn.Server, connections: int) -> bool:

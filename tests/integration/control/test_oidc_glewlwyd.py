@@ -16,6 +16,7 @@ from tests.support.builders import actor, make_principal
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import free_port
 from tests.support.oidc_glewlwyd import CLIENT_ID, CLIENT_SECRET, Glewlwyd, glewlwyd
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 BACK = "/login/oidc/callback"
 PASSWORD = "correct horse battery"
@@ -233,7 +234,7 @@ async def test_logout_ends_the_session_and_the_next_login_opens_another(world: W
     url = f"{world.control_plane.url}/api/v1/session"
     ended = await world.browser.delete(url, headers=oidc_browser.SAME_ORIGIN)
     assert ended.status_code == 204
-    async with httpx.AsyncClient(cookies={COOKIE: cookie}) as copied:
+    async with httpx.AsyncClient(cookies={COOKIE: cookie}, timeout=ANSWER_TIMEOUT_S) as copied:
         assert (await copied.get(url)).status_code == 401
     assert (await world.sign_in()).status_code == 200
 

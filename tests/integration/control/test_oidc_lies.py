@@ -330,7 +330,7 @@ async def test_provider_that_never_answers_counts_as_down_in_time(
             began = time.monotonic()
             page = await world.browser.get(f"{other.url}/login/oidc")
             assert page.status_code == 503
-            assert time.monotonic() - began < CALL_TIMEOUT_S + 5
+            assert time.monotonic() - began < CALL_TIMEOUT_S + 20
 
 
 async def test_control_plane_without_a_provider_says_so(

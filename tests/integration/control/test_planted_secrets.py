@@ -21,7 +21,9 @@ import pytest
 
 from lpmos.core.clock import utc_now
 from lpmos.lab.processes import HostProcesses, LabProcess
+from lpmos.model.image import OfferedOs
 from lpmos.model.machine import Machine
+from lpmos.model.region import Capabilities
 from lpmos.store import keys, records
 from lpmos.store.sqlite import SqliteStore
 from tests.support.etcd import free_port
@@ -127,6 +129,9 @@ async def _put_machine(state: Path) -> None:
     machine = Machine(idc="dc1", sn="SN-1", macs=(), first_seen_at=now, updated_at=now)
     store = await SqliteStore.open(state / "store.db")
     await store.put(keys.meta("dc1", "SN-1"), records.encode(machine))
+    offered = (OfferedOs(os_type="debian", os_version="12", unpacked_bytes=1),)
+    said = Capabilities(idc="dc2", services=(), version="1", updated_at=now, offered=offered)
+    await store.put(keys.capabilities("dc2"), records.encode(said))
     await store.close()
 
 
@@ -141,9 +146,28 @@ async def _plant(planted: Planted) -> None:
     await _plant_webhooks(planted)
     bmc = {"address": "192.0.2.5", "username": "root", "password": planted.plant("bmc-password")}
     assert (await planted.call("PUT", "/api/v1/machines/dc1/SN-1/bmc", json=bmc)).status_code == 200
+    await _plant_task(planted)
     assert (await planted.call("POST", "/api/v1/secrets/rotate")).status_code == 200
     key_file = planted.directory / "state/secrets.key"
     planted.secrets["second master key"] = key_file.read_text().split()[3]
+
+
+async def _plant_task(planted: Planted) -> None:
+    """A task with passwords and values for its commands; one that is refused says none, too."""
+    hashes = [f"$6$saltsalt${planted.plant(f'{who}hash')}" for who in ("root", "user")]
+    setup = {
+        "root_password_hash": hashes[0],
+        "users": [{"name": "alice", "password_hash": hashes[1]}],
+        "secrets": {"TOKEN": planted.plant("task-value")},
+        "commands": ["register $TOKEN"],
+    }
+    task = {"idc": "dc2", "mac": "52:54:00:12:34:99", "os_type": "debian", "os_version": "12"}
+    made = await planted.call("POST", "/api/v1/tasks", json={**task, "setup": setup})
+    assert made.status_code == 201, made.text
+    planted.ids["task_id"] = made.json()["task_id"]
+    wrong = {**setup, "root_password_hash": planted.plant("no-hash"), "packages": ["-y"]}
+    refused = await planted.call("POST", "/api/v1/tasks", json={**task, "setup": wrong})
+    assert refused.status_code == 422
 
 
 async def _plant_users(planted: Planted) -> None:

@@ -13,7 +13,7 @@ from lpmos.model.task import StatusChange, Task, TaskError
 from lpmos.store import keys, records
 from tests.support.builders import NOW, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 NOW_ON = timedelta(days=1)
 
@@ -131,7 +131,9 @@ async def test_rollback_takes_the_permission_to_cancel(control_plane: RunningCon
     for role, status in ((Role.VIEWER, 403), (Role.OPERATOR, 200)):
         token = await control_plane.as_user([role])
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as client:
             answer = await client.post(f"/api/v1/tasks/{task.task_id}/rollback")
         assert answer.status_code == status
 

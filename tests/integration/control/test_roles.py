@@ -22,6 +22,7 @@ from lpmos.model.machine import Machine
 from lpmos.store import keys, records
 from tests.support.builders import NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane, open_store, running
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 TASK = "0b0b6f5e-0000-4000-8000-00000000acae"
 OTHER_MAC = "52:54:00:00:00:99"
@@ -157,7 +158,7 @@ async def test_no_route_is_public_by_mistake(control_plane: RunningControlPlane)
 
 async def test_every_route_refuses_nobody(control_plane: RunningControlPlane) -> None:
     wrong = []
-    async with httpx.AsyncClient(base_url=control_plane.url) as client:
+    async with httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as client:
         for call in calls(control_plane):
             answer = await client.request(call.method, call.url({}, "x"), json=call.body)
             if (answer.status_code, answer.json()["code"]) != (401, "unauthenticated"):
@@ -171,7 +172,7 @@ async def test_every_route_lets_a_role_pass_as_the_table_says(
     control_plane: RunningControlPlane, role: Role, tenant: str | None
 ) -> None:
     wrong = []
-    async with httpx.AsyncClient(base_url=control_plane.url) as client:
+    async with httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as client:
         for call in calls(control_plane):
             token = await control_plane.as_user([role], tenant)
             answer = await client.request(
@@ -194,7 +195,9 @@ async def test_options_of_every_route_tells_the_methods_and_does_nothing(
 ) -> None:
     token = await control_plane.as_user([Role.VIEWER])
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         for path in {call.path: call for call in calls(control_plane)}.values():
             answer = await client.options(path.filled({}))
             assert answer.status_code == 204, path
@@ -232,7 +235,9 @@ async def _acme(control_plane: RunningControlPlane) -> Acme:
     name = f"user-{WORD}"
     token = await control_plane.as_user([Role.ADMIN], "acme", name)
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as client:
         made = await client.post("/api/v1/tokens", json={"name": f"token-{WORD}"})
         assert made.status_code == 201, made.text
         new = {
@@ -279,7 +284,7 @@ async def test_every_route_shows_and_does_nothing_of_another_tenant(
     before = await _stored(control_plane)
     assert len(before) >= 7
     wrong = []
-    async with httpx.AsyncClient(base_url=control_plane.url) as client:
+    async with httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as client:
         for call in calls(control_plane):
             token = await control_plane.as_user(list(Role), "globex")
             url = call.url({"idc": "dc1"} | acme.values, acme.user)

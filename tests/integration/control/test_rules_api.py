@@ -15,6 +15,7 @@ from lpmos.model.task import TaskPlace
 from lpmos.store import keys, records
 from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec, make_task
 from tests.support.control_plane import RunningControlPlane
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 RULES = "/api/v1/rules"
 PLAN = DiskPlan(device="/dev/vda", size_bytes=8 << 30, serial="DISK01", partitions=())
@@ -42,7 +43,7 @@ async def waiting(control_plane: RunningControlPlane, **fields: Any) -> str:
 
 async def approved(api: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
     """The task once it is approved."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             task: dict[str, Any] = (await api.get(f"/api/v1/tasks/{task_id}")).json()
             if task["status"] == "approved":
@@ -167,7 +168,9 @@ async def test_tenants_admin_has_its_own_rules_only(
     await api.post(RULES, json=body(name="provider", enabled=False))
     token = await control_plane.as_user([Role.ADMIN], tenant="acme")
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as acme:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as acme:
         made = await acme.post(RULES, json=body(name="ours", enabled=False))
         assert made.json()["tenant"] == "acme"
         assert [each["name"] for each in (await acme.get(RULES)).json()["rules"]] == ["ours"]
@@ -188,7 +191,9 @@ async def test_tenants_admin_has_its_own_rules_only(
 async def test_operator_sees_rules_and_changes_none(control_plane: RunningControlPlane) -> None:
     token = await control_plane.as_user([Role.OPERATOR, Role.APPROVER])
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as operator:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as operator:
         assert (await operator.get(RULES)).status_code == 200
         assert (await operator.post(RULES, json=body(name="x"))).status_code == 403
         assert (await operator.put(f"{RULES}/x", json=body())).status_code == 403

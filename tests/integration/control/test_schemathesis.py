@@ -16,6 +16,7 @@ import pytest
 from lpmos.control.config import ControlConfig
 from lpmos.model.access import Role
 from tests.support.control_plane import RunningControlPlane, open_store, running
+from tests.support.polling import ANSWER_TIMEOUT_S
 from tests.support.populated import populate
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +46,9 @@ async def populated(tmp_path: Path) -> AsyncIterator[RunningControlPlane]:
 async def looked_at(control_plane: RunningControlPlane, directory: Path) -> tuple[int, str]:
     """Run schemathesis; its status and what it said."""
     headers = {"Authorization": f"Bearer {control_plane.token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as api:
         description = directory / "openapi.json"
         description.write_bytes((await api.get("/schema/openapi.json")).content)
     sessions = [await control_plane.as_user([Role.VIEWER], name="leaver") for _ in range(SESSIONS)]
@@ -86,5 +89,7 @@ async def test_schemathesis_finds_nothing(populated: RunningControlPlane, tmp_pa
         assert f"✅ {phase}" in said, said
     # What it did, it did as an administrator until the end.
     headers = {"Authorization": f"Bearer {populated.token}"}
-    async with httpx.AsyncClient(base_url=populated.url, headers=headers) as api:
+    async with httpx.AsyncClient(
+        base_url=populated.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as api:
         assert (await api.get("/api/v1/users")).status_code == 200

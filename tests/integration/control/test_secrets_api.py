@@ -14,6 +14,7 @@ from lpmos.model.machine import Machine
 from lpmos.store import keys, records
 from lpmos.store.api import Store
 from tests.support.control_plane import RunningControlPlane, open_store, running
+from tests.support.polling import ANSWER_TIMEOUT_S
 from tests.support.secret_keys import KEY_ID, KeptKeys
 
 PASSWORD = "calvin-2026"
@@ -55,7 +56,7 @@ async def stored(control_plane: RunningControlPlane, sn: str = "SN-1") -> bytes:
 def client_of(control_plane: RunningControlPlane, token: str) -> httpx.AsyncClient:
     """A client with this token."""
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(base_url=control_plane.url, headers=headers)
+    return httpx.AsyncClient(base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S)
 
 
 async def test_credentials_are_shown_without_the_password_and_stored_sealed(

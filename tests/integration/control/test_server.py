@@ -22,6 +22,7 @@ from lpmos.model.errors import SettingsError
 from lpmos.store.sqlite import SqliteStore
 from tests.support.certificates import Authority
 from tests.support.control_plane import running, running_with_debian
+from tests.support.polling import ANSWER_TIMEOUT_S
 
 TIMEOUT_S = 20.0
 
@@ -37,7 +38,9 @@ async def test_tls_serves_13_only(tmp_path: Path) -> None:
     pair = authority.issue("server")
     async with running_with_debian(tmp_path, tls=TlsFiles(pair.cert, pair.key)) as control_plane:
         trusting = ssl.create_default_context(cafile=str(authority.ca))
-        async with httpx.AsyncClient(verify=trusting, base_url=control_plane.url) as client:
+        async with httpx.AsyncClient(
+            verify=trusting, base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S
+        ) as client:
             answer = await client.get("/health")
             assert answer.status_code == 200
             assert "max-age" in answer.headers["strict-transport-security"]
@@ -45,7 +48,9 @@ async def test_tls_serves_13_only(tmp_path: Path) -> None:
             assert "secure" in login.headers["set-cookie"].lower()
         older = ssl.create_default_context(cafile=str(authority.ca))
         older.maximum_version = ssl.TLSVersion.TLSv1_2
-        async with httpx.AsyncClient(verify=older, base_url=control_plane.url) as client:
+        async with httpx.AsyncClient(
+            verify=older, base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S
+        ) as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get("/health")
 
@@ -72,7 +77,7 @@ async def test_several_addresses_and_an_inherited_socket_are_served() -> None:
     )
     async with asyncio.timeout(TIMEOUT_S):
         await ready.wait()
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client:
         for host, port in zip(("127.0.0.1", "127.0.0.1", "[::1]"), ports, strict=True):
             answer = await client.get(f"http://{host}:{port}/hello")
             assert answer.text == "hello"
@@ -88,7 +93,7 @@ async def test_answers_do_not_wait_for_the_clients_acknowledgements(
     loop = asyncio.get_running_loop()
     async with (
         running(tmp_store) as control_plane,
-        httpx.AsyncClient(base_url=control_plane.url) as client,
+        httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as client,
     ):
         times = []
         for _ in range(20):
@@ -144,9 +149,12 @@ async def test_cancelling_closes_open_websockets_and_ends_soon(tmp_store: Sqlite
 async def test_served_port_can_be_taken_again_at_once(tmp_store: SqliteStore) -> None:
     async with running(tmp_store) as first:
         port = first.port
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client:
             await client.get(f"{first.url}/health")
-    async with running(tmp_store, port=port) as second, httpx.AsyncClient() as client:
+    async with (
+        running(tmp_store, port=port) as second,
+        httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as client,
+    ):
         assert (await client.get(f"{second.url}/health")).status_code == 200
 
 

@@ -19,6 +19,7 @@ from lpmos.store import keys, records
 from tests.support.builders import NOW, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
 from tests.support.control_plane import running as running_control_plane
+from tests.support.polling import ANSWER_TIMEOUT_S
 from tests.support.region import running as running_region
 
 TASK = logged(make_task(), NOW, *(f"[INFO] line {number}" for number in range(1, 131)))
@@ -99,7 +100,9 @@ async def test_download_brings_the_whole_log_from_a_real_region(tmp_path: Path) 
         await region.progress(task, "partitioning", 10, log=["[INFO] one line", "[WARN] another"])
         async with running_control_plane(region.embedded) as control_plane:
             headers = {"Authorization": f"Bearer {control_plane.token}"}
-            async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as api:
+            async with httpx.AsyncClient(
+                base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+            ) as api:
                 answer = await api.get(f"/api/v1/tasks/{task.task_id}/log/download")
     assert (answer.status_code, answer.headers[SOURCE]) == (200, "region")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -201,7 +204,7 @@ async def test_download_that_breaks_off_or_is_too_long_says_so_at_its_end(
 
     async with _region(answer) as url:
         await _heartbeat(control_plane, url)
-        silent = RegionLogs(control_plane.fleet, read_timeout_s=0.2)
+        silent = RegionLogs(control_plane.fleet, read_timeout_s=2.0)
         pieces = [piece async for piece in await silent.open("dc1", TASK.task_id, "ann")]
         assert b"".join(pieces).startswith(b"a line\n\n[WARN] the log broke off here")
         short = RegionLogs(control_plane.fleet, most_bytes=4)

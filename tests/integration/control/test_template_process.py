@@ -1,7 +1,6 @@
 """A template that asks for everything takes nothing from the control plane that tries it."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -31,14 +30,14 @@ async def test_wrong_template_is_refused_with_its_line() -> None:
 @pytest.mark.parametrize("content", [DOUBLED, ENDLESS], ids=["memory", "time"])
 async def test_template_beyond_its_bounds_is_refused_and_holds_up_nothing(content: str) -> None:
     rendering = asyncio.create_task(TemplateProcess().render(content, VARIABLES))
-    longest_s, last = 0.0, time.monotonic()
+    turns = 0
     while not rendering.done():
         await asyncio.wait([rendering], timeout=0.01)
-        longest_s, last = max(longest_s, time.monotonic() - last), time.monotonic()
+        turns += 1
 
     with pytest.raises(InvalidInput, match="memory or"):
         await rendering
-    assert longest_s < 1.0
+    assert turns > 2  # held up, it would be until the end
 
 
 async def test_more_templates_than_at_once_are_too_many() -> None:

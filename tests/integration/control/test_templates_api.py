@@ -100,7 +100,7 @@ async def test_template_preview_shows_nothing_of_a_machine_that_is_anothers_now(
     )
     key = keys.meta(task.idc, task.sn)
     await control_plane.store.put(key, records.encode(machine))
-    await until(lambda: _has_machine(control_plane, task), 10.0)
+    await until(lambda: _has_machine(control_plane, task))
     viewer = await control_plane.as_user([Role.VIEWER], tenant="acme")
     asked = {"task_id": task.task_id, "content": "{{ machine.tags.owner }}"}
 

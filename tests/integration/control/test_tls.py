@@ -18,7 +18,7 @@ from lpmos.control.tls import Tls, TlsFiles
 from lpmos.model.errors import SettingsError
 from tests.support.certificates import Authority, KeyPair, rsa_key_pair
 from tests.support.control_plane import RunningControlPlane, running_with_debian
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 
 TIMEOUT_S = 20.0
 
@@ -92,7 +92,9 @@ async def test_new_certificate_is_shown_to_new_connections_while_old_ones_go_on(
     secured: RunningControlPlane, authority: Authority, served: TlsFiles
 ) -> None:
     context = ssl.create_default_context(cafile=str(authority.ca))
-    async with httpx.AsyncClient(verify=context, base_url=secured.url) as open_before:
+    async with httpx.AsyncClient(
+        verify=context, base_url=secured.url, timeout=ANSWER_TIMEOUT_S
+    ) as open_before:
         assert (await open_before.get("/health")).status_code == 200
         assert await shown(secured, authority) == "first"
         put(authority.issue("second"), served)

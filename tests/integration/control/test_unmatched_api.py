@@ -13,6 +13,7 @@ from lpmos.model.inventory import Product
 from lpmos.store import keys, records
 from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec
 from tests.support.control_plane import RunningControlPlane
+from tests.support.polling import ANSWER_TIMEOUT_S
 from tests.support.rules import make_report
 
 REPORTS = "/api/v1/unmatched-reports"
@@ -30,7 +31,7 @@ async def keep(control_plane: RunningControlPlane, number: int = 1, **fields: An
     )
     key = keys.unmatched(report.region, report.received_at, report.mac_address)
     revision = await control_plane.store.put(key, records.encode(report))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await control_plane.fleet.wait_for_revision(revision)
     return f"{report.region}-{key.rpartition('/')[2]}"
 
@@ -199,7 +200,9 @@ async def test_tenants_users_and_viewers_do_not_handle_reports(
     ):
         token = await control_plane.as_user(roles, tenant=tenant)
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+        ) as client:
             assert (await client.get(REPORTS)).status_code == read
             assert (await client.get(f"{REPORTS}/{identity}")).status_code == read
             match = await client.post(f"{REPORTS}/{identity}/match", json={"task_id": "x"})

@@ -15,7 +15,7 @@ from lpmos.model.access import Role
 from lpmos.store import keys
 from tests.support.builders import MAC
 from tests.support.control_plane import RunningControlPlane
-from tests.support.polling import until
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 from tests.support.receiver import Receiver, receiving, status
 
 TIMEOUT_S = 20.0
@@ -218,7 +218,9 @@ async def test_tenants_admin_has_its_own_webhooks_only(
     providers = await create(api, new(receiver))
     token = await control_plane.as_user([Role.ADMIN], tenant="blue")
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=control_plane.url, headers=headers) as blue:
+    async with httpx.AsyncClient(
+        base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+    ) as blue:
         private = await blue.post(WEBHOOKS, json=new(receiver))
         assert private.status_code == 422
         assert private.json()["errors"][0]["field"] == "url"

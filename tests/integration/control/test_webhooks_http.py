@@ -126,7 +126,8 @@ async def test_answer_of_any_kind_ends_as_an_outcome(
     answer: bytes, hold: bool, accepted: bool
 ) -> None:
     async with answering_raw(answer, hold=hold) as url:
-        outcome = await sender().send(letter(f"{url}/S3CRET"))
+        waits_s = TIMEOUT_S if hold and not accepted else 10.0
+        outcome = await sender(timeout_s=waits_s).send(letter(f"{url}/S3CRET"))
     assert outcome.accepted is accepted
     assert accepted or outcome.attempt.error
     assert "S3CRET" not in (outcome.attempt.error or "")

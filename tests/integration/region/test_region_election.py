@@ -257,9 +257,9 @@ async def test_with_a_standby_and_without_the_store_stands_down(
     a, b = Member("a", store, tmp_path), Member("b", store, tmp_path)
     async with a.running():
         await until(lambda: a.serving, "a to serve")
-        await a.recorded()
+        await until(lambda: a.remembers_itself_alone, "it to be remembered")
         async with b.running():
-            await asyncio.sleep(2)  # a looks around once a second
+            await until(lambda: not a.remembers_itself_alone, "a to know of b")
             a.store.away = True
             await a.loses_its_lease()
             await until(lambda: b.serving, "b to serve")
@@ -317,7 +317,7 @@ async def test_store_away_the_active_goes_on_by_promise_and_is_elected_again(
 
 async def test_elected_while_it_has_promised_gives_way(store: SqliteStore, tmp_path: Path) -> None:
     a, b = await pair_of(store, tmp_path)
-    Remembered(b.file.parent).promise("a", time.monotonic() + 4)
+    Remembered(b.file.parent).promise("a", time.monotonic() + 30)
     b = Member("b", store, tmp_path)
     a.neighbours["b"] = b
     async with b.running():

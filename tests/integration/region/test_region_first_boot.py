@@ -176,7 +176,7 @@ async def test_agent_is_off_line_at_once_after_its_last_word(region: RunningRegi
 @given(st.binary(max_size=200))
 def test_parse_of_any_bytes_is_a_call_or_a_named_problem(body: bytes) -> None:
     try:
-        task_id, mac, digest = parse_installed(body)
+        task_id, mac, digest, _ = parse_installed(body)
     except (InvalidInput, msgspec.DecodeError):
         return
     assert task_id and mac and len(digest) == 64
@@ -192,3 +192,24 @@ def test_parse_of_any_texts_is_a_call_or_names_wrong_fields(fields: dict[str, st
         parse_installed(msgspec.json.encode(fields))
     except InvalidInput as error:
         assert {problem.field for problem in error.problems} <= set(InstalledCall.__struct_fields__)
+
+
+async def test_failed_first_boot_fails_the_task_with_what_it_said(region: RunningRegion) -> None:
+    task = await handed_over(region)
+    body = said(task, status="failed", message="ansible failed", output="no route\n\x1b[31mhost")
+    with capture_logs() as logs:
+        status, answer = await call(region, body)
+        again = await call(region, body)
+    assert (status, answer["status"]) == (200, "failed") and again == (status, answer)
+    error = (await region.stored_task(task)).error
+    assert error is not None and error.reason.endswith("failed: ansible failed")
+    assert error.output == "no route\n [31mhost" and error.hint
+    assert TOKEN not in json.dumps(logs, default=str)
+
+
+async def test_failed_first_boot_said_wrongly_is_refused(region: RunningRegion) -> None:
+    task = await handed_over(region)
+    assert (await call(region, said(task, status="broken")))[0] == 422
+    assert (await call(region, said(task, status="failed", token="x" * 64)))[0] == 401
+    assert (await call(region, said(task, status="failed", output="x" * 20_000)))[0] == 413
+    assert not (await region.stored_task(task)).finished

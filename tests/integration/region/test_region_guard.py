@@ -12,7 +12,7 @@ import pytest
 from lpmos.region.guard import RIGHT_ENDED
 from lpmos.region.guarded import guarded
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 RIGHT_S = 0.6
 
 

@@ -27,7 +27,7 @@ PLACE = ("dc1", "SN-1")
 RUN = AgentRun(mac=MAC, agent_id=AGENT_ID)
 UNNAMED = AgentRun(mac=MAC, agent_id=MAC)
 SWEEP_S = 0.02
-TIMEOUT_S = 8.0
+TIMEOUT_S = 30.0
 
 
 class CountingStore(FaultyStore):

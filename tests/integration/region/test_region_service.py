@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from lpmos.app.region import run_region
 from lpmos.app.settings import REGION, load
 from lpmos.core.clock import utc_now
+from lpmos.images.installers import Installers
 from lpmos.model.errors import SettingsError
 from lpmos.model.region import Capabilities, Heartbeat, RegionStatus
 from lpmos.model.task import Task
@@ -23,6 +24,7 @@ from lpmos.region.dnsmasq import PROBE_FILE
 from lpmos.region.presence import HEARTBEAT_S, Presence
 from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_tftp
 from lpmos.region.settings import RegionSettings
+from lpmos.region.sources import Sources
 from lpmos.region.supervisor import Dnsmasq
 from lpmos.region.tftp import prepare_root
 from lpmos.store import keys, records
@@ -30,7 +32,8 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, make_task
 from tests.support.region import RunningRegion, fill, running, until
 
-STOP_S = 1.5
+STOP_S = 15.0
+"""Of the minute that the poll would take."""
 
 
 @pytest.fixture
@@ -248,8 +251,9 @@ async def test_presence_service_that_is_late_is_told_soon(
     settings = RegionSettings(
         idc="dc2", address="127.0.0.1", state_dir=tmp_path, identity="test", version="0.1.0"
     )
+    sources = Sources(region.catalog, Installers(tmp_path))
     presence = Presence(
-        settings, region.store, region.catalog, utc_now, services, api_url="http://127.0.0.1:1"
+        settings, region.store, sources, utc_now, services, api_url="http://127.0.0.1:1"
     )
     began = asyncio.get_running_loop().time()
     present = asyncio.create_task(presence.run())
@@ -309,7 +313,7 @@ async def test_images_directory_that_is_a_file_is_said_with_what_to_do(tmp_path:
     store = await SqliteStore.open(tmp_path / "store.db")
     try:
         with pytest.raises(SettingsError, match="--images-dir"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await run_region(settings, store, stands=False)
     finally:
         await store.close()

@@ -30,7 +30,9 @@ from tests.support.tcp_proxy import TcpProxy
 from tests.support.watch_recorder import WatchRecorder
 
 DEAD_PEER_S = 15.0  # within which a silent peer is noticed
-LOAD_END_S = 20.0
+LATE_S = 0.5
+LOAD_END_S = 30.0
+SOON_S = 20.0  # for what takes a moment on a machine with nothing else to do
 
 _DICE = random.SystemRandom()
 
@@ -152,7 +154,7 @@ async def test_outage_over_25_s_is_survived_by_watch_and_lease(
             await store.get("/a/leased")
         await server.start()
         await _until_writable(store, "/a/after")
-        await seen.until_key("/a/after", timeout_s=5)
+        await seen.until_key("/a/after")
         seen.assert_ordered_and_whole()
         assert set(seen.key_counts()) == {"/a/leased", "/a/after"}
     assert not held.lost.is_set()
@@ -160,7 +162,7 @@ async def test_outage_over_25_s_is_survived_by_watch_and_lease(
     assert await store.get("/a/leased") is None
 
 
-async def _until_writable(store: EtcdStore, key: str, timeout_s: float = 15.0) -> None:
+async def _until_writable(store: EtcdStore, key: str, timeout_s: float = SOON_S) -> None:
     """Write `key`, as soon as that works."""
 
     async def written() -> bool:
@@ -173,11 +175,14 @@ async def _until_writable(store: EtcdStore, key: str, timeout_s: float = 15.0) -
     await until(written, timeout_s)
 
 
-async def _until_gone(store: EtcdStore, key: str) -> None:
+async def _until_gone(store: EtcdStore, key: str) -> float:
+    """Wait until there is no such key; when that was seen, in seconds of the monotonic clock."""
+
     async def gone() -> bool:
         return await store.get(key) is None
 
     await until(gone)
+    return time.monotonic()
 
 
 async def test_compaction_while_cut_off_ends_the_watch_as_compacted(
@@ -191,7 +196,7 @@ async def test_compaction_while_cut_off_ends_the_watch_as_compacted(
         last = await store.put("/a/3", b"")
         await store.compact(last)
         await proxy.heal()
-        await seen.until(lambda: seen.error is not None, timeout_s=10)
+        await seen.until(lambda: seen.error is not None)
     assert isinstance(seen.error, Compacted)
     assert seen.error.compact_revision == last
     assert set(seen.key_counts()) == {"/a/1"}
@@ -207,7 +212,7 @@ async def test_link_cut_and_healed_loses_no_event(
             await proxy.cut()
             await store.put(f"/a/during-{number}", b"")
             await proxy.heal()
-            await seen.until_key(f"/a/during-{number}", timeout_s=5)
+            await seen.until_key(f"/a/during-{number}")
         seen.assert_ordered_and_whole()
         assert set(seen.key_counts().values()) == {1}
 
@@ -221,7 +226,7 @@ async def test_link_cut_is_unavailable_and_comes_back(
     with pytest.raises(Unavailable):
         await far_store.put("/a", b"")
     await proxy.heal()
-    await _until_writable(far_store, "/a", timeout_s=5)
+    await _until_writable(far_store, "/a")
 
 
 async def test_black_hole_is_seen_by_a_watch_and_gone_round(
@@ -233,7 +238,7 @@ async def test_black_hole_is_seen_by_a_watch_and_gone_round(
         await asyncio.sleep(1)  # past the ping that gRPC sends by itself after data
         proxy.black_hole()
         await store.put("/a/during", b"")
-        await seen.until_key("/a/during", timeout_s=DEAD_PEER_S + 3)
+        await seen.until_key("/a/during", timeout_s=DEAD_PEER_S + 10)
         seen.assert_ordered_and_whole()
 
 
@@ -279,7 +284,7 @@ async def test_reply_dropped_after_commit_is_ambiguous_and_applied(
     write = asyncio.create_task(far_store.cas("/a", 0, b"1"))
     async with WatchRecorder(store, "/a") as seen:
         await seen.until_key("/a")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         await proxy.swallowed.wait()
     await proxy.cut()
     with pytest.raises(Ambiguous):
@@ -296,20 +301,23 @@ async def test_lease_cut_off_is_lost_here_before_the_server_ends_it(
     held = await far_store.grant(3)
     await far_store.put("/a", b"", lease=held.id)
     proxy.black_hole()
-    async with asyncio.timeout(5):
+    gone = asyncio.create_task(_until_gone(store, "/a"))
+    async with asyncio.timeout(SOON_S):
         await held.lost.wait()
-    assert await store.get("/a") is not None
-    assert time.monotonic() >= held.deadline
-    await _until_gone(store, "/a")
+    lost_at = time.monotonic()
+    gone_at = await gone
+    assert held.deadline <= min(lost_at, gone_at)
+    # On a machine with much to do, both may be heard of late, and in either order.
+    assert lost_at <= max(gone_at, held.deadline + LATE_S)
 
 
 async def test_lease_is_kept_alive_over_the_next_endpoint(
     proxy: TcpProxy, two_way_store: EtcdStore
 ) -> None:
-    held = await two_way_store.grant(4)
+    held = await two_way_store.grant(6)
     proxy.black_hole()
     begin = time.monotonic()
-    while time.monotonic() < begin + 6:
+    while time.monotonic() < begin + 8:
         assert not held.lost.is_set()
         await asyncio.sleep(0.1)
     assert held.deadline > time.monotonic()
@@ -484,7 +492,7 @@ async def test_store_that_is_closed_refuses_every_call(server: EtcdServer) -> No
         await store.put("/a", b"")
         await seen.until_key("/a")
         await store.close()
-        await seen.until(lambda: seen.error is not None, timeout_s=5)
+        await seen.until(lambda: seen.error is not None)
     assert isinstance(seen.error, Unavailable)
     assert held.lost.is_set()
     with pytest.raises(StoreError):
@@ -499,7 +507,7 @@ async def test_store_closed_while_a_keep_alive_is_under_way_does_not_wait_for_it
     held = await far_store.grant(9)
     proxy.black_hole()
     await asyncio.sleep(held.deadline - time.monotonic() - 9 + 3.3)  # a third of the TTL, and more
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(4):  # less than the call has left of its own time
         await far_store.close()
     assert held.lost.is_set()
 
@@ -513,7 +521,7 @@ async def test_store_closed_while_it_connects_ends_the_call(proxy: TcpProxy) -> 
         return proxy.connections > 0
 
     await until(connected)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         await store.close()
         with pytest.raises(Unavailable):
             await call

@@ -187,7 +187,7 @@ async def test_expired_token_is_renewed_by_calls_leases_and_watches(tmp_path: Pa
     async with EtcdServer(flags=[f"--auth-token={token}"]) as server:
         await _with_users(server)
         store = await EtcdStore.connect([server.endpoint], user="region", password=PASSWORD)
-        held = await store.grant(4)
+        held = await store.grant(6)
         await store.put("/os/dc1/leased", b"", lease=held.id)
         await asyncio.sleep(TOKEN_TTL_S + 1)
         async with WatchRecorder(store, "/os/dc1/") as seen:

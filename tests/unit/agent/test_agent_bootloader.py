@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.agent.bootloader import BootLoader
+from lpmos.agent.bootloader import BootLoader, start_of
 from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
-from lpmos.agent.disk import Formatted
 from lpmos.agent.efiboot import BootEntries, FirmwareBoot, parse_entries, wanted_order
 from lpmos.agent.errors import InstallError
-from lpmos.agent.grubcfg import grub_config, kernels, newest_first
+from lpmos.agent.filesystems import Made
+from lpmos.agent.grubcfg import Start, grub_config, kernels, newest_first
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
+from lpmos.agent.storage import Esp, System
 from tests.support.agent_commands import RecordingCommands
 
 LISTING = (
@@ -24,7 +25,24 @@ LISTING = (
     "Boot0003* UEFI PXEv4 (MAC:525400780000)\tPciRoot(0x0)\n"
     "Boot0004  UEFI Misc Device\n"
 )
-DISK = Formatted("/dev/vda", "/dev/vda3", "r-uuid", "/dev/vda2", "ABCD-1234", 2)
+SYSTEM = System(
+    disks=("/dev/vda",),
+    filesystems=(Made("p3", "/dev/vda3", "ext4", "r-uuid", "/"),),
+    esps=(Esp("/dev/vda", 2, "/dev/vda2"),),
+    esp_uuid="ABCD-1234",
+)
+MIRROR = System(
+    disks=("/dev/vda", "/dev/vdb"),
+    filesystems=(
+        Made("vg0/root", "/dev/mapper/vg0-root", "xfs", "r-uuid", "/"),
+        Made("md-boot", "/dev/md0", "ext4", "b-uuid", "/boot"),
+        Made("vg0/swap", "/dev/mapper/vg0-swap", "swap", "s-uuid", None),
+    ),
+    esps=(Esp("/dev/vda", 2, "/dev/vda2"), Esp("/dev/vdb", 2, "/dev/vdb2")),
+    esp_uuid="ABCD-1234",
+    array_uuids=(("md-boot", "1:2:3:4"), ("md-root", "5:6:7:8")),
+)
+START = Start("r-uuid", "/boot", ("ext2",), "UUID=r-uuid")
 
 
 def test_newest_first_compares_numbers_as_numbers() -> None:
@@ -61,7 +79,7 @@ def test_kernels_of_an_image_without_one_says_what_to_build(tmp_path: Path) -> N
 def test_grub_config_boots_the_newest_kernel_with_a_serial_console() -> None:
     assert grub_config(
         "debian-12's",
-        "r-uuid",
+        START,
         "console=tty0 console=ttyS1,115200n8",
         [("vmlinuz-6.1", "initrd.img-6.1")],
     ) == (
@@ -87,10 +105,24 @@ def test_grub_config_boots_the_newest_kernel_with_a_serial_console() -> None:
 
 
 def test_grub_config_without_a_serial_console_leaves_the_terminal_alone() -> None:
-    config = grub_config("d", "u", "", [("vmlinuz-6.1", None)])
+    config = grub_config("d", START, "", [("vmlinuz-6.1", None)])
     assert "serial" not in config
     assert "initrd" not in config
-    assert "linux /boot/vmlinuz-6.1 root=UUID=u ro\n" in config
+    assert "linux /boot/vmlinuz-6.1 root=UUID=r-uuid ro\n" in config
+
+
+def test_system_without_a_boot_file_system_starts_from_its_root() -> None:
+    assert start_of(SYSTEM) == START
+
+
+def test_system_on_arrays_and_volumes_starts_from_its_boot_array() -> None:
+    start = start_of(MIRROR)
+    assert start == Start("b-uuid", "", ("diskfilter", "mdraid1x", "ext2"), "/dev/mapper/vg0-root")
+    config = grub_config("d", start, "quiet", [("vmlinuz-6.1", "initrd.img-6.1")])
+    assert "insmod diskfilter\ninsmod mdraid1x\ninsmod ext2\n" in config
+    assert "search --no-floppy --fs-uuid --set=root b-uuid\n" in config
+    assert "  linux /vmlinuz-6.1 root=/dev/mapper/vg0-root ro quiet\n" in config
+    assert "  initrd /initrd.img-6.1\n" in config
 
 
 def test_parse_entries_reads_order_labels_and_current() -> None:
@@ -166,7 +198,7 @@ def test_boot_loader_prepares_the_chroot_and_installs_for_both_firmwares(tmp_pat
     commands, console = RecordingCommands(), Console(io.StringIO())
     root, by_uuid = tmp_path / "root", tmp_path / "dev/disk/by-uuid"
     with Mounts(commands, console) as mounts:
-        loader = BootLoader(commands, console, mounts, root, DISK, tree=Tree(tmp_path))
+        loader = BootLoader(commands, console, mounts, root, SYSTEM, tree=Tree(tmp_path))
         loader.prepare()
         loader.install_bios()
         loader.install_uefi()
@@ -187,13 +219,56 @@ def test_boot_loader_prepares_the_chroot_and_installs_for_both_firmwares(tmp_pat
     ]
 
 
+def _loader(commands: RecordingCommands, root: Path, system: System) -> BootLoader:
+    console = Console(io.StringIO())
+    mounts = Mounts(commands, console)
+    return BootLoader(commands, console, mounts, root, system, tree=Tree(root))
+
+
+def test_boot_loader_of_several_disks_is_on_each(tmp_path: Path) -> None:
+    commands = RecordingCommands()
+    root = tmp_path / "target"
+    loader = _loader(commands, root, MIRROR)
+    loader.install_bios()
+    loader.install_uefi()
+    loader.complete_esps()
+    assert commands.ran == [
+        f"chroot {root} grub-install --target=i386-pc /dev/vda",
+        f"chroot {root} grub-install --target=i386-pc /dev/vdb",
+        f"chroot {root} grub-install --target=x86_64-efi --efi-directory=/boot/efi"
+        " --no-nvram --removable",
+        f"mount -t vfat /dev/vdb2 {root}-vdb2",
+        f"cp -r {root}/boot/efi/EFI {root}-vdb2",
+        f"sync -f {root}-vdb2",
+    ]
+
+
+def test_firmware_entries_of_several_disks_are_in_the_disks_order(tmp_path: Path) -> None:
+    commands = RecordingCommands()
+    entries = ["Boot0001* network\n", "Boot0007* lpmos 2\n", "Boot0008* lpmos\n"]
+    listings = iter((entries[:1], entries[:2], entries[:2], entries))
+    orders = iter(("0001", "0001", "0001,0007", "0001,0007"))
+
+    def listing(_: object) -> Output:
+        head = f"BootCurrent: 0001\nBootOrder: {next(orders)}\n"
+        return Output(0, head + "".join(next(listings)))
+
+    commands.on("^efibootmgr$", listing)
+    loaders = tmp_path / "boot/efi/EFI/lpmos"
+    loaders.mkdir(parents=True)
+    (loaders / "grubx64.efi").touch()
+    _loader(commands, tmp_path, MIRROR).set_firmware_entries("lpmos")
+    created = [line for line in commands.ran if "--create" in line]
+    assert ["--disk /dev/vdb" in line and "--label lpmos 2 " in line for line in created] == [
+        True,
+        False,
+    ]
+    assert commands.ran[-1].endswith("--bootorder 0001,0008,0007")
+
+
 def test_boot_loader_without_a_loader_file_fails(tmp_path: Path) -> None:
-    commands, console = RecordingCommands(), Console(io.StringIO())
-    loader = BootLoader(
-        commands, console, Mounts(commands, console), tmp_path, DISK, tree=Tree(tmp_path)
-    )
     with pytest.raises(InstallError, match="no loader"):
-        loader.set_firmware_entry("lpmos")
+        _loader(RecordingCommands(), tmp_path, SYSTEM).set_firmware_entries("lpmos")
 
 
 def test_mounts_that_stay_busy_are_detached(tmp_path: Path) -> None:

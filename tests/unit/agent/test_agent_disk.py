@@ -1,38 +1,20 @@
-"""Finding, refusing, partitioning and formatting the one disk."""
+"""Finding the disks of a plan again, and refusing what is not as it was approved."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lpmos.agent.commands import Output
-from lpmos.agent.disk import (
-    DiskWriter,
-    find,
-    new_uuid,
-    partition_path,
-    refuse_in_use,
-    refuse_new_contents,
-    table_script,
-)
-from lpmos.agent.errors import CommandFailed, InstallError
+from lpmos.agent.disk import find, find_all, refuse_in_use, refuse_new_contents
+from lpmos.agent.diskplan import Disk, Member
+from lpmos.agent.errors import InstallError
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.plan import Disk, Partition
-from lpmos.agent.stop import Stop
-from tests.support.agent_commands import RecordingCommands
 from tests.support.agent_machines import lay_out, recorded_machine
 
-PARTITIONS = (
-    Partition(1, "bios_boot", 1 << 20, None),
-    Partition(2, "esp", 512 << 20, "vfat"),
-    Partition(3, "root", None, "ext4"),
-)
 
-
-def _wanted(device: str, size_bytes: int, **identity: Any) -> Disk:
+def _wanted(device: str, size_bytes: int, **identity: Any) -> Member:
     fields = {"serial": None, "wwn": None, "model": None, "overwrites": ()} | identity
-    return Disk(device=device, size_bytes=size_bytes, partitions=PARTITIONS, **fields)
+    return Member(device=device, size_bytes=size_bytes, **fields)
 
 
 NVME = ("/dev/nvme0n1", 1875385008 * 512)
@@ -131,17 +113,19 @@ def test_find_without_identity_takes_the_only_one_of_size_and_model_whatever_its
     [
         ({"proc/self/mountinfo": "36 35 8:2 / /data rw - ext4 /dev/sda2 rw\n"}, "mounted at /data"),
         ({"proc/self/mountinfo": "36 35 8:0 / /data rw - ext4 /dev/x rw\n"}, "mounted at /data"),
-        ({"sys/block/sda/sda1/holders/md127/x": ""}, "held by md127"),
-        ({"sys/block/sda/holders/dm-0/x": ""}, "held by dm-0"),
+        (
+            {"proc/self/mountinfo": "36 35 0:40 / /data rw - btrfs /dev/sda2 rw\n"},
+            "mounted at /data",
+        ),
         ({"proc/swaps": "Filename Type\n/dev/sda2 partition 1 0 -2\n"}, "swap space"),
     ],
 )
 def test_disk_in_use_is_refused(files: dict[str, str], reason: str, tmp_path: Path) -> None:
     machine = recorded_machine("two-socket-uefi", tmp_path)
-    refuse_in_use(machine.tree, "sda")
+    refuse_in_use(machine.tree, ["sda"])
     lay_out(tmp_path, files, {})
     with pytest.raises(InstallError, match=reason):
-        refuse_in_use(machine.tree, "sda")
+        refuse_in_use(machine.tree, ["sda"])
 
 
 def test_disk_with_contents_that_nobody_approved_is_refused(tmp_path: Path) -> None:
@@ -152,69 +136,27 @@ def test_disk_with_contents_that_nobody_approved_is_refused(tmp_path: Path) -> N
         refuse_new_contents(machine.tree, "sda", seen._replace(overwrites=("vfat",)), machine.probe)
 
 
-def test_partition_path_has_a_p_after_a_digit() -> None:
-    assert partition_path("/dev/sda", 3) == "/dev/sda3"
-    assert partition_path("/dev/nvme0n1", 3) == "/dev/nvme0n1p3"
+def _plan(*members: Member) -> Disk:
+    return Disk(*members[0], partitions=(), members=members[1:])
 
 
-def test_table_script_is_what_sfdisk_reads() -> None:
-    assert table_script(PARTITIONS[::-1]) == (
-        "label: gpt\n\n"
-        "1 : size=1024KiB, type=21686148-6449-6E6F-744E-656564454649, name=bios\n"
-        "2 : size=524288KiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=esp\n"
-        "3 : type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=root\n"
+def test_find_all_names_every_disk_in_the_plans_order(tmp_path: Path) -> None:
+    tree = _disks(tmp_path, sda={"serial": "A"}, sdb={"serial": "B"}, sdc={"serial": "C"})
+    plan = _plan(*(_wanted("/dev/sdx", 8 * 512, serial=serial) for serial in "CA"))
+    assert find_all(tree, plan) == ("sdc", "sda")
+
+
+def test_find_all_where_one_is_gone_is_refused(tmp_path: Path) -> None:
+    tree = _disks(tmp_path, sda={"serial": "A"})
+    plan = _plan(*(_wanted("/dev/sdx", 8 * 512, serial=serial) for serial in "AB"))
+    with pytest.raises(InstallError, match="no disk has the serial B; nothing was written"):
+        find_all(tree, plan)
+
+
+def test_find_all_of_two_that_are_one_is_refused(tmp_path: Path) -> None:
+    tree = _disks(tmp_path, sda={"serial": "A", "wwid": "eui.1"})
+    plan = _plan(
+        _wanted("/dev/sda", 8 * 512, serial="A"), _wanted("/dev/sdb", 8 * 512, wwn="eui.1")
     )
-
-
-def _writer(root: Path, commands: RecordingCommands, name: str = "sda") -> DiskWriter:
-    return DiskWriter(commands, Tree(root), Stop(), name)
-
-
-def test_partition_clears_old_partitions_first_then_waits_for_nodes(tmp_path: Path) -> None:
-    commands = RecordingCommands()
-    recorded_machine("two-socket-uefi", tmp_path)
-    lay_out(tmp_path, {f"dev/sda{n}": "" for n in (1, 2, 3)}, {})
-    _writer(tmp_path, commands).partition(PARTITIONS)
-    sfdisk = "sfdisk --quiet --wipe always --wipe-partitions always /dev/sda"
-    assert commands.ran == [
-        "wipefs --all --quiet /dev/sda2",
-        "wipefs --all --quiet /dev/sda1",
-        "wipefs --all --quiet /dev/sda",
-        sfdisk,
-    ]
-    assert commands.stdin[sfdisk] == table_script(PARTITIONS)
-
-
-def test_partition_that_fails_stops_before_anything_else(tmp_path: Path) -> None:
-    commands = RecordingCommands()
-    commands.on("sfdisk", Output(1, "This disk is currently in use"))
-    with pytest.raises(CommandFailed, match="sfdisk failed with exit code 1"):
-        _writer(tmp_path, commands).partition(PARTITIONS)
-    assert "sfdisk" in commands.ran[-1]
-
-
-def test_format_gives_the_file_systems_the_uuids_that_it_reports(tmp_path: Path) -> None:
-    commands = RecordingCommands()
-    made = _writer(tmp_path, commands, "nvme0n1").format(_wanted(*NVME))
-    assert made.esp_uuid is not None
-    assert commands.ran == [
-        f"mkfs.vfat -F 32 -n ESP -i {made.esp_uuid.replace('-', '')} /dev/nvme0n1p2",
-        "mkfs.ext4 -q -F -L root -E lazy_itable_init=1,lazy_journal_init=1"
-        f" -U {made.root_uuid} /dev/nvme0n1p3",
-    ]
-    assert (made.root, made.esp, made.esp_number) == ("/dev/nvme0n1p3", "/dev/nvme0n1p2", 2)
-
-
-def test_blank_wipes_partitions_and_disk_whatever_fails(tmp_path: Path) -> None:
-    commands = RecordingCommands()
-    commands.on("sda2", Output(1, "busy"))
-    recorded_machine("two-socket-uefi", tmp_path)
-    _writer(tmp_path, commands).blank()
-    assert [line.split()[-1] for line in commands.ran] == ["/dev/sda2", "/dev/sda1", "/dev/sda"]
-
-
-def test_new_uuid_is_a_random_version_4() -> None:
-    found = {new_uuid() for _ in range(20)}
-    assert len(found) == 20
-    pattern = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-    assert all(re.fullmatch(pattern, text) for text in found)
+    with pytest.raises(InstallError, match="/dev/sdb is not certain to be the disk"):
+        find_all(tree, plan)

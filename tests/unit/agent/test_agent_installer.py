@@ -11,7 +11,8 @@ from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
 from lpmos.agent.errors import CommandFailed, InstallError, NoAnswer, Stopped
 from lpmos.agent.image import PATIENCE_S, ImageStream, Rate
-from lpmos.agent.installer import Installer, Job
+from lpmos.agent.installer import Installer
+from lpmos.agent.job import Job
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import File, Plan, parse_plan
 from lpmos.agent.region import Download, Region

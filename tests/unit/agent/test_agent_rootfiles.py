@@ -56,6 +56,15 @@ def test_write_fills_placeholders_and_sets_the_mode(tmp_path: Path) -> None:
     assert written.stat().st_mode & 0o7777 == 0o600
 
 
+@pytest.mark.parametrize("word", ["{{UUID:p9}}", "{{ARRAY_UUID:md-other}}"])
+def test_write_of_a_block_that_there_is_not_is_refused(word: str, tmp_path: Path) -> None:
+    files = RootFiles(_root(tmp_path), {"UUID:p3": "u-3"})
+    files.write(File("/etc/fstab", "UUID={{UUID:p3}} {{OTHER}}\n", 0o644))
+    assert (tmp_path / "root/etc/fstab").read_text() == "UUID=u-3 {{OTHER}}\n"
+    with pytest.raises(InstallError, match="no such block"):
+        files.write(File("/etc/fstab", f"UUID={word}\n", 0o644))
+
+
 def test_write_replaces_a_link_and_leaves_its_target(tmp_path: Path) -> None:
     root = _root(tmp_path)
     outside = tmp_path / "resolv.conf"

@@ -24,7 +24,7 @@ from tests.support.builders import make_user
 from tests.support.faulty_store import FaultyStore
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 def mode(path: Path) -> int:

@@ -35,9 +35,21 @@ def test_body_types_the_hints_of_the_root_disk() -> None:
     }  # fmt: skip
 
 
+def test_body_has_the_disk_layout_by_name_as_json_or_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "layout.json"
+    file.write_text('{"raid": "raid1"}')
+    (passphrase := tmp_path / "passphrase").write_text("correct horse\n")
+    assert body_of(chosen("--disk-layout", "raid5")) == {"disk_layout": "raid5"}
+    for layout in (f"@{file}", ' {"raid": "raid1"}'):
+        body = body_of(chosen("--disk-layout", layout, "--disk-passphrase-file", str(passphrase)))
+        assert body == {"disk_layout": {"raid": "raid1"}, "disk_passphrase": "correct horse"}
+
+
 @pytest.mark.parametrize(
     "words",
-    [("--root-disk", "overwrite=maybe"), ("--root-disk", "min_size_bytes=8GB"),
+    [("--root-disk", "overwrite=maybe"), ("--disk-layout", "{"), ("--disk-layout", "@/nonexistent"),
+     ("--disk-passphrase-file", "/nonexistent"), ("--root-disk", "nvme=1"),
+     ("--root-disk", "min_size_bytes=8GB"),
      ("--gateway", "192.0.2.1"), ("--from", "/nonexistent"), ("--ssh-key-file", "/nonexistent")],
 )  # fmt: skip
 def test_body_that_cannot_be_sent_is_refused(words: tuple[str, ...]) -> None:

@@ -45,7 +45,7 @@ async def _something_written(sink: HeldSink) -> None:
     async def written() -> bool:
         return bool(sink.frames)
 
-    await until(written, 5)
+    await until(written)
 
 
 async def test_hub_within_one_batch_keeps_the_newest_progress_and_every_status() -> None:
@@ -239,7 +239,7 @@ async def test_client_that_missed_much_gets_it_by_and_by_without_anything_new_ha
             async def all_came() -> bool:
                 return len(sink.frames) == 21
 
-            await until(all_came, 5)
+            await until(all_came)
         assert [each["task_id"] for each in sink.news()[1:]] == [f"task {n}" for n in range(20)]
 
 
@@ -329,7 +329,7 @@ async def test_client_that_takes_nothing_is_cut_off_and_no_other() -> None:
         ):
             slow.unsent = FULL
             await plane.tell(PENDING)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await stalled.lagged.wait()
             assert not keeping_up.lagged.is_set()
             assert [message["type"] for message in quick.news()] == ["status"]
@@ -406,7 +406,7 @@ async def test_revision_that_another_control_plane_knows_already_is_waited_for()
         revision = plane.put(PENDING)
         waiting = asyncio.create_task(hub.reach(revision))
         await plane.catch_up(revision)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await waiting
 
 

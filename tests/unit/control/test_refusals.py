@@ -89,7 +89,7 @@ class Running:
         async def enough() -> bool:
             return len(await self.events()) >= count
 
-        await until(enough, 10.0)
+        await until(enough)
         return await self.events()
 
     async def end(self) -> None:

@@ -22,7 +22,7 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
 from tests.support.faulty_store import FaultyStore
 
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 
 
 class World:

@@ -10,7 +10,7 @@ from lpmos.store.api import Compacted, Unavailable
 from lpmos.store.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 async def compacted(store: FaultyStore, revision: int) -> bool:

@@ -12,7 +12,7 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
 from tests.support.polling import until
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 RETRY_S = 0.02
 
 

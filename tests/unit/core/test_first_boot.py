@@ -200,3 +200,27 @@ async def test_rollback_after_the_last_word_is_refused(world: World) -> None:
         await Rollbacks(world.store, world.tasks, world.clock).roll_back(
             task.task_id, by=actor("boss")
         )
+
+
+FAILURE = TaskError(reason="the first boot failed: ansible", output="unreachable")
+
+
+async def test_installed_system_whose_hook_failed_fails_the_task_with_the_evidence(
+    world: World,
+) -> None:
+    task = await handed_over(world)
+    after = await world.agents.came_up_failing(MAC, task.task_id, TOKEN, FAILURE)
+    assert after.status is Status.FAILED and after.error == FAILURE
+    assert (await machine_of(world)).installed is None
+    await world.synced()
+    assert await world.agents.came_up_failing(MAC, task.task_id, TOKEN, FAILURE) == after
+
+
+async def test_failure_told_with_another_token_or_too_late_changes_nothing(world: World) -> None:
+    task = await handed_over(world)
+    with pytest.raises(WrongToken):
+        await world.agents.came_up_failing(MAC, task.task_id, OTHER_TOKEN, FAILURE)
+    await world.agents.came_up(MAC, task.task_id, TOKEN)
+    await world.synced()
+    with pytest.raises(ImpossibleTransition):
+        await world.agents.came_up_failing(MAC, task.task_id, TOKEN, FAILURE)

@@ -11,7 +11,7 @@ from lpmos.store.api import Ambiguous, Unavailable
 from lpmos.store.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
 
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 
 
 @pytest.fixture

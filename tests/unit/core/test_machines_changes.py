@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from lpmos.core.machines import Machines
-from lpmos.model.errors import Forbidden, NotFound, UnfinishedTask
+from lpmos.model.errors import Forbidden, InvalidInput, NotFound, UnfinishedTask
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
+from lpmos.model.region import DhcpNetworkState, Heartbeat
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Unavailable
-from tests.support.builders import MAC, actor, make_inventory
+from tests.support.builders import MAC, NOW, actor, make_inventory
 from tests.unit.core.conftest import World
 
 PLACE = "dc1", "SN-1"
@@ -192,3 +193,17 @@ async def test_damaged_record_of_a_machine_hides_no_other(world: World) -> None:
     await world.report()
     assert [machine.sn for machine in world.fleet.machines()] == ["SN-1"]
     assert msgspec.to_builtins(world.fleet.count_machines("dc1")) == 1
+
+
+async def test_address_that_the_region_cannot_give_is_not_reserved(
+    world: World, machines: Machines
+) -> None:
+    await world.create()
+    await world.report()
+    network = DhcpNetworkState(interface="e0", mode="full", subnet="10.0.0.0/24")
+    beat = Heartbeat(idc="dc1", identity="r", at=NOW, services={}, dhcp=(network,))
+    await world.store.put(keys.heartbeat("dc1"), records.encode(beat))
+    with pytest.raises(InvalidInput, match=r"192\.0\.2\.9 is in none of the region's networks"):
+        await change(machines, address="192.0.2.9")
+    assert (await stored(world)).address is None
+    assert (await change(machines, address="10.0.0.9")).address == "10.0.0.9"

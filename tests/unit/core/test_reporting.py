@@ -262,3 +262,10 @@ async def test_machine_that_restarts_after_the_clock_was_set_back_reports_and_in
     assert (await report(world, FIRST)).reported_by == OTHER.agent_id
     claimed = await world.agents.claim(OTHER, task.task_id, None)
     assert claimed.status is Status.INSTALLING
+
+
+async def test_report_for_the_image_of_a_whole_disk_plans_no_partitions(world: World) -> None:
+    await world.create()
+    task = await world.agents.report(world.run, None, FIRST, 8 * GIB, whole_image=True)
+    assert task.plan is not None
+    assert (task.plan.whole_image, task.plan.partitions) == (True, ())

@@ -45,7 +45,7 @@ async def retry_of(warden: Warden, task: Task) -> Task:
     async def made() -> bool:
         return warden.fleet.retry(task.task_id) is not None
 
-    await until(made, 10)
+    await until(made)
     found = warden.fleet.task(warden.fleet.retry(task.task_id) or "")
     assert found is not None
     return found
@@ -158,7 +158,7 @@ async def test_lost_answer_makes_one_retry(world: World, warden: Warden, lost: i
         warden.clock.pass_s(60)
         return warden.fleet.retry(task.task_id) is not None
 
-    await until(made_after_a_while, 10)
+    await until(made_after_a_while)
     await warden.rounds()
     events = await warden.events("task.created")
     assert len([event for event in events if event.actor.name == "system"]) == 1

@@ -21,7 +21,7 @@ from tests.support.builders import actor
 from tests.support.polling import until
 from tests.support.secret_keys import KEY_ID, KeptKeys
 
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 PREFIX = keys.control("things")
 PLACES = (SealedFields(PREFIX, ("url", "secret")),)
 ADMIN = actor()

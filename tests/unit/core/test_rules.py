@@ -7,7 +7,7 @@ import pytest
 
 from lpmos.core.rules.rules import Rules, judge_report, judge_task
 from lpmos.core.unmatched_reports import report_place
-from lpmos.model.diskplan import DiskPlan
+from lpmos.model.diskplan import DiskPlan, Member, StorageLayout
 from lpmos.model.errors import Conflict, InvalidInput, NotFound
 from lpmos.model.rule import RULE_LIMIT, TENANT_RULE_LIMIT, rule_actor
 from lpmos.model.task import Task
@@ -164,6 +164,25 @@ def test_rule_approves_what_overwrites_data_only_where_it_says_so() -> None:
     assert not verdict.matched
     assert verdict.reason == "the plan overwrites what /dev/vda holds (gpt, ext4)"
     assert judge_task(make_rule(allow_overwrite=True), task).matched
+
+
+def test_rule_approves_no_plan_of_which_any_disk_holds_something() -> None:
+    full = Member(device="/dev/vdb", size_bytes=1, overwrites=("LVM2_member",))
+    plan = DiskPlan(device="/dev/vda", size_bytes=1, partitions=(), members=(full,))
+    blank = make_rule(condition="size(plan.overwrites) == 0")
+
+    assert not judge_task(blank, waiting_task(plan=plan)).matched
+    verdict = judge_task(make_rule(), waiting_task(plan=plan))
+    assert verdict.reason == "the plan overwrites what /dev/vdb holds (LVM2_member)"
+    rule = make_rule(condition="'/dev/vdb' in plan.devices", allow_overwrite=True)
+    assert judge_task(rule, waiting_task(plan=plan)).matched
+
+
+def test_rule_sees_a_layout_by_its_name() -> None:
+    own = StorageLayout(raid="raid1", lvm=True)
+    for layout, name in (("raid1", "raid1"), (StorageLayout(lvm=True), "lvm"), (own, "custom")):
+        rule = make_rule(condition=f"task.disk_layout == '{name}'")
+        assert judge_task(rule, waiting_task(disk_layout=layout)).matched
 
 
 def test_rule_that_names_overwriting_in_its_condition_still_needs_the_flag() -> None:

@@ -10,7 +10,7 @@ ONE = Waiting("task", ("one",))
 TWO = Waiting("report", ("dc1", "two"))
 NEVER_S = 3600.0
 SOON_S = 0.01
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 async def next_of(agenda: Agenda) -> Waiting:

@@ -18,7 +18,7 @@ from lpmos.model.inventory import Cpu, Disk, Inventory, Memory, Nic, Product
 from tests.support.builders import MAC, NOW, make_inventory, make_task
 
 SLOWEST_S = 3.0
-"""Far above what the slowest condition takes, that a loaded machine may have its time."""
+"""Of this thread: what else the machine does is not counted. Far above what the slowest takes."""
 
 
 def task_facts(**machine: Any) -> Facts:
@@ -224,12 +224,12 @@ def test_stored_condition_that_is_no_longer_one_does_not_match() -> None:
 def test_dearest_conditions_take_a_bounded_time(condition: str) -> None:
     facts = task_facts(cpu=Cpu(flags=tuple(f"flag{number}" for number in range(LIST_LIMIT))))
     check_condition(condition, "approve")
-    started = time.perf_counter()
+    started = time.thread_time()
 
     verdict = ask(condition, "approve", facts)
 
     assert verdict.matched, verdict.reason
-    assert time.perf_counter() - started < SLOWEST_S
+    assert time.thread_time() - started < SLOWEST_S
 
 
 NAMES = st.sampled_from(
@@ -319,13 +319,13 @@ MACHINES = st.builds(
 @given(text=EXPRESSIONS, machine=MACHINES)
 def test_any_expression_of_any_machine_ends_in_a_verdict(text: str, machine: Inventory) -> None:
     facts = {**sample_facts("approve"), "machine": machine}
-    started = time.perf_counter()
+    started = time.thread_time()
 
     verdict = ask(text, "approve", facts)
 
     assert isinstance(verdict.matched, bool)
     assert 0 < len(verdict.reason) <= 400
-    assert time.perf_counter() - started < SLOWEST_S
+    assert time.thread_time() - started < SLOWEST_S
 
 
 @settings(max_examples=300, deadline=None)

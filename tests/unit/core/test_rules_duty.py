@@ -207,7 +207,7 @@ async def created_task(plane: Plane, sn: str = "SN-1") -> Task:
         found[:] = [records.decode(kv, Task)] if kv else []
         return bool(found)
 
-    await until(there, 10)
+    await until(there)
     return found[0]
 
 
@@ -218,13 +218,13 @@ async def test_refused_creation_is_told_once_and_tried_again(world: World, plane
     )
 
     async with plane.deciding():
-        await until(lambda: refused_events(plane, 1), 10)
+        await until(lambda: refused_events(plane, 1))
         told_at = world.store.txns
 
         async def tried_again() -> bool:
             return world.store.txns >= told_at + 3  # each try reads what bears on the task
 
-        await until(tried_again, 10)
+        await until(tried_again)
         assert len(await told_refusals(plane)) == 1
         await plane.rules.change("zt", make_fields(task=DEBIAN), by=actor())
         await created_task(plane)

@@ -173,7 +173,7 @@ async def test_key_token_that_was_revoked_elsewhere_is_refused(tmp_path: Path) -
                 return True
             return False
 
-        await until(refused, 5.0)
+        await until(refused)
 
 
 async def test_key_token_revoked_before_its_first_use_is_refused(world: IdentityWorld) -> None:

@@ -24,6 +24,7 @@ def contents(task: Task) -> dict[str, str]:
 
 def test_plan_carries_the_approved_disk_intent_and_image() -> None:
     plan = plan_install(approved(), make_manifest(), REGION)
+    assert plan.image is not None
     assert (plan.disk, plan.intent_id, plan.image.sha256) == (PLAN, "i-1", "ab" * 32)
     assert plan.image.url == "/boot/images/" + "ab" * 32
 

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, Wait, decide
+from lpmos.model.bootplan import (
+    BootAgent,
+    BootInstaller,
+    BootLocalDisk,
+    UnknownMachines,
+    Wait,
+    decide,
+)
+from lpmos.model.installer import Handover
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, Machine
 from tests.support.builders import make_task
@@ -53,6 +61,30 @@ def test_decide_after_the_hand_over_is_the_disk_whatever_becomes_of_the_task(
 ) -> None:
     task = make_task(status=status, handed_over_at=NOW)
     assert isinstance(decide(machine, task, unknown), BootLocalDisk)
+
+
+@pytest.mark.parametrize("machine", [None, MACHINE, INSTALLED])
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize(
+    "handover",
+    [
+        Handover(by="kexec", at=NOW),
+        Handover(by="restart", at=NOW),
+        Handover(by="restart", at=NOW, script_at=NOW),
+    ],
+)
+def test_decide_gives_the_installer_only_while_it_is_installed_and_its_one_script_waits(
+    machine: Machine | None, status: Status, handover: Handover
+) -> None:
+    plan = decide(machine, make_task(status=status, handover=handover), DISCOVER)
+    waits = status is Status.INSTALLING and handover == Handover(by="restart", at=NOW)
+    assert isinstance(plan, BootInstaller if waits else EXPECTED[status])
+
+
+def test_decide_once_the_installer_is_done_is_the_disk() -> None:
+    handover = Handover(by="restart", at=NOW)
+    task = make_task(status=Status.INSTALLING, handover=handover, handed_over_at=NOW)
+    assert isinstance(decide(MACHINE, task, DISCOVER), BootLocalDisk)
 
 
 def test_decide_without_a_task_an_installed_machine_boots_its_disk() -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.model.region import ServiceState, is_api_url, states_after
+from lpmos.model.region import (
+    DhcpNetworkState,
+    ServiceState,
+    is_api_url,
+    outside,
+    states_after,
+)
 from tests.support.builders import NOW
 
 SAID = st.sampled_from(["ok", "off", "failed: no answer", "failed: refused"])
@@ -68,3 +74,28 @@ def test_states_keep_their_time_as_long_as_they_stay(
         detail = said.partition(": ")[2]
         since = NOW if stayed else later
         assert now[name] == ServiceState(state=kind, detail=detail, since=since)  # type: ignore[arg-type]
+
+
+FULL = DhcpNetworkState(interface="e0", mode="full", subnet="10.0.0.0/24")
+RELAYED = DhcpNetworkState(interface="e0", mode="relayed", subnet="10.0.1.0/24")
+PROXY = DhcpNetworkState(interface="e0", mode="proxy", subnet="10.0.2.0/24")
+BY_RANGE = DhcpNetworkState(interface="e1", mode="full", range="10.0.3.10-10.0.3.90")
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "problem"),
+    [
+        ((FULL, RELAYED), "10.0.1.9", None),
+        ((FULL, RELAYED), "10.0.2.9", "none of the region's networks (10.0.0.0/24, 10.0.1.0/24)"),
+        ((FULL, PROXY), "10.0.2.9", "none of the region's networks (10.0.0.0/24)"),
+        ((FULL,), "10.0.0.0", "is not the address of a machine in 10.0.0.0/24"),
+        ((FULL,), "10.0.0.255", "is not the address of a machine in 10.0.0.0/24"),
+        ((FULL, BY_RANGE), "10.0.3.20", None),
+        ((), "10.0.3.20", None),
+    ],
+)
+def test_address_is_outside_only_of_networks_that_a_region_tells_of(
+    networks: tuple[DhcpNetworkState, ...], address: str, problem: str | None
+) -> None:
+    said = outside(networks, address)
+    assert (said is None) if problem is None else (problem in str(said))

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, decide
-from lpmos.model.diskplan import DiskPlan
+from lpmos.model.diskplan import DiskPlan, Member
 from lpmos.model.errors import Conflict, ImpossibleTransition
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, InstalledDisk, Machine
-from lpmos.model.rollback import POSSIBLE, next_boot, previous_generation
+from lpmos.model.rollback import POSSIBLE, disks_of, next_boot, previous_generation
 from lpmos.model.task import RolledBack, StatusChange, Task
 from tests.support.builders import MAC, NOW, make_task
 
@@ -76,6 +76,21 @@ def test_system_on_another_disk_is_still_there(disk: dict[str, str]) -> None:
 def test_system_on_the_written_disk_is_gone(disk: dict[str, str]) -> None:
     with pytest.raises(Conflict, match=r"generation 3 \(debian 12\).*gone; try the task again"):
         previous_generation(ended(Status.INSTALLING), machine(**disk))
+
+
+def test_system_on_any_disk_of_those_that_were_written_is_gone() -> None:
+    plan = msgspec.structs.replace(
+        PLAN, members=(Member(device="/dev/sdc", size_bytes=1, serial="SECOND"),)
+    )
+    task = ended(Status.INSTALLING, plan=plan)
+    assert previous_generation(task, machine(device="/dev/sda", serial="OLD")) == 3
+    with pytest.raises(Conflict, match="/dev/sdb, /dev/sdc were being written"):
+        previous_generation(task, machine(device="/dev/sda", serial="SECOND"))
+    mirrored = machine(device="/dev/sda", serial="OLD")
+    assert mirrored.installed is not None
+    second = msgspec.structs.replace(mirrored.installed, members=disks_of(PLAN))
+    with pytest.raises(Conflict, match="it is gone"):
+        previous_generation(task, msgspec.structs.replace(mirrored, installed=second))
 
 
 def test_blank_disk_that_was_written_leaves_a_machine_without_a_task() -> None:

@@ -12,6 +12,7 @@ from lpmos.model.task import Progress, StatusChange, TaskError
 from lpmos.model.waiting import (
     AWAY,
     FIRST_BOOT,
+    INSTALLER,
     LIMITS,
     Limit,
     Timeouts,
@@ -21,7 +22,7 @@ from lpmos.model.waiting import (
 )
 from tests.support.builders import NOW, make_task
 
-EVERY = (*LIMITS.values(), AWAY, FIRST_BOOT)
+EVERY = (*LIMITS.values(), AWAY, FIRST_BOOT, INSTALLER)
 
 
 def test_every_state_that_waits_has_a_limit_and_can_fail() -> None:

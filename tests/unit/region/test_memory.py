@@ -13,7 +13,7 @@ from lpmos.store import keys
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 PREFIX = keys.idc_prefix("dc1")
 
 

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from lpmos.region.scripts import (
     AgentCall,
     AgentFiles,
+    InstallerFiles,
     agent_script,
     entry_script,
+    installer_script,
     local_disk_script,
     plain,
     wait_script,
@@ -46,6 +48,34 @@ initrd --name initrd http://192.0.2.1:8081/boot/agent/cd/initramfs || goto again
 boot ||
 :again
 echo LPMOS: the agent could not be loaded, asking again in 5 s
+imgfree ||
+:wait
+sleep 5 ||
+chain --replace --autofree http://192.0.2.1:8081/boot/boot.ipxe ||
+goto wait
+"""
+    )
+
+
+def test_installer_script_loads_again_what_broke_and_asks_the_region_only_at_its_end() -> None:
+    files = InstallerFiles(kernel="/k", initrd="/i", line="auto=true url=http://192.0.2.1/a")
+    text = installer_script(URL, files, "The agent handed over.")
+    assert (
+        text
+        == """\
+#!ipxe
+echo LPMOS: The agent handed over.
+:load
+imgfree ||
+kernel http://192.0.2.1:8081/k initrd=initrd auto=true url=http://192.0.2.1/a || goto again
+initrd --name initrd http://192.0.2.1:8081/i || goto again
+boot ||
+goto given
+:again
+echo LPMOS: the installer could not be loaded, trying again in 5 s
+sleep 5 ||
+goto load
+:given
 imgfree ||
 :wait
 sleep 5 ||

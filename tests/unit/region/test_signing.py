@@ -87,6 +87,28 @@ def test_token_of_a_key_that_the_store_does_not_have_is_refused(a: Signer, b: Si
         Signers(a, Known(a).kvs.get, idc="dc1").verify("nonce", b.sign("nonce", b"x"))
 
 
+def test_token_is_refused_from_when_its_key_is_removed_though_it_was_taken_before(
+    a: Signer, b: Signer
+) -> None:
+    known = Known(a, b)
+    signers, token = Signers(a, known.kvs.get, idc="dc1"), b.sign("nonce", b"x")
+    assert signers.verify("nonce", token) == b"x"
+    known.kvs.clear()
+    with pytest.raises(BadToken, match="not of this region"):
+        signers.verify("nonce", token)
+
+
+def test_token_is_refused_from_when_another_key_stands_for_it_though_it_was_taken_before(
+    a: Signer, b: Signer
+) -> None:
+    known = Known(a, b)
+    signers, token = Signers(a, known.kvs.get, idc="dc1"), b.sign("nonce", b"x")
+    assert signers.verify("nonce", token) == b"x"
+    known.put(b.key_id, a.public)
+    with pytest.raises(BadToken, match="not of this region"):
+        signers.verify("nonce", token)
+
+
 def test_own_token_needs_no_store(a: Signer) -> None:
     assert Signers(a, Known().kvs.get, idc="dc1").verify("x", a.sign("x", b"y")) == b"y"
 

@@ -16,7 +16,7 @@ from lpmos.store.api import (
 from lpmos.store.mirror import Mirror
 from tests.support.followed_store import FollowedStore
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 Ready = Callable[[], Awaitable[None]]
 Told = list[tuple[str, bytes | None, bytes | None]]
 

@@ -13,7 +13,7 @@ from lpmos.store.overlay import Overlay
 from lpmos.store.sqlite import SqliteStore
 
 KEY = "/os/dc1/machines/SN-1/task"
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 
 
 class Seen:

@@ -83,8 +83,15 @@ def _disk(tree: Tree, name: str, probe: Probe) -> dict[str, object]:
         "bus": _bus(name, tree.real(block)),
         "logical_block_bytes": tree.number(f"{block}/queue/logical_block_size") or SECTOR_BYTES,
         "physical_block_bytes": tree.number(f"{block}/queue/physical_block_size") or SECTOR_BYTES,
+        "discard": _discards(tree, block),
         "contents": read_contents(tree, name, probe),
     }
+
+
+def _discards(tree: Tree, block: str) -> bool | None:
+    """Whether the disk can be told which blocks are unused."""
+    most_bytes = tree.number(f"{block}/queue/discard_max_bytes")
+    return None if most_bytes is None else most_bytes > 0
 
 
 def _serial(tree: Tree, block: str) -> str | None:

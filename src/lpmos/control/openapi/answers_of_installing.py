@@ -43,17 +43,26 @@ from lpmos.control.views.tasks import (
 )
 from lpmos.core.bulk import RowProblem, RowResult, RowStatus
 from lpmos.core.duplicates import Duplicate
+from lpmos.core.explaining import Explanation
 from lpmos.core.machines import StoredMachine
 from lpmos.core.statistics import BUCKET_S, Bucket
 from lpmos.core.taskrow import row_of_task
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.diskplan import GIB, LAYOUTS, RootDiskHints, plan_disk
+from lpmos.model.durations import Took
 from lpmos.model.errors import FieldProblem
+from lpmos.model.explain import Cause, Layer, Usual
 from lpmos.model.image import OfferedOs
 from lpmos.model.inventory import Bios, Cpu, Disk, Inventory, Memory, Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
-from lpmos.model.region import DhcpNetworkState, HeldImage, OutboxState, ServiceState
+from lpmos.model.region import (
+    DhcpNetworkState,
+    HeldImage,
+    HeldInstaller,
+    OutboxState,
+    ServiceState,
+)
 from lpmos.model.rollback import next_boot
 from lpmos.model.task import RolledBack, StatusChange, Task, TaskError
 
@@ -206,6 +215,17 @@ _REGION = RegionSummary(
             built_at=AT,
         ),
     ),
+    installers=(
+        HeldInstaller(
+            name="debian-12-installer",
+            family="debian",
+            os_type="debian",
+            os_version="12",
+            repository="http://mirror.example.net/debian",
+            size_bytes=45_000_000,
+            added_at=AT,
+        ),
+    ),
     layouts=LAYOUTS,
     version="0.1.0",
     updated_at=AT,
@@ -227,11 +247,14 @@ _IMAGE = ImageView(
     os_type="debian",
     os_version="12",
     family="debian",
+    architecture="x86_64",
+    format="tar.zst",
     sha256=_DIGEST,
     size_bytes=GIB // 4,
     unpacked_bytes=GIB,
     built_at=AT,
     first_boot=True,
+    network="systemd-networkd",
 )
 _REPORT_ID = "dc1-20260102T030405.000006Z-525400123456"
 
@@ -326,6 +349,32 @@ INSTALLING: tuple[msgspec.Struct, ...] = (
         unmatched=0,
         duplicates=1,
         throughput=[Bucket(at=AT.replace(minute=0, second=0), created=1, completed=0, failed=0)],
+    ),
+    Explanation(
+        task_id=TASK_ID,
+        idc="dc1",
+        sn="SN-0042",
+        status=Status.READY,
+        since=AT,
+        waited_s=300.0,
+        until=None,
+        online=True,
+        agent_online=None,
+        model="Example R1",
+        usual=Usual(model="Example R1", count=40, p50_s=65.0, p95_s=110.0),
+        parts=(Took(part="ready", count=40, p50_s=65.0, p95_s=110.0),),
+        layers=(
+            Layer(layer="dhcp", at=LATER, what="asked for an address: on eth0"),
+            Layer(layer="address", at=LATER, what="was given 192.0.2.42"),
+            Layer(layer="loader", at=None, what="not seen"),
+        ),
+        causes=(
+            Cause(
+                code="no-loader",
+                cause="It got an address and fetched no boot loader.",
+                do="Let UDP 69 through between the machine and the region.",
+            ),
+        ),
     ),
     TemplateList(
         [

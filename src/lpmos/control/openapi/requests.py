@@ -26,6 +26,48 @@ _STATIC = {
     "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dYHYk9TbJCB7fFzv3Zr5 alice"],
     "tags": {"rack": "r12", "role": "web"},
 }
+_MIRRORED = {**_TASK, "sn": "SN-0044", "disk_layout": "raid1"}
+_PARTITIONED = {
+    **_TASK,
+    "sn": "SN-0045",
+    "disk_layout": {
+        "raid": "raid1",
+        "members": [{"serial": "DISK01"}, {"serial": "DISK02"}],
+        "lvm": True,
+        "filesystem": "xfs",
+        "swap_bytes": 8 * 2**30,
+        "partitions": [
+            {"mount": "/", "size_bytes": 40 * 2**30},
+            {"mount": "/var", "fill": True, "min_bytes": 100 * 2**30},
+        ],
+        "erase": "discard",
+    },
+}
+_SET_UP = {
+    **_TASK,
+    "sn": "SN-0046",
+    "setup": {
+        "users": [
+            {
+                "name": "alice",
+                "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dYHYk9TbJCB7fFzv3Zr5 alice"],
+                "sudo": "nopasswd",
+                "groups": ["adm"],
+            }
+        ],
+        "root_password_hash": "$6$saltsalt$UZpL0g0vQ4n5qSmwJv2Ld1",
+        "packages": ["nginx"],
+        "commands": ["systemctl enable nginx", "register --token $TOKEN"],
+        "secrets": {"TOKEN": "only for the commands"},
+        "ansible": {
+            "repository": "https://git.example.net/site.git",
+            "playbook": "web.yml",
+            "branch": "main",
+            "variables": {"role": "web"},
+        },
+        "timezone": "Europe/Berlin",
+    },
+}
 _CSV = (
     "idc,mac,sn,os_type,os_version,hostname,tags.rack\r\n"
     "dc1,52:54:00:12:34:56,SN-0042,debian,12,web-1,r12\r\n"
@@ -48,7 +90,13 @@ _PASSWORD = "correct horse battery"  # noqa: S105 - an example that everybody kn
 
 REQUESTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
     {
-        ("create_task", JSON): {"smallest": _TASK, "static address": _STATIC},
+        ("create_task", JSON): {
+            "smallest": _TASK,
+            "static address": _STATIC,
+            "two disks": _MIRRORED,
+            "disks of one's own": _PARTITIONED,
+            "users, packages and Ansible": _SET_UP,
+        },
         ("create_tasks", JSON): {"two machines": [_TASK, _STATIC]},
         ("create_tasks", CSV): {"two machines": _CSV},
         ("approve_task", JSON): {
@@ -108,6 +156,26 @@ REQUESTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
                 "sha256": "ab" * 32,
                 "size_bytes": 268_435_456,
                 "unpacked_bytes": 1_073_741_824,
+            },
+            "the disk of a cloud image": {
+                "name": "rocky-9",
+                "family": "rhel",
+                "os_type": "rocky",
+                "os_version": "9",
+                "sha256": "cd" * 32,
+                "size_bytes": 609_566_720,
+                "source_format": "qcow2",
+                "network": "networkmanager",
+                "cloud_init": True,
+                "first_boot": True,
+            },
+        },
+        ("sign_image", JSON): {
+            "by a key of image_trusted_keys": {
+                "signature": "A" * 86 + "==",
+                "public_key": "-----BEGIN PUBLIC KEY-----\n"
+                "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=\n"
+                "-----END PUBLIC KEY-----\n",
             }
         },
         ("create_rule", JSON): {

@@ -16,7 +16,7 @@ from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
 from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, NotFound
-from lpmos.model.template import Content, NewTemplate, Template
+from lpmos.model.template import NAME_PATTERN, Content, NewTemplate, Template
 
 
 class TemplateSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +68,10 @@ class PreviewView(msgspec.Struct, frozen=True):
 
 
 class ValidateTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A text to be checked."""
+    """A text to be checked; with the `name` of an installer's template also as an answer file."""
 
     content: Content
+    name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)] | None = None
 
 
 class ValidationView(msgspec.Struct, frozen=True):
@@ -170,7 +171,7 @@ async def preview_template(
     content = data.content
     if content is None:
         content = (await templates.read(name)).document.content
-    return PreviewView(await templates.preview(content, task, request.user.tenant))
+    return PreviewView(await templates.preview(content, task, request.user.tenant, name))
 
 
 @post(
@@ -183,7 +184,7 @@ async def validate_template(
     data: JSONBody[ValidateTemplate], templates: NamedDependency[Templates]
 ) -> ValidationView:
     """Whether a text is a template; nothing is stored."""
-    found = templates.problems(data.content)
+    found = await templates.problems(data.content, data.name)
     return ValidationView(not found, found)
 
 

@@ -23,15 +23,16 @@ from lpmos.core.rules.zero_touch import known_as
 from lpmos.core.unmatched_index import UnmatchedQuery, UnmatchedRow
 from lpmos.core.unmatched_reports import UnmatchedDesk, report_id
 from lpmos.model.access import Permission, require
-from lpmos.model.diskplan import RootDiskHints
+from lpmos.model.diskplan import DiskLayout, DiskPassphrase, RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import NetworkConfig
 from lpmos.model.rule import SAMPLE_MAC
+from lpmos.model.setup import NewSetup
 from lpmos.model.task import (
-    DiskLayout,
     HostName,
+    InstallMethod,
     NewTask,
     OsType,
     OsVersion,
@@ -103,11 +104,14 @@ class TaskOfReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     os_version: OsVersion
     hostname: HostName | None = None
     disk_layout: DiskLayout = "auto"
+    disk_passphrase: DiskPassphrase | None = None
     root_disk: RootDiskHints = RootDiskHints()
     network_config: NetworkConfig = "dhcp"
     ssh_keys: SshKeys = ()
+    setup: NewSetup = NewSetup()
     tags: Tags = {}
     tenant: TenantName | None = None
+    method: InstallMethod = None
 
 
 class MatchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -62,7 +62,7 @@ def waits_for(task: Task) -> WaitsFor | None:
         return WaitsFor(who="machine", what=_STARTS, since=task.handed_over_at)
     who, what = _WAITS[task.status]
     step = f": {task.progress[-1].step}, {task.percent:.0f} %" if task.progress else ""
-    return WaitsFor(who=who, what=what.format(idc=task.idc, step=step), since=_since(task))
+    return WaitsFor(who=who, what=what.format(idc=task.idc, step=step), since=task.since)
 
 
 def failure(task: Task) -> Failure | None:
@@ -73,7 +73,7 @@ def failure(task: Task) -> Failure | None:
     before = [change.status for change in task.status_history if change.status is not task.status]
     during = before[-1] if before else Status.PENDING
     return Failure(
-        at=_since(task),
+        at=task.since,
         during=during,
         stage=task.progress[-1].step if task.progress else None,
         percentage=task.percent,
@@ -82,13 +82,3 @@ def failure(task: Task) -> Failure | None:
         output=error.output,
         what_to_do=error.hint or _TO_DO[during],
     )
-
-
-def _since(task: Task) -> datetime:
-    """When the task came into its status; a machine that boots again does not begin it anew."""
-    since = task.updated_at
-    for change in reversed(task.status_history):
-        if change.status is not task.status:
-            break
-        since = change.timestamp
-    return since

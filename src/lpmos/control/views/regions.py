@@ -7,7 +7,14 @@ import msgspec
 from lpmos.core.fleet import Fleet, RegionView
 from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.image import OfferedOs
-from lpmos.model.region import DhcpNetworkState, HeldImage, OutboxState, ServiceState, states_after
+from lpmos.model.region import (
+    DhcpNetworkState,
+    HeldImage,
+    HeldInstaller,
+    OutboxState,
+    ServiceState,
+    states_after,
+)
 from lpmos.model.standing import Standing
 
 
@@ -26,7 +33,8 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A region: whether it is there, what it can install, and what is in it.
 
     `health` says how each service answered when the region asked it last, and since when it does
-    so; `layouts` are the disk layouts that a task may name, `images` what stands behind `offered`.
+    so; `layouts` are the disk layouts that a task may name, `images` and `installers` what stands
+    behind `offered`.
     `counts` is of its tasks by status, `machines` of its machines: those that the caller sees.
     `unmatched`, its reports without a task, is null for a tenant's users. `active` is the client
     that answers machines, where there may be several, and `standby` those that would take over.
@@ -47,6 +55,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     offered: tuple[OfferedOs, ...]
     images: tuple[HeldImage, ...]
+    installers: tuple[HeldInstaller, ...]
     layouts: tuple[str, ...]
     version: str | None
     updated_at: datetime | None
@@ -79,6 +88,7 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         capabilities=can.services if can else (),
         offered=can.offered if can else (),
         images=can.images if can else (),
+        installers=can.installers if can else (),
         layouts=LAYOUTS,
         version=can.version if can else None,
         updated_at=can.updated_at if can else None,

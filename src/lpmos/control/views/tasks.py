@@ -13,11 +13,14 @@ from lpmos.control.views.timeline import TimelineEntry, timeline
 from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
-from lpmos.model.diskplan import DiskPlan, RootDiskHints
+from lpmos.model.diskplan import DiskPlan, RootDiskHints, StorageLayout
 from lpmos.model.fingerprint import fingerprint
+from lpmos.model.installer import Handover
+from lpmos.model.installer import Method as InstallMethod
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import MEANING, TRANSITIONS, Event, Status
 from lpmos.model.network import NetworkConfig
+from lpmos.model.setup import Setup
 from lpmos.model.task import Approval, Progress, RolledBack, StatusChange, Task, TaskError
 
 API = "/api/v1"
@@ -135,11 +138,12 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     os_type: str
     os_version: str
-    disk_layout: str
+    disk_layout: str | StorageLayout
     root_disk: RootDiskHints
     network_config: NetworkConfig
     tags: dict[str, str]
     tenant: str | None
+    method: InstallMethod | None
     created_at: datetime
     created_by: str
 
@@ -153,6 +157,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     `waits_for` is null where the task is over, `failure` where it did not fail. At `waits_until`
     it fails where nothing comes; null: it may wait for ever, or its region is off line. From
     `handed_over_at` on the installed system starts; null: not yet, or it is one that does not call.
+    `handover` says how the distribution's own installer took the machine over; null: it has not.
     """
 
     task_id: str
@@ -162,12 +167,14 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     os_type: str
     os_version: str
-    disk_layout: str
+    disk_layout: str | StorageLayout
     root_disk: RootDiskHints
     network_config: NetworkConfig
     ssh_keys: tuple[str, ...]
+    setup: Setup
     tags: dict[str, str]
     tenant: str | None
+    method: InstallMethod | None
     attempt: int
     retry_of: str | None
     retried_as: str | None
@@ -190,6 +197,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None
     failure: Failure | None
     rolled_back: RolledBack | None
+    handover: Handover | None
     handed_over_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -3,7 +3,7 @@
 The rules. A wait counts from when the task came into its state, an installation's from its last
 news. While a region is off line the clocks of its tasks stand, and when it is back they begin
 anew: installations behind a cut link go on (F2). An agent that is away has its own, shorter time;
-none is expected once the installed system starts, which has a time of its own.
+none is expected once an installer runs or the installed system starts, which have their own.
 What a region noted by its own clock counts from when that was here: its heartbeats tell how far
 the two clocks are apart, and a wrong one ends no installation. Where a region's clock was set,
 waits begin anew: what it noted before cannot be told from what it noted after.
@@ -17,7 +17,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.lifecycle import Status
-from lpmos.model.waiting import AWAY, FIRST_BOOT, LIMITS, Limit, Timeouts
+from lpmos.model.waiting import AWAY, FIRST_BOOT, INSTALLER, LIMITS, Limit, Timeouts
 from lpmos.store.keys import KeyName
 
 Place = tuple[str, str]
@@ -41,6 +41,8 @@ def limit_of(row: TaskRow) -> Limit | None:
     """What bounds the task's wait; None where it is over."""
     if row.status is Status.INSTALLING and row.handed_over_at is not None:
         return FIRST_BOOT
+    if row.status is Status.INSTALLING and row.by_installer:
+        return INSTALLER
     return LIMITS.get(row.status)
 
 
@@ -65,7 +67,8 @@ class Deadlines:
         if limit is None or row.past or not region.online:
             return None
         found = [self._after(row, limit)]
-        agent_expected = row.status is Status.INSTALLING and row.handed_over_at is None
+        by_itself = row.handed_over_at is not None or row.by_installer
+        agent_expected = row.status is Status.INSTALLING and not by_itself
         if agent_expected and region.heartbeat and region.heartbeat.since:
             found.append(self._while_away(row))
         return min((each for each in found if each), key=lambda each: each.at, default=None)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from lpmos.model.diskplan import GIB, DiskPlan
+from lpmos.model.diskplan import GIB, DiskPlan, layout_name
 from lpmos.model.inventory import (
     DOCUMENT_LIMIT_BYTES,
     Bios,
@@ -71,7 +71,10 @@ class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The disk that will be written; `overwrites` is what stands on it now."""
+    """The disks that will be written: `device` to `model` are of the first one.
+
+    `overwrites` is what stands on any of them now, `devices` are all of them.
+    """
 
     device: str
     size_bytes: int
@@ -79,6 +82,7 @@ class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
     wwn: str | None
     model: str | None
     overwrites: tuple[str, ...]
+    devices: tuple[str, ...]
 
 
 class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +95,17 @@ class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def facts_of_task(task: Task) -> Facts:
     """What is known of a task, its machine and its plan."""
-    facts: dict[str, msgspec.Struct] = {"task": _part(task, TaskFacts)}
+    said = {"disk_layout": layout_name(task.disk_layout)}
+    facts: dict[str, msgspec.Struct] = {"task": _part(task, TaskFacts, **said)}
     if task.hardware is not None:
         facts["machine"] = task.hardware
     if task.plan is not None:
-        facts["plan"] = _part(task.plan, PlanFacts)
+        facts["plan"] = _part(
+            task.plan,
+            PlanFacts,
+            overwrites=task.plan.all_overwrites,
+            devices=tuple(disk.device for disk in task.plan.disks),
+        )
     return facts
 
 
@@ -234,9 +244,14 @@ def sample_facts(kind: RuleKind) -> Facts:
         wwn=_DISK.wwn,
         model=_DISK.model,
         overwrites=_DISK.contents,
+        devices=(_DISK.device,),
     )
     return {"machine": _SAMPLE_MACHINE, "task": _SAMPLE_TASK, "plan": plan}
 
 
-def _part(value: Task | DiskPlan, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    return kind(**{name: getattr(value, name) for name in kind.__struct_fields__})
+def _part(
+    value: Task | DiskPlan, kind: type[msgspec.Struct], **otherwise: object
+) -> msgspec.Struct:
+    """The fields of `kind` as `value` has them, but for those that are given."""
+    names = set(kind.__struct_fields__) - otherwise.keys()
+    return kind(**otherwise, **{name: getattr(value, name) for name in names})

@@ -202,9 +202,11 @@ def judge_task(rule: Rule, task: Task) -> Verdict:
     if not rule.holds_for(task.idc, task.tenant):
         return Verdict(False, _other_scope(fields))
     verdict = ask(fields.condition, "approve", facts_of_task(task))
-    if verdict.matched and task.plan and task.plan.overwrites and not fields.allow_overwrite:
-        held = ", ".join(task.plan.overwrites)[:200]
-        return Verdict(False, f"the plan overwrites what {task.plan.device} holds ({held})")
+    if verdict.matched and task.plan and not fields.allow_overwrite:
+        for disk in task.plan.disks:
+            if disk.overwrites:
+                held = ", ".join(disk.overwrites)[:200]
+                return Verdict(False, f"the plan overwrites what {disk.device} holds ({held})")
     return verdict
 
 

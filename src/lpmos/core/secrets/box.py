@@ -31,7 +31,8 @@ _WRAPPED_BYTES = _NONCE_BYTES + KEY_BYTES + _TAG_BYTES
 class SealedFields(NamedTuple):
     """Where sealed text stands: top-level fields of the documents whose keys begin with `prefix`.
 
-    A field is sealed text, or absent or null. Its context is `context(key, field)`.
+    `{idc}` in a prefix stands for every data center. A field is sealed text, or absent or null. Its
+    context is `context(key, field)`.
     """
 
     prefix: str

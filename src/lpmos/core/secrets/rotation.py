@@ -9,7 +9,7 @@ is gone on with by calling it again.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -93,12 +93,14 @@ class SecretKeys:
         provider: KeyProvider,
         ring: KeyRing,
         places: Sequence[SealedFields],
+        idcs: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """`places` are all fields in which sealed text stands."""
+        """`places` are all fields in which sealed text stands, `idcs` gives all data centers."""
         self._store = store
         self._clock = clock
         self._provider = provider
-        self._places = tuple(places)
+        self._sealed_in = tuple(places)
+        self._idcs = idcs
         self.box = SecretBox(ring)
         self._documents = Documents(
             store, mirror, clock, prefix=keys.control("secrets"), kind=Rotation, noun="secrets"
@@ -277,16 +279,25 @@ class SecretKeys:
 
     async def _sealed(self) -> AsyncIterator[tuple[KV, dict[str, str]]]:
         """Every document that holds sealed values, with these by field."""
-        for place in self._places:
+        for place in self._places():
             async for page in self._store.list(place.prefix):
                 for kv in page.kvs:
                     if sealed := _sealed_fields(kv, place.fields):
                         yield kv, sealed
 
+    def _places(self) -> Iterator[SealedFields]:
+        """Every place by the prefix that it has."""
+        for place in self._sealed_in:
+            if "{idc}" not in place.prefix:
+                yield place
+                continue
+            for idc in self._idcs():
+                yield place._replace(prefix=place.prefix.replace("{idc}", idc))
+
     def _fields_of(self, kv: KV) -> dict[str, str]:
         fields = [
             field
-            for place in self._places
+            for place in self._places()
             if kv.key.startswith(place.prefix)
             for field in place.fields
         ]

@@ -9,7 +9,7 @@ from lpmos.store.sqlite import watches
 from lpmos.store.sqlite.watches import Watches
 
 PREFIX = "/os/"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 
 def _batch(revision: int, count: int = 1, value: bytes = b"", prefix: str = PREFIX) -> WatchBatch:

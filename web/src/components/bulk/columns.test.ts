@@ -36,6 +36,7 @@ test("JSON becomes the same table", () => {
         ssh_keys: ["a", "b"],
         tags: { rack: "r7" },
         root_disk: { overwrite: true, serial: null },
+        disk_layout: { raid: "raid1" },
       },
       { idc: "dc2", network_config: "dhcp" },
     ]),
@@ -48,6 +49,7 @@ test("JSON becomes the same table", () => {
     ssh_keys: "a\nb",
     "tags.rack": "r7",
     "root_disk.overwrite": "true",
+    disk_layout: '{"raid":"raid1"}',
     "root_disk.serial": "",
   });
   expect(table.rows[1]?.[table.header.indexOf("network_config")]).toBe("dhcp");

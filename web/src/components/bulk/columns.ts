@@ -9,7 +9,9 @@ const KNOWN = new Set([
   ...Object.values(OLDER),
   "sn",
   "hostname",
+  "method",
   "disk_layout",
+  "disk_passphrase",
   "root_disk.serial",
   "root_disk.wwn",
   "root_disk.model",
@@ -18,6 +20,8 @@ const KNOWN = new Set([
   "root_disk.max_size_bytes",
   "root_disk.rotational",
   "root_disk.overwrite",
+  "root_disk.nvme",
+  "root_disk.path",
   "network_config",
   "network_config.address",
   "network_config.gateway",
@@ -95,7 +99,8 @@ function flattened(task: Record<string, unknown>): Map<string, string> {
   const cells = new Map<string, string>();
   for (const [name, value] of Object.entries(task)) {
     const renamed = Object.entries(OLDER).find(([, older]) => older === name)?.[0] ?? name;
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    const isParted = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (isParted && name !== "disk_layout") {
       for (const [inner, each] of Object.entries(value)) {
         cells.set(`${renamed}.${inner}`, cellOf(each, " "));
       }

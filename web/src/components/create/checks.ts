@@ -4,10 +4,12 @@ import type { Fields, Name } from "./fields";
 import { readMac } from "./mac";
 import { checkGateway, checkInterface, checkLinks, checkServers } from "./network";
 import { readSize } from "./size";
+import { checkPartitions, OWN } from "./storage";
 
 /** What is wrong with a field, or nothing. */
 export function check(fields: Fields, name: Name): string {
   const isStatic = fields.network === "static";
+  const isOwn = fields.layout === OWN;
   switch (name) {
     case "mac":
       return fields.mac.trim() ? readMac(fields.mac).wrong : "The MAC address is needed.";
@@ -24,6 +26,14 @@ export function check(fields: Fields, name: Name): string {
       return isStatic ? checkServers(fields.dns).wrong : "";
     case "links":
       return fields.network === "links" ? checkLinks(fields.links) : "";
+    case "swap":
+      return isOwn ? readSize(fields.swap).wrong : "";
+    case "lvm":
+      return isOwn ? checkLvm(fields) : "";
+    case "passphrase":
+      return isOwn && fields.encrypt ? checkPassphrase(fields.passphrase) : "";
+    case "partitions":
+      return isOwn ? checkPartitions(fields.partitions) : "";
     case "minSize":
       return readSize(fields.minSize).wrong;
     case "maxSize":
@@ -33,6 +43,18 @@ export function check(fields: Fields, name: Name): string {
     default:
       return "";
   }
+}
+
+function checkLvm({ lvm, encrypt, swap, partitions }: Fields): string {
+  if (!encrypt || lvm) return "";
+  const several =
+    swap.trim() !== "" || partitions.some(({ mount }) => !["/", "/boot"].includes(mount.trim()));
+  return several ? "With encryption it is needed: then one passphrase opens all." : "";
+}
+
+function checkPassphrase(text: string): string {
+  if (!/^[ -~]*$/.test(text)) return "ASCII only: the console's keyboard may not be yours.";
+  return text.length < 8 ? "At least 8 characters." : "";
 }
 
 function checkMaximum(least: string, most: string): string {

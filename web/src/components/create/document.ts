@@ -4,7 +4,9 @@ import type { Schemas } from "../../lib/api";
 import type { Fields } from "./fields";
 import { readMac } from "./mac";
 import { checkServers } from "./network";
+import { setupOf } from "./setup";
 import { readSize } from "./size";
+import { layoutOf, namesDisks, OWN } from "./storage";
 
 const NOTES = "notes";
 
@@ -24,15 +26,21 @@ export function ofReport(fields: Fields): Schemas["TaskOfReport"] {
   const [os_type = "", os_version = ""] = fields.system.split(" ");
   const keys = lines(fields.sshKeys);
   const tags = tagsOf(fields);
-  const disk = diskOf(fields);
+  const disk = namesDisks(fields) ? {} : diskOf(fields);
+  const layout = layoutOf(fields);
+  const setup = setupOf(fields);
+  const isSecret = fields.layout === OWN && fields.encrypt;
   return {
     os_type,
     os_version,
     ...given({ hostname: fields.hostname, tenant: fields.tenant }),
-    ...(fields.layout === "auto" ? {} : { disk_layout: fields.layout as "auto" }),
+    ...(fields.method ? { method: fields.method } : {}),
+    ...(layout === undefined ? {} : { disk_layout: layout as "auto" }),
+    ...(isSecret && fields.passphrase ? { disk_passphrase: fields.passphrase } : {}),
     ...(Object.keys(disk).length ? { root_disk: disk } : {}),
     ...(fields.network === "dhcp" ? {} : { network_config: networkOf(fields) }),
     ...(keys.length ? { ssh_keys: keys } : {}),
+    ...(setup ? { setup } : {}),
     ...(Object.keys(tags).length ? { tags } : {}),
   };
 }
@@ -46,12 +54,12 @@ function tagsOf(fields: Fields): Record<string, string> {
 }
 
 function diskOf(fields: Fields): Partial<Schemas["RootDiskHints"]> {
-  const { serial, wwn, model, device, minSize, maxSize, kind, overwrite } = fields;
+  const { serial, wwn, model, device, path, minSize, maxSize, kind, overwrite } = fields;
   return {
-    ...given({ serial, wwn, model, device }),
+    ...given({ serial, wwn, model, device, path }),
     ...(minSize.trim() ? { min_size_bytes: bytes(minSize) } : {}),
     ...(maxSize.trim() ? { max_size_bytes: bytes(maxSize) } : {}),
-    ...(kind ? { rotational: kind === "hdd" } : {}),
+    ...(kind === "nvme" ? { nvme: true } : kind ? { rotational: kind === "hdd" } : {}),
     ...(overwrite ? { overwrite } : {}),
   };
 }

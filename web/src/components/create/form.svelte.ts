@@ -10,12 +10,20 @@ import { newTask, ofReport } from "./document";
 import { forget, keep, kept } from "./draft";
 import { Fields, placeOf, type Name } from "./fields";
 import { isUnfinishedMac, readMac } from "./mac";
+import { hasSecrets, setupOf, withoutSecrets } from "./setup";
 
 const DRAFT = "create";
 /** Fields of which an error names a part, and what stands before its name. */
 const WITHIN: Partial<Record<Name, RegExp>> = {
   tags: /^.*tags\.?/,
+  users: /^.*setup\.users\.?/,
+  packages: /^.*setup\.packages\.?/,
+  commands: /^.*setup\.?/,
+  secrets: /^.*setup\.secrets\.?/,
+  ansibleVariables: /^.*variables\.?/,
   links: /^.*network_config\.?/,
+  partitions: /^.*disk_layout\.partitions\.?/,
+  layout: /^.*disk_layout\.?/,
 };
 
 interface Refusal {
@@ -52,12 +60,16 @@ export class TaskForm {
   /** Whether somebody typed something. */
   isTouched(): boolean {
     const { mac, sn, hostname, sshKeys, serial, address, notes, tags } = this.fields;
-    return [mac, sn, hostname, sshKeys, serial, address, notes].some(Boolean) || tags.length > 0;
+    const texts = [mac, sn, hostname, sshKeys, serial, address, notes];
+    if (setupOf(this.fields)) return true;
+    return texts.some(Boolean) || tags.length > 0 || this.fields.partitions.length > 0;
   }
 
-  /** Keep what is there now in this tab. */
+  /** Keep what is there now in this tab, but for secrets and the body that they stand in. */
   keep(): void {
-    keep(DRAFT, { fields: $state.snapshot(this.fields), sent: this.#sent });
+    const fields = $state.snapshot(this.fields);
+    const sent = fields.passphrase || hasSecrets(fields) ? null : this.#sent;
+    keep(DRAFT, { fields: { ...withoutSecrets(fields), passphrase: "" }, sent });
   }
 
   /** Begin anew, or leave: it was sent. */

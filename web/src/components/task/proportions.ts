@@ -1,6 +1,7 @@
 // How wide the parts of a disk are drawn: in proportion, but none too narrow to be seen.
 
 import type { Schemas } from "../../lib/api";
+import { blocks, layers, purpose } from "./blocks";
 
 type DiskPlan = Schemas["DiskPlan"];
 
@@ -13,27 +14,34 @@ export interface Part {
   readonly percent: number;
 }
 
-const NAMES: Readonly<Record<string, string>> = {
-  bios_boot: "BIOS boot",
-  esp: "EFI system",
-  root: "Root",
-  swap: "Swap",
-  boot: "Boot",
-};
-
 /** What the narrowest part has of the bar. */
 export const LEAST_PERCENT = 4;
 
-/** The partitions of a plan as they are drawn; the one without a size takes what the others leave. */
-export function parts(plan: DiskPlan): Part[] {
-  const known = plan.partitions.reduce((sum, each) => sum + (each.size_bytes ?? 0), 0);
-  const rest = Math.max(0, plan.size_bytes - known);
-  const sizes = plan.partitions.map((each) => each.size_bytes ?? rest);
+/** What is left for nobody where the plan's last partition has a size; below it, it is rounding. */
+const LEAST_FREE_BYTES = 64 * 2 ** 20;
+
+/**
+ * The partitions of a plan as they are drawn on a disk of it; the one without a size takes what the
+ * others leave. Where all have one, the rest is the part of number 0.
+ */
+export function parts(plan: DiskPlan, sizeBytes = plan.size_bytes): Part[] {
+  const found = blocks(plan).map((block, place) => ({
+    number: plan.partitions[place]?.number ?? 0,
+    name: purpose(block),
+    filesystem: layers(block) || null,
+    known: block.sizeBytes ?? null,
+  }));
+  const rest = Math.max(0, sizeBytes - found.reduce((sum, each) => sum + (each.known ?? 0), 0));
+  const all = found.every((each) => each.known !== null);
+  if (found.length && all && rest > LEAST_FREE_BYTES) {
+    found.push({ number: 0, name: "Free", filesystem: null, known: rest });
+  }
+  const sizes = found.map((each) => each.known ?? rest);
   const percents = shares(sizes, LEAST_PERCENT);
-  return plan.partitions.map((each, place) => ({
-    number: each.number,
-    name: NAMES[each.role] ?? each.role,
-    filesystem: each.filesystem,
+  return found.map(({ number, name, filesystem }, place) => ({
+    number,
+    name,
+    filesystem,
     sizeBytes: sizes[place] ?? 0,
     percent: percents[place] ?? 0,
   }));

@@ -31,11 +31,12 @@ export async function planned(taskId: string, signal: AbortSignal): Promise<Plan
 export function disksOf(tasks: readonly Planned[]): Disks[] {
   const found = new Map<string, Disks>();
   for (const { plan } of tasks) {
-    if (!plan) continue;
-    const what = [plan.device, bytes(plan.size_bytes), plan.model].filter(Boolean).join(" · ");
-    const before = found.get(what) ?? { what, count: 0, full: 0 };
-    const full = before.full + (plan.overwrites?.length ? 1 : 0);
-    found.set(what, { what, count: before.count + 1, full });
+    for (const disk of plan ? [plan, ...(plan.members ?? [])] : []) {
+      const what = [disk.device, bytes(disk.size_bytes), disk.model].filter(Boolean).join(" · ");
+      const before = found.get(what) ?? { what, count: 0, full: 0 };
+      const full = before.full + (disk.overwrites?.length ? 1 : 0);
+      found.set(what, { what, count: before.count + 1, full });
+    }
   }
   return [...found.values()].sort((a, b) => b.count - a.count || a.what.localeCompare(b.what));
 }

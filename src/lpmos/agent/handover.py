@@ -1,0 +1,179 @@
+"""Handing this machine over to its distribution's own installer: loaded into RAM, started by kexec.
+
+The rule: the agent writes nothing to a disk. It loads kernel and initrd, whole and with the planned
+digests, says its last word, and only then starts them. Where kexec cannot be (not in the image,
+refused by the kernel's lockdown, not wanted by the region), it says so and the machine restarts:
+its region then gives it the installer's boot script, once. The kernel line has the installer's
+token in it: it is never said, nor are the commands that carry it.
+
+Sources: kexec(8), kernel_lockdown(7).
+"""
+
+import time
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lpmos.agent.commands import Commands
+from lpmos.agent.disk import find_all, refuse_in_use, refuse_new_contents
+from lpmos.agent.diskplan import Disk, parse_disk
+from lpmos.agent.errors import InstallError
+from lpmos.agent.fields import mapping, not_understood, take
+from lpmos.agent.image import ImageStream
+from lpmos.agent.inventory.disks import blkid_probe
+from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.job import Job
+from lpmos.agent.plan import Image
+from lpmos.agent.reporter import Progress
+
+STAGE = "handing_over"
+END_PERCENT = 2.0
+"""All that the agent does is this much of an install: the rest is the installer's."""
+DIRECTORY = Path("/run/installer")
+KEXEC_TIMEOUT_S = 120.0
+_MB = 1_000_000
+
+Way = Literal["kexec", "restart"]
+
+
+class Handover(NamedTuple):
+    """What is loaded, and how it is started; the disks are those that a person approved."""
+
+    task_id: str
+    intent_id: str
+    name: str
+    kernel: Image
+    initrd: Image
+    kernel_arguments: str
+    by: Way
+    disk: Disk
+
+
+def parse_handover(document: object) -> Handover | None:
+    """Take the plan of an approval, where it is to hand over; None where it is an image's.
+
+    Raises:
+        InstallError: a field is missing, of the wrong type, or asks for what this agent cannot do.
+    """
+    plan = mapping(document, "plan")
+    if plan.get("installer") is None:
+        return None
+    installer = mapping(plan["installer"], "installer")
+    return Handover(
+        task_id=take(plan, "task_id", str),
+        intent_id=take(plan, "intent_id", str),
+        name=take(installer, "name", str),
+        kernel=_file(installer, "kernel"),
+        initrd=_file(installer, "initrd"),
+        kernel_arguments=take(installer, "kernel_arguments", str),
+        by=_way(installer.get("handover", "kexec")),
+        disk=parse_disk(mapping(plan.get("disk"), "disk")),
+    )
+
+
+class HandingOver:
+    """Loads an installer on this machine, and starts it."""
+
+    def __init__(
+        self, commands: Commands, tree: Tree, job: Job, *, directory: Path = DIRECTORY
+    ) -> None:
+        self._commands = commands
+        self._tree = tree
+        self._job = job
+        self._directory = directory
+
+    def load(self, handover: Handover) -> str | None:
+        """Load kernel and initrd; why the machine has to restart, None where kexec has both.
+
+        Raises:
+            InstallError: a disk is not what was approved, or a file cannot be had whole.
+            Stopped: the region ended the install.
+        """
+        self._check_disks(handover.disk)
+        if handover.by == "restart":
+            return "its region says so"
+        self._job.at(STAGE, 0.0, f"loading the installer {handover.name}")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        total = handover.kernel.size_bytes + handover.initrd.size_bytes
+        kernel = self._fetched(handover.kernel, 0, total)
+        initrd = self._fetched(handover.initrd, handover.kernel.size_bytes, total)
+        self._job.at(STAGE, END_PERCENT, f"the installer {handover.name} is in RAM")
+        # The file-based call takes what is signed under lockdown too; -a falls back to the other.
+        given = self._commands.ask(
+            [
+                *("kexec", "-a", "-l", str(kernel), f"--initrd={initrd}"),
+                f"--command-line={handover.kernel_arguments}",
+            ],
+            timeout_s=KEXEC_TIMEOUT_S,
+        )
+        for path in (kernel, initrd):
+            path.unlink()
+        return f"kexec: {_last_line(given.text)}" if given.code else None
+
+    def start(self) -> str:
+        """Start what was loaded; returns only where that did not succeed, with the reason."""
+        self._job.console.info("starting the installer by kexec")
+        ended = self._commands.ask(["kexec", "-e"], timeout_s=KEXEC_TIMEOUT_S)
+        return f"kexec: {_last_line(ended.text)}"
+
+    def _check_disks(self, disk: Disk) -> None:
+        names = find_all(self._tree, disk)
+        refuse_in_use(self._tree, names)
+        probe = blkid_probe(self._commands, self._tree)
+        for name, wanted in zip(names, disk.disks, strict=True):
+            refuse_new_contents(self._tree, name, wanted, probe)
+
+    def _fetched(self, file: Image, before: int, total: int) -> Path:
+        """A file in RAM, whole; a broken download goes on where it broke."""
+        job, path = self._job, self._directory / file.name
+
+        def report(done: int, rate: float) -> None:
+            job.report(
+                Progress(
+                    STAGE,
+                    round(END_PERCENT * (before + done) / total, 2),
+                    f"{file.name}: {done / _MB:.1f} of {file.size_bytes / _MB:.1f} MB",
+                    before + done,
+                    total,
+                    round(rate, 1),
+                )
+            )
+
+        try:
+            with path.open("wb") as sink:
+                ImageStream(job.region, job.console, job.stop, job.pace, time.monotonic).stream(
+                    file, sink, report
+                )
+        except OSError as error:
+            raise InstallError(
+                f"the installer's {file.name} does not fit into this machine's RAM"
+                f" ({error.strerror})",
+                hint="Give the machine more memory, or install by image.",
+            ) from error
+        return path
+
+
+def _file(installer: dict[str, object], name: str) -> Image:
+    said = mapping(installer.get(name), f"installer.{name}")
+    url = take(said, "url", str)
+    if not url.startswith("/") or url.startswith("//"):
+        raise not_understood(f"installer.{name}.url", url)
+    return Image(
+        name=name,
+        url=url,
+        sha256=take(said, "sha256", str),
+        size_bytes=take(said, "size_bytes", int),
+        unpacked_bytes=0,
+    )
+
+
+def _way(said: object) -> Way:
+    if said == "kexec":
+        return "kexec"
+    if said == "restart":
+        return "restart"
+    raise not_understood("installer.handover", said)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else "it did not say why"

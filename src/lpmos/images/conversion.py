@@ -1,0 +1,283 @@
+"""Uploaded disk images into the one form that agents stream: the raw disk as a Zstandard frame.
+
+The rule: what was uploaded is believed in nothing. Its header is read here first; `qemu-img` runs
+with bounds on memory, processor time, file size and time; decompressors have bounds on memory and
+on what they give; and every refusal says what to do. Memory is constant in the image's size.
+"""
+
+import gzip
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from backports import zstd
+
+from lpmos.images import qcow2
+from lpmos.model.errors import FieldProblem, ImageError, InvalidInput
+
+SourceFormat = Literal["tar.zst", "raw", "qcow2", "raw.zst", "raw.gz", "raw.xz"]
+"""What is taken: an archive as it is, a disk as it is, of QEMU, or compressed."""
+
+CHUNK_BYTES = 4 << 20
+SECTOR_BYTES = 512
+HEAD_BYTES = 8192
+DISK_BYTES = 1 << 40
+"""The largest disk that an image may be of."""
+LEVEL = 9
+CONVERT_TIMEOUT_S = 3600.0
+INFO_TIMEOUT_S = 30.0
+QEMU_MEMORY_BYTES = 2 << 30
+QEMU_OUTPUT_CHARACTERS = 500
+DECODER_MEMORY_BYTES = 512 << 20
+_WINDOW_LOG = 27
+"""128 MiB, what `zstd -d` takes without being asked for more."""
+
+_LEAKS = 3
+"""`qemu-img check` found room that nothing uses, which harms nobody."""
+_ROOM = "make room in the images directory, then go on with the upload"
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""RFC 8878 section 3.1.1: how a Zstandard frame begins."""
+MAGICS: dict[SourceFormat, bytes] = {
+    "tar.zst": ZSTD_MAGIC,
+    "raw.zst": ZSTD_MAGIC,
+    "raw.gz": b"\x1f\x8b",  # RFC 1952 section 2.3.1
+    "raw.xz": b"\xfd7zXZ\x00",  # The .xz File Format, section 2.1.1.1
+    "qcow2": qcow2.MAGIC,
+}
+
+
+class Converted(NamedTuple):
+    """A disk image as it is kept."""
+
+    path: Path
+    disk_bytes: int
+
+
+def convert(source: Path, form: SourceFormat, scratch: Path) -> Converted:
+    """Make the image that is kept of an uploaded disk; takes seconds per gigabyte.
+
+    Args:
+        source: what was uploaded.
+        form: what it is said to be; not `tar.zst`.
+        scratch: a directory with room for the image, for qcow2 also for its raw disk.
+
+    Raises:
+        InvalidInput: it is not what it is said to be, or cannot be a disk to start from.
+        ImageError: it could not be converted here; the upload may be finished again.
+    """
+    deadline_s = time.monotonic() + CONVERT_TIMEOUT_S
+    target = scratch / "disk.raw.zst"
+    raw = scratch / "disk.raw"
+    try:
+        if form == "qcow2":
+            _qcow2_to_raw(source, raw)
+            disk_bytes = _compress(_stored(raw), target, deadline_s)
+        else:
+            disk_bytes = _compress(_READERS[form](source), target, deadline_s)
+    except OSError as error:
+        raise ImageError(f"the image could not be converted ({error}): {_ROOM}") from error
+    finally:
+        raw.unlink(missing_ok=True)
+    return Converted(target, disk_bytes)
+
+
+def check_beginning(form: SourceFormat, piece: bytes) -> None:
+    """Refuse an upload whose first bytes are not of what it is said to be.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    magic = MAGICS.get(form)
+    if magic is not None and not piece.startswith(magic[: len(piece)]):
+        named = "Zstandard archive (a .tar.zst is needed)" if form == "tar.zst" else form
+        raise InvalidInput(FieldProblem("body", f"is no {named}"))
+    if form == "raw":
+        for other, begins in MAGICS.items():
+            if piece.startswith(begins):
+                known = "raw.zst" if other == "tar.zst" else other
+                text = f"is no raw disk: say source_format {known!r}"
+                raise InvalidInput(FieldProblem("body", text))
+
+
+def _compress(chunks: Iterator[bytes], target: Path, deadline_s: float) -> int:
+    """Write the frame; the bytes of the disk."""
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: LEVEL,
+        zstd.CompressionParameter.checksum_flag: 1,
+        zstd.CompressionParameter.nb_workers: os.cpu_count() or 1,
+    }
+    disk_bytes = 0
+    with zstd.ZstdFile(target, "w", options=options) as frame:
+        for chunk in chunks:
+            if disk_bytes == 0:
+                _check_partitioned(chunk[:HEAD_BYTES])
+            disk_bytes += len(chunk)
+            if disk_bytes > DISK_BYTES:
+                raise _refused(f"is of a disk of more than {DISK_BYTES} bytes")
+            if time.monotonic() > deadline_s:
+                raise ImageError("the conversion took more than an hour: upload a smaller image")
+            frame.write(chunk)
+    if disk_bytes == 0 or disk_bytes % SECTOR_BYTES:
+        raise _refused(f"is cut off: {disk_bytes} bytes are no whole number of sectors")
+    return disk_bytes
+
+
+def _check_partitioned(head: bytes) -> None:
+    """A disk to start from has a partition table: of a PC (offset 510), or GPT (UEFI 2.10, 5.3)."""
+    of_pc = head[510:512] == b"\x55\xaa"
+    if not of_pc and b"EFI PART" not in (head[512:520], head[4096:4104]):
+        raise _refused(
+            "has no partition table, so no machine starts from it: upload the image of a whole"
+            " disk, or the root file system as a .tar.zst"
+        )
+
+
+def _stored(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _zstd(path: Path) -> Iterator[bytes]:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+    with _decoding("raw.zst"), zstd.ZstdFile(path, options=options) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _gzip(path: Path) -> Iterator[bytes]:
+    with _decoding("raw.gz"), gzip.open(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _xz(path: Path) -> Iterator[bytes]:
+    """One stream or several, each within the memory of a decoder: a dictionary may be of 4 GiB."""
+
+    def stream() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=DECODER_MEMORY_BYTES)
+
+    with _decoding("raw.xz"), path.open("rb") as file:
+        decoder = stream()
+        while True:
+            data = b""
+            if decoder.eof:
+                if not (data := decoder.unused_data or file.read(CHUNK_BYTES)):
+                    return
+                decoder = stream()
+            elif decoder.needs_input and not (data := file.read(CHUNK_BYTES)):
+                raise EOFError
+            if chunk := decoder.decompress(data, CHUNK_BYTES):
+                yield chunk
+
+
+@contextmanager
+def _decoding(form: SourceFormat) -> Iterator[None]:
+    """What is wrong with a compressed file is wrong with the upload."""
+    try:
+        yield
+    except (zstd.ZstdError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        what = str(error) or "it ends early"
+        raise _refused(f"is no whole {form} ({what}): make it again") from error
+
+
+_READERS: dict[SourceFormat, Callable[[Path], Iterator[bytes]]] = {
+    "raw": _stored,
+    "raw.zst": _zstd,
+    "raw.gz": _gzip,
+    "raw.xz": _xz,
+}
+
+
+def _qcow2_to_raw(source: Path, raw: Path) -> None:
+    with source.open("rb") as file:
+        head = file.read(qcow2.HEADER_BYTES)
+    try:
+        header = qcow2.read_header(head)
+    except ValueError as error:
+        raise _refused(str(error)) from error
+    if header.disk_bytes > DISK_BYTES:
+        raise _refused(f"is of a disk of {header.disk_bytes} bytes; {DISK_BYTES} is the most")
+    described = _qemu_img("info", "--output=json", "-f", "qcow2", str(source))
+    _check_described(described)
+    # What was cut off reads as zeros to `convert`: only a check tells.
+    _qemu_img("check", "-f", "qcow2", str(source), fine=(0, _LEAKS))
+    _qemu_img("convert", "-f", "qcow2", "-O", "raw", str(source), str(raw), may_write=True)
+
+
+def _check_described(text: str) -> None:
+    """Compare what `qemu-img` itself reads with what is allowed."""
+    try:
+        described = json.loads(text)
+        data = described.get("format-specific", {}).get("data", {})
+        others = [
+            name
+            for name, value in (
+                ("a backing file", described.get("backing-filename")),
+                ("an external data file", data.get("data-file")),
+                ("encryption", described.get("encrypted") or data.get("encrypt")),
+            )
+            if value
+        ]
+    except (ValueError, AttributeError) as error:
+        raise ImageError(f"qemu-img said nothing that can be read ({error})") from error
+    if described.get("format") != "qcow2" or others:
+        what = ", ".join(others) or f"the format {described.get('format')}"
+        raise _refused(f"has {what}: make a plain copy with `qemu-img convert -O qcow2 OLD NEW`")
+
+
+def _qemu_img(*arguments: str, may_write: bool = False, fine: tuple[int, ...] = (0,)) -> str:
+    """Run `qemu-img` within its bounds; its standard output.
+
+    Raises:
+        InvalidInput: it cannot read the image within them.
+        ImageError: it, or `prlimit`, is not installed.
+    """
+    program, limiter = shutil.which("qemu-img"), shutil.which("prlimit")
+    if program is None or limiter is None:
+        raise ImageError(
+            "a qcow2 image is converted by qemu-img, which is not installed: run"
+            " `requirements/install region`, then go on with the upload"
+        )
+    timeout_s = INFO_TIMEOUT_S if arguments[0] == "info" else CONVERT_TIMEOUT_S
+    limits = {
+        "as": QEMU_MEMORY_BYTES,
+        "cpu": int(timeout_s),
+        "fsize": DISK_BYTES if may_write else 0,
+        "core": 0,
+    }
+    bounded = [limiter, *(f"--{name}={value}" for name, value in limits.items()), program]
+    try:
+        ended = subprocess.run(
+            [*bounded, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            text=True,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _refused(f"could not be read by qemu-img in {timeout_s:.0f} s") from error
+    if ended.returncode not in fine:
+        said = (ended.stderr or ended.stdout).strip()[-QEMU_OUTPUT_CHARACTERS:]
+        if "No space left" in said:
+            raise ImageError(f"there is no room to convert the image ({said}): {_ROOM}")
+        raise _refused(
+            f"cannot be read by qemu-img (exit code {ended.returncode}): {said or 'it was stopped'}"
+        )
+    return ended.stdout
+
+
+def _refused(what: str) -> InvalidInput:
+    return InvalidInput(FieldProblem("body", what))

@@ -1,0 +1,243 @@
+"""Debian's installer: a preseed file, with partman's recipes for the disks.
+
+The network of the new system is systemd-networkd's, as for images; the installer itself uses DHCP.
+partman counts in millions of bytes, so its partitions may differ from the plan's by less than one,
+and it numbers arrays from `md0`.
+
+Sources: Debian's installation guide, appendix B (preseeding); debian-installer's
+doc/devel/partman-auto-recipe.txt and partman-auto-raid-recipe.txt; main-menu's words in syslog.
+"""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from lpmos.install import cloud_init
+from lpmos.install.answers import blocks, scripts
+from lpmos.install.answers.family import Answers, Values
+from lpmos.install.answers.order import Order
+from lpmos.install.answers.quoting import preseed, preseed_script
+from lpmos.install.network import networkd
+from lpmos.model.diskplan import DiskPlan, Filesystem
+from lpmos.model.installplan import PlannedFile
+
+LEVELS = {"raid1": "1", "raid5": "5"}
+SUITES = {10: "buster", 11: "bullseye", 12: "bookworm", 13: "trixie", 14: "forky"}
+FIRST_WITH_RESOLVED = 12
+"""The release in which systemd-resolved became a package of its own."""
+
+MEGABYTE = 1_000_000
+REST = -1
+"""partman's word for no upper limit."""
+
+_STATE = """\
+log=/var/log/syslog
+item=$(sed -n "s/.*Menu item '\\([a-z-]*\\)' selected.*/\\1/p" "$log" | tail -n 1)
+if grep -q "Menu item '$item' failed" "$log"; then
+    lpmos_failed "the step $item of Debian's installer failed" "$log"
+    return
+fi
+fetched=$(grep -c 'debootstrap: .*\\(Retrieving\\|Extracting\\|Unpacking\\)' "$log")
+unpacked=$(grep -c 'in-target: \\(Unpacking\\|Setting up\\)' "$log")
+case $item in
+partman-base) echo "partitioning 5 $item" ;;
+bootstrap-base)
+    echo "downloading $((20 + (fetched < 780 ? fetched / 20 : 39))) $item: $fetched packages"
+    ;;
+apt-setup-udeb | pkgsel)
+    echo "installing $((60 + (unpacked < 1120 ? unpacked / 40 : 28))) $item: $unpacked steps"
+    ;;
+grub-installer | finish-install) echo "installing 89 $item" ;;
+esac
+"""
+
+_MOUNTS = """\
+[ -e "$target/proc/1" ] || mount -t proc proc "$target/proc"
+[ -e "$target/sys/block" ] || mount -t sysfs sysfs "$target/sys"
+[ -c "$target/dev/null" ] || mount -o bind /dev "$target/dev"
+"""
+
+_NETWORK = """\
+printf 'auto lo\\niface lo inet loopback\\n' >"$target/etc/network/interfaces"
+chroot "$target" systemctl enable systemd-networkd
+if [ -e "$target/lib/systemd/system/systemd-resolved.service" ]; then
+    chroot "$target" systemctl enable systemd-resolved
+fi
+"""
+
+_OTHER_ESPS = """\
+for disk in $(cat @PLACE@/other-disks); do
+    part=$(lpmos_part "$disk" 2)
+    chroot "$target" mkfs.vfat -F 32 "$part"
+    mkdir -p "$target/mnt/esp"
+    mount "$part" "$target/mnt/esp"
+    cp -a "$target/boot/efi/." "$target/mnt/esp/"
+    umount "$target/mnt/esp"
+    rmdir "$target/mnt/esp"
+done
+"""
+
+_ENTER = "env -u DEBIAN_HAS_FRONTEND -u DEBIAN_FRONTEND -u DEBCONF_REDIR -u DEBCONF_OLD_FD_BASE"
+"""Outside of debconf's conversation with the installer, whose words a script would steal."""
+
+
+def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
+    """What partman's recipes cannot say."""
+    del os_type, version
+    yield from blocks.refused(plan, levels=tuple(LEVELS), encryption=False)
+    yield from blocks.unmounted(plan)
+
+
+def values(order: Order) -> Values:
+    """See `Answers.values`."""
+    mirror = urlsplit(order.urls.mirror)
+    short, _, domain = order.task.hostname.partition(".")
+    plain = {
+        "hostname": short,
+        "domain": domain or "localdomain",
+        "locale": order.locale,
+        "timezone": order.timezone,
+        "mirror_protocol": mirror.scheme,
+        "mirror_host": mirror.netloc,
+        "mirror_directory": mirror.path or "/",
+        "suite": _suite(order),
+        "packages": " ".join(_packages(order)),
+        "partman_method": _method(order.disks),
+        "group": order.disks.groups[0].id if order.disks.groups else "vg0",
+    }
+    ready = {
+        "recipe": " \\\n".join(f"  {line}" for line in _recipe(order.disks)),
+        "early_command": preseed_script(scripts.start(order, _STATE), f"{scripts.PLACE}/early.sh"),
+        "partman_command": preseed_script(_partman(order), f"{scripts.PLACE}/disks.sh"),
+        "late_command": preseed_script(_late(order), f"{scripts.PLACE}/late.sh"),
+    }
+    return Values(plain, ready)
+
+
+def _suite(order: Order) -> str:
+    return SUITES.get(order.version[0], "stable") if order.version else order.manifest.os_version
+
+
+def _packages(order: Order) -> Iterator[str]:
+    yield from ("openssh-server", "dosfstools")
+    if order.version >= (FIRST_WITH_RESOLVED,) or not order.version:
+        yield "systemd-resolved"
+    yield from order.task.setup.packages
+
+
+def _method(plan: DiskPlan) -> str:
+    return "raid" if plan.arrays else "lvm" if plan.groups else "regular"
+
+
+def _recipe(plan: DiskPlan) -> Iterator[str]:
+    yield "lpmos ::"
+    for part in plan.partitions:
+        block = f"p{part.number}"
+        if part.role == "bios_boot":
+            yield "1 1 1 free $iflabel{ gpt } $reusemethod{ } method{ biosgrub } ."
+        elif part.role == "esp":
+            yield f"{_limits(part.size_bytes)} fat32 $primary{{ }} method{{ efi }} format{{ }} ."
+        elif any(each.partition == part.number for each in plan.arrays):
+            limits = _limits(part.size_bytes)
+            yield f"{limits} raid $primary{{ }} $lvmignore{{ }} method{{ raid }} ."
+        elif group := blocks.group(plan, block):
+            yield (
+                f"{_limits(part.size_bytes)} ext4 $primary{{ }} $defaultignore{{ }} method{{ lvm }}"
+                f" vg_name{{ {group.id} }} ."
+            )
+        elif found := blocks.filesystem(plan, block):
+            yield f"{_limits(part.size_bytes)} {_filesystem(found, '$primary{ } ')} ."
+    for group in plan.groups:
+        for volume in group.volumes:
+            if found := blocks.filesystem(plan, f"{group.id}/{volume.name}"):
+                place = f"$lvmok{{ }} in_vg{{ {group.id} }} lv_name{{ {volume.name} }} "
+                yield f"{_limits(volume.size_bytes)} {_filesystem(found, place)} ."
+
+
+def _limits(size_bytes: int | None) -> str:
+    """partman's smallest size, its priority and its largest."""
+    if size_bytes is None:
+        return f"1000 1000000 {REST}"
+    megabytes = -(-size_bytes // MEGABYTE)
+    return f"{megabytes} {megabytes} {megabytes}"
+
+
+def _filesystem(found: Filesystem, place: str) -> str:
+    if found.kind == "swap":
+        return f"linux-swap {place}method{{ swap }} format{{ }}"
+    return (
+        f"{found.kind} {place}method{{ format }} format{{ }} use_filesystem{{ }}"
+        f" filesystem{{ {found.kind} }} mountpoint{{ {found.mount} }}"
+    )
+
+
+def _partman(order: Order) -> str:
+    """The script that tells partman and GRUB which disks these are."""
+    plan = order.disks
+    disks = [f"$lpmos_disk{number}" for number in range(1, len(plan.disks) + 1)]
+    lines = [
+        f". {scripts.HOOKS}",
+        scripts.find_disks(order).rstrip("\n"),
+        f'debconf-set partman-auto/disk "{" ".join(disks)}"',
+        f'debconf-set grub-installer/bootdev "{" ".join(disks)}"',
+        f'echo "{" ".join(disks[1:])}" >{scripts.PLACE}/other-disks',
+    ]
+    if plan.arrays:
+        parts = " . ".join(_array(plan, level, number) for level, number in _arrays(plan))
+        lines.append(f'debconf-set partman-auto-raid/recipe "{parts} ."')
+    return "\n".join(lines) + "\n"
+
+
+def _arrays(plan: DiskPlan) -> Iterator[tuple[str, int]]:
+    for array in plan.arrays:
+        found = blocks.filesystem(plan, array.id)
+        if found is None:
+            kind, mount = "lvm", "-"
+        else:
+            kind, mount = found.kind, found.mount or "-"
+        yield f"{LEVELS[array.level]} {len(plan.disks)} 0 {kind} {mount}", array.partition
+
+
+def _array(plan: DiskPlan, head: str, number: int) -> str:
+    parts = (f"$(lpmos_part $lpmos_disk{each} {number})" for each in range(1, len(plan.disks) + 1))
+    return f"{head} {'#'.join(parts)}"
+
+
+def _late(order: Order) -> str:
+    copies = order.uefi and order.disks.members
+    after = _OTHER_ESPS.replace("@PLACE@", scripts.PLACE) if copies else ""
+    return scripts.late(
+        order,
+        scripts.Ending(
+            target="/target",
+            run=f'{_ENTER} chroot "$target"',
+            before=_MOUNTS,
+            files=(*identity(order), *networkd.files(order.network)),
+            after=_NETWORK + after,
+        ),
+    )
+
+
+def identity(order: Order) -> tuple[PlannedFile, ...]:
+    """The names of the machine, who may log in as root, and what cloud-init finds."""
+    short = order.task.hostname.partition(".")[0]
+    names = (
+        order.task.hostname if short == order.task.hostname else f"{order.task.hostname} {short}"
+    )
+    hosts = f"127.0.0.1 localhost\n127.0.1.1 {names}\n::1 localhost ip6-localhost ip6-loopback\n"
+    return (
+        PlannedFile(path="/etc/hostname", content=f"{short}\n"),
+        PlannedFile(path="/etc/hosts", content=hosts),
+        *scripts.authorized_keys(order),
+        *cloud_init.files(order.task),
+    )
+
+
+ANSWERS = Answers(
+    family="debian",
+    template="installer.preseed",
+    file="preseed.cfg.j2",
+    encode=preseed,
+    refusals=refusals,
+    values=values,
+    releases=(("debian", "11"), ("debian", "12"), ("debian", "13")),
+)

@@ -1,0 +1,32 @@
+"""What a module of this package offers for one family of installers."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from lpmos.install.answers.order import Order
+from lpmos.install.answers.quoting import Encode
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.installer import Family
+
+
+class Values(NamedTuple):
+    """What a template sees: `plain` values, which are encoded, and `ready` text of the family."""
+
+    plain: dict[str, Any]
+    ready: dict[str, Any]
+
+
+class Answers(NamedTuple):
+    """One family: its template's name and file, how a text stands in it, and what it can make.
+
+    `refusals` says for a disk plan and a release why the installer cannot make it; nothing where
+    it can. `releases` are those that the conformance test makes answers for, by OS type.
+    """
+
+    family: Family
+    template: str
+    file: str
+    encode: Encode
+    refusals: Callable[[DiskPlan, str, tuple[int, ...]], Iterator[str]]
+    values: Callable[[Order], Values]
+    releases: tuple[tuple[str, str], ...]

@@ -1,0 +1,227 @@
+"""Anaconda (RHEL, Rocky, Alma, CentOS Stream, Fedora): a kickstart file.
+
+The disks' commands are written by the first script, which knows their names, and included. The new
+system's network are NetworkManager's keyfiles; the installer itself uses DHCP.
+
+Sources: pykickstart's documentation of the commands and the versions that know them, Anaconda's
+kickstart scripts (`%pre`, `%post --nochroot`, `%onerror`), nm-settings-keyfile(5).
+"""
+
+import re
+from collections.abc import Iterator
+
+from lpmos.install import cloud_init
+from lpmos.install.answers import blocks, scripts
+from lpmos.install.answers.family import Answers, Values
+from lpmos.install.answers.order import KERNEL_ARGUMENTS, Order
+from lpmos.install.answers.quoting import kickstart
+from lpmos.install.network import networkmanager
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.errors import FieldProblem, InvalidInput
+
+LEVELS = ("raid1", "raid5", "raid10")
+DISKS_FILE = f"{scripts.PLACE}/disks.ks"
+FIRST_WITH_LUKS2 = 8
+"""Of RHEL and what is built from it; a Fedora is newer."""
+_REBUILDS = ("rhel", "rocky", "almalinux")
+_PACKAGE = re.compile(r"[A-Za-z0-9@^][A-Za-z0-9.+_:~=/^-]*")
+
+_STATE = """\
+counted=$(cat /tmp/packaging.log /tmp/dnf.librepo.log /tmp/anaconda.log 2>/dev/null |
+    grep -o '[0-9][0-9]*/[0-9][0-9]*)' | tail -n 1 | tr -d ')')
+log=$(cat /tmp/anaconda.log 2>/dev/null)
+case $log in
+*'Running post-installation setup tasks'* | *'Configuring installed system'*)
+    echo installing 89 Anaconda configures the system
+    ;;
+*'Installing software'* | *'Software installation'*)
+    case $counted in
+    */*) echo "installing $((40 + 48 * ${counted%/*} / ${counted#*/})) package $counted" ;;
+    *) echo downloading 30 packages ;;
+    esac
+    ;;
+*'Configuring storage'* | *'Creating disklabel'*) echo partitioning 10 Anaconda writes the disks ;;
+esac
+"""
+
+_OWN_NETWORK = """\
+rm -f "$target"/etc/NetworkManager/system-connections/*
+for card in "$target"/etc/sysconfig/network-scripts/ifcfg-*; do
+    [ "${card##*/}" = ifcfg-lo ] || rm -f "$card"
+done
+"""
+
+_LABELS = """\
+if [ -x "$target/usr/sbin/restorecon" ]; then
+    chroot "$target" /usr/sbin/restorecon -RF /etc /root /home /usr/local /var/lib || true
+fi
+"""
+
+_OTHER_ESPS = """\
+for esp in "$target"/boot/efi[0-9]*; do
+    cp -a "$target/boot/efi/." "$esp/"
+done
+"""
+
+
+def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
+    """What a release's Anaconda does not make: RHEL has no btrfs since 8, and LUKS2 only since."""
+    fedora = os_type == "fedora"
+    recent = fedora or not version or version[0] >= FIRST_WITH_LUKS2
+    kinds = () if fedora or not recent else ("btrfs",)
+    yield from blocks.refused(plan, kinds=kinds, levels=LEVELS, encryption=recent)
+    yield from blocks.unmounted(plan)
+
+
+def values(order: Order) -> Values:
+    """See `Answers.values`."""
+    plain = {
+        "hostname": order.task.hostname,
+        "locale": order.locale,
+        "timezone": order.timezone,
+        "mac": order.task.mac,
+        "mirror": order.urls.mirror,
+        "kernel_arguments": KERNEL_ARGUMENTS,
+    }
+    ready = {
+        "packages": [_package(name) for name in order.task.setup.packages],
+        "recent": order.manifest.os_type == "fedora" or order.version >= (FIRST_WITH_LUKS2,),
+        "disks_file": DISKS_FILE,
+        "pre_script": _pre(order),
+        "late_script": _late(order),
+        "error_script": scripts.failure("/tmp/anaconda.log"),  # noqa: S108 - Anaconda's own place
+    }
+    return Values(plain, ready)
+
+
+def disks(order: Order) -> Iterator[str]:
+    """The commands of the disks, with `scripts.placeholder` for their names."""
+    plan = order.disks
+    names = [_name(number) for number in range(1, len(plan.disks) + 1)]
+    yield f"ignoredisk --only-use={','.join(names)}"
+    yield "zerombr"
+    yield f"clearpart --all --drives={','.join(names)} --initlabel --disklabel=gpt"
+    yield (f'bootloader --location=mbr --boot-drive={names[0]} --append="{KERNEL_ARGUMENTS}"')
+    for number, name in enumerate(names, 1):
+        for part in plan.partitions:
+            block = f"p{part.number}"
+            where = f"{_size(part.size_bytes)} --ondisk={name}"
+            if part.role == "bios_boot":
+                yield f"part biosboot --fstype=biosboot {where}"
+            elif part.role == "esp":
+                yield _esp(order, number, where)
+            elif any(array.partition == part.number for array in plan.arrays):
+                yield f"part raid.{number}{part.number:02d} {where}"
+            else:
+                yield f"part {_holds(order, block)} {where}"
+    for array in plan.arrays:
+        members = (f"raid.{number}{array.partition:02d}" for number in range(1, len(names) + 1))
+        yield (
+            f"raid {_holds(order, array.id)} --device={array.id}"
+            f" --level={array.level.upper()} {' '.join(members)}"
+        )
+    for group in plan.groups:
+        yield f"volgroup {group.id} pv.{group.id}"
+        for volume in group.volumes:
+            holds = _holds(order, f"{group.id}/{volume.name}")
+            size = _size(volume.size_bytes)
+            yield f"logvol {holds} --vgname={group.id} --name={volume.name} {size}"
+
+
+def _name(number: int) -> str:
+    """A disk as the commands name it: without `/dev/`."""
+    return scripts.placeholder(number).removeprefix("/dev/")
+
+
+def _size(size_bytes: int | None) -> str:
+    """Mebibytes, as the commands count."""
+    if size_bytes is None:
+        return "--size=1024 --grow"
+    return f"--size={-(-size_bytes // blocks.MIB)}"
+
+
+def _esp(order: Order, disk: int, where: str) -> str:
+    kind = "efi" if order.uefi else "vfat"
+    if disk == 1:
+        return f'part /boot/efi --fstype={kind} --fsoptions="umask=0077,nofail" {where}'
+    return f'part /boot/efi{disk} --fstype=vfat --fsoptions="umask=0077,nofail" {where}'
+
+
+def _holds(order: Order, block: str) -> str:
+    """What stands on a block, as the words of the command that makes the block."""
+    plan, lock = order.disks, ""
+    if locked := blocks.encrypted(plan, block):
+        lock = f" --encrypted --luks-version=luks2 --passphrase={kickstart(order.passphrase)}"
+        block = locked.id
+    if group := blocks.group(plan, block):
+        return f"pv.{group.id}{lock}"
+    found = blocks.filesystem(plan, block)
+    mount, kind = (found.mount or found.kind, found.kind) if found else (block, "ext4")
+    return f"{mount} --fstype={kind}{lock}"
+
+
+def _package(name: str) -> str:
+    """A line of `%packages`, which has no quotes.
+
+    Raises:
+        InvalidInput: it is no name of a package or group.
+    """
+    if not _PACKAGE.fullmatch(name):
+        raise InvalidInput(FieldProblem("setup.packages", f"{name[:80]!r} is no package's name"))
+    return name
+
+
+def _pre(order: Order) -> str:
+    commands = "\n".join(disks(order))
+    places = f"{scripts.PLACE}/disks.txt"
+    names = "".join(
+        f"lpmos_disk{number}=${{lpmos_disk{number}#/dev/}}\n"
+        for number in range(1, len(order.disks.disks) + 1)
+    )
+    edits = scripts.named_disks(order, f"{places} >{DISKS_FILE}").replace("s|/dev/", "s|")
+    return (
+        scripts.start(order, _STATE)
+        + scripts.find_disks(order)
+        + names
+        + f"cat >{places} <<'LPMOS_DISKS'\n{commands}\nLPMOS_DISKS\n"
+        + edits
+    )
+
+
+def _late(order: Order) -> str:
+    copies = order.uefi and order.disks.members
+    return scripts.late(
+        order,
+        scripts.Ending(
+            target='"${ANA_INSTALL_PATH:-/mnt/sysimage}"',
+            before=_OWN_NETWORK,
+            files=(
+                *networkmanager.files(order.network),
+                *scripts.authorized_keys(order),
+                *cloud_init.files(order.task),
+            ),
+            after=_LABELS + (_OTHER_ESPS if copies else ""),
+        ),
+    )
+
+
+ANSWERS = Answers(
+    family="rhel",
+    template="installer.kickstart",
+    file="kickstart.ks.j2",
+    encode=kickstart,
+    refusals=refusals,
+    values=values,
+    releases=(
+        ("centos", "7"),
+        *(
+            (name, version)
+            for name in ("rhel", "rocky", "almalinux")
+            for version in ("8", "9", "10")
+        ),
+        ("centos-stream", "9"),
+        ("centos-stream", "10"),
+        ("fedora", "40"),
+        ("fedora", "42"),
+    ),
+)

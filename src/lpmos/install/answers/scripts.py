@@ -1,0 +1,310 @@
+"""The shell that runs inside an installer: its words to the region, its disks, its last steps.
+
+The rule: it needs POSIX sh and what Debian's installer has (busybox without timeouts), so that one
+text serves all families; what differs stands in a family's module. A disk is found by what the
+agent read in the same places of sysfs, never by its name alone, and a disk that is not there, or is
+there twice, ends the install before anything is written.
+
+Sources: POSIX.1-2017 (shell), sysfs of block devices, SPC-4 7.8.15 for page 80h, RFC 3986 for what
+is encoded in a URL.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lpmos.install.answers.order import Order
+from lpmos.install.answers.quoting import shell, words
+from lpmos.model.installplan import PlannedFile
+
+PLACE = "/tmp/lpmos"  # noqa: S108 - the installer's own file system, in RAM, with nobody else in it
+HOOKS = f"{PLACE}/hooks.sh"
+LATE_LOG = f"{PLACE}/late.log"
+SECRETS = f"{PLACE}/secrets"
+MASKED_CHARACTERS = 4
+"""Shorter secrets would hide every line."""
+
+_HOOKS = r"""# What an install of LPMOS says to its region.
+lpmos_progress_url=@PROGRESS@
+lpmos_failed_url=@FAILED@
+lpmos_installed_url=@INSTALLED@
+
+# Fetch a URL; the second argument is the file for the answer.
+lpmos_fetch() {
+    if command -v curl >/dev/null; then
+        curl -fsS -m 30 -o "$2" "$1"
+        return
+    fi
+    wget -q -O "$2" "$1" &
+    lpmos_wget=$! lpmos_waited=0
+    while kill -0 "$lpmos_wget" 2>/dev/null; do
+        [ "$lpmos_waited" -lt 30 ] || { kill "$lpmos_wget"; break; }
+        sleep 1
+        lpmos_waited=$((lpmos_waited + 1))
+    done
+    wait "$lpmos_wget"
+}
+
+# The same until it is answered, for up to five minutes.
+lpmos_insist() {
+    lpmos_tries=0
+    until lpmos_fetch "$1" "$2"; do
+        lpmos_tries=$((lpmos_tries + 1))
+        [ "$lpmos_tries" -lt 30 ] || return 1
+        sleep 10
+    done
+}
+
+# Standard input as a part of a URL's query.
+lpmos_encoded() {
+    tr -c '\n -~' '?' | sed -e 's/%/%25/g' -e 's/ /%20/g' -e 's/"/%22/g' -e 's/#/%23/g' \
+        -e 's/&/%26/g' -e 's/+/%2B/g' -e "s/'/%27/g" -e 's/</%3C/g' -e 's/>/%3E/g' \
+        -e 's/\[/%5B/g' -e 's/]/%5D/g' -e 's/\\/%5C/g' -e 's/\^/%5E/g' -e 's/`/%60/g' \
+        -e 's/{/%7B/g' -e 's/|/%7C/g' -e 's/}/%7D/g' |
+        awk 'NR > 1 { printf "%%0A" } { printf "%s", $0 }'
+}
+
+# lpmos_progress STAGE PERCENT TEXT...; a word that is lost holds nothing up.
+lpmos_progress() {
+    lpmos_stage=$1 lpmos_percent=$2
+    shift 2
+    lpmos_text=$(printf '%s' "$*" | lpmos_encoded)
+    lpmos_query="stage=$lpmos_stage&percent=$lpmos_percent&message=$lpmos_text"
+    lpmos_fetch "$lpmos_progress_url?$lpmos_query" /dev/null || true
+}
+
+# lpmos_failed TEXT [LOG]: the install ended; said once, with the end of the log, without secrets.
+lpmos_failed() {
+    [ ! -e @PLACE@/end ] || return 0
+    : >@PLACE@/end
+    lpmos_text=$1
+    if [ -r "${2:-}" ]; then
+        lpmos_tail=$(tail -n 15 "$2" | lpmos_shown | tail -c 900)
+        lpmos_text=$(printf '%s\n%s' "$1" "$lpmos_tail")
+    fi
+    lpmos_text=$(printf '%s' "$lpmos_text" | lpmos_encoded)
+    lpmos_insist "$lpmos_failed_url?message=$lpmos_text" /dev/null || true
+}
+
+lpmos_shown() {
+    if [ -s @PLACE@/secrets ]; then grep -vF -f @PLACE@/secrets; else cat; fi
+}
+
+# Say what lpmos_state prints (STAGE PERCENT TEXT) whenever it changes, until the end.
+lpmos_watch() {
+    lpmos_last=
+    while [ ! -e @PLACE@/end ]; do
+        lpmos_now=$(lpmos_state)
+        if [ -n "$lpmos_now" ] && [ "$lpmos_now" != "$lpmos_last" ]; then
+            lpmos_last=$lpmos_now
+            lpmos_progress $lpmos_now
+        fi
+        sleep 5
+    done
+}
+
+# The first of these files that says something, in one line.
+lpmos_word() {
+    for lpmos_file in "$@"; do
+        lpmos_said=$(tr -d '\000' <"$lpmos_file" | awk '{ $1 = $1; printf "%s", $0 }')
+        [ -z "$lpmos_said" ] || break
+    done 2>/dev/null
+    printf '%s' "$lpmos_said"
+}
+
+lpmos_serial() {
+    lpmos_word "$1/serial" "$1/device/serial"
+    [ -n "$lpmos_said" ] || [ ! -r "$1/device/vpd_pg80" ] ||
+        dd if="$1/device/vpd_pg80" bs=1 skip=4 2>/dev/null | tr -d '\000' |
+        awk '{ $1 = $1; printf "%s", $0 }'
+}
+
+lpmos_wwn() {
+    lpmos_word "$1/wwid" "$1/device/wwid" | awk '{ if (sub(/^naa[.]/, "0x")) $0 = tolower($0) } 1'
+}
+
+# lpmos_disk NAME BYTES SERIAL WWN: the one disk of this size and identity, as it is named now.
+lpmos_disk() {
+    lpmos_found=
+    for lpmos_block in /sys/block/*; do
+        lpmos_name=${lpmos_block##*/}
+        case $lpmos_name in
+        loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtd*) continue ;;
+        esac
+        [ "$(cat "$lpmos_block/size" 2>/dev/null)" = "$(($2 / 512))" ] || continue
+        [ -z "$3" ] || [ "$(lpmos_serial "$lpmos_block")" = "$3" ] || continue
+        [ -z "$4" ] || [ "$(lpmos_wwn "$lpmos_block")" = "$4" ] || continue
+        [ -n "$3$4" ] || [ "/dev/$lpmos_name" = "$1" ] || continue
+        lpmos_found="$lpmos_found /dev/$lpmos_name"
+    done
+    case $lpmos_found in
+    ' /dev/'*' /dev/'*)
+        lpmos_failed "several disks are the one of the plan (${3:-$4}):$lpmos_found"
+        return 1
+        ;;
+    '')
+        lpmos_failed "no disk here has $2 bytes, the serial number '$3' and the WWN '$4'"
+        return 1
+        ;;
+    esac
+    echo "${lpmos_found# }"
+}
+
+# lpmos_part DISK NUMBER: the device of a partition.
+lpmos_part() {
+    case $1 in
+    *[0-9]) echo "${1}p$2" ;;
+    *) echo "$1$2" ;;
+    esac
+}
+"""
+
+
+def hooks(order: Order) -> str:
+    """The functions that all scripts of an install share."""
+    urls = {
+        "PROGRESS": shell(order.urls.progress),
+        "FAILED": shell(order.urls.failed),
+        "INSTALLED": shell(order.urls.installed),
+        "PLACE": PLACE,
+    }
+    return re.sub("@([A-Z]+)@", lambda found: urls[found[1]], _HOOKS)
+
+
+def start(order: Order, state: str, *, background: str = "") -> str:
+    """What the first script begins with: the functions, the first word, and the watching.
+
+    Args:
+        order: what is installed.
+        state: shell lines that print `STAGE PERCENT TEXT`, run every few seconds.
+        background: the command before one that shall outlive the script; else it is the shell's.
+    """
+    watch = f"{background} sh {PLACE}/watch.sh" if background else f"sh {PLACE}/watch.sh"
+    return "\n".join(
+        [
+            f"mkdir -p {PLACE}",
+            f"cat >{HOOKS} <<'LPMOS_HOOKS'",
+            f"{hooks(order)}LPMOS_HOOKS",
+            f". {HOOKS}",
+            f"cat >{PLACE}/watch.sh <<'LPMOS_WATCH'",
+            f". {HOOKS}",
+            "lpmos_state() {",
+            state.strip("\n"),
+            "}",
+            "lpmos_watch",
+            "LPMOS_WATCH",
+            "lpmos_progress partitioning 1 the installer runs",
+            f"{watch} </dev/null >/dev/null 2>&1 3>&-{'' if background else ' &'}",
+            "",
+        ]
+    )
+
+
+def find_disks(order: Order) -> str:
+    """Shell lines that set `$lpmos_disk1` and so on to the names that the plan's disks have now."""
+    return "".join(
+        f"lpmos_disk{number}=$(lpmos_disk"
+        f" {words((disk.device, str(disk.size_bytes), disk.serial or '', disk.wwn or ''))})"
+        " || exit 1\n"
+        for number, disk in enumerate(order.disks.disks, 1)
+    )
+
+
+def named_disks(order: Order, files: str) -> str:
+    """Shell lines that put these names into files, in place of those that `placeholder` gives."""
+    edits = " ".join(
+        f'-e "s|{placeholder(number)}|$lpmos_disk{number}|g"'
+        for number in range(1, len(order.disks.disks) + 1)
+    )
+    return f"sed {edits} {files}\n"
+
+
+def placeholder(number: int) -> str:
+    """What stands for a disk, counted from 1, until it is found."""
+    return f"/dev/lpmos-disk-{number:02d}"
+
+
+class Ending(NamedTuple):
+    """How a family's last script is its own.
+
+    `target` is the shell's word for the new system's root, `run` the command before one that runs
+    in it; `before` and `after` are shell lines around all else, a failing one ends the install.
+    """
+
+    target: str
+    run: str = 'chroot "$target"'
+    files: tuple[PlannedFile, ...] = ()
+    before: str = ""
+    after: str = ""
+
+
+def late(order: Order, own: Ending) -> str:
+    """The last script: files, the task's own steps, the first boot's word, and the end."""
+    hidden = [text for text in order.secrets.texts if len(text) >= MASKED_CHARACTERS]
+    lines = [
+        f". {HOOKS}",
+        f"target={own.target}",
+        "lpmos_progress configuring 90 the files of this machine",
+        *([f"printf '%s\\n' {words(_lines(hidden))} >{SECRETS}"] if hidden else []),
+        "(",
+        "set -eu",
+        own.before.strip("\n"),
+        *(_written(file) for file in own.files),
+        *_steps(order, own.run),
+        "lpmos_progress configuring 98 what tells that this system came up",
+        f"lpmos_insist {shell(order.urls.first_boot)} {PLACE}/first-boot.sh",
+        f'sh {PLACE}/first-boot.sh "$target"',
+        own.after.strip("\n"),
+        f") >{LATE_LOG} 2>&1",
+        'if [ "$?" != 0 ]; then',
+        f'    lpmos_failed "the installed system could not be finished" {LATE_LOG}',
+        "    exit 1",
+        "fi",
+        f": >{PLACE}/end",
+        'lpmos_insist "$lpmos_installed_url" /dev/null',
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def failure(log: str) -> str:
+    """The script for an installer that gave up."""
+    return f'. {HOOKS}\nlpmos_failed "the installer gave up" {log}\n'
+
+
+def authorized_keys(order: Order) -> tuple[PlannedFile, ...]:
+    """Who may log in as root."""
+    keys = "".join(f"{key}\n" for key in order.task.ssh_keys)
+    if not keys:
+        return ()
+    return (PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600),)
+
+
+def _written(file: PlannedFile) -> str:
+    path = f'"$target"{shell(file.path)}'
+    folder = f'"$target"{shell(file.path.rpartition("/")[0])}'
+    private = f"chmod 700 {folder}; " if folder.endswith("/.ssh'") else ""
+    return (
+        f"mkdir -p {folder}; {private}printf %s {shell(file.content)} >{path};"
+        f" chmod {file.mode:o} {path}"
+    )
+
+
+def _steps(order: Order, run: str) -> list[str]:
+    """Each step is a file of the new system while it runs, as its own shell reads it."""
+    place = "/var/lib/lpmos-step.sh"
+    lines = []
+    for number, step in enumerate(order.steps):
+        percent = 91 + 6 * number // len(order.steps)
+        lines += [
+            f"lpmos_progress configuring {percent} {shell(step.title)}",
+            f'printf %s {shell(step.script)} >"$target{place}"; chmod 700 "$target{place}"',
+            f"{run} timeout {step.timeout_s} /bin/sh {place} ||"
+            f" {{ echo {shell(f'failed: {step.title}')}; exit 1; }}",
+            f'rm -f "$target{place}"',
+        ]
+    return lines
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    found = (line for text in texts for line in text.split("\n"))
+    return [line for line in found if len(line) >= MASKED_CHARACTERS]

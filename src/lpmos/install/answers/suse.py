@@ -1,0 +1,241 @@
+"""AutoYaST (SLES, openSUSE Leap and Tumbleweed): an XML profile.
+
+Its first script finds the disks and writes the profile again with their names. The network is
+AutoYaST's own, since it alone knows whether the release runs wicked or NetworkManager; cards get
+their names by MAC.
+
+Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`.
+"""
+
+from collections.abc import Iterator
+from ipaddress import ip_interface
+from typing import Any
+
+from lpmos.install import cloud_init
+from lpmos.install.answers import blocks, scripts
+from lpmos.install.answers.family import Answers, Values
+from lpmos.install.answers.order import KERNEL_ARGUMENTS, Order
+from lpmos.install.answers.quoting import cdata, xml
+from lpmos.model.diskplan import DiskPlan
+from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
+
+LEVELS = ("raid1", "raid5", "raid10")
+PRODUCTS = {
+    "sles": "SLES",
+    "opensuse": "openSUSE",
+    "opensuse-leap": "Leap",
+    "opensuse-tumbleweed": "openSUSE",
+}
+PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 253, "swap": 130}
+"""libstorage-ng's numbers of GPT partition types."""
+REST = "max"
+
+_STATE = """\
+log=/mnt/var/log/zypp/history
+if [ -e /mnt/boot/grub2/grub.cfg ]; then
+    echo installing 89 AutoYaST configures the boot loader
+elif [ -e "$log" ]; then
+    count=$(grep -c '|install|' "$log")
+    echo "installing $((40 + (count < 960 ? count / 20 : 48))) $count packages are installed"
+elif grep -q ' /mnt ' /proc/mounts; then
+    echo downloading 20 the disks are written
+fi
+"""
+
+
+def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
+    """What AutoYaST's drives cannot say."""
+    del os_type, version
+    return blocks.refused(plan, levels=LEVELS, encryption=True)
+
+
+def values(order: Order) -> Values:
+    """See `Answers.values`."""
+    profile = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
+    early = (
+        scripts.start(order, _STATE)
+        + scripts.find_disks(order)
+        + scripts.named_disks(order, f"{profile}/autoinst.xml >{profile}/modified.xml")
+    )
+    plain = {
+        "hostname": order.task.hostname.partition(".")[0],
+        "domain": order.task.hostname.partition(".")[2],
+        "language": order.locale.partition(".")[0],
+        "timezone": order.timezone,
+        "product": PRODUCTS.get(order.manifest.os_type, order.manifest.os_type),
+        "packages": order.task.setup.packages,
+        "kernel_arguments": KERNEL_ARGUMENTS,
+        "boot_loader": "grub2-efi" if order.uefi else "grub2",
+        "drives": list(_drives(order)),
+        "interfaces": [_interface(order.network, link) for link in order.network.links],
+        "names": [
+            {"mac": link.mac, "name": link.name}
+            for link in order.network.links
+            if isinstance(link, Ethernet)
+        ],
+        "routes": list(_routes(order.network)),
+        "name_servers": order.network.dns,
+        "search": order.network.search,
+    }
+    ready = {"early_script": cdata(early), "late_script": cdata(_late(order))}
+    return Values(plain, ready)
+
+
+def _numbers(plan: DiskPlan) -> range:
+    return range(1, len(plan.disks) + 1)
+
+
+def _drives(order: Order) -> Iterator[dict[str, Any]]:
+    plan = order.disks
+    for number in _numbers(plan):
+        yield {
+            "device": scripts.placeholder(number),
+            "type": "CT_DISK",
+            "label": "gpt",
+            "parts": list(_parts(order, number)),
+        }
+    for array in plan.arrays:
+        yield {
+            "device": _array(array.id),
+            "type": "CT_MD",
+            "label": "none",
+            "raid": array.level,
+            "parts": [{"number": 1, "size": REST, **_holds(order, array.id)}],
+        }
+    for group in plan.groups:
+        parts = [
+            {
+                "name": volume.name,
+                "size": _size(volume.size_bytes),
+                **_holds(order, f"{group.id}/{volume.name}"),
+            }
+            for volume in group.volumes
+        ]
+        yield {"device": f"/dev/{group.id}", "type": "CT_LVM", "parts": parts}
+
+
+def _parts(order: Order, disk: int) -> Iterator[dict[str, Any]]:
+    plan = order.disks
+    for part in plan.partitions:
+        entry: dict[str, Any] = {"number": part.number, "size": _size(part.size_bytes)}
+        array = next((each for each in plan.arrays if each.partition == part.number), None)
+        if part.role == "bios_boot":
+            entry |= {"id": PARTITION_IDS["bios_boot"], "format": False}
+        elif part.role == "esp":
+            entry |= {"id": PARTITION_IDS["esp"], "format": True, "filesystem": "vfat"}
+            if disk == 1:
+                entry["mount"] = "/boot/efi"
+        elif array:
+            entry |= {"id": PARTITION_IDS["raid"], "format": False, "raid_name": _array(array.id)}
+        else:
+            entry |= _holds(order, f"p{part.number}")
+        yield entry
+
+
+def _holds(order: Order, block: str) -> dict[str, Any]:
+    """What stands on a block, as the parts of its partition say it."""
+    plan = order.disks
+    lock: dict[str, Any] = {}
+    if found := blocks.encrypted(plan, block):
+        lock = {"crypt_key": order.passphrase}
+        block = found.id
+    if group := blocks.group(plan, block):
+        return {**lock, "id": PARTITION_IDS["lvm"], "format": False, "lvm_group": group.id}
+    system = blocks.filesystem(plan, block)
+    if system is None:
+        return {**lock, "format": False}
+    made = {**lock, "id": PARTITION_IDS["root"], "format": True, "filesystem": system.kind}
+    if system.kind == "swap":
+        return {**made, "id": PARTITION_IDS["swap"], "mount": "swap"}
+    return {**made, "mount": system.mount} if system.mount else made
+
+
+def _array(name: str) -> str:
+    return f"/dev/md/{name}"
+
+
+def _size(size_bytes: int | None) -> str:
+    return REST if size_bytes is None else str(size_bytes)
+
+
+def _interface(layout: Layout, link: AnyLink) -> dict[str, Any]:
+    """One card or what is built on cards, in AutoYaST's names."""
+    above = [each for each in layout.over(link.name) if not isinstance(each, Vlan)]
+    entry: dict[str, Any] = {"name": link.name, "device": link.name, "startmode": "auto"}
+    entry["aliases"] = []
+    if link.dhcp:
+        entry["bootproto"] = "dhcp"
+    elif link.addresses:
+        first, *more = (ip_interface(text) for text in link.addresses)
+        entry |= {"bootproto": "static", "address": str(first.ip)}
+        entry["prefix"] = str(first.network.prefixlen)
+        entry["aliases"] = [
+            {"address": str(each.ip), "prefix": str(each.network.prefixlen)} for each in more
+        ]
+    else:
+        entry["bootproto"] = "none" if above else "static"
+    if link.mtu is not None:
+        entry["mtu"] = str(link.mtu)
+    if isinstance(link, Vlan):
+        entry |= {"over": link.over, "vlan_id": str(link.id)}
+    elif isinstance(link, Bridge):
+        entry |= {"bridge_ports": " ".join(link.members), "stp": "on" if link.stp else "off"}
+    elif isinstance(link, Bond):
+        entry |= {"bond_members": list(link.members), "bond_options": _bond_options(link)}
+    return entry
+
+
+def _bond_options(bond: Bond) -> str:
+    options = [f"mode={bond.mode}", "miimon=100"]
+    if bond.hash_policy:
+        options.append(f"xmit_hash_policy={bond.hash_policy}")
+    if bond.lacp_fast:
+        options.append("lacp_rate=fast")
+    return " ".join(options)
+
+
+def _routes(layout: Layout) -> Iterator[dict[str, str]]:
+    for link in layout.links:
+        for gateway in link.gateways:
+            yield {"to": "default", "via": gateway, "device": link.name}
+        for route in link.routes:
+            yield {"to": route.to, "via": route.via, "device": link.name}
+
+
+def _late(order: Order) -> str:
+    return scripts.late(
+        order,
+        scripts.Ending(
+            target="/mnt",
+            files=(*scripts.authorized_keys(order), *cloud_init.files(order.task)),
+            after=_other_esps(order),
+        ),
+    )
+
+
+def _other_esps(order: Order) -> str:
+    """Lines that make each further disk start by itself: with UEFI, its own copy of the first's."""
+    esp = blocks.partition_of(order.disks, "esp")
+    if esp is None or not order.uefi:
+        return ""
+    return "".join(
+        f'mkdir -p "$target/mnt/esp"\n'
+        f'mount "$(lpmos_part {scripts.placeholder(number)} {esp.number})" "$target/mnt/esp"\n'
+        f'cp -a "$target/boot/efi/." "$target/mnt/esp/"\numount "$target/mnt/esp"\n'
+        for number in list(_numbers(order.disks))[1:]
+    )
+
+
+ANSWERS = Answers(
+    family="suse",
+    template="installer.autoyast",
+    file="autoyast.xml.j2",
+    encode=xml,
+    refusals=refusals,
+    values=values,
+    releases=(
+        ("sles", "15.6"),
+        ("opensuse-leap", "15.6"),
+        ("opensuse-tumbleweed", "tumbleweed"),
+    ),
+)

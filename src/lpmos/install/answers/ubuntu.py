@@ -1,0 +1,232 @@
+"""Ubuntu's server installer (subiquity): autoinstall in a cloud-config, with curtin's disk actions.
+
+The first script finds the disks and writes their names into the answer file, which the installer
+reads again after it.
+
+Sources: Ubuntu's autoinstall reference, curtin's storage actions, netplan-yaml(5), systemd-run(1).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lpmos.install.answers import blocks, debian, scripts
+from lpmos.install.answers.family import Answers, Values
+from lpmos.install.answers.order import Order
+from lpmos.install.answers.quoting import yaml, yaml_block, yaml_flow
+from lpmos.install.network import netplan
+from lpmos.model.diskplan import DiskPlan, Encrypted, Filesystem, Partition, VolumeGroup
+
+LEVELS = ("raid1", "raid5", "raid10")
+REST = -1
+"""The installer's word for all that is left."""
+SCRIPT_INDENT = 6
+NETWORK_INDENT = 2
+
+_STATE = """\
+step=$(cat /var/log/installer/*.log 2>/dev/null |
+    grep -o 'start: [a-z/_-]*\\(partitioning\\|extract\\|curthooks\\|postinstall\\|packages\\)' |
+    tail -n 1)
+case $step in
+*partitioning) echo partitioning 10 curtin writes the disks ;;
+*extract) echo downloading 30 curtin copies the system ;;
+*curthooks) echo installing 65 curtin installs the kernel and the boot loader ;;
+*postinstall) echo installing 80 the installer configures the system ;;
+*packages) echo installing 85 the installer installs packages ;;
+esac
+"""
+
+
+def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
+    """What curtin's actions cannot say."""
+    del os_type, version
+    return blocks.refused(plan, levels=LEVELS, encryption=True)
+
+
+def values(order: Order) -> Values:
+    """See `Answers.values`."""
+    early = (
+        scripts.start(order, _STATE, background="systemd-run --collect --unit=lpmos-watch")
+        + scripts.find_disks(order)
+        + scripts.named_disks(order, "-i /autoinstall.yaml")
+    )
+    short = order.task.hostname.partition(".")[0]
+    plain = {
+        "hostname": short,
+        "fqdn": order.task.hostname,
+        "locale": order.locale,
+        "timezone": order.timezone,
+        "mirror": order.urls.mirror,
+        "packages": order.task.setup.packages,
+    }
+    ready = {
+        "storage": [yaml_flow(action) for action in _actions(order)],
+        "network": _network(order),
+        "early_script": yaml_block(early, SCRIPT_INDENT),
+        "late_script": yaml_block(_late(order), SCRIPT_INDENT),
+        "error_script": yaml_block(_failure(), SCRIPT_INDENT),
+    }
+    return Values(plain, ready)
+
+
+def _network(order: Order) -> str:
+    """The netplan file as a part of this one."""
+    (file,) = netplan.files(order.network)
+    lines = file.content.rstrip("\n").split("\n")
+    return "\n".join(" " * NETWORK_INDENT + line for line in lines)
+
+
+def _late(order: Order) -> str:
+    # What the installer left for cloud-init would go before the task's own user-data.
+    own = "99-installer.cfg" if order.task.setup.cloud_init else ""
+    before = f'rm -f "$target"/etc/cloud/cloud.cfg.d/{own}' if own else ""
+    return scripts.late(
+        order,
+        scripts.Ending(
+            target="/target",
+            run="curtin in-target --target=/target --",
+            files=debian.identity(order),
+            before=before,
+        ),
+    )
+
+
+def _failure() -> str:
+    return (
+        "cat /var/log/installer/subiquity-server-debug.log /var/log/installer/curtin-install.log"
+        f" >{scripts.PLACE}/installer.log 2>/dev/null\n"
+        + scripts.failure(f"{scripts.PLACE}/installer.log")
+    )
+
+
+def _actions(order: Order) -> Iterator[dict[str, Any]]:
+    """curtin's actions, each after those that it names."""
+    plan = order.disks
+    for number in range(1, len(plan.disks) + 1):
+        yield {
+            "type": "disk",
+            "id": f"disk{number}",
+            "path": scripts.placeholder(number),
+            "ptable": "gpt",
+            "wipe": "superblock-recursive",
+            "preserve": False,
+            "grub_device": not order.uefi,
+        }
+        for part in plan.partitions:
+            yield _partition(order, number, part)
+    for array in plan.arrays:
+        members = [_part(number, array.partition) for number in range(1, len(plan.disks) + 1)]
+        yield {
+            "type": "raid",
+            "id": array.id,
+            "name": array.id,
+            "raidlevel": array.level,
+            "devices": members,
+            "preserve": False,
+        }
+    for encrypted in plan.encrypted:
+        yield _encrypted(order, encrypted)
+    for group in plan.groups:
+        yield from _group(group)
+    for number in range(1, len(plan.disks) + 1):
+        if esp := blocks.partition_of(plan, "esp"):
+            volume = _part(number, esp.number)
+            yield {"type": "format", "id": f"esp{number}", "volume": volume, "fstype": "fat32"}
+    yield from _mounts(plan)
+
+
+def _partition(order: Order, disk: int, part: Partition) -> dict[str, Any]:
+    action: dict[str, Any] = {
+        "type": "partition",
+        "id": _part(disk, part.number),
+        "device": f"disk{disk}",
+        "number": part.number,
+        "size": REST if part.size_bytes is None else part.size_bytes,
+        "wipe": "superblock",
+        "preserve": False,
+    }
+    if part.role == "bios_boot":
+        action["flag"] = "bios_grub"
+    if part.role == "esp":
+        action |= {"flag": "boot", "grub_device": order.uefi}
+    return action
+
+
+def _encrypted(order: Order, encrypted: Encrypted) -> dict[str, Any]:
+    return {
+        "type": "dm_crypt",
+        "id": encrypted.id,
+        "dm_name": encrypted.id,
+        "volume": _id(encrypted.on),
+        "key": order.passphrase,
+        "preserve": False,
+    }
+
+
+def _group(group: VolumeGroup) -> Iterator[dict[str, Any]]:
+    yield {
+        "type": "lvm_volgroup",
+        "id": group.id,
+        "name": group.id,
+        "devices": [_id(group.on)],
+        "preserve": False,
+    }
+    for volume in group.volumes:
+        yield {
+            "type": "lvm_partition",
+            "id": _id(f"{group.id}/{volume.name}"),
+            "name": volume.name,
+            "volgroup": group.id,
+            "size": REST if volume.size_bytes is None else f"{volume.size_bytes}B",
+            "wipe": "superblock",
+            "preserve": False,
+        }
+
+
+def _mounts(plan: DiskPlan) -> Iterator[dict[str, Any]]:
+    """File systems on their blocks; parents are mounted before what is in them."""
+    for found in blocks.filesystems(plan):
+        yield _format(found)
+    mounts = sorted(
+        (found for found in blocks.filesystems(plan) if found.mount),
+        key=lambda found: (found.mount or "").count("/") if found.mount != "/" else 0,
+    )
+    for found in mounts:
+        name = f"fs-{_id(found.on)}"
+        yield {"type": "mount", "id": f"mount-{name}", "device": name, "path": found.mount}
+    yield {"type": "mount", "id": "mount-esp", "device": "esp1", "path": "/boot/efi"}
+    for found in blocks.filesystems(plan):
+        if found.kind == "swap":
+            name = f"fs-{_id(found.on)}"
+            yield {"type": "mount", "id": f"mount-{name}", "device": name, "path": ""}
+
+
+def _format(found: Filesystem) -> dict[str, Any]:
+    return {
+        "type": "format",
+        "id": f"fs-{_id(found.on)}",
+        "volume": _id(found.on),
+        "fstype": found.kind,
+        "preserve": False,
+    }
+
+
+def _id(block: str) -> str:
+    """curtin's name of a plan's block; a partition alone is the first disk's."""
+    if block.startswith("p") and block[1:].isdecimal():
+        return _part(1, int(block[1:]))
+    return block.replace("/", "-")
+
+
+def _part(disk: int, number: int) -> str:
+    return f"disk{disk}-p{number}"
+
+
+ANSWERS = Answers(
+    family="ubuntu",
+    template="installer.autoinstall",
+    file="autoinstall.yaml.j2",
+    encode=yaml,
+    refusals=refusals,
+    values=values,
+    releases=(("ubuntu", "20.04"), ("ubuntu", "22.04"), ("ubuntu", "24.04"), ("ubuntu", "26.04")),
+)

@@ -1,0 +1,168 @@
+"""Which disks are written: among those that may be, the smallest that suffice.
+
+The rule that keeps data safe: a disk that holds anything is a target only where the task names it
+(by serial or WWN) or says `overwrite`. Nothing here guesses between equals: blank disks come before
+others, then the smallest, and of equal sizes the first by device name.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from lpmos.model.diskplan.hints import BY_PATH, RootDiskHints
+from lpmos.model.diskplan.layout import Erase
+from lpmos.model.diskplan.sizes import GIB
+from lpmos.model.errors import NoSuitableDisk
+from lpmos.model.inventory import Disk, Inventory
+
+
+def choose(
+    inventory: Inventory, wanted: Sequence[RootDiskHints], needed_bytes: int, erase: Erase
+) -> tuple[Disk, ...]:
+    """One disk for each of `wanted`, in their order, none of them twice.
+
+    Args:
+        inventory: what the agent found.
+        wanted: the hints of each disk.
+        needed_bytes: what each disk must have.
+        erase: what each disk must be able to.
+
+    Raises:
+        NoSuitableDisk: the text says for each disk why not.
+    """
+    paths = _paths(inventory)
+    disks = sorted(inventory.disks, key=_preference)
+    reasons = [
+        {disk.device: _reason(disk, hints, needed_bytes, erase, paths) for disk in disks}
+        for hints in wanted
+    ]
+    fit = [[disk for disk in disks if each[disk.device] is None] for each in reasons]
+    order = sorted(
+        range(len(wanted)), key=lambda at: (not wanted[at].names_one_disk(), len(fit[at]), at)
+    )
+    taken: dict[str, int] = {}
+    for at in order:
+        if not _place(at, fit, taken, set()):
+            raise NoSuitableDisk(_refusal(wanted, at, reasons[at], taken))
+    by_place = {at: device for device, at in taken.items()}
+    chosen = [next(d for d in disks if d.device == by_place[at]) for at in range(len(wanted))]
+    return tuple(sorted(chosen, key=_preference) if len(set(wanted)) == 1 else chosen)
+
+
+def _preference(disk: Disk) -> tuple[bool, int, str]:
+    return bool(disk.contents), disk.size_bytes, disk.device
+
+
+def _place(at: int, fit: Sequence[Sequence[Disk]], taken: dict[str, int], seen: set[str]) -> bool:
+    """Give the place `at` a disk; where all that fit are taken, move another place off one."""
+    for disk in fit[at]:
+        if disk.device not in taken:
+            taken[disk.device] = at
+            return True
+    for disk in fit[at]:
+        if disk.device not in seen:
+            seen.add(disk.device)
+            if _place(taken[disk.device], fit, taken, seen):
+                taken[disk.device] = at
+                return True
+    return False
+
+
+def _paths(inventory: Inventory) -> Mapping[str, tuple[str, ...]]:
+    """The devices of each WWN: a disk that a storage array shows over several paths has several."""
+    found: dict[str, tuple[str, ...]] = {}
+    for disk in inventory.disks:
+        if disk.wwn is not None:
+            found[disk.wwn] = (*found.get(disk.wwn, ()), disk.device)
+    return found
+
+
+def _reason(
+    disk: Disk,
+    hints: RootDiskHints,
+    needed_bytes: int,
+    erase: Erase,
+    paths: Mapping[str, tuple[str, ...]],
+) -> str | None:
+    """Why this disk cannot be taken; None where it can."""
+    return (
+        _of_the_disk(disk, paths)
+        or _too_small(disk, needed_bytes)
+        or _not_erasable(disk, erase)
+        or _not_wanted(disk, hints)
+    )
+
+
+def _of_the_disk(disk: Disk, paths: Mapping[str, tuple[str, ...]]) -> str | None:
+    if disk.wwn is not None and len(devices := paths[disk.wwn]) > 1:
+        return f"is one of {len(devices)} paths to one disk ({', '.join(devices)})"
+    if disk.read_only:
+        return "is read-only"
+    if disk.removable:
+        return "is removable"
+    return None
+
+
+def _too_small(disk: Disk, needed_bytes: int) -> str | None:
+    if disk.size_bytes < needed_bytes:
+        return (
+            f"has {disk.size_bytes / GIB:.1f} GiB, needs {needed_bytes / GIB:.1f} GiB"
+            f" ({disk.size_bytes} and {needed_bytes} bytes)"
+        )
+    return None
+
+
+def _not_erasable(disk: Disk, erase: Erase) -> str | None:
+    if erase == "nvme_format" and disk.kind != "nvme":
+        return "is no NVMe disk, and erase is nvme_format"
+    if erase == "discard" and disk.discard is False:
+        return "cannot discard, and erase is discard"
+    return None
+
+
+def _not_wanted(disk: Disk, hints: RootDiskHints) -> str | None:
+    name = _differing_hint(disk, hints)
+    if name is not None:
+        return f"does not match root_disk.{name}"
+    if disk.contents and not hints.names_one_disk() and not hints.overwrite:
+        return (
+            f"holds {', '.join(disk.contents)}: name it by root_disk.serial"
+            " or set root_disk.overwrite"
+        )
+    return None
+
+
+def _differing_hint(disk: Disk, hints: RootDiskHints) -> str | None:
+    """The first hint that the disk does not match."""
+    path = (hints.path or "").removeprefix(BY_PATH)
+    least, most = hints.min_size_bytes or 0, hints.max_size_bytes or disk.size_bytes
+    checks = (
+        ("serial", hints.serial, hints.serial == disk.serial),
+        ("wwn", hints.wwn, hints.wwn == disk.wwn),
+        ("device", hints.device, hints.device == disk.device),
+        ("path", hints.path, path == (disk.path or "").removeprefix(BY_PATH)),
+        ("model", hints.model, (hints.model or "").lower() in (disk.model or "").lower()),
+        ("rotational", hints.rotational, hints.rotational == disk.rotational),
+        ("nvme", hints.nvme, hints.nvme == (disk.kind == "nvme")),
+        ("min_size_bytes", hints.min_size_bytes, disk.size_bytes >= least),
+        ("max_size_bytes", hints.max_size_bytes, disk.size_bytes <= most),
+    )
+    return next((name for name, hint, fits in checks if hint is not None and not fits), None)
+
+
+def _refusal(
+    wanted: Sequence[RootDiskHints],
+    at: int,
+    reasons: Mapping[str, str | None],
+    taken: Mapping[str, int],
+) -> str:
+    listing = "; ".join(
+        f"{device}: {reason or ('is taken' if device in taken else 'can be taken')}"
+        for device, reason in sorted(reasons.items())
+    )
+    what = (
+        "no disk can be the root disk"
+        if len(wanted) == 1
+        else f"the layout is over {len(wanted)} disks, and {len(taken)} can be taken"
+        if len(set(wanted)) == 1
+        else f"no disk can be member {at + 1} of {len(wanted)}"
+    )
+    return f"{what}: {listing or 'the machine has none'}"

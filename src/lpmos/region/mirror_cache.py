@@ -1,0 +1,294 @@
+"""The region as a caching mirror of its installers' repositories: each piece is fetched once.
+
+The rule: only what an installer's manifest names is ever fetched, by the installer's name; no part
+of a request chooses a host, so this is no proxy for anybody else. A piece whose name says its
+content (a package of one version, a file by its digest) is kept as it is; anything else is asked
+for again after `FRESH_S`, and served as it was while the repository cannot be reached. What is kept
+is bounded: the least recently used goes first.
+
+    <state_dir>/mirror/<SHA-256 of the URL>         the bytes
+    <state_dir>/mirror/<SHA-256 of the URL>.json    what was said of them: `Said`
+
+Sources: RFC 9110 (conditional requests), RFC 9111; Debian's repository format for `by-hash`.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import unquote
+from weakref import WeakValueDictionary
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import web
+
+from lpmos.images.installers import Installers
+from lpmos.model.errors import FieldProblem, ImageError, InvalidInput, NotFound
+from lpmos.model.installer import InstallerManifest
+from lpmos.store.api import Unavailable
+
+PREFIX, MEDIA = "/mirror", "/media"
+FRESH_S = 60.0
+"""How long an index is served without asking for a newer one: one install sees one index."""
+CHUNK_BYTES = 1 << 20
+FETCHES = 32
+"""At once; who comes beyond that waits."""
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=60.0)
+PATH_CHARACTERS = 1000
+
+_IMMUTABLE = re.compile(
+    r"(/by-hash/|\.(u?deb|d?rpm|iso|squashfs)$|[0-9a-f]{64})", re.ASCII | re.IGNORECASE
+)
+_PASSED = ("Content-Type", "ETag", "Last-Modified")
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What the repository said of a piece, and when it was asked last (seconds since 1970)."""
+
+    url: str
+    headers: dict[str, str]
+    asked_at: float
+
+
+class NotThere(NotFound):
+    """The repository does not have it."""
+
+    code = "not-in-repository"
+
+
+class MirrorCache:
+    """The handlers below `/mirror/` and `/media/`, and their directory."""
+
+    def __init__(
+        self,
+        installers: Installers,
+        directory: Path,
+        *,
+        limit_bytes: int,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """`now_s` gives seconds since 1970."""
+        self._installers = installers
+        self._directory = directory
+        self._limit_bytes = limit_bytes
+        self._now_s = now_s
+        self._session: aiohttp.ClientSession | None = None
+        self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._fetches = asyncio.Semaphore(FETCHES)
+        self._log = structlog.get_logger()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The table of this part."""
+        return [
+            web.get(f"{PREFIX}/{{name}}/{{path:.*}}", self.piece),
+            web.get(f"{MEDIA}/{{name}}/{{path}}", self.media),
+        ]
+
+    async def session(self, _: web.Application) -> AsyncIterator[None]:
+        """The connections to the repositories, for as long as the region serves."""
+        await asyncio.to_thread(self._prepare)
+        async with aiohttp.ClientSession(
+            timeout=TIMEOUT, trust_env=True, auto_decompress=False
+        ) as session:
+            self._session = session
+            yield
+            self._session = None
+
+    async def piece(self, request: web.Request) -> web.StreamResponse:
+        """A piece of an installer's repository."""
+        manifest = self._manifest(request)
+        path = checked_path(request.match_info["path"])
+        return await self._serve(request, f"{manifest.repository.rstrip('/')}/{path}")
+
+    async def media(self, request: web.Request) -> web.StreamResponse:
+        """The installer's medium, for those that load one."""
+        manifest = self._manifest(request)
+        if not manifest.media or media_name(manifest) != request.match_info["path"]:
+            raise NotFound(f"the installer {manifest.name} has no such medium")
+        return await self._serve(request, manifest.media)
+
+    def _manifest(self, request: web.Request) -> InstallerManifest:
+        try:
+            return self._installers.load(request.match_info["name"])
+        except ImageError:
+            raise NotFound("there is no such installer") from None
+
+    async def _serve(self, request: web.Request, url: str) -> web.StreamResponse:
+        if not url.startswith(("http://", "https://")):
+            raise NotFound("this repository is not fetched through the region's mirror")
+        place = self._directory / hashlib.sha256(url.encode()).hexdigest()
+        lock = self._places.setdefault(place.name, asyncio.Lock())
+        async with lock:
+            said = await asyncio.to_thread(_read, place, url)
+            if said is None or not self._is_fresh(said):
+                streamed = await self._fetch(request, url, place, said)
+                if streamed is not None:
+                    return streamed
+                said = await asyncio.to_thread(_read, place, url)
+        if said is None:
+            raise Unavailable("the piece was not kept; ask again")
+        await asyncio.to_thread(os.utime, place)
+        return web.FileResponse(place, headers=said.headers)
+
+    def _is_fresh(self, said: Said) -> bool:
+        age_s = self._now_s() - said.asked_at
+        return bool(_IMMUTABLE.search(said.url)) or 0 <= age_s < FRESH_S
+
+    async def _fetch(
+        self, request: web.Request, url: str, place: Path, known: Said | None
+    ) -> web.StreamResponse | None:
+        """Fetch a piece into its place; the answer where it was streamed to the caller at once.
+
+        Raises:
+            NotThere: the repository does not have it.
+            Unavailable: the repository cannot be reached, and nothing is known of the piece.
+        """
+        if self._session is None:
+            raise Unavailable("the region is starting or stopping")
+        try:
+            async with self._fetches, self._session.get(url, headers=_conditions(known)) as answer:
+                if answer.status == 304 and known is not None:
+                    await asyncio.to_thread(_write_said, place, self._asked(url, known.headers))
+                    return None
+                _check_status(url, answer.status)
+                return await self._take(request, url, place, answer)
+        except (aiohttp.ClientError, TimeoutError, Unavailable) as error:
+            if known is not None:
+                self._log.warning("a repository cannot be reached; an older piece is served",
+                                  url=url, error=str(error))  # fmt: skip
+                return None
+            raise Unavailable(f"{url} cannot be fetched: {_named(error)}") from error
+
+    def _asked(self, url: str, headers: dict[str, str]) -> Said:
+        return Said(url=url, headers=headers, asked_at=self._now_s())
+
+    async def _take(
+        self, request: web.Request, url: str, place: Path, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse | None:
+        headers = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
+        await asyncio.to_thread(self._make_room, answer.content_length or 0)
+        response: web.StreamResponse | None = None
+        if request.method == "GET" and "Range" not in request.headers:
+            response = web.StreamResponse(headers=headers)
+            response.content_length = answer.content_length
+        arriving = place.with_name(f"{place.name}.{os.getpid()}.new")
+        try:
+            with arriving.open("wb") as file:
+                if response is not None:
+                    await response.prepare(request)
+                async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                    await asyncio.to_thread(file.write, chunk)
+                    if response is not None:
+                        await response.write(chunk)
+            await asyncio.to_thread(_keep, arriving, place, self._asked(url, headers))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if response is None:
+                raise
+            # The head is sent: only a broken connection tells the caller that the rest is missing.
+            self._log.warning("a piece broke off on its way", url=url, error=_named(error))
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        finally:
+            arriving.unlink(missing_ok=True)
+        self._log.info("fetched from a repository", url=url)
+        if response is not None:
+            await response.write_eof()
+        return response
+
+    def _prepare(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for leftover in self._directory.glob("*.new"):
+            leftover.unlink(missing_ok=True)
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Remove what was used longest ago until `size_bytes` more fit."""
+        kept = [path for path in self._directory.iterdir() if not path.suffix]
+        stats = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in kept)
+        total = sum(size for _, size, _ in stats)
+        for _, size, path in stats:
+            if total + size_bytes <= self._limit_bytes:
+                return
+            path.unlink(missing_ok=True)
+            _said_path(path).unlink(missing_ok=True)
+            total -= size
+
+
+def mirror_path(manifest: InstallerManifest) -> str:
+    """The path at the region below which an installer's repository is found."""
+    return f"{PREFIX}/{manifest.name}"
+
+
+def media_path(manifest: InstallerManifest) -> str | None:
+    """The path at the region of an installer's medium; None where it has none."""
+    return f"{MEDIA}/{manifest.name}/{media_name(manifest)}" if manifest.media else None
+
+
+def media_name(manifest: InstallerManifest) -> str:
+    """The last part of the medium's URL: some installers look at how it ends."""
+    return (manifest.media or "").rpartition("/")[2]
+
+
+def checked_path(path: str) -> str:
+    """A path below a repository, as it may be asked for there.
+
+    Raises:
+        InvalidInput: it leads elsewhere.
+    """
+    decoded = unquote(unquote(path))
+    wrong = any(part in ("", ".", "..") for part in decoded.removesuffix("/").split("/"))
+    strange = any(ord(char) < 0x21 or char in "\\?#\x7f" for char in decoded)
+    if wrong or strange or len(path) > PATH_CHARACTERS:
+        raise InvalidInput(FieldProblem("path", "is no path below a repository"))
+    return path
+
+
+def _check_status(url: str, status: int) -> None:
+    if status in (403, 404, 410):
+        raise NotThere(f"{url} is not there (HTTP status {status})")
+    if status != 200:
+        raise Unavailable(f"{url} answered with HTTP status {status}")
+
+
+def _conditions(known: Said | None) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}
+    if known is not None and "ETag" in known.headers:
+        headers["If-None-Match"] = known.headers["ETag"]
+    if known is not None and "Last-Modified" in known.headers:
+        headers["If-Modified-Since"] = known.headers["Last-Modified"]
+    return headers
+
+
+def _said_path(place: Path) -> Path:
+    return place.with_name(f"{place.name}.json")
+
+
+def _read(place: Path, url: str) -> Said | None:
+    """What is known of a piece that is there; None where it is not."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        said = msgspec.json.decode(_said_path(place).read_bytes(), type=Said)
+        if said.url == url and place.is_file():
+            return said
+    return None
+
+
+def _keep(arriving: Path, place: Path, said: Said) -> None:
+    _said_path(place).unlink(missing_ok=True)
+    arriving.replace(place)
+    _write_said(place, said)
+
+
+def _write_said(place: Path, said: Said) -> None:
+    new = _said_path(place).with_suffix(".json-new")
+    new.write_bytes(msgspec.json.encode(said))
+    new.replace(_said_path(place))
+
+
+def _named(error: BaseException) -> str:
+    return str(error) or type(error).__name__

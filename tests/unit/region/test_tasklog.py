@@ -1,0 +1,44 @@
+"""The full log of a task: each line whole, in order, also where many machines speak at once."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lpmos.region.tasklog import FULL, TaskLogs
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ID = "00000000-0000-0000-0000-{:012x}"
+
+
+async def test_lines_of_many_tasks_at_once_are_each_in_their_own_file_in_order(
+    tmp_path: Path,
+) -> None:
+    logs = TaskLogs(tmp_path)
+    said = [
+        logs.append(ID.format(task), NOW, [f"[INFO] {task} says {turn}"])
+        for turn in range(5)
+        for task in range(20)
+    ]
+    await asyncio.gather(*said)
+    for task in range(20):
+        found = logs.path(ID.format(task)).read_text().splitlines()
+        assert found == [f"2026-01-01T00:00:00.000Z [INFO] {task} says {turn}" for turn in range(5)]
+
+
+async def test_file_that_cannot_be_written_keeps_no_other_from_being_written(
+    tmp_path: Path,
+) -> None:
+    logs = TaskLogs(tmp_path)
+    logs.path(ID.format(1)).mkdir()
+    await asyncio.gather(*(logs.append(ID.format(task), NOW, ["[INFO] x"]) for task in range(3)))
+    assert logs.path(ID.format(0)).read_text() == logs.path(ID.format(2)).read_text() != ""
+
+
+async def test_line_that_has_no_room_is_left_out_and_the_end_says_so(tmp_path: Path) -> None:
+    logs = TaskLogs(tmp_path, limit_bytes=100)
+    lines = ["[INFO] short", "[INFO] " + "long " * 30]
+    await asyncio.gather(*(logs.append(ID.format(1), NOW, [line]) for line in lines))
+    found = logs.path(ID.format(1)).read_bytes()
+    assert b"short" in found
+    assert b"long" not in found
+    assert found.endswith(FULL)
