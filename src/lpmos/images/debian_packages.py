@@ -106,6 +106,7 @@ def unpacked_root(packages: Sequence[Path], cache_dir: Path, progress: Progress)
             progress("unpack", done / len(packages), package.name.partition("_")[0])
             _unpack(package, scratch)
         scratch.rename(root)
+    root.touch()  # packages bring the times of their directories with them
     _forget_old_roots(cache_dir)
     return root
 

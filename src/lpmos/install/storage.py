@@ -12,6 +12,28 @@ from lpmos.model.installplan import PlannedFile
 
 _ESP = "UUID={{ESP_UUID}} /boot/efi vfat umask=0077,nofail 0 1\n"
 _AUTO = f"UUID={{{{ROOT_UUID}}}} / ext4 defaults,errors=remount-ro 0 1\n{_ESP}"
+RUN_UNIT = "/etc/systemd/system/lpmos-arrays.service"
+RUN_WANTED = "/etc/systemd/system/local-fs-pre.target.d/lpmos-arrays.conf"
+_RUN = """\
+[Unit]
+Description=Start arrays that still lack a disk
+Documentation=man:mdadm(8)
+DefaultDependencies=no
+After=systemd-udev-trigger.service
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'for turn in 1 2 3 4 5 6; do grep -q " inactive " /proc/mdstat || exit 0; \
+sleep 5; done; exec /sbin/mdadm --incremental --run --scan'
+"""
+_RUN_WANTED = """\
+[Unit]
+Wants=lpmos-arrays.service
+"""
+"""mdadm's own timer is asked for by the first sight of a disk (Debian's 64-md-raid-assembly.rules).
+What the initrd has seen already asks for none, so an array whose partner is gone would wait."""
 
 
 def files(plan: DiskPlan) -> tuple[PlannedFile, ...]:
@@ -25,7 +47,11 @@ def files(plan: DiskPlan) -> tuple[PlannedFile, ...]:
         PlannedFile(path="/etc/initramfs-tools/conf.d/resume", content=_resume(plan)),
     ]
     if plan.arrays:
-        written.append(PlannedFile(path="/etc/mdadm/mdadm.conf", content=_arrays(plan)))
+        written += [
+            PlannedFile(path="/etc/mdadm/mdadm.conf", content=_arrays(plan)),
+            PlannedFile(path=RUN_UNIT, content=_RUN),
+            PlannedFile(path=RUN_WANTED, content=_RUN_WANTED),
+        ]
     if plan.encrypted:
         lines = (f"{each.id} {_uuid(each.on)} none luks\n" for each in plan.encrypted)
         written.append(PlannedFile(path="/etc/crypttab", content="".join(lines)))

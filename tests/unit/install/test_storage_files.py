@@ -1,6 +1,6 @@
 """What the installed system is told of its disks."""
 
-from lpmos.install.storage import files
+from lpmos.install.storage import RUN_UNIT, RUN_WANTED, files
 from lpmos.model.diskplan import (
     GIB,
     DiskPlan,
@@ -46,6 +46,9 @@ def test_array_of_each_file_system_is_named_by_its_uuid() -> None:
     )
     assert written["/etc/initramfs-tools/conf.d/resume"] == "RESUME=none\n"
     assert "/etc/crypttab" not in written
+    assert "mdadm --incremental --run --scan" in written[RUN_UNIT]
+    assert written[RUN_WANTED] == "[Unit]\nWants=lpmos-arrays.service\n"
+    assert RUN_UNIT not in contents(plan("lvm"))
 
 
 def test_volumes_over_encryption_are_unlocked_mounted_and_swapped_on() -> None:
