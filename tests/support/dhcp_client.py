@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_S = 30.0
+SOON_S = 3.0
 CROWD_TIMEOUT_S = 20.0
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 PXE_PORT = 4011
@@ -58,9 +59,10 @@ def ask(
     kind: int,
     to: tuple[str, int] = ("255.255.255.255", 67),
     fits: Callable[[bytes], bool] = lambda answer: True,
+    timeout_s: float = TIMEOUT_S,
 ) -> tuple[bytes, Options]:
     """Send, and wait for the answer of this kind that fits; sent again every second."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         sock.sendto(request, to)
         try:
@@ -72,7 +74,7 @@ def ask(
                     return answer, options
         except TimeoutError:
             continue
-    raise SystemExit(f"no answer in {TIMEOUT_S} s")
+    raise SystemExit(f"no answer in {timeout_s} s")
 
 
 def document(answer: bytes, options: Options) -> dict[str, Any]:
@@ -105,6 +107,14 @@ def one(interface: str, mac_text: str, *extra: str) -> dict[str, Any]:
         chosen = {50: offer[16:20], 54: offered[54], **options}
         ack, given = ask(sock, packet(REQUEST, transaction, mac, chosen), ACK)
     return document(ack, given)
+
+
+def soon(interface: str, mac_text: str, *extra: str) -> dict[str, Any]:
+    """What is offered, for those who expect that nothing is."""
+    mac, options = _given(mac_text, extra)
+    with listening(interface, 1) as sock:
+        discover = packet(DISCOVER, os.urandom(4), mac, options)
+        return document(*ask(sock, discover, OFFER, timeout_s=SOON_S))
 
 
 def pxe(interface: str, mac_text: str, *extra: str) -> dict[str, Any]:
@@ -179,7 +189,11 @@ def _given(mac_text: str, extra: tuple[str, ...]) -> tuple[bytes, Options]:
 
 
 if __name__ == "__main__":
-    modes: dict[str, Callable[..., dict[str, Any]]] = {"--pxe": pxe, "--crowd": crowd}
+    modes: dict[str, Callable[..., dict[str, Any]]] = {
+        "--pxe": pxe,
+        "--crowd": crowd,
+        "--soon": soon,
+    }
     mode = modes.get(sys.argv[1])
     found = mode(*sys.argv[2:]) if mode else one(*sys.argv[1:])
     sys.stdout.write(json.dumps(found))

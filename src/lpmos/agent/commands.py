@@ -173,16 +173,22 @@ class Commands:
         return output.text
 
     def stream(
-        self, argv: Sequence[str], *, say: Callable[[str], None], timeout_s: float
+        self,
+        argv: Sequence[str],
+        *,
+        say: Callable[[str], None],
+        timeout_s: float,
+        ended: Callable[[], None] | None = None,
     ) -> Output:
         """Run a program to its end, each line of its output said by `say` as it comes.
 
-        Any exit code is an answer; one that hung was killed, and its output says so.
+        Any exit code is an answer; one that hung was killed, and its output says so. Its output
+        ends when all that it started has closed it; `ended` is called when it itself is over.
 
         Raises:
             Stopped: the run was told to end.
         """
-        output = self._run(argv, "", timeout_s, forced=False, say=say)
+        output = self._run(argv, "", timeout_s, forced=False, say=say, ended=ended)
         self._stop.check()
         return output
 
@@ -246,6 +252,7 @@ class Commands:
         *,
         forced: bool,
         say: Callable[[str], None] | None,
+        ended: Callable[[], None] | None = None,
     ) -> Output:
         try:
             process = self._start(
@@ -268,6 +275,8 @@ class Commands:
         watchdog.start()
         try:
             with process:
+                if ended is not None:
+                    self._tell_of_end(process, ended)
                 _feed(process, stdin)
                 text = _drain(process, say)
         finally:
@@ -276,6 +285,16 @@ class Commands:
         if hung.is_set():
             text += f"\nkilled after {timeout_s:.0f} s"
         return Output(process.returncode, text)
+
+    @staticmethod
+    def _tell_of_end(process: "subprocess.Popen[bytes]", ended: Callable[[], None]) -> None:
+        """Call `ended` when the program itself is over: what it left may hold its output open."""
+
+        def wait() -> None:
+            process.wait()
+            ended()
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def _start(
         self,

@@ -81,7 +81,8 @@ class DiskImageInstall:
                 firmware = FirmwareBoot(self._commands, job.console, self._tree.path(EFIVARS))
                 firmware.set_entry(mounts, plan.boot_entry, device, *loader)
             job.at("configuring", 95, "writing everything to the disk")
-            self._commands.run(["sync", "-f", str(self._target)])
+            for where in mounts.places:
+                self._commands.run(["sync", "-f", str(where)])
             mounts.unmount_all()
 
     def _stream(self, plan: Plan, device: str) -> None:

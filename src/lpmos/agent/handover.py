@@ -112,7 +112,8 @@ class HandingOver:
     def start(self) -> str:
         """Start what was loaded; returns only where that did not succeed, with the reason."""
         self._job.console.info("starting the installer by kexec")
-        ended = self._commands.ask(["kexec", "-e"], timeout_s=KEXEC_TIMEOUT_S)
+        # -x, after -e: the interfaces stay up, for the word that it did not succeed.
+        ended = self._commands.ask(["kexec", "-e", "-x"], timeout_s=KEXEC_TIMEOUT_S)
         return f"kexec: {_last_line(ended.text)}"
 
     def _check_disks(self, disk: Disk) -> None:

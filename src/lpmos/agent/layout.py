@@ -102,7 +102,7 @@ class DiskWriter:
     def blank(self) -> None:
         """After a failed install: leave a disk that boots nothing and counts as blank."""
         for name in (*reversed(partitions(self._tree, self._name)), self._name):
-            self._commands.clean_up(["wipefs", "--all", "--quiet", f"/dev/{name}"])
+            self._commands.clean_up(["wipefs", "--all", "--force", "--quiet", f"/dev/{name}"])
 
     def _shares_its_drive(self) -> bool:
         """Whether its controller has namespaces besides (`nvme0n1` and `nvme0n2`)."""

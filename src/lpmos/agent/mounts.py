@@ -33,6 +33,11 @@ class Mounts:
         while self._mounted:
             self._release(self._mounted.pop())
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where something is mounted now."""
+        return tuple(self._mounted)
+
     def mount(self, source: str, where: Path, *options: str) -> None:
         """Mount `source`; the directory is made where it is missing.
 

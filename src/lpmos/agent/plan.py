@@ -68,7 +68,7 @@ def parse_plan(document: object) -> Plan:
         InstallError: a field is missing, of the wrong type, or asks for what this agent cannot do.
     """
     plan = mapping(document, "plan")
-    if plan.get("boot_loader", "grub") not in ("grub", "image"):
+    if plan.get("boot_loader", "grub") not in ("grub", "grub-steps", "image"):
         raise not_understood("boot_loader", plan["boot_loader"])
     first_boot = plan.get("first_boot")
     disk = parse_disk(mapping(plan.get("disk"), "disk"))

@@ -69,6 +69,7 @@ class StepRunner:
                 ["chroot", str(self._root), "/bin/sh", path],
                 say=lambda line: self._say(hide(line, parts)),
                 timeout_s=float(step.timeout_s),
+                ended=lambda: kill_inside(self._root),
             )
         kill_inside(self._root)
         if output.code == 0:

@@ -19,7 +19,7 @@ import structlog
 
 from lpmos.app.settings import Settings
 from lpmos.core.clock import utc_now
-from lpmos.core.secrets.keyring import KeyProvider, KeyRing, new_key
+from lpmos.core.secrets.keyring import KeyProvider, KeyRing, KeysAway, new_key
 from lpmos.model.errors import SettingsError
 
 log = structlog.get_logger()
@@ -207,7 +207,14 @@ class VaultKeys:
                 timeout=VAULT_TIMEOUT_S,
             )
             return self._swapped(client.secrets.kv.v2, change)
-        except (hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
+        except (
+            hvac.exceptions.VaultDown,
+            hvac.exceptions.InternalServerError,
+            hvac.exceptions.BadGateway,
+            requests.RequestException,
+        ) as error:
+            raise KeysAway(f"{self._source}: {error}") from error
+        except (hvac.exceptions.VaultError, OSError) as error:
             raise SettingsError(f"{self._source}: {error}") from error
 
     def _swapped(self, engine: Any, change: Edit) -> KeyRing:

@@ -46,6 +46,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "begin_upload": "image.added",
         "append_upload": "image.added",
         "delete_upload": "upload.deleted",
+        "sign_image": "image.signed",
         "verify_image": "image.verified",
         "delete_image": "image.deleted",
         "rotate_secrets": "secrets.rotating",

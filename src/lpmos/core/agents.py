@@ -232,7 +232,8 @@ class Agents:
                 return task
             return self._progressed(task, progress, lines)
 
-        return await self._own_change(run, task_id, step, _installed)
+        also = self._spent(task_id) if _ends(progress) else ()
+        return await self._own_change(run, task_id, step, _installed, also=also)
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
         """The agent gave up; repeated by the same run it is the same answer.
@@ -424,10 +425,15 @@ class Agents:
         fields = {"progress": tuple(steps.values())}
         task = moved(task, Event.INSTALL_PROGRESSED, progress.timestamp, **fields)
         task = logged(task, progress.timestamp, *lines)
-        if progress.step == "configuring" and progress.percent >= 100:
+        if _ends(progress):
             task = moved(task, Event.INSTALL_FINISHED, progress.timestamp)
             task = logged(task, progress.timestamp, "[INFO] installed")
         return task
+
+
+def _ends(progress: Progress) -> bool:
+    """Whether it is the last word of an install whose system says nothing itself."""
+    return progress.step == "configuring" and progress.percent >= 100
 
 
 def _is_anothers(task: Task, run: AgentRun) -> bool:

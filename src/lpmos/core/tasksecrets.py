@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from lpmos.core.secrets.box import SealedFields, SecretBox, context
-from lpmos.core.secrets.keyring import KeyRing
+from lpmos.core.secrets.keyring import KeyRing, KeysAway
 from lpmos.model.errors import DamagedSecret, SecretError, SettingsError, UnknownKey
 from lpmos.model.setup import TaskSecrets
 from lpmos.model.task import Task
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Put
+from lpmos.store.api import KV, Put, Unavailable
 
 FIELD = "sealed"
 SEALED = SealedFields(keys.task_secrets("{idc}"), (FIELD,))
@@ -58,9 +58,18 @@ async def no_ring() -> KeyRing:
 class TaskSecretReader:
     """Opens the sealed parts of one region's tasks; its keys are read when one is needed first."""
 
-    def __init__(self, stored: Callable[[str], KV | None], read_ring: ReadRing) -> None:
-        """`stored` gives a key of the store as it is known here, `read_ring` reads the keys."""
+    def __init__(
+        self,
+        stored: Callable[[str], KV | None],
+        read_ring: ReadRing,
+        connected: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`stored` gives a key of the store as it is known here, `read_ring` reads the keys.
+
+        Where nothing is heard of the store (`connected`), what is not known here may be there.
+        """
         self._stored = stored
+        self._connected = connected
         self._read_ring = read_ring
         self._box: SecretBox | None = None
 
@@ -69,6 +78,7 @@ class TaskSecretReader:
 
         Raises:
             NoSecrets: the sealed part is gone.
+            Unavailable: it is not known here yet, or the keys' place is away.
             SettingsError: the keys cannot be read.
             SecretError: it does not open.
         """
@@ -77,6 +87,8 @@ class TaskSecretReader:
         key = keys.task_secrets(task.idc, task.sn)
         kv = self._stored(key)
         if kv is None:
+            if not self._connected():
+                raise Unavailable("the task's secrets are not known here while the store is away")
             raise NoSecrets("the task's secrets are not in the store: create the task again")
         sealed = records.decode(kv, SealedPart).sealed
         text = await self._open(sealed, context(key, FIELD))
@@ -91,5 +103,8 @@ class TaskSecretReader:
                 return self._box.open(sealed, place)
             except UnknownKey:
                 pass  # it was added since
-        self._box = SecretBox(await self._read_ring())
+        try:
+            self._box = SecretBox(await self._read_ring())
+        except KeysAway as error:
+            raise Unavailable(f"the keys of secrets cannot be read now: {error}") from error
         return self._box.open(sealed, place)

@@ -6,6 +6,7 @@ on what they give; and every refusal says what to do. Memory is constant in the 
 """
 
 import gzip
+import io
 import json
 import lzma
 import os
@@ -27,6 +28,10 @@ SourceFormat = Literal["tar.zst", "raw", "qcow2", "raw.zst", "raw.gz", "raw.xz"]
 """What is taken: an archive as it is, a disk as it is, of QEMU, or compressed."""
 
 CHUNK_BYTES = 4 << 20
+XZ_CHUNK_BYTES = 256 << 10
+"""What follows a stream is copied for each stream, and one of nothing has 32 bytes."""
+SPARE_BYTES = 5 << 30
+"""What a conversion leaves free: for the image itself, and for what else is on the disk."""
 SECTOR_BYTES = 512
 HEAD_BYTES = 8192
 DISK_BYTES = 1 << 40
@@ -62,27 +67,36 @@ class Converted(NamedTuple):
     disk_bytes: int
 
 
-def convert(source: Path, form: SourceFormat, scratch: Path) -> Converted:
+def convert(
+    source: Path,
+    form: SourceFormat,
+    scratch: Path,
+    *,
+    timeout_s: float = CONVERT_TIMEOUT_S,
+    spare_bytes: int = SPARE_BYTES,
+) -> Converted:
     """Make the image that is kept of an uploaded disk; takes seconds per gigabyte.
 
     Args:
         source: what was uploaded.
         form: what it is said to be; not `tar.zst`.
         scratch: a directory with room for the image, for qcow2 also for its raw disk.
+        timeout_s: how long reading and compressing may take.
+        spare_bytes: what the raw disk of a qcow2 image must leave free.
 
     Raises:
         InvalidInput: it is not what it is said to be, or cannot be a disk to start from.
         ImageError: it could not be converted here; the upload may be finished again.
     """
-    deadline_s = time.monotonic() + CONVERT_TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     target = scratch / "disk.raw.zst"
     raw = scratch / "disk.raw"
     try:
         if form == "qcow2":
-            _qcow2_to_raw(source, raw)
-            disk_bytes = _compress(_stored(raw), target, deadline_s)
-        else:
-            disk_bytes = _compress(_READERS[form](source), target, deadline_s)
+            _qcow2_to_raw(source, raw, spare_bytes)
+        stored, read = (raw, _stored) if form == "qcow2" else (source, _READERS[form])
+        with _Source(stored, deadline_s) as file:
+            disk_bytes = _compress(read(file), target, deadline_s)
     except OSError as error:
         raise ImageError(f"the image could not be converted ({error}): {_ROOM}") from error
     finally:
@@ -123,12 +137,32 @@ def _compress(chunks: Iterator[bytes], target: Path, deadline_s: float) -> int:
             disk_bytes += len(chunk)
             if disk_bytes > DISK_BYTES:
                 raise _refused(f"is of a disk of more than {DISK_BYTES} bytes")
-            if time.monotonic() > deadline_s:
-                raise ImageError("the conversion took more than an hour: upload a smaller image")
+            _check_time(deadline_s)
             frame.write(chunk)
     if disk_bytes == 0 or disk_bytes % SECTOR_BYTES:
         raise _refused(f"is cut off: {disk_bytes} bytes are no whole number of sectors")
     return disk_bytes
+
+
+def _check_time(deadline_s: float) -> None:
+    if time.monotonic() > deadline_s:
+        raise ImageError("the conversion took more than an hour: upload a smaller image")
+
+
+class _Source(io.FileIO):
+    """What is converted; read past the deadline it ends the conversion.
+
+    Compressed members of nothing give no bytes for as long as they last: only who reads them sees
+    the time.
+    """
+
+    def __init__(self, path: Path, deadline_s: float) -> None:
+        super().__init__(path)
+        self._deadline_s = deadline_s
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        _check_time(self._deadline_s)
+        return super().read(size)
 
 
 def _check_partitioned(head: bytes) -> None:
@@ -141,40 +175,39 @@ def _check_partitioned(head: bytes) -> None:
         )
 
 
-def _stored(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+def _stored(source: _Source) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK_BYTES):
+        yield chunk
 
 
-def _zstd(path: Path) -> Iterator[bytes]:
+def _zstd(source: _Source) -> Iterator[bytes]:
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
-    with _decoding("raw.zst"), zstd.ZstdFile(path, options=options) as file:
+    with _decoding("raw.zst"), zstd.ZstdFile(source, options=options) as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
-def _gzip(path: Path) -> Iterator[bytes]:
-    with _decoding("raw.gz"), gzip.open(path) as file:
+def _gzip(source: _Source) -> Iterator[bytes]:
+    with _decoding("raw.gz"), gzip.GzipFile(fileobj=source) as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
-def _xz(path: Path) -> Iterator[bytes]:
+def _xz(source: _Source) -> Iterator[bytes]:
     """One stream or several, each within the memory of a decoder: a dictionary may be of 4 GiB."""
 
     def stream() -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=DECODER_MEMORY_BYTES)
 
-    with _decoding("raw.xz"), path.open("rb") as file:
+    with _decoding("raw.xz"):
         decoder = stream()
         while True:
             data = b""
             if decoder.eof:
-                if not (data := decoder.unused_data or file.read(CHUNK_BYTES)):
+                if not (data := decoder.unused_data or source.read(XZ_CHUNK_BYTES)):
                     return
                 decoder = stream()
-            elif decoder.needs_input and not (data := file.read(CHUNK_BYTES)):
+            elif decoder.needs_input and not (data := source.read(XZ_CHUNK_BYTES)):
                 raise EOFError
             if chunk := decoder.decompress(data, CHUNK_BYTES):
                 yield chunk
@@ -190,7 +223,7 @@ def _decoding(form: SourceFormat) -> Iterator[None]:
         raise _refused(f"is no whole {form} ({what}): make it again") from error
 
 
-_READERS: dict[SourceFormat, Callable[[Path], Iterator[bytes]]] = {
+_READERS: dict[SourceFormat, Callable[[_Source], Iterator[bytes]]] = {
     "raw": _stored,
     "raw.zst": _zstd,
     "raw.gz": _gzip,
@@ -198,7 +231,12 @@ _READERS: dict[SourceFormat, Callable[[Path], Iterator[bytes]]] = {
 }
 
 
-def _qcow2_to_raw(source: Path, raw: Path) -> None:
+def _qcow2_to_raw(source: Path, raw: Path, spare_bytes: int) -> None:
+    """Write the raw disk.
+
+    Room for every byte of it is asked for beforehand, so an image with holes that would have fitted
+    is refused too: how much of it is holes is known only when it is written.
+    """
     with source.open("rb") as file:
         head = file.read(qcow2.HEADER_BYTES)
     try:
@@ -207,6 +245,12 @@ def _qcow2_to_raw(source: Path, raw: Path) -> None:
         raise _refused(str(error)) from error
     if header.disk_bytes > DISK_BYTES:
         raise _refused(f"is of a disk of {header.disk_bytes} bytes; {DISK_BYTES} is the most")
+    free_bytes = shutil.disk_usage(raw.parent).free
+    if header.disk_bytes > free_bytes - spare_bytes:
+        raise ImageError(
+            f"the raw disk of this image has {header.disk_bytes} bytes, and {spare_bytes} more must"
+            f" stay free; {free_bytes} bytes are free: {_ROOM}"
+        )
     described = _qemu_img("info", "--output=json", "-f", "qcow2", str(source))
     _check_described(described)
     # What was cut off reads as zeros to `convert`: only a check tells.

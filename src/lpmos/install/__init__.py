@@ -64,6 +64,7 @@ def plan_install(
             f"image {manifest.name} does not say that it came up, and so can do nothing at its"
             " first boot: build it again, or take cloud-init, Ansible and Puppet from the task"
         )
+    planned = steps.steps(task, secrets, manifest.family)
     return InstallPlan(
         task_id=task.task_id,
         intent_id=task.intent.intent_id,
@@ -79,13 +80,14 @@ def plan_install(
         ),
         disk=task.plan,
         files=(*family.files(task), *cloud_init.files(task)),
-        boot_loader="image" if manifest.whole_disk else "grub",
+        # An agent that knows no steps refuses this word before it writes.
+        boot_loader="image" if manifest.whole_disk else "grub-steps" if planned else "grub",
         boot_entry=family.boot_entry,
         kernel_arguments=family.kernel_arguments,
         first_boot=FirstBoot(files=first_boot.files(task, region_url, secrets))
         if manifest.first_boot
         else None,
-        steps=steps.steps(task, secrets, manifest.family),
+        steps=planned,
         disk_passphrase=secrets.disk_passphrase,
     )
 

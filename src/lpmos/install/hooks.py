@@ -42,11 +42,13 @@ plain() {
     printf '%s' "${text//$'\n'/\\n}"
 }
 
-# The lines of the secret values, which must not be said.
+# The lines of the secret values, which must not be said: the longest first, one may be in another.
 secrets() {
     [[ -f @VALUES@ ]] || return 0
     env -i bash -c 'set -a; . "$0"; exec env -0' @VALUES@ | tr '\0' '\n' |
-        sed 's/^[A-Za-z0-9_]*=//'
+        sed 's/^[A-Za-z0-9_]*=//' |
+        while IFS= read -r value; do printf '%06d %s\n' "${#value}" "$value"; done |
+        sort -r | cut -c8-
 }
 
 # Run the hooks; the first that fails is what is said then.

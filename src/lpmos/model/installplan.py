@@ -74,7 +74,7 @@ class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
     installer: InstallerPlan | None = None
     disk: DiskPlan
     files: tuple[PlannedFile, ...]
-    boot_loader: Literal["grub", "image"] = "grub"
+    boot_loader: Literal["grub", "grub-steps", "image"] = "grub"
     boot_entry: str
     kernel_arguments: str
     first_boot: FirstBoot | None = None

@@ -104,7 +104,7 @@ class EvidenceBook:
             try:
                 await self._write(changed)
             except (StoreError, OSError) as error:
-                self._changed |= changed
+                self._changed = (self._changed | changed) & self._seen.keys()
                 self._log.debug("signs of machines wait to be written", why=str(error))
 
     def _note_answer(
@@ -164,7 +164,7 @@ class EvidenceBook:
 
     async def _write(self, macs: set[str]) -> None:
         puts: list[Operation] = []
-        for mac in sorted(macs):
+        for mac in sorted(macs & self._seen.keys()):
             place = self._fleet.place_of_mac(self._idc, mac)
             row = self._fleet.current_row(place) if place else None
             if place is None or row is None or row.mac != mac or row.finished:

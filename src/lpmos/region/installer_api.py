@@ -17,6 +17,7 @@ from aiohttp import web
 
 from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
+from lpmos.core.firstboot import WRITTEN_PERCENT
 from lpmos.core.handover import HAND_OVER
 from lpmos.install import answers, first_boot
 from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
@@ -121,7 +122,8 @@ class InstallerApi:
             raise InvalidInput(FieldProblem("stage", "must be one of an installation's stages"))
         progress = Progress(
             step=stage,
-            percent=max(percent, caller.task.percent),
+            # 100 would complete the task, which is the installed system's word.
+            percent=min(max(percent, caller.task.percent), WRITTEN_PERCENT),
             timestamp=self._clock(),
             message=message,
         )

@@ -4,7 +4,9 @@ The rule: only what an installer's manifest names is ever fetched, by the instal
 of a request chooses a host, so this is no proxy for anybody else. A piece whose name says its
 content (a package of one version, a file by its digest) is kept as it is; anything else is asked
 for again after `FRESH_S`, and served as it was while the repository cannot be reached. What is kept
-is bounded: the least recently used goes first.
+is bounded: the least recently used goes first; what is larger than the bound passes through. Who
+asks first is given a piece as it arrives, and others wait for the whole: one that stops reading is
+left, and the piece is fetched on without it.
 
     <state_dir>/mirror/<SHA-256 of the URL>         the bytes
     <state_dir>/mirror/<SHA-256 of the URL>.json    what was said of them: `Said`
@@ -18,7 +20,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
@@ -40,6 +42,10 @@ CHUNK_BYTES = 1 << 20
 FETCHES = 32
 """At once; who comes beyond that waits."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=60.0)
+CALLER_S = 30.0
+"""How long a caller may take no more of a piece; then the piece is fetched on without it."""
+ATTEMPTS = 2
+"""A piece that is removed while it is looked for is fetched anew."""
 PATH_CHARACTERS = 1000
 
 _IMMUTABLE = re.compile(
@@ -62,6 +68,42 @@ class NotThere(NotFound):
     code = "not-in-repository"
 
 
+class Caller:
+    """Who asked first for a piece and is given it as it arrives, for as long as it takes it."""
+
+    def __init__(
+        self, request: web.Request, response: web.StreamResponse | None, caller_s: float
+    ) -> None:
+        """`response` is None for one that is answered from what is kept."""
+        self._request = request
+        self._caller_s = caller_s
+        self.response = response
+        self.takes = response is not None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether its answer has begun."""
+        return self.response is not None and self.response.prepared
+
+    async def give(self, chunk: bytes) -> None:
+        """Pass bytes on, unless it left; one that takes none for `caller_s` is left."""
+        if self.response is None or not self.takes:
+            return
+        try:
+            async with asyncio.timeout(self._caller_s):
+                if not self.response.prepared:
+                    await self.response.prepare(self._request)
+                await self.response.write(chunk)
+        except (ConnectionError, TimeoutError, aiohttp.ClientConnectionError):
+            self.leave()
+
+    def leave(self) -> None:
+        """Break the connection: only that tells it that the rest is missing."""
+        self.takes = False
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
 class MirrorCache:
     """The handlers below `/mirror/` and `/media/`, and their directory."""
 
@@ -72,12 +114,14 @@ class MirrorCache:
         *,
         limit_bytes: int,
         now_s: Callable[[], float] = time.time,
+        caller_s: float = CALLER_S,
     ) -> None:
-        """`now_s` gives seconds since 1970."""
+        """`now_s` gives seconds since 1970; `caller_s` is as `CALLER_S`."""
         self._installers = installers
         self._directory = directory
         self._limit_bytes = limit_bytes
         self._now_s = now_s
+        self._caller_s = caller_s
         self._session: aiohttp.ClientSession | None = None
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._fetches = asyncio.Semaphore(FETCHES)
@@ -125,16 +169,19 @@ class MirrorCache:
         place = self._directory / hashlib.sha256(url.encode()).hexdigest()
         lock = self._places.setdefault(place.name, asyncio.Lock())
         async with lock:
-            said = await asyncio.to_thread(_read, place, url)
-            if said is None or not self._is_fresh(said):
-                streamed = await self._fetch(request, url, place, said)
-                if streamed is not None:
-                    return streamed
+            for _ in range(ATTEMPTS):
                 said = await asyncio.to_thread(_read, place, url)
-        if said is None:
-            raise Unavailable("the piece was not kept; ask again")
-        await asyncio.to_thread(os.utime, place)
-        return web.FileResponse(place, headers=said.headers)
+                if said is None or not self._is_fresh(said):
+                    streamed = await self._fetch(request, url, place, said)
+                    if streamed is not None:
+                        return streamed
+                    said = await asyncio.to_thread(_read, place, url)
+                # Another piece may have needed its room meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    if said is not None:
+                        await asyncio.to_thread(os.utime, place)
+                        return web.FileResponse(place, headers=said.headers)
+        raise Unavailable("the piece was not kept; ask again")
 
     def _is_fresh(self, said: Said) -> bool:
         age_s = self._now_s() - said.asked_at
@@ -172,35 +219,56 @@ class MirrorCache:
         self, request: web.Request, url: str, place: Path, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse | None:
         headers = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
-        await asyncio.to_thread(self._make_room, answer.content_length or 0)
-        response: web.StreamResponse | None = None
-        if request.method == "GET" and "Range" not in request.headers:
-            response = web.StreamResponse(headers=headers)
-            response.content_length = answer.content_length
+        too_large = (answer.content_length or 0) > self._limit_bytes
+        response = web.StreamResponse(headers=headers)
+        response.content_length = answer.content_length
+        if too_large and request.method == "HEAD":
+            return response
+        # A part of what is not kept is answered with the whole (RFC 9110 section 14.2).
+        streams = request.method == "GET" and (too_large or "Range" not in request.headers)
+        caller = Caller(request, response if streams else None, self._caller_s)
         arriving = place.with_name(f"{place.name}.{os.getpid()}.new")
         try:
-            with arriving.open("wb") as file:
-                if response is not None:
-                    await response.prepare(request)
-                async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
-                    await asyncio.to_thread(file.write, chunk)
-                    if response is not None:
-                        await response.write(chunk)
-            await asyncio.to_thread(_keep, arriving, place, self._asked(url, headers))
+            if not too_large:
+                await asyncio.to_thread(self._make_room, answer.content_length or 0)
+            arrived_bytes = await self._pass_on(caller, answer, arriving)
+            if arrived_bytes is not None:
+                await asyncio.to_thread(self._make_room, arrived_bytes)
+                await asyncio.to_thread(_keep, arriving, place, self._asked(url, headers))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if response is None:
+            if not caller.has_head:
                 raise
-            # The head is sent: only a broken connection tells the caller that the rest is missing.
             self._log.warning("a piece broke off on its way", url=url, error=_named(error))
-            if request.transport is not None:
-                request.transport.abort()
-            return response
+            caller.leave()
+            return caller.response
         finally:
             arriving.unlink(missing_ok=True)
-        self._log.info("fetched from a repository", url=url)
-        if response is not None:
-            await response.write_eof()
-        return response
+        if arrived_bytes is None and caller.response is None:
+            raise Unavailable(f"it has more than the {self._limit_bytes} bytes that are kept here")
+        self._log.info("fetched from a repository", url=url, kept=arrived_bytes is not None)
+        return caller.response
+
+    async def _pass_on(
+        self, caller: Caller, answer: aiohttp.ClientResponse, arriving: Path
+    ) -> int | None:
+        """Write what comes and give it to the caller; its bytes, None where it is not to be kept.
+
+        What is larger than all that is kept is given to the caller only, while it takes it.
+        """
+        arrived_bytes = 0
+        keeps = (answer.content_length or 0) <= self._limit_bytes
+        with arriving.open("wb") as file:
+            async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                arrived_bytes += len(chunk)
+                if keeps and arrived_bytes > self._limit_bytes:
+                    keeps = False
+                    await asyncio.to_thread(file.truncate, 0)
+                if keeps:
+                    await asyncio.to_thread(file.write, chunk)
+                elif not caller.takes:
+                    break
+                await caller.give(chunk)
+        return arrived_bytes if keeps else None
 
     def _prepare(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -209,8 +277,7 @@ class MirrorCache:
 
     def _make_room(self, size_bytes: int) -> None:
         """Remove what was used longest ago until `size_bytes` more fit."""
-        kept = [path for path in self._directory.iterdir() if not path.suffix]
-        stats = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in kept)
+        stats = sorted(_stats(path for path in self._directory.iterdir() if not path.suffix))
         total = sum(size for _, size, _ in stats)
         for _, size, path in stats:
             if total + size_bytes <= self._limit_bytes:
@@ -263,6 +330,14 @@ def _conditions(known: Said | None) -> dict[str, str]:
     if known is not None and "Last-Modified" in known.headers:
         headers["If-Modified-Since"] = known.headers["Last-Modified"]
     return headers
+
+
+def _stats(paths: Iterable[Path]) -> Iterator[tuple[float, int, Path]]:
+    """When each was used last, and its bytes; without those that another fetch has removed."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            yield stat.st_mtime, stat.st_size, path
 
 
 def _said_path(place: Path) -> Path:

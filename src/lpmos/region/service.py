@@ -111,7 +111,7 @@ class Region:
         self._store = store
         self._fleet = fleet
         self._agents = agents
-        self._secrets = TaskSecretReader(fleet.stored, read_ring)
+        self._secrets = TaskSecretReader(fleet.stored, read_ring, lambda: fleet.connected)
         self._sources = Sources(catalog, installers)
         self._clock = clock
         self._standby = standby

@@ -27,7 +27,8 @@ class Sources:
             ImageError: the directory cannot be read, which says nothing of what is there.
         """
         asked = (task.os_type, task.os_version)
-        image = self.catalog.find(*asked) if task.method != "installer" else None
+        by_image = task.method != "installer" and task.handover is None
+        image = self.catalog.find(*asked) if by_image else None
         if image is not None:
             return image
         if task.method != "image" and (installer := self.installers.find(*asked)):

@@ -223,6 +223,7 @@ _KINDS = (
     ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
     ("signer", re.compile(r"/os/([^/]+)/signers/([^/]+)")),
     ("taken", re.compile(r"/os/([^/]+)/taken/([^/]+)")),
+    ("sealed", re.compile(r"/os/([^/]+)/sealed/([^/]+)")),
 )
 
 
@@ -230,12 +231,12 @@ def parse(key: str) -> KeyName | None:
     """What `key` names; None for a key of no known kind.
 
     For kind `region` the `sn` is empty and `rest` is heartbeat, status or capabilities; for
-    `client`, `unmatched`, `dlq`, `signer` and `taken` `rest` is the last part.
+    `client`, `unmatched`, `dlq`, `signer`, `taken` and `sealed` `rest` is the last part.
     """
     for kind, pattern in _KINDS:
         if match := pattern.fullmatch(key):
             groups = match.groups()
-            if kind in ("region", "client", "unmatched", "dlq", "signer", "taken"):
+            if kind in ("region", "client", "unmatched", "dlq", "signer", "taken", "sealed"):
                 return KeyName(kind, groups[0], "", groups[1])
             return KeyName(kind, *groups)
     return None

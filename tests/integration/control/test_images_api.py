@@ -1,6 +1,8 @@
 """Images over HTTP: upload in pieces, resume, digests, and what may not be deleted."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from lpmos.images.signatures import fingerprint
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.image_signing import KEY, signature_of
+from tests.support.polling import until
 
 CONTENT = ZSTD_MAGIC + bytes(range(256)) * 40
 UPLOADS = "/api/v1/images/uploads"
@@ -34,6 +37,32 @@ async def bring(api: httpx.AsyncClient, upload_id: str, offset: int, end: int) -
     """Send a part of `CONTENT`."""
     headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
     return await api.patch(f"{UPLOADS}/{upload_id}", content=CONTENT[offset:end], headers=headers)
+
+
+class HeldPiece:
+    """100 bytes of `CONTENT` brought by a connection that holds the last 50 back until `end`."""
+
+    def __init__(self, api: httpx.AsyncClient, upload_id: str, offset: int) -> None:
+        self.sending, self.end = asyncio.Event(), asyncio.Event()
+        self._offset = offset
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
+        sent = api.patch(f"{UPLOADS}/{upload_id}", content=self._pieces(), headers=headers)
+        self.answer = asyncio.create_task(sent)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        self.sending.set()
+        yield CONTENT[self._offset : self._offset + 50]
+        await self.end.wait()
+        yield CONTENT[self._offset + 50 : self._offset + 100]
+
+
+async def wait_for_offset(api: httpx.AsyncClient, upload_id: str, offset: int) -> None:
+    """Wait until an upload is there."""
+
+    async def is_there() -> bool:
+        return bool((await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == offset)
+
+    await until(is_there)
 
 
 async def begin(api: httpx.AsyncClient, **fields: Any) -> str:
@@ -79,6 +108,40 @@ async def test_upload_at_another_offset_is_refused_and_says_where_it_is(
     assert answer.status_code == 409
     assert "at byte 100" in answer.json()["detail"]
     assert (await api.get(f"{UPLOADS}/{upload_id}")).json()["offset"] == 100
+
+
+async def test_upload_is_given_up_only_after_the_piece_that_is_on_its_way(
+    api: httpx.AsyncClient,
+) -> None:
+    upload_id = await begin(api)
+    piece = HeldPiece(api, upload_id, 0)
+    await wait_for_offset(api, upload_id, 50)
+    deleting = asyncio.create_task(api.delete(f"{UPLOADS}/{upload_id}"))
+    done, _ = await asyncio.wait({deleting}, timeout=0.3)
+    assert not done
+    piece.end.set()
+    assert (await piece.answer).json()["offset"] == 100
+    assert (await deleting).status_code == 204
+    assert (await api.get(f"{UPLOADS}/{upload_id}")).status_code == 404
+
+
+async def test_pieces_of_one_upload_wait_for_each_other_also_behind_one_that_waited(
+    api: httpx.AsyncClient,
+) -> None:
+    upload_id = await begin(api)
+    first = HeldPiece(api, upload_id, 0)
+    await wait_for_offset(api, upload_id, 50)
+    second = HeldPiece(api, upload_id, 100)
+    await second.sending.wait()
+    first.end.set()
+    assert (await first.answer).json()["offset"] == 100
+    await wait_for_offset(api, upload_id, 150)
+    third = asyncio.create_task(bring(api, upload_id, 150, 160))
+    done, _ = await asyncio.wait({third}, timeout=0.3)
+    assert not done
+    second.end.set()
+    assert (await second.answer).json()["offset"] == 200
+    assert (await third).status_code == 409
 
 
 async def test_upload_with_another_digest_never_becomes_an_image(api: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from lpmos.model.access import Role
+from lpmos.model.diskplan import LAYOUTS
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
 from lpmos.model.region import Heartbeat, HeldImage, RegionClient, RegionStatus, ServiceState
@@ -111,7 +112,7 @@ async def test_region_tells_since_when_a_service_fails_and_what_it_holds(
     }
     assert (region["health"]["dhcp"]["state"], region["health"]["store"]["state"]) == ("off", "ok")
     assert [each["sha256"] for each in region["images"]] == ["ab"]
-    assert region["layouts"] == ["auto"]
+    assert region["layouts"] == list(LAYOUTS)
 
 
 async def test_region_that_went_shows_its_last_heartbeat_and_states(

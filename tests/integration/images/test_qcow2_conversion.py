@@ -7,7 +7,7 @@ import pytest
 from backports import zstd
 
 from lpmos.images.conversion import convert
-from lpmos.model.errors import InvalidInput
+from lpmos.model.errors import ImageError, InvalidInput
 
 MIB = 1 << 20
 DISK = (bytes(510) + b"\x55\xaa" + bytes(MIB) + b"data" * 1000).ljust(16 * MIB, b"\0")
@@ -30,7 +30,7 @@ def test_qcow2_of_every_kind_comes_out_as_the_disk_that_it_is(
     tmp_path: Path, raw: Path, options: tuple[str, ...]
 ) -> None:
     qemu_img("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "data")
-    found = convert(tmp_path / "data", "qcow2", tmp_path)
+    found = convert(tmp_path / "data", "qcow2", tmp_path, spare_bytes=0)
     assert found.disk_bytes == len(DISK)
     assert zstd.decompress(found.path.read_bytes()) == DISK
     assert not (tmp_path / "disk.raw").exists()
@@ -53,5 +53,12 @@ def test_qcow2_that_is_cut_off_is_refused_and_leaves_nothing(tmp_path: Path, raw
     qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, tmp_path / "data")
     (tmp_path / "data").write_bytes((tmp_path / "data").read_bytes()[:4096])
     with pytest.raises(InvalidInput, match="qemu-img"):
-        convert(tmp_path / "data", "qcow2", tmp_path)
+        convert(tmp_path / "data", "qcow2", tmp_path, spare_bytes=0)
     assert not (tmp_path / "disk.raw").exists()
+
+
+def test_qcow2_whose_disk_has_no_room_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    qemu_img("create", "-f", "qcow2", tmp_path / "data", "16M")
+    with pytest.raises(ImageError, match=r"bytes are free: make room"):
+        convert(tmp_path / "data", "qcow2", tmp_path, spare_bytes=1 << 60)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -210,13 +210,17 @@ def test_disk_that_is_not_there_or_twice_ends_the_install_and_says_so(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_disk_without_identity_is_found_by_its_name_and_size_alone(
+def test_disk_without_identity_is_found_by_its_size_and_model_alone(
     shell: list[str], machine: Machine, region: Region
 ) -> None:
-    task = planned(answer_task(), {"device": "/dev/vda", "serial": None, "wwn": None})
-    machine.add_disk("vda", SIZE, {})
-    machine.add_disk("vdb", SIZE, {})
-    assert machine.run(shell, disks_script(task, region.urls)).stdout == "/dev/vda\n"
+    nameless = {"device": "/dev/vda", "serial": None, "wwn": None, "model": "GOOD"}
+    task = planned(answer_task(), nameless)
+    machine.add_disk("vda", SIZE, {"device/model": b"OTHER"})
+    machine.add_disk("vdb", SIZE, {"device/model": b"GOOD   "})
+    assert machine.run(shell, disks_script(task, region.urls)).stdout == "/dev/vdb\n"
+    machine.add_disk("vdc", SIZE, {"device/model": b"GOOD"})
+    assert machine.run(shell, disks_script(task, region.urls)).returncode == 1
+    assert "several disks are the one of the plan" in str(region.heard)
 
 
 def answer_scripts(

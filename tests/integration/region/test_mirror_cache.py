@@ -1,7 +1,11 @@
 """The region as a caching mirror: over real HTTP, of a repository that counts what is asked."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -16,6 +20,8 @@ from lpmos.region.mirror_cache import FRESH_S, MirrorCache, checked_path
 
 LIMIT_BYTES = 3_000_000
 PACKAGE = bytes(range(256)) * 5_000
+LARGE = bytes(range(256)) * 64_000
+"""More than the buffers of a connection hold."""
 
 
 class Repository:
@@ -25,15 +31,34 @@ class Repository:
         self.asked: list[tuple[str, int]] = []
         self.index = "first"
         self.broken = False
+        self.goes_on = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith(("held.deb", "endless.deb")):
+            return await self._in_pieces(request)
         response = self._answer(request)
         self.asked.append((request.path, response.status))
+        return response
+
+    async def _in_pieces(self, request: web.Request) -> web.StreamResponse:
+        """The large one; a held one says its length, and its rest waits for `goes_on`."""
+        self.asked.append((request.path, 200))
+        response = web.StreamResponse()
+        held = request.path.endswith("held.deb")
+        if held:
+            response.content_length = len(LARGE)
+        await response.prepare(request)
+        await response.write(LARGE[: len(PACKAGE)])
+        if held:
+            await self.goes_on.wait()
+        await response.write(LARGE[len(PACKAGE) :])
         return response
 
     def _answer(self, request: web.Request) -> web.Response:
         if self.broken:
             return web.Response(status=503)
+        if request.path.endswith("large.deb"):
+            return web.Response(body=LARGE)
         if request.path.endswith(".deb"):
             return web.Response(body=PACKAGE)
         if not request.path.endswith("/Release"):
@@ -42,6 +67,13 @@ class Repository:
         if request.headers.get("If-None-Match") == tag:
             return web.Response(status=304)
         return web.Response(text=self.index, headers={"ETag": tag})
+
+
+class RegionServer(TestServer):
+    """Goes on with a handler whose caller has left, as a region does."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.BaseRunner:
+        return await super()._make_runner(**{**kwargs, "handler_cancellation": False})
 
 
 class Mirror:
@@ -57,6 +89,12 @@ class Mirror:
         self.repository = repository
         self.directory = directory
         self.now_s = 1_000_000.0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def clock_s(self) -> float:
+        """The time; reading it lets happen what shall happen between two steps of the mirror."""
+        self.meanwhile()
+        return self.now_s
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         answer = await self.client.get(f"/mirror/debian-12/{path}", headers=headers)
@@ -65,6 +103,15 @@ class Mirror:
 
 @pytest.fixture
 async def mirror(tmp_path: Path) -> AsyncIterator[Mirror]:
+    async with mirroring(tmp_path, limit_bytes=LIMIT_BYTES) as running:
+        yield running
+
+
+@asynccontextmanager
+async def mirroring(
+    tmp_path: Path, *, limit_bytes: int, caller_s: float = 30.0
+) -> AsyncIterator[Mirror]:
+    """A running mirror of a repository."""
     repository = Repository()
     upstream = web.Application()
     upstream.router.add_get("/{path:.*}", repository.answer)
@@ -81,13 +128,14 @@ async def mirror(tmp_path: Path) -> AsyncIterator[Mirror]:
         cache = MirrorCache(
             installers,
             tmp_path / "mirror",
-            limit_bytes=LIMIT_BYTES,
-            now_s=lambda: running.now_s,
+            limit_bytes=limit_bytes,
+            now_s=lambda: running.clock_s(),
+            caller_s=caller_s,
         )
         app = web.Application(middlewares=[error_middleware(idc="dc1")])
         app.add_routes(cache.routes())
         app.cleanup_ctx.append(cache.session)
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(RegionServer(app)) as client:
             running = Mirror(client, repository, tmp_path / "mirror")
             yield running
 
@@ -172,3 +220,77 @@ def test_checked_path_never_leads_out_of_the_repository(text: str) -> None:
     assert path == text
     assert not {".", "..", ""} & set(path.removesuffix("/").split("/"))
     assert not path.startswith("/")
+
+
+async def first_caller(mirror: Mirror, path: str) -> asyncio.StreamWriter:
+    """A caller with small buffers that has read no more than the first line of its answer."""
+    url = mirror.client.make_url("/")
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, (url.host, url.port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+    writer.write(f"GET /mirror/debian-12/{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    async with asyncio.timeout(30):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    return writer
+
+
+async def test_caller_that_reads_no_more_keeps_the_piece_from_nobody(tmp_path: Path) -> None:
+    async with mirroring(tmp_path, limit_bytes=2 * len(LARGE), caller_s=0.1) as mirror:
+        caller = await first_caller(mirror, "large.deb")
+        async with asyncio.timeout(30):
+            assert await mirror.get("large.deb") == (200, LARGE)
+        assert len(mirror.repository.asked) == 1
+        caller.transport.abort()
+
+
+async def test_piece_whose_first_caller_left_is_fetched_once_for_the_others(
+    tmp_path: Path,
+) -> None:
+    async with mirroring(tmp_path, limit_bytes=2 * len(LARGE)) as mirror:
+        caller = await first_caller(mirror, "held.deb")
+        other = asyncio.create_task(mirror.get("held.deb"))
+        caller.transport.abort()
+        mirror.repository.goes_on.set()
+        async with asyncio.timeout(30):
+            assert await other == (200, LARGE)
+        assert len(mirror.repository.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["large.deb", "endless.deb"])
+async def test_piece_larger_than_all_that_is_kept_passes_through(mirror: Mirror, name: str) -> None:
+    assert await mirror.get("a.deb") == (200, PACKAGE)
+    assert await mirror.get(name) == (200, LARGE)
+    assert await mirror.get("a.deb") == (200, PACKAGE)
+    assert not list(mirror.directory.glob("*.new"))
+    assert [path.stat().st_size for path in mirror.directory.iterdir() if not path.suffix] == [
+        len(PACKAGE)
+    ]
+
+
+async def test_part_of_a_piece_that_is_not_kept_is_the_whole_or_refused(mirror: Mirror) -> None:
+    assert await mirror.get("large.deb", Range="bytes=0-9") == (200, LARGE)
+    status, said = await mirror.get("endless.deb", Range="bytes=0-9")
+    assert (status, b"that are kept here" in said) == (503, True)
+    answer = await mirror.client.head("/mirror/debian-12/large.deb")
+    assert (answer.status, answer.content_length) == (200, len(LARGE))
+
+
+async def test_room_is_made_also_where_a_piece_goes_meanwhile(mirror: Mirror) -> None:
+    (mirror.directory / "gone").symlink_to("nowhere")
+    assert await mirror.get("a.deb") == (200, PACKAGE)
+
+
+async def test_piece_that_is_removed_while_it_is_looked_for_is_fetched_anew(
+    mirror: Mirror,
+) -> None:
+    def remove() -> None:
+        for path in mirror.directory.iterdir():
+            path.unlink()
+        mirror.meanwhile = lambda: None
+
+    assert await mirror.get("a.deb") == (200, PACKAGE)
+    mirror.meanwhile = remove
+    assert await mirror.get("a.deb") == (200, PACKAGE)
+    assert len(mirror.repository.asked) == 2

@@ -202,6 +202,7 @@ async def test_alone_and_cut_off_is_elected_again_without_a_pause(tmp_path: Path
         await regions.a.start()
         await regions.becomes_active(regions.a, START_TIMEOUT_S)
         await until(lambda: not regions.a.knows_of_another, "a to know that it is alone")
+        await until(lambda: bool(regions.a.dnsmasq_pids()), "its dnsmasq")
         (dnsmasq,) = regions.a.dnsmasq_pids()
         await regions.a.proxy.cut()
         await asyncio.sleep(1.5 * TTL_S)  # its leadership has ended by then

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from lpmos.core.secrets.box import SecretBox
+from lpmos.core.secrets.keyring import KeyRing, KeysAway
 from lpmos.core.tasks import Tasks
 from lpmos.core.tasksecrets import NoSecrets, SealedPart, TaskSecretReader, no_ring
 from lpmos.model.errors import DamagedSecret, SettingsError, UnknownKey
@@ -11,6 +12,7 @@ from lpmos.model.lifecycle import Status
 from lpmos.model.setup import NewAccount, NewSetup, TaskSecrets
 from lpmos.model.task import NewTask, Task, TaskSpec, check_new_task
 from lpmos.store import keys
+from lpmos.store.api import Unavailable
 from tests.support.builders import MAC, actor
 from tests.support.secret_keys import KeptKeys
 from tests.unit.core.conftest import World
@@ -97,6 +99,18 @@ async def test_completed_task_leaves_no_secrets(sealing: Sealing) -> None:
     assert await world.store.get(KEY) is None
 
 
+async def test_task_that_its_agent_completes_leaves_no_secrets(sealing: Sealing) -> None:
+    world = sealing.world
+    task = await world.task_that_is(Status.INSTALLING)
+    await world.store.put(KEY, b"sealed")
+    await world.synced()
+    await world.agents.progress(world.run, task.task_id, world.at("configuring", 95))
+    assert await world.store.get(KEY) is not None
+    await world.synced()
+    await world.agents.progress(world.run, task.task_id, world.at("configuring", 100))
+    assert await world.store.get(KEY) is None
+
+
 async def test_secrets_without_a_key_are_refused_before_anything_is_written(world: World) -> None:
     with pytest.raises(UnknownKey):
         await world.tasks.create(asked(), by=actor())
@@ -110,10 +124,22 @@ async def test_region_that_cannot_open_them_says_why(sealing: Sealing) -> None:
         await TaskSecretReader(world.fleet.stored, no_ring).opened(task)
     with pytest.raises(NoSecrets):
         await TaskSecretReader(lambda _: None, sealing.provider.read).opened(task)
+    away = TaskSecretReader(lambda _: None, sealing.provider.read, lambda: False)
+    with pytest.raises(Unavailable, match="while the store is away"):
+        await away.opened(task)
     moved = msgspec.structs.replace(task, sn="SN-2")
     stored = world.fleet.stored(KEY)
     with pytest.raises(DamagedSecret):
         await TaskSecretReader(lambda _: stored, sealing.provider.read).opened(moved)
+
+
+async def test_region_whose_keys_are_away_asks_again(sealing: Sealing) -> None:
+    async def away() -> KeyRing:
+        raise KeysAway("vault is sealed")
+
+    task = await sealing.create()
+    with pytest.raises(Unavailable, match="vault is sealed"):
+        await TaskSecretReader(sealing.world.fleet.stored, away).opened(task)
 
 
 async def test_region_reads_its_keys_again_for_one_that_is_new(sealing: Sealing) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.images.conversion import MAGICS, SourceFormat, check_beginning, convert
-from lpmos.model.errors import InvalidInput
+from lpmos.model.errors import ImageError, InvalidInput
 
 MIB = 1 << 20
 PIECE = 128 * 1024
@@ -61,6 +61,15 @@ def test_compressed_disk_that_is_not_whole_is_refused(
     with pytest.raises(InvalidInput) as refused:
         convert(upload(tmp_path, packed), form, tmp_path)
     assert form in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["raw.zst", "raw.gz", "raw.xz"])
+def test_compressed_members_of_nothing_end_at_the_deadline(
+    tmp_path: Path, form: SourceFormat
+) -> None:
+    nothing = PACKED[form](b"") * 1000
+    with pytest.raises(ImageError, match="more than an hour"):
+        convert(upload(tmp_path, nothing), form, tmp_path, timeout_s=-1.0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ shared file system; under `lpmos up` the region serves from the same directory a
 import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
@@ -118,7 +119,7 @@ class Images:
         self._store = store
         self._fleet = fleet
         self._clock = clock
-        self._one_at_a_time: dict[str, asyncio.Lock] = {}
+        self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.uploads = uploads
 
     def all(self) -> list[ImageView]:
@@ -146,16 +147,23 @@ class Images:
         Two at once for one upload wait for each other, also for what the end of one takes. Raises
         as `Uploads` does.
         """
-        lock = self._one_at_a_time.setdefault(upload_id, asyncio.Lock())
-        try:
-            async with lock:
-                upload = await self.uploads.append(upload_id, offset, request.stream())
-                if upload.offset < upload.size_bytes:
-                    return _upload(upload)
-                return _upload(upload, await self._finish(upload_id, by))
-        finally:
-            if not lock.locked():
-                self._one_at_a_time.pop(upload_id, None)
+        async with self._alone(upload_id):
+            upload = await self.uploads.append(upload_id, offset, request.stream())
+            if upload.offset < upload.size_bytes:
+                return _upload(upload)
+            return _upload(upload, await self._finish(upload_id, by))
+
+    async def give_up(self, upload_id: str) -> None:
+        """Remove an upload with all that came, once nobody brings or finishes it.
+
+        Raises as `Uploads.forget` does.
+        """
+        async with self._alone(upload_id):
+            await asyncio.to_thread(self.uploads.forget, upload_id)
+
+    def _alone(self, upload_id: str) -> asyncio.Lock:
+        """The lock of an upload; it is there for as long as anybody holds it or waits for it."""
+        return self._one_at_a_time.setdefault(upload_id, asyncio.Lock())
 
     async def _finish(self, upload_id: str, by: Actor) -> ImageView:
         manifest = await asyncio.to_thread(self.uploads.finish, upload_id)
@@ -338,7 +346,7 @@ async def append_upload(
 @delete("/images/uploads/{upload_id:str}", responses=PROBLEMS, opt=needs(Permission.IMAGE_WRITE))
 async def delete_upload(upload_id: FromPath[str], images: NamedDependency[Images]) -> None:
     """Give an upload up, with all that came."""
-    images.uploads.forget(upload_id)
+    await images.give_up(upload_id)
 
 
 def _left_out(name: str, error: ImageError) -> ImageView:

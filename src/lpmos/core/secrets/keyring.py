@@ -89,6 +89,12 @@ class KeyRing:
         return f"KeyRing({', '.join(self._keys)})"
 
 
+class KeysAway(SettingsError):
+    """The place of the keys cannot be reached now: try again."""
+
+    code = "keys-away"
+
+
 class KeyProvider(Protocol):
     """Where the ring is kept. Each call raises `SettingsError` where the place cannot be used."""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import shell, words
+from lpmos.model.diskplan import Member
 from lpmos.model.installplan import PlannedFile
 
 PLACE = "/tmp/lpmos"  # noqa: S108 - the installer's own file system, in RAM, with nobody else in it
@@ -123,7 +124,8 @@ lpmos_wwn() {
     lpmos_word "$1/wwid" "$1/device/wwid" | awk '{ if (sub(/^naa[.]/, "0x")) $0 = tolower($0) } 1'
 }
 
-# lpmos_disk NAME BYTES SERIAL WWN: the one disk of this size and identity, as it is named now.
+# lpmos_disk NAME BYTES SERIAL WWN MODEL: the one disk of this size and identity, as it is named
+# now. The name itself decides nothing: another kernel gives other names.
 lpmos_disk() {
     lpmos_found=
     for lpmos_block in /sys/block/*; do
@@ -131,10 +133,12 @@ lpmos_disk() {
         case $lpmos_name in
         loop* | ram* | zram* | sr* | fd* | dm-* | md* | nbd* | mtd*) continue ;;
         esac
+        [ "$(cat "$lpmos_block/hidden" 2>/dev/null)" != 1 ] || continue
         [ "$(cat "$lpmos_block/size" 2>/dev/null)" = "$(($2 / 512))" ] || continue
         [ -z "$3" ] || [ "$(lpmos_serial "$lpmos_block")" = "$3" ] || continue
         [ -z "$4" ] || [ "$(lpmos_wwn "$lpmos_block")" = "$4" ] || continue
-        [ -n "$3$4" ] || [ "/dev/$lpmos_name" = "$1" ] || continue
+        [ -n "$3$4" ] || [ -z "${5:-}" ] ||
+            [ "$(lpmos_word "$lpmos_block/device/model")" = "$5" ] || continue
         lpmos_found="$lpmos_found /dev/$lpmos_name"
     done
     case $lpmos_found in
@@ -148,6 +152,46 @@ lpmos_disk() {
         ;;
     esac
     echo "${lpmos_found# }"
+}
+
+# Names of all that stands on the block $1, or on a partition of it.
+lpmos_holders() {
+    for lpmos_held in "/sys/class/block/$1"/holders/* "/sys/class/block/$1/$1"*/holders/*; do
+        [ -e "$lpmos_held" ] || continue
+        echo "${lpmos_held##*/}"
+        lpmos_holders "${lpmos_held##*/}"
+    done
+}
+
+# The disks below the block $1.
+lpmos_below() {
+    set -- "$1" $(ls "/sys/class/block/$1/slaves" 2>/dev/null)
+    if [ "$#" -gt 1 ]; then
+        shift
+        for lpmos_slave in "$@"; do lpmos_below "$lpmos_slave"; done
+        return
+    fi
+    lpmos_leaf=$(readlink -f "/sys/class/block/$1")
+    [ ! -e "$lpmos_leaf/partition" ] || lpmos_leaf=${lpmos_leaf%/*}
+    echo "/dev/${lpmos_leaf##*/}"
+}
+
+# lpmos_alone DISK...: what is assembled on these disks stands on no other disk, which would be
+# emptied with them.
+lpmos_alone() {
+    for lpmos_one in "$@"; do
+        for lpmos_top in $(lpmos_holders "${lpmos_one##*/}"); do
+            for lpmos_under in $(lpmos_below "$lpmos_top"); do
+                case " $* " in
+                *" $lpmos_under "*) ;;
+                *)
+                    lpmos_failed "$lpmos_top on $lpmos_one stands on $lpmos_under, too"
+                    return 1
+                    ;;
+                esac
+            done
+        done
+    done
 }
 
 # lpmos_part DISK NUMBER: the device of a partition.
@@ -201,13 +245,21 @@ def start(order: Order, state: str, *, background: str = "") -> str:
 
 
 def find_disks(order: Order) -> str:
-    """Shell lines that set `$lpmos_disk1` and so on to the names that the plan's disks have now."""
-    return "".join(
-        f"lpmos_disk{number}=$(lpmos_disk"
-        f" {words((disk.device, str(disk.size_bytes), disk.serial or '', disk.wwn or ''))})"
-        " || exit 1\n"
+    """Shell lines that set `$lpmos_disk1` and so on to the names that the plan's disks have now.
+
+    Where something assembled on them stands on another disk, too, they end the install.
+    """
+    found = "".join(
+        f"lpmos_disk{number}=$(lpmos_disk {words(_identity(disk))}) || exit 1\n"
         for number, disk in enumerate(order.disks.disks, 1)
     )
+    names = " ".join(f"$lpmos_disk{number}" for number in range(1, len(order.disks.disks) + 1))
+    return f"{found}lpmos_alone {names} || exit 1\n"
+
+
+def _identity(disk: Member) -> tuple[str, ...]:
+    named = (disk.serial, disk.wwn, disk.model)
+    return (disk.device, str(disk.size_bytes), *(word or "" for word in named))
 
 
 def named_disks(order: Order, files: str) -> str:

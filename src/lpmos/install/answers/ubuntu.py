@@ -42,10 +42,15 @@ def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator
     return blocks.refused(plan, levels=LEVELS, encryption=True)
 
 
+_ASSEMBLED = "mdadm --assemble --scan || true\nvgchange -ay || true\n"
+"""curtin does so before it clears a disk, and clears all that an old array or group stands on."""
+
+
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     early = (
         scripts.start(order, _STATE, background="systemd-run --collect --unit=lpmos-watch")
+        + _ASSEMBLED
         + scripts.find_disks(order)
         + scripts.named_disks(order, "-i /autoinstall.yaml")
     )
