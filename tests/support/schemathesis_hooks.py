@@ -132,7 +132,17 @@ def _possible(body: Any) -> Any:
         body["condition"] = CONDITIONS[0]
     if isinstance(body.get("network_config"), dict):
         body["network_config"] = _network(body["network_config"])
+    if {"family", "sha256"} <= body.keys():
+        return _image(body)
     return _with_disks(body) if "os_type" in body else body
+
+
+def _image(body: dict[str, Any]) -> dict[str, Any]:
+    """An archive is of a family that is installed from one, and says how large it is unpacked."""
+    if body.get("source_format", "tar.zst") == "tar.zst":
+        body["family"] = "debian"
+        body["unpacked_bytes"] = body.get("unpacked_bytes") or 1_000_000
+    return body
 
 
 def _with_disks(body: dict[str, Any]) -> dict[str, Any]:
