@@ -263,6 +263,7 @@ async def test_piece_larger_than_all_that_is_kept_passes_through(mirror: Mirror,
     assert await mirror.get("a.deb") == (200, PACKAGE)
     assert await mirror.get(name) == (200, LARGE)
     assert await mirror.get("a.deb") == (200, PACKAGE)
+    assert len(mirror.repository.asked) == 2
     assert not list(mirror.directory.glob("*.new"))
     assert [path.stat().st_size for path in mirror.directory.iterdir() if not path.suffix] == [
         len(PACKAGE)
