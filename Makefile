@@ -28,6 +28,7 @@ test: ## everything, real firmware included (PROCESSES=1: one after the other)
 test-installers: ## Debian's installer as far as any mirror lets it; with LPMOS_MIRROR=URL each installer to its login prompt
 	@$(ROOT) true
 	@requirements/install test
+	@requirements/install installers
 	@$(ROOT) env LPMOS_MIRROR="$(LPMOS_MIRROR)" $(VENV)/pytest tests/e2e/debian_installer.py $(if $(LPMOS_MIRROR),tests/e2e/whole_installs.py)
 
 test-fast: ## unit tests and layers, under a minute
