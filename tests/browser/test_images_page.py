@@ -171,7 +171,7 @@ async def test_wrong_fields_and_a_wrong_file_are_named(
     await dashboard.get_by_label("Family").fill("plan9")
     await _upload(dashboard)
     family = dashboard.get_by_role("dialog").locator(".field").filter(has_text="Family")
-    await expect(family).to_contain_text("is unknown; known: debian")
+    await expect(family).to_contain_text("is unknown for tar.zst; known: debian")
     await dashboard.get_by_label("Family").fill("debian")
     await _upload(dashboard)
     await expect(dashboard.get_by_role("alert")).to_contain_text("no Zstandard archive")
