@@ -31,10 +31,10 @@ from lpmos.model.setup import NewAccount, NewSetup
 from lpmos.model.waiting import MACHINE_RESTARTED
 from tests.support.polling import until
 
-POWER_OFF_TIMEOUT_S = 300.0
-NETBOOT_TIMEOUT_S = 300.0
+POWER_OFF_TIMEOUT_S = 600.0
+NETBOOT_TIMEOUT_S = 600.0
 UNDER_WAY_PERCENT = 25
-LOGIN_TIMEOUT_S = 300.0
+LOGIN_TIMEOUT_S = 900.0
 DISK_BYTES = 8 * GIB
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHFzZGZhc2RmYXNkZmFzZGZhc2RmYXNkZmFzZGZhc2Rm lab"
 PASSWORD_HASH = "$6$saltsaltsalt$" + "Qw7/" * 21 + "Qw"
@@ -55,7 +55,7 @@ WAY = [
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2700),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

@@ -20,10 +20,10 @@ from lpmos.lab.site import Site
 from lpmos.lab.stage import OS, new_task
 from lpmos.model.diskplan import GIB, PartitionWish, StorageLayout
 
-POWER_OFF_TIMEOUT_S = 180.0
-NETBOOT_TIMEOUT_S = 180.0
-DEGRADED_TIMEOUT_S = 300.0
-LOGIN_TIMEOUT_S = 400.0
+POWER_OFF_TIMEOUT_S = 600.0
+NETBOOT_TIMEOUT_S = 600.0
+DEGRADED_TIMEOUT_S = 900.0
+LOGIN_TIMEOUT_S = 900.0
 PROBE_TIMEOUT_S = 30.0
 RAID = "A19D880F-05FC-4D3B-A006-743F0F84911E"
 LAYOUT = StorageLayout(
@@ -42,7 +42,7 @@ MIRROR = MachineSpec(
     ),
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500), pytest.mark.asyncio]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2700), pytest.mark.asyncio]
 
 
 async def array_members(disk: Path) -> list[tuple[str, str]]:

@@ -17,11 +17,11 @@ from lpmos.model.diskplan import GIB
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-EXPLAINED_TIMEOUT_S = 300.0
+EXPLAINED_TIMEOUT_S = 900.0
 POLL_S = 1.0
 TOO_LITTLE = MachineSpec(
     name="little",

@@ -142,6 +142,10 @@ def _image(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("source_format", "tar.zst") == "tar.zst":
         body["family"] = "debian"
         body["unpacked_bytes"] = body.get("unpacked_bytes") or 1_000_000
+        body.pop("cloud_init", None)
+        body.pop("network", None)
+    else:
+        body.pop("unpacked_bytes", None)
     return body
 
 

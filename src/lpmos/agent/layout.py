@@ -102,7 +102,9 @@ class DiskWriter:
     def blank(self) -> None:
         """After a failed install: leave a disk that boots nothing and counts as blank."""
         for name in (*reversed(partitions(self._tree, self._name)), self._name):
-            self._commands.clean_up(["wipefs", "--all", "--force", "--quiet", f"/dev/{name}"])
+            wipe = ["wipefs", "--all", "--quiet", f"/dev/{name}"]
+            if self._commands.clean_up(wipe).code:  # a mount that could not be undone holds it
+                self._commands.clean_up([*wipe, "--force"])
 
     def _shares_its_drive(self) -> bool:
         """Whether its controller has namespaces besides (`nvme0n1` and `nvme0n2`)."""

@@ -6,8 +6,10 @@ task saves the reading: it may be old, so nothing counts that comes of it but a 
 took.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -118,6 +120,7 @@ class TaskStore:
         """`remembered` is asked before the store is."""
         self._store = store
         self._remembered = remembered
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def change(
         self,
@@ -160,6 +163,11 @@ class TaskStore:
             only_while=only_while,
             also=also,
         )
+        async with self._turns.setdefault(change.key, asyncio.Lock()):
+            return await self._changed(change)
+
+    async def _changed(self, change: _Change) -> Task:
+        """Changes of one task that are asked for here wait for each other; others race."""
         remembered = self._remembered(change.key)
         guessed = change.guessed(remembered) if remembered else None
         if remembered and guessed and (after := await self._swapped(change, remembered, *guessed)):
@@ -171,9 +179,9 @@ class TaskStore:
                 return before
             if (swapped := await self._swapped(change, kv, before, after)) is not None:
                 return swapped
-            if only_while and change.written is None:
+            if change.only_while and change.written is None:
                 raise CasConflict("the task, or what this change of it depends on, has changed")
-        raise Unavailable(f"the task of {task.sn} changed {ATTEMPTS} times meanwhile; try again")
+        raise Unavailable(f"{change.key} changed {ATTEMPTS} times meanwhile; try again")
 
     async def _swapped(self, change: _Change, kv: KV, before: Task, after: Task) -> Task | None:
         """The new version as it was written; None where it was not, or nobody knows."""

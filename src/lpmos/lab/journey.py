@@ -19,16 +19,16 @@ from lpmos.model.lifecycle import MEANING, Status
 from lpmos.model.task import NewTask
 
 POLL_S: Final = 0.3
-LOGIN_TIMEOUT_S: Final = 300.0
+LOGIN_TIMEOUT_S: Final = 900.0
 MANUAL_APPROVAL_TIMEOUT_S: Final = 3600.0
 STATUS_TIMEOUT_S: Final[Mapping[Status, float]] = MappingProxyType(
     {
         Status.PENDING: 60.0,
-        Status.READY: 180.0,
-        Status.BOOTING: 180.0,
+        Status.READY: 600.0,
+        Status.BOOTING: 600.0,
         Status.PENDING_APPROVAL: 60.0,
         Status.APPROVED: 60.0,
-        Status.INSTALLING: 900.0,
+        Status.INSTALLING: 1800.0,
     }
 )
 """How long a task may stay in one status; translated guests on a busy machine are slow."""

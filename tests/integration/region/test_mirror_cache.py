@@ -17,6 +17,7 @@ from lpmos.images.installers import InstallerFields, Installers
 from lpmos.model.errors import InvalidInput
 from lpmos.region.answers import error_middleware
 from lpmos.region.mirror_cache import FRESH_S, MirrorCache, checked_path
+from tests.support.region import until
 
 LIMIT_BYTES = 3_000_000
 PACKAGE = bytes(range(256)) * 5_000
@@ -292,6 +293,8 @@ async def test_piece_that_is_removed_while_it_is_looked_for_is_fetched_anew(
         mirror.meanwhile = lambda: None
 
     assert await mirror.get("a.deb") == (200, PACKAGE)
+    kept = mirror.directory.iterdir
+    await until(lambda: {path.suffix for path in kept()} == {"", ".json"}, "it to be kept")
     mirror.meanwhile = remove
     assert await mirror.get("a.deb") == (200, PACKAGE)
     assert len(mirror.repository.asked) == 2

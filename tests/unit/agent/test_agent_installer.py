@@ -231,7 +231,7 @@ def test_install_whose_command_fails_leaves_no_mount_and_a_blank_disk(
         setting.installer.run(_plan())
     assert failure.value.output == "it broke"
     assert failure.value.hint
-    assert setting.commands.ran[-1] == "wipefs --all --force --quiet /dev/vda"
+    assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
     assert setting.mounted() == []
 
 
@@ -244,7 +244,7 @@ def test_install_that_meets_a_defect_leaves_no_mount_and_a_blank_disk(tmp_path: 
     setting.commands.on("i386-pc", break_down)
     with pytest.raises(ZeroDivisionError):
         setting.installer.run(_plan())
-    assert setting.commands.ran[-1] == "wipefs --all --force --quiet /dev/vda"
+    assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
     assert setting.mounted() == []
 
 
@@ -260,7 +260,7 @@ def test_install_whose_progress_is_refused_leaves_no_mount_and_a_blank_disk(
     setting.commands.on("i386-pc", refuse)
     with pytest.raises(InstallError, match="refused progress"):
         setting.installer.run(_plan())
-    assert setting.commands.ran[-1] == "wipefs --all --force --quiet /dev/vda"
+    assert setting.commands.ran[-1] == "wipefs --all --quiet /dev/vda"
     assert setting.mounted() == []
 
 

@@ -106,4 +106,9 @@ def test_blank_wipes_partitions_and_disk_whatever_fails(tmp_path: Path) -> None:
     commands.on("sda2", Output(1, "busy"))
     recorded_machine("two-socket-uefi", tmp_path)
     _writer(tmp_path, commands).blank()
-    assert [line.split()[-1] for line in commands.ran] == ["/dev/sda2", "/dev/sda1", "/dev/sda"]
+    assert commands.ran == [
+        "wipefs --all --quiet /dev/sda2",
+        "wipefs --all --quiet /dev/sda2 --force",
+        "wipefs --all --quiet /dev/sda1",
+        "wipefs --all --quiet /dev/sda",
+    ]

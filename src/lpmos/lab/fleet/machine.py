@@ -153,18 +153,24 @@ class FleetMachine:
         stage = STAGES[0][0]
         while (share := (time.monotonic() - begun) / self.profile.install_s) < 1:
             percent = round(99 * share, 1)
-            if Fault.CRASH in self._left and percent >= self.profile.crash_at:
-                self._left.discard(Fault.CRASH)
-                raise Crashed
-            if Fault.DISK_FAILS in self._left and percent >= self.profile.crash_at:
-                await self._fail(task_id, percent)
+            if percent >= self.profile.crash_at:
+                await self._break(task_id, percent)
             stage = next(name for name, until in STAGES if percent <= until)
             self.says = stage
             await self._progress(task_id, stage, percent)
             await asyncio.sleep(PROGRESS_EVERY_S)
+        await self._break(task_id, self.profile.crash_at)  # a short install has few steps
         first = next(at for at, (name, _) in enumerate(STAGES) if name == stage)
         for name, until in STAGES[first:]:
             await self._progress(task_id, name, until)
+
+    async def _break(self, task_id: str, percent: float) -> None:
+        """What has to go wrong in its install does now, unless it did."""
+        if Fault.CRASH in self._left:
+            self._left.discard(Fault.CRASH)
+            raise Crashed
+        if Fault.DISK_FAILS in self._left:
+            await self._fail(task_id, percent)
 
     async def _progress(self, task_id: str, stage: str, percent: float) -> None:
         loading = stage == "downloading"
