@@ -132,6 +132,8 @@ def _possible(body: Any) -> Any:
         body["condition"] = CONDITIONS[0]
     if isinstance(body.get("network_config"), dict):
         body["network_config"] = _network(body["network_config"])
+    if "user_data" in body:
+        body["user_data"] = "#cloud-config\npackage_update: false\n"
     if {"family", "sha256"} <= body.keys():
         return _image(body)
     return _with_disks(body) if "os_type" in body else body

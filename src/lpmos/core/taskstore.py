@@ -8,6 +8,7 @@ took.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from weakref import WeakValueDictionary
 
@@ -58,6 +59,10 @@ class StoredTask(msgspec.Struct, frozen=True):
     task: Task
     revision: int
     past: bool
+
+
+_changing: ContextVar[frozenset[str]] = ContextVar("_changing", default=frozenset())
+"""The tasks' keys that are being changed around this call."""
 
 
 class _Change:
@@ -163,8 +168,14 @@ class TaskStore:
             only_while=only_while,
             also=also,
         )
-        async with self._turns.setdefault(change.key, asyncio.Lock()):
+        if change.key in _changing.get():  # a change within this one does not wait for it
             return await self._changed(change)
+        async with self._turns.setdefault(change.key, asyncio.Lock()):
+            token = _changing.set(_changing.get() | {change.key})
+            try:
+                return await self._changed(change)
+            finally:
+                _changing.reset(token)
 
     async def _changed(self, change: _Change) -> Task:
         """Changes of one task that are asked for here wait for each other; others race."""
