@@ -50,10 +50,12 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "ip-address": ("192.0.2.53", "2001:db8::53"),
     "ip-interface": ("192.0.2.10/24", "192.0.2.99/25"),
     "ip-gateway": ("192.0.2.1",),
-    "ip-of-machine": ("192.0.2.70", "198.51.100.7"),
     "receiver-url": ("http://127.0.0.1:9/lpmos",),
 }
 """What stands for texts of formats that only this API has."""
+
+ADDRESSES = (f"10.9.{high}.{low}" for high in range(256) for low in range(1, 255))
+"""Addresses of machines: no two may have the same."""
 
 ROWS = "idc,mac,os_type,os_version\ndc1,52:54:00:ab:{:02x}:{:02x},debian,12\n"
 
@@ -102,6 +104,8 @@ def _formatted(value: Any, schema: Any, named: Mapping[str, Any]) -> Any:
         return _formatted(value, named[schema["$ref"].rpartition("/")[2]], named)
     for choice in schema.get("anyOf", ()):
         value = _formatted(value, choice, named)
+    if isinstance(value, str) and schema.get("format") == "ip-of-machine":
+        return next(ADDRESSES)
     if isinstance(value, str) and schema.get("format") in VALUES:
         return CHANCE.choice(VALUES[schema["format"]])
     if isinstance(value, dict) and "properties" in schema:
@@ -122,7 +126,7 @@ def _possible(body: Any) -> Any:
     for name, older in (("idc", "region_id"), ("mac", "target_mac")):
         if body.get(name) is not None:
             body.pop(older, None)
-    for name, value in (("os_type", "debian"), ("os_version", "12")):
+    for name, value in (("os_type", "debian"), ("os_version", "12"), ("method", "image")):
         if name in body:
             body[name] = value
     for name in ("idc", "region_id"):
@@ -130,13 +134,22 @@ def _possible(body: Any) -> Any:
             body[name] = "dc1"
     if body.get("kind") == "create" and "plan" in str(body.get("condition")):
         body["condition"] = CONDITIONS[0]
-    if isinstance(body.get("network_config"), dict):
-        body["network_config"] = _network(body["network_config"])
-    if "user_data" in body:
-        body["user_data"] = "#cloud-config\npackage_update: false\n"
+    for name, possible in (("network_config", _network), ("setup", _setup)):
+        if isinstance(body.get(name), dict):
+            body[name] = possible(body[name])
     if {"family", "sha256"} <= body.keys():
         return _image(body)
     return _with_disks(body) if "os_type" in body else body
+
+
+def _setup(setup: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI can say of the parts of a system that depend on each other is too little."""
+    kept = {name: setup[name] for name in ("packages", "timezone", "locale") if name in setup}
+    if setup.get("users"):
+        kept["users"] = [{"name": "admin", "sudo": "nopasswd"}]
+    if setup.get("cloud_init"):
+        kept["cloud_init"] = {"user_data": "#cloud-config\npackage_update: false\n"}
+    return kept
 
 
 def _image(body: dict[str, Any]) -> dict[str, Any]:
