@@ -122,10 +122,7 @@ def _possible(body: Any) -> Any:
         return [_possible(each) for each in body]
     if not isinstance(body, dict):
         return body
-    body = {key: _possible(part) for key, part in body.items()}
-    for name, older in (("idc", "region_id"), ("mac", "target_mac")):
-        if body.get(name) is not None:
-            body.pop(older, None)
+    body = _one_name({key: _possible(part) for key, part in body.items()})
     for name, value in (("os_type", "debian"), ("os_version", "12"), ("method", "image")):
         if name in body:
             body[name] = value
@@ -142,9 +139,18 @@ def _possible(body: Any) -> Any:
     return _with_disks(body) if "os_type" in body else body
 
 
+def _one_name(body: dict[str, Any]) -> dict[str, Any]:
+    """The present name of a field, where its older one is there, too."""
+    for name, older in (("idc", "region_id"), ("mac", "target_mac")):
+        if body.get(name) is not None:
+            body.pop(older, None)
+    return body
+
+
 def _setup(setup: dict[str, Any]) -> dict[str, Any]:
     """What OpenAPI can say of the parts of a system that depend on each other is too little."""
-    kept = {name: setup[name] for name in ("packages", "timezone", "locale") if name in setup}
+    names = ("packages", "timezone", "locale")
+    kept: dict[str, Any] = {name: setup[name] for name in names if name in setup}
     if setup.get("users"):
         kept["users"] = [{"name": "admin", "sudo": "nopasswd"}]
     if setup.get("cloud_init"):
