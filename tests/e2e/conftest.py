@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from rich.console import Console
 
 from lpmos.lab.acceleration import Acceleration, choose_acceleration
-from lpmos.lab.rack import check_host
-from lpmos.lab.stage import build_missing_images
+from lpmos.lab.rack import Rack, check_host
+from lpmos.lab.site import Site
+from lpmos.lab.stage import OS, build_missing_images
 
 BUILD = Path(__file__).parents[2] / "build"
 
@@ -29,3 +32,14 @@ def images_dir() -> Path:
 def accel() -> Acceleration:
     """KVM where it works, else translation."""
     return asyncio.run(choose_acceleration())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rack(
+    tmp_path_factory: pytest.TempPathFactory, images_dir: Path
+) -> AsyncIterator[tuple[Rack, Site, Path]]:
+    """A virtual rack with a data center in it that offers Debian, and where their files are."""
+    directory = tmp_path_factory.mktemp("e2e")
+    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
+        await site.wait_offered(*OS)
+        yield rack, site, directory

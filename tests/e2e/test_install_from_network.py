@@ -5,7 +5,6 @@ on their disks is read while they are off; then both are powered on once more.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,16 +106,6 @@ class Installed:
         known = self.journeys[name].task
         assert known is not None
         return await self.site.api.task(known.task_id)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rack(
-    tmp_path_factory: pytest.TempPathFactory, images_dir: Path
-) -> AsyncIterator[tuple[Rack, Site, Path]]:
-    directory = tmp_path_factory.mktemp("e2e")
-    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
-        await site.wait_offered(*OS)
-        yield rack, site, directory
 
 
 async def run_journey(

@@ -1,18 +1,16 @@
 """Why a machine is stuck, caused for real: the control plane names the cause and what was seen."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.machine import BlankDisk, MachineSpec, VirtualMachine
 from lpmos.lab.rack import Rack
 from lpmos.lab.site import Site
-from lpmos.lab.stage import OS, new_task
+from lpmos.lab.stage import new_task
 from lpmos.model.diskplan import GIB
 
 pytestmark = [
@@ -36,16 +34,6 @@ ELSEWHERE = ("E2E-ELSEWHERE", "52:54:00:78:02:99")
 """A machine that is on no network of the region: nobody plugs it in."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(
-    tmp_path_factory: pytest.TempPathFactory, images_dir: Path
-) -> AsyncIterator[tuple[Rack, Site, Path]]:
-    directory = tmp_path_factory.mktemp("stuck")
-    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
-        await site.wait_offered(*OS)
-        yield rack, site, directory
-
-
 async def explained(site: Site, task_id: str, code: str) -> dict[str, Any]:
     """The explanation of a task as soon as its first cause is this one."""
     found: dict[str, Any] = {}
@@ -61,10 +49,10 @@ async def explained(site: Site, task_id: str, code: str) -> dict[str, Any]:
 
 
 async def test_causes_are_named_where_the_machines_stand(
-    place: tuple[Rack, Site, Path], accel: Acceleration
+    rack: tuple[Rack, Site, Path], accel: Acceleration
 ) -> None:
-    rack, site, directory = place
-    machine = await VirtualMachine.create(rack, TOO_LITTLE, directory=directory, accel=accel)
+    place, site, directory = rack
+    machine = await VirtualMachine.create(place, TOO_LITTLE, directory=directory, accel=accel)
     task = await site.api.create_task(new_task(TOO_LITTLE.sn, TOO_LITTLE.mac, TOO_LITTLE.name))
     unplugged = await site.api.create_task(new_task(*ELSEWHERE, "elsewhere"))
     await machine.power_on()
