@@ -244,6 +244,7 @@ async def test_alone_that_loses_the_store_as_it_begins_goes_on(
 
     task = asyncio.create_task(a.standby.run(serve, PORT, a))
     try:
+        await until(lambda: a.served == 1, "a to serve")
         await until(lambda: a.standby.state.by is Ground.ALONE, "a to go on alone")
         assert known == [True] and a.served == 1
     finally:
