@@ -16,9 +16,10 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import SettingsError
+from lpmos.region.keeping import gives_way
 from lpmos.region.memory import Memory
 from lpmos.region.outbox import Outbox
-from lpmos.region.steady import SteadyAgents, gives_way
+from lpmos.region.steady import SteadyAgents
 from lpmos.store.api import Store
 from lpmos.store.grouped import GroupedStore
 from lpmos.store.mirror import Mirror

@@ -9,14 +9,13 @@ A machine that has words waiting adds to them; so nothing overtakes anything.
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, TypedDict
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
-from lpmos.core.agents import AgentRun, Agents, NoTask
+from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import Draft, MarkedStore, said_or_now
@@ -33,22 +32,19 @@ from lpmos.core.kept import (
     Prepared,
     Progressed,
     Reported,
-    perform,
 )
-from lpmos.core.reporting import check_same_machine
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.bootplan import BootPlan, UnknownMachines, decide
-from lpmos.model.errors import ForeignMachine, LpmosError
 from lpmos.model.inventory import Inventory
-from lpmos.model.lifecycle import FINAL, Status
+from lpmos.model.job import StepResult
+from lpmos.model.lifecycle import Status
 from lpmos.model.region import OutboxState
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.region.handin import HandIn
+from lpmos.region.keeping import Keeping, ToBeMatched, lane_of
 from lpmos.region.memory import Memory
 from lpmos.region.outbox import Outbox
-from lpmos.region.progress import LINES_HELD
-from lpmos.store import keys, records
-from lpmos.store.api import KV, Ambiguous, NoSpace, Store, StoreError, Unavailable
+from lpmos.store.api import Ambiguous, NoSpace, Store, StoreError, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.overlay import Overlay
 
@@ -59,10 +55,6 @@ REMEMBER_TIMEOUT_S = 2.0
 """How long a claim waits for the region to hear of its own write."""
 SHOWN_TIMEOUT_S = 5.0
 """How long the last word of an install does."""
-
-APPROVAL_AGE = timedelta(hours=12)
-"""What a region began with may be old: it lets no older approval be taken before it has heard the
-store. A host that comes back after days may know of installs as approved that are long done."""
 
 _AWAY = (Unavailable, Ambiguous, NoSpace)
 
@@ -104,54 +96,43 @@ class SteadyAgents(Agents):
         )
         marked = MarkedStore(unfenced)
         late = Agents(marked, fleet, said_or_now(clock), idc=idc, unknown=unknown)
+        self._keeping = Keeping(
+            fleet, clock, idc=idc, unknown=unknown, overlay=overlay, outbox=outbox
+        )
         self._overlay = overlay
         self._outbox = outbox
         self._memory = memory
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._newest: dict[str, tuple[int, AnyKept]] = {}
         self._hand_in = HandIn(late, marked, overlay, outbox, clock, idc=idc)
-        self._offline_since: datetime | None = None
-        self._kept = 0
-        self._heard_store = False
         self._log = structlog.get_logger().bind(idc=idc)
 
     @property
     def outbox_state(self) -> OutboxState:
         """What waits, and since when the store is away."""
-        self._note_connection()
+        self._keeping.note_connection()
         return OutboxState(
-            offline_since=self._offline_since,
+            offline_since=self._keeping.offline_since,
             waiting=self._outbox.count,
             size_bytes=self._outbox.size_bytes,
             oldest_at=self._outbox.oldest_at,
-            kept=self._kept,
+            kept=self._keeping.count,
             handed_in=self._hand_in.handed_in,
             refused=self._hand_in.refused,
         )
 
     async def restore(self) -> None:
         """Show again what was answered before a restart; call it before machines are served."""
-        for word in self._outbox.words():
-            try:
-                kept = msgspec.json.decode(await self._outbox.read(word), type=AnyKept)
-                draft, _ = await self._decided(kept)
-            except (LpmosError, msgspec.MsgspecError) as error:
-                self._log.warning("a kept word changes nothing here", seq=word.seq, why=str(error))
-                continue
-            self._show(draft)
-        if self._outbox.count:
-            self._log.info("words wait for the store", words=self._outbox.count)
+        await self._keeping.restore()
 
     async def run(self) -> None:
         """Hand in what waits whenever the store is there, until cancelled."""
         while True:
-            self._note_connection()
+            self._keeping.note_connection()
             if not self._outbox.count or not self._fleet.connected:
                 await asyncio.sleep(POLL_S)
                 continue
             waiting = self._outbox.count
             try:
-                await self._hand_in.all(self._lock)
+                await self._hand_in.all(self._keeping.lock)
             except StoreError as error:  # one that refuses for good must not end the region
                 self._log.warning("the store takes no words now", error=str(error))
             self._log.info(
@@ -191,9 +172,9 @@ class SteadyAgents(Agents):
             return self._boot_without_task(mac, sn), None
         kept = Booted(**self._about(task, mac))
         draft = Draft(self._overlay.get)
-        plan, after = await self._local(draft, kept.at).boot(mac, sn)
+        plan, after = await self._keeping.local(draft, kept.at).boot(mac, sn)
         try:
-            await self._keep(task.sn, kept)
+            await self._keeping.keep(kept)
         except _AWAY as error:  # nothing follows from the word; the machine boots
             self._log.error("a boot is not noted", mac=mac, error=str(error))
         return plan, after
@@ -238,8 +219,10 @@ class SteadyAgents(Agents):
                     run, sn, inventory, required_bytes, whole_image=whole_image
                 ),
             )
-        except _ToBeMatched:
-            await self._keep_unmatched(msgspec.structs.replace(make(), task_id=None, sn=None))
+        except ToBeMatched:
+            await self._keeping.keep_unmatched(
+                msgspec.structs.replace(make(), task_id=None, sn=None)
+            )
             raise Unavailable(
                 "the store is away and no task for this machine is known here; its report is kept"
             ) from None
@@ -260,17 +243,23 @@ class SteadyAgents(Agents):
         return await self._task(make, claim)
 
     async def progress(
-        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str] = ()
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str] = (),
+        results: Sequence[StepResult] = (),
     ) -> Task:
         """See `Agents.progress`."""
 
         def make() -> Progressed | None:
             row = self._fleet.row(task_id)
             about = row and self._about(row, run.mac, run.agent_id)
-            return Progressed(**about, progress=progress, lines=tuple(lines)) if about else None
+            said = {"lines": tuple(lines), "results": tuple(results)}
+            return Progressed(**about, progress=progress, **said) if about else None
 
         return await self._task(
-            make, lambda: self._shown(self._stored.progress(run, task_id, progress, lines))
+            make, lambda: self._shown(self._stored.progress(run, task_id, progress, lines, results))
         )
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
@@ -388,9 +377,9 @@ class SteadyAgents(Agents):
         self, make: Callable[[], AnyKept | None], call: Callable[[], Awaitable[Task]]
     ) -> Task:
         """Do it with the store, or keep the word of it; `make` gives None for an unknown task."""
-        self._note_connection()
+        self._keeping.note_connection()
         kept = make() if self._outbox.count or not self._fleet.connected else None
-        if kept is None or self._is_there(_lane(kept)):
+        if kept is None or self._is_there(lane_of(kept)):
             try:
                 return await call()
             except NotActive:
@@ -399,113 +388,11 @@ class SteadyAgents(Agents):
                 kept = kept or make()
                 if kept is None:
                     raise
-                self._log.debug("kept for the store", lane=_lane(kept), error=str(error))
-        task = await self._keep(_lane(kept), kept)
+                self._log.debug("kept for the store", lane=lane_of(kept), error=str(error))
+        task = await self._keeping.keep(kept)
         if task is None:
             raise Unavailable("the store is away and this task is not known here")
         return task
-
-    async def _keep(self, lane: str, kept: AnyKept) -> Task | None:
-        """Decide on what is known, keep the word where it changes something, and show it.
-
-        Raises:
-            ForeignMachine: it is another machine's report; the word of that is kept.
-        """
-        async with self._lock(lane):
-            if self._is_repeated(lane, kept):
-                return self._repeated(kept)
-            draft, task = await self._decided(kept)
-            if not draft.is_empty:
-                if not isinstance(task, ForeignMachine):
-                    self._check_age(kept, task)
-                await self._append(lane, kept, draft)
-                self._note_connection()
-            if isinstance(task, ForeignMachine):
-                raise task
-            return task
-
-    def _check_age(self, kept: AnyKept, after: Task | None) -> None:
-        """Let no approval be taken that may have been taken since this region knew the store.
-
-        Raises:
-            Unavailable: it is too old, or by the clock of another time.
-        """
-        before = self._fleet.task(kept.task_id) if kept.task_id else None
-        if self._heard_store or before is None or after is None:
-            return
-        begun = after.status in (Status.INSTALLING, Status.COMPLETED)
-        if before.status is not Status.APPROVED or not begun:
-            return
-        said = before.approval.approved_at if before.approval else None
-        if said is None or abs(kept.at - said) > APPROVAL_AGE:
-            raise Unavailable(
-                "this region was started without the store, and knows an old approval only; the"
-                " install waits until the store is back"
-            )
-
-    async def _keep_unmatched(self, kept: Reported) -> None:
-        lane = _lane(kept)
-        async with self._lock(lane):
-            if not self._is_repeated(lane, kept):
-                await self._append(lane, kept, Draft(self._overlay.get))
-
-    async def _append(self, lane: str, kept: AnyKept, draft: Draft) -> None:
-        """Keep the word, and show what it changes once it is on the disk."""
-        seq, before = self._newest.get(lane, (0, None))
-        replaces = None
-        if isinstance(kept, Progressed) and isinstance(before, Progressed):
-            waits = self._outbox.has(lane, seq) and _is_same_step(before, kept)
-            replaces = seq if waits else None
-            kept = _merged(before, kept) if waits else kept
-
-        def then(seq: int) -> None:
-            self._newest[lane] = seq, kept
-            self._kept += 1
-            self._show(draft)
-
-        body = msgspec.json.encode(kept)
-        await self._outbox.append(lane, kept.at, body, replaces=replaces, then=then)
-
-    def _is_repeated(self, lane: str, kept: AnyKept) -> bool:
-        """Whether the last word of this machine that waits is the same report."""
-        seq, before = self._newest.get(lane, (0, None))
-        return (
-            isinstance(kept, Reported)
-            and isinstance(before, Reported)
-            and self._outbox.has(lane, seq)
-            and before.content == kept.content
-        )
-
-    def _repeated(self, kept: AnyKept) -> Task:
-        task = self._fleet.task(kept.task_id) if kept.task_id else None
-        if task is None:
-            raise _ToBeMatched("no task of this machine is known here")
-        if isinstance(kept, Reported):
-            check_same_machine(task, kept.mac, kept.inventory)
-        return task
-
-    async def _decided(self, kept: AnyKept) -> tuple[Draft, Task | ForeignMachine | None]:
-        """What the word changes in what is known here, and the task then; raises as the use case.
-
-        That it is another machine's is an outcome too: it is noted in the task.
-        """
-        draft = Draft(self._overlay.get)
-        task = self._fleet.task(kept.task_id) if kept.task_id else None
-        if task is None:
-            if isinstance(kept, Reported):
-                raise _ToBeMatched("no task of this machine is known here")
-            raise Unavailable("the store is away and this task is not known here")
-        try:
-            return draft, await perform(self._local(draft, kept.at), kept, task)
-        except ForeignMachine as error:
-            return draft, error
-        except NoTask as error:
-            if isinstance(kept, Reported):
-                raise _ToBeMatched(str(error)) from error
-            raise
-
-    def _local(self, draft: Draft, at: datetime) -> Agents:
-        return Agents(draft, self._fleet, lambda: at, idc=self._idc, unknown=self._unknown)
 
     def _boot_without_task(self, mac: str, sn: str | None) -> BootPlan:
         """A machine that was installed boots its disk; of any other there may be a task.
@@ -520,38 +407,6 @@ class SteadyAgents(Agents):
             raise Unavailable("the store is away and this machine is not known here yet")
         return decide(machine, None, self._unknown)
 
-    def _show(self, draft: Draft) -> None:
-        for key, value in draft.shown.items():
-            self._overlay.show(key, value)
-
-    def _lock(self, lane: str) -> asyncio.Lock:
-        return self._locks.setdefault(lane, asyncio.Lock())
-
-    def _note_connection(self) -> None:
-        if self._fleet.connected:
-            self._offline_since = None
-            self._heard_store = True
-        elif self._offline_since is None:
-            self._offline_since = self._clock()
-
-
-class _ToBeMatched(LpmosError):
-    """A report of a machine without a task that is known here."""
-
-
-def gives_way(local: KV, stored: KV | None) -> bool:
-    """Whether what a region shows of a key ends with what the store has: people ended the task."""
-    name = keys.parse(local.key)
-    if name is None or name.kind != "task":
-        return stored is None
-    if stored is None:
-        return True
-    try:
-        task, shown = records.decode(stored, Task), records.decode(local, Task)
-    except records.DamagedRecord:
-        return True
-    return task.task_id != shown.task_id or task.status in FINAL
-
 
 def _is_begun(task: Task) -> bool:
     return task.finished or task.status is Status.INSTALLING
@@ -559,21 +414,3 @@ def _is_begun(task: Task) -> bool:
 
 def _boots_its_disk(task: Task) -> bool:
     return task.finished or task.starts_its_system
-
-
-def _lane(kept: AnyKept) -> str:
-    return kept.sn or kept.mac
-
-
-def _merged(before: Progressed, kept: Progressed) -> Progressed:
-    """The newer word of a step with the lines of both."""
-    lines = (*before.lines, *kept.lines)[-LINES_HELD:]
-    return msgspec.structs.replace(kept, lines=lines)
-
-
-def _is_same_step(before: Progressed, kept: Progressed) -> bool:
-    return (before.task_id, before.agent_id, before.progress.step) == (
-        kept.task_id,
-        kept.agent_id,
-        kept.progress.step,
-    )

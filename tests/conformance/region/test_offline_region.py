@@ -17,7 +17,7 @@ from lpmos.model.retry import is_transient
 from lpmos.model.rollback import previous_generation
 from lpmos.model.task import Task, TaskError
 from lpmos.model.waiting import MACHINE_RESTARTED
-from lpmos.region.steady import APPROVAL_AGE
+from lpmos.region.keeping import APPROVAL_AGE
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Unavailable
 from tests.support.builders import MAC, actor, make_inventory, make_spec
