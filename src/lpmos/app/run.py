@@ -13,7 +13,8 @@ import structlog
 
 from lpmos.app import logs, settled
 from lpmos.app.backend import embedded_store, etcd_store, etcd_store_later
-from lpmos.app.settings import CONTROL, REGION, UP, Settings
+from lpmos.app.settings import Settings
+from lpmos.app.settings_table import CONTROL, REGION, UP
 from lpmos.model.errors import LpmosError
 
 log = structlog.get_logger()

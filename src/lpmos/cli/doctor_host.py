@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from lpmos.app.settings import CONTROL, REGION, Settings
+from lpmos.app.settings import Settings
+from lpmos.app.settings_table import CONTROL, REGION
 from lpmos.cli.display import utc_now
 from lpmos.cli.doctor_region import answers, look_at_region
 from lpmos.cli.findings import (

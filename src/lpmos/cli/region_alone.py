@@ -9,7 +9,8 @@ import getpass
 import os
 from pathlib import Path
 
-from lpmos.app.settings import REGION, load
+from lpmos.app.settings import load
+from lpmos.app.settings_table import REGION
 from lpmos.cli.display import confirm, utc_now
 from lpmos.cli.failures import Usage
 from lpmos.cli.options import add_yes

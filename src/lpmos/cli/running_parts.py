@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lpmos.app.settings import PARTS, Settings, for_part, load
+from lpmos.app.settings import Settings, for_part, load
+from lpmos.app.settings_table import PARTS
 from lpmos.cli.options import Parser
 from lpmos.cli.parts import define
 from lpmos.model.errors import LpmosError

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.app.settings import REGION, load
+from lpmos.app.settings import load
+from lpmos.app.settings_table import REGION
 from lpmos.cli.doctor_region import look_at_region
 from lpmos.cli.findings import Finding, Level
 from lpmos.images.catalog import Catalog

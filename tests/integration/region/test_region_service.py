@@ -14,7 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from lpmos.app.region import run_region
-from lpmos.app.settings import REGION, load
+from lpmos.app.settings import load
+from lpmos.app.settings_table import REGION
 from lpmos.core.clock import utc_now
 from lpmos.images.installers import Installers
 from lpmos.model.errors import SettingsError

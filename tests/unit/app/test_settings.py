@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.app.settings import REGION, TABLE, UP, load
+from lpmos.app.settings import load
+from lpmos.app.settings_table import REGION, TABLE, UP
 from lpmos.cli.main import parser
 from lpmos.cli.reference import pages
 from lpmos.model.errors import SettingsError

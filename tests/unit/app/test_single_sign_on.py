@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lpmos.app import single_sign_on
-from lpmos.app.settings import CONTROL, Settings, load
+from lpmos.app.settings import Settings, load
+from lpmos.app.settings_table import CONTROL
 from lpmos.model.access import Role
 from lpmos.model.errors import SettingsError
 
