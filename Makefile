@@ -31,6 +31,22 @@ test-installers: ## Debian's installer as far as any mirror lets it; with LPMOS_
 	@requirements/install installers
 	@$(ROOT) env LPMOS_MIRROR="$(LPMOS_MIRROR)" $(VENV)/pytest tests/e2e/debian_installer.py $(if $(LPMOS_MIRROR),tests/e2e/whole_installs.py)
 
+test-windows: ## Windows's boot script with the real wimboot that WIMBOOT=FILE names, in virtual machines
+	@$(ROOT) true
+	@requirements/install test
+	@$(ROOT) env WIMBOOT="$(WIMBOOT)" $(VENV)/pytest tests/e2e/windows_boot.py
+
+test-causes: ## why a machine is stuck, caused for real where that takes minutes of guests
+	@$(ROOT) true
+	@requirements/install test
+	@$(ROOT) $(VENV)/pytest tests/e2e/causes.py
+
+test-matrix: ## firmware x card x disk bus x disks, on real firmware, for hours (FULL=1: all; CELLS="NAME...")
+	@$(ROOT) true
+	@requirements/install test
+	@requirements/install matrix
+	@$(ROOT) $(VENV)/python -m tests.matrix --write $(if $(FULL),--full) $(CELLS)
+
 test-fast: ## unit tests and layers, under a minute
 	@requirements/install test
 	@$(VENV)/lint-imports > /dev/null
@@ -75,4 +91,4 @@ start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
 clean: ## remove what was built
 	@rm -rf build .venv web/node_modules src/lpmos/control/dashboard 2> /dev/null || $(ROOT) rm -rf build .venv web/node_modules src/lpmos/control/dashboard
 
-.PHONY: help demo demo-simulated test test-installers test-fast lint dashboard screenshots bench docs requirements start-etcd clean
+.PHONY: help demo demo-simulated test test-causes test-installers test-windows test-matrix test-fast lint dashboard screenshots bench docs requirements start-etcd clean

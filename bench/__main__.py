@@ -30,6 +30,7 @@ BENCHES = (
     "store_embedded",
     "audit_chain",
     "control_plane",
+    "events",
     "live_updates",
     "dashboard",
     "file_serving",

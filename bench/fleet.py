@@ -4,35 +4,52 @@
 
 One real etcd, one control plane, regions and all machines share the cores. The first run is with
 faults, over two regions, until the last machine's own system is up; the second has so many installs
-under way at once on one region, each telling its progress each second. Any invariant that does not
-hold (a lost task, a doubled install, a wrong end) ends it with status 1, as a missed limit does.
+under way at once on one region, each telling its progress each second. After the first the store is
+read: what is kept of a finished task, without the record of its machine, which stays one however
+many tasks it has. Any invariant that does not hold (a lost task, a doubled install, a wrong end)
+ends it with status 1, as a missed limit does.
 """
 
 import asyncio
+import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import report
 
+from lpmos.core.backup.kinds import kind_of
 from lpmos.lab.fleet.profiles import FleetSpec
 from lpmos.lab.fleet.run import FleetResult, Sample, run_fleet
+from lpmos.store import keys
+from lpmos.store.etcd import EtcdStore
+from tests.support.etcd import EtcdServer
 
 MACHINES = 5_000
 AT_ONCE = 500
 LIMIT_S = 600.0
 CALL_P99_MS = 100.0
+TASK_KB = 8.0
 MACHINES_A_SECOND = 12
 """So fast are they powered on in the first run."""
 ONCE_INSTALL_S = 60.0
 ONCE_BOOT_S = 20.0
 
 
+class Ran(NamedTuple):
+    """A run, and what the store has after it: kB by what the keys are."""
+
+    result: FleetResult
+    kept_kb: dict[str, float]
+
+
 async def measure(machines: int, at_once: int) -> list[report.Row]:
     """All rows."""
     boot_s = machines / MACHINES_A_SECOND
-    many = await _run(FleetSpec(machines=machines, regions=2, boot_s=boot_s))
-    once = await _run(
+    many, kept_kb = await _run(FleetSpec(machines=machines, regions=2, boot_s=boot_s))
+    once, _ = await _run(
         FleetSpec(
             machines=at_once,
             faults=False,
@@ -41,6 +58,8 @@ async def measure(machines: int, at_once: int) -> list[report.Row]:
         )
     )
     progress = next(each for each in once.latencies if each.call == "progress")
+    of_machines = kept_kb.pop("machines") / machines
+    parts = ", ".join(f"{kind} {kb / machines:.1f}" for kind, kb in sorted(kept_kb.items()))
     worst = max(sample.counts.get("installing", 0) for sample in once.samples)
     return [
         report.limited(
@@ -52,6 +71,11 @@ async def measure(machines: int, at_once: int) -> list[report.Row]:
             "p99 of a progress call", progress.p99_ms, "ms", at_most=CALL_P99_MS,
             note=f"one region, up to {worst} installs at once, {progress.count:,} calls",
         ),
+        report.limited(
+            "store for a finished task", sum(kept_kb.values()) / machines, "kB", at_most=TASK_KB,
+            note=parts,
+        ),
+        report.noted("store for a machine", of_machines, "kB"),
         *[
             report.noted(f"CPU of {part.part}", 1e3 * part.cpu_s / machines, "ms",
                          note=f"a machine; at most {part.peak_mb:.0f} MB")
@@ -60,12 +84,28 @@ async def measure(machines: int, at_once: int) -> list[report.Row]:
     ]  # fmt: skip
 
 
-async def _run(spec: FleetSpec) -> FleetResult:
+async def _run(spec: FleetSpec) -> Ran:
     with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
         result = await run_fleet(spec, Path(directory), _say, timeout_s=3 * LIMIT_S)
+        kept_kb = await _kept_kb(Path(directory) / "etcd")
     for breach in result.breaches:
         print(f"BROKEN: {breach}")
-    return result
+    return Ran(result, kept_kb)
+
+
+async def _kept_kb(data: Path) -> dict[str, float]:
+    """What the store of a run that is over has, by kind; its etcd is started again for it."""
+    server = EtcdServer()
+    await asyncio.to_thread(shutil.copytree, data, server.directory / "data")
+    sizes: Counter[str] = Counter()
+    async with server:
+        store = await EtcdStore.connect([server.endpoint])
+        for prefix in (keys.ROOT, keys.AUDIT):
+            async for page in store.list(prefix):
+                for kv in page.kvs:
+                    sizes[kind_of(kv.key)] += len(kv.key) + len(kv.value)
+        await store.close()
+    return {kind: size / 1e3 for kind, size in sizes.items()}
 
 
 def _say(sample: Sample) -> None:

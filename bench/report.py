@@ -47,7 +47,7 @@ def limited(
         name=name,
         value=value,
         unit=unit,
-        ratio=value / limit,
+        ratio=value / limit if limit else None,
         bound=_bound(at_most, at_least, unit),
         ok=_within(value, at_most, at_least),
         less_is_better=at_most is not None,

@@ -2,9 +2,11 @@
 
 Several processes share the files (`make test`), a whole file at a time and in the order of the
 collection. What takes longest comes first, so that at the end no process is busy alone. Guests of
-QEMU want a processor each, and have bounds on how long they take: one process has all of them.
+QEMU want a processor each, and have bounds on how long they take: one process has all of them, and
+the others give way to it.
 """
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +24,8 @@ WITH_GUESTS = (
     "tests/integration/lab/test_virtual_machine.py",
 )
 """Where the marks `e2e` and `qemu` are; only the processes that test see marks."""
+NICENESS = 4
+"""Of what tests without guests; guests, whose end all wait for, are given twice as much."""
 
 # Bounded by its examples, not by the speed of the machine.
 settings.register_profile("lpmos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,6 +50,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("faults")
         terminalreporter.write_line(text)
         fault_table.write(text)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to guests, from the first test without one on."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(WITH_GUESTS):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @pytest.hookimpl(trylast=True)

@@ -374,6 +374,13 @@ async def test_log_is_followed_searched_and_downloaded(
     await expect(fresh).to_be_in_viewport()
     await expect(log.locator(".line")).to_have_count(61)
 
+    said = "[INFO] [installer] syslog: a step"
+    await control_plane.change(task.task_id, lambda now: logged(now, NOW, said))
+    await expect(log.locator(".line")).to_have_count(62)
+    await dashboard.get_by_label("Whose lines").select_option("installer")
+    await expect(log.locator(".line")).to_have_count(1)
+    await dashboard.get_by_label("Whose lines").select_option("All lines")
+
     await dashboard.get_by_label("Search the log").fill("LINE 1")
     found = dashboard.locator(".found")
     await expect(found).to_have_text("1 of 11")

@@ -9,7 +9,14 @@ from lpmos.model.diskplan import GIB, DiskPlan, PartitionWish, StorageLayout
 from lpmos.model.errors import InvalidInput
 from lpmos.model.installer import FAMILIES, Family
 from lpmos.model.setup import Account, Setup
-from tests.support.answers import READERS, Storage, answer_of, answer_task, read_release
+from tests.support.answers import (
+    READERS,
+    SHELL_FAMILIES,
+    Storage,
+    answer_of,
+    answer_task,
+    read_release,
+)
 from tests.support.builders import make_task
 
 CUSTOM = StorageLayout(
@@ -30,7 +37,7 @@ LAYOUTS: dict[str, str | StorageLayout] = {
 }
 MADE_BY_ALL = ("auto", "lvm", "raid1", "raid1-lvm", "custom")
 RELEASES = [
-    (family, *release) for family in FAMILIES for release in answers.FAMILIES[family].releases
+    (family, *release) for family in SHELL_FAMILIES for release in answers.FAMILIES[family].releases
 ]
 
 
@@ -48,12 +55,13 @@ def wanted(plan: DiskPlan) -> Storage:
 
 
 def test_every_family_has_its_answers_a_reader_and_a_check() -> None:
-    assert set(answers.FAMILIES) == set(FAMILIES) == set(READERS) == set(checks.CHECKS)
+    assert set(answers.FAMILIES) == set(FAMILIES) == set(checks.CHECKS)
+    assert {*READERS, "windows"} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("uefi", [False, True], ids=["bios", "uefi"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 def test_answer_makes_the_planned_disks_or_the_family_refuses_them(
     family: Family, layout: str, uefi: bool
 ) -> None:
@@ -83,7 +91,7 @@ def test_answer_of_every_release_is_in_its_installers_language(
         assert values["task"]["os_type"].strip("'\"") == os_type
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 def test_answer_finds_each_disk_by_its_identity_and_uses_no_name_of_another_boot(
     family: Family,
 ) -> None:
@@ -97,7 +105,7 @@ def test_answer_finds_each_disk_by_its_identity_and_uses_no_name_of_another_boot
         assert text.count(disk.device) == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 def test_answer_reports_progress_the_end_and_the_failure_and_makes_the_first_boot_tell(
     family: Family,
 ) -> None:
@@ -117,7 +125,7 @@ def test_answer_reports_progress_the_end_and_the_failure_and_makes_the_first_boo
     assert late.index(shell(urls.first_boot)) < late.index('"$lpmos_installed_url"')
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 def test_answer_without_a_disk_plan_is_refused(family: Family) -> None:
     of = answers.FAMILIES[family]
     manifest = samples.manifest_of(of, *of.releases[0])

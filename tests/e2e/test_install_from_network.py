@@ -64,15 +64,19 @@ BIOS = MachineSpec(
     sn="E2E-BIOS",
     mac="52:54:00:78:01:01",
     firmware="bios",
+    nic="e1000e",
+    memory_mib=512,
     cpus=1,
-    disks=(BlankDisk(serial="ROOT-1", size_bytes=DISK_BYTES),),
+    disks=(BlankDisk(serial="ROOT-1", size_bytes=DISK_BYTES, bus="sata"),),
 )
 UEFI = MachineSpec(
     name="web-uefi",
     sn="E2E-UEFI",
     mac="52:54:00:78:01:02",
     firmware="uefi",
-    disks=(BlankDisk(serial="ROOT-2", size_bytes=DISK_BYTES, bus="nvme"),),
+    netboot="http",
+    memory_mib=512,
+    disks=(BlankDisk(serial="ROOT-2", size_bytes=DISK_BYTES, bus="nvme", sector_bytes=4096),),
 )
 TOO_SMALL = MachineSpec(
     name="tiny",

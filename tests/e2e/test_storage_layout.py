@@ -37,9 +37,10 @@ MIRROR = MachineSpec(
     sn="E2E-MIRROR",
     mac="52:54:00:78:01:11",
     firmware="bios",
+    cpus=1,
     disks=(
-        BlankDisk(serial="MIRROR-1", size_bytes=4 * GIB),
-        BlankDisk(serial="MIRROR-2", size_bytes=4 * GIB),
+        BlankDisk(serial="MIRROR-1", size_bytes=4 * GIB, bus="scsi"),
+        BlankDisk(serial="MIRROR-2", size_bytes=4 * GIB, bus="scsi"),
     ),
 )
 

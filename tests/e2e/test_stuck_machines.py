@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from lpmos.lab.rack import Rack
 from lpmos.lab.site import Site
 from lpmos.lab.stage import new_task
 from lpmos.model.diskplan import GIB
+from tests.support.stuck import explained, layers_of, unheard
 
 pytestmark = [
     pytest.mark.e2e,
@@ -19,8 +19,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-EXPLAINED_TIMEOUT_S = 900.0
-POLL_S = 1.0
 TOO_LITTLE = MachineSpec(
     name="little",
     sn="E2E-LITTLE",
@@ -34,20 +32,6 @@ ELSEWHERE = ("E2E-ELSEWHERE", "52:54:00:78:02:99")
 """A machine that is on no network of the region: nobody plugs it in."""
 
 
-async def explained(site: Site, task_id: str, code: str) -> dict[str, Any]:
-    """The explanation of a task as soon as its first cause is this one."""
-    found: dict[str, Any] = {}
-    try:
-        async with asyncio.timeout(EXPLAINED_TIMEOUT_S):
-            while True:
-                found = await site.api.explanation(task_id)
-                if [cause["code"] for cause in found["causes"]][:1] == [code]:
-                    return found
-                await asyncio.sleep(POLL_S)
-    except TimeoutError:
-        raise AssertionError(f"{code} was not named: {found}") from None
-
-
 async def test_causes_are_named_where_the_machines_stand(
     rack: tuple[Rack, Site, Path], accel: Acceleration
 ) -> None:
@@ -55,13 +39,18 @@ async def test_causes_are_named_where_the_machines_stand(
     machine = await VirtualMachine.create(place, TOO_LITTLE, directory=directory, accel=accel)
     task = await site.api.create_task(new_task(TOO_LITTLE.sn, TOO_LITTLE.mac, TOO_LITTLE.name))
     unplugged = await site.api.create_task(new_task(*ELSEWHERE, "elsewhere"))
+    nothing = asyncio.create_task(explained(site, unplugged.task_id, "nothing-seen"))
+    async with unheard(place):
+        await machine.power_on()
+        scriptless = await explained(site, task.task_id, "loader-without-script")
+    seen = layers_of(scriptless)
+    assert seen["loader"]["at"] and not seen["ipxe"]["at"] and "script" not in seen
+    assert "HTTP to the region does not come through" in scriptless["causes"][0]["cause"]
+    await machine.power_off()
     await machine.power_on()
-    nothing, panicked = await asyncio.gather(
-        explained(site, unplugged.task_id, "nothing-seen"),
-        explained(site, task.task_id, "agent-does-not-start"),
-    )
-    assert [layer["at"] for layer in nothing["layers"]] == [None]
-    seen = {layer["layer"]: layer for layer in panicked["layers"]}
+    panicked = await explained(site, task.task_id, "agent-does-not-start")
+    assert [layer["at"] for layer in (await nothing)["layers"]] == [None]
+    seen = layers_of(panicked)
     assert all(
         seen[name]["at"]
         for name in ("dhcp", "address", "loader", "ipxe", "script", "kernel", "initramfs")

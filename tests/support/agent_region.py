@@ -37,6 +37,7 @@ class Call:
     at_s: float
     range: str | None = None
     authorization: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, region: AgentRegion, body: dict[str, Any]) -> None:
         shown = self.headers.get("Authorization")
-        call = Call(self.command, self.path, body, time.monotonic(), authorization=shown)
+        call = Call(
+            self.command,
+            self.path,
+            body,
+            time.monotonic(),
+            authorization=shown,
+            traceparent=self.headers.get("traceparent"),
+        )
         status, document, headers = region.answer(call)
         if status == 0:
             self.close_connection = True
@@ -328,7 +336,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _image(self, region: AgentRegion) -> None:
         wanted = self.headers.get("Range")
-        region.calls.append(Call("GET", self.path, {}, time.monotonic(), wanted))
+        traceparent = self.headers.get("traceparent")
+        region.calls.append(
+            Call("GET", self.path, {}, time.monotonic(), wanted, traceparent=traceparent)
+        )
         region.on_download()
         for fault in region.faults:
             if self.path.startswith(fault.path):

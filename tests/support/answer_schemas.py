@@ -1,7 +1,8 @@
 """Schemas of answer files, written from the public references for the parts that are used.
 
-Sources: Ubuntu's autoinstall reference with curtin's storage actions; SUSE's AutoYaST guide. What
-they do not name is refused, also where the installers would pass over it.
+Sources: Ubuntu's autoinstall reference with curtin's storage actions; SUSE's AutoYaST guide;
+Microsoft's unattended setup reference. What they do not name is refused, also where the installers
+would pass over it.
 """
 
 from typing import Any
@@ -249,3 +250,152 @@ AUTOYAST = (
     + "</start></grammar>"
 )
 """RELAX NG; elements stand in the order of the package's template where it is not interleaved."""
+
+_WCM = '<attribute name="wcm:action"><value>add</value></attribute>'
+_KEY = '<attribute name="wcm:keyValue"><data type="positiveInteger"/></attribute>'
+
+
+def _data(name: str, pattern: str, occurs: str = "") -> str:
+    """An element whose text has a pattern of XML Schema."""
+    text = f'<data type="string"><param name="pattern">{pattern}</param></data>'
+    return _element(name, text, occurs)
+
+
+def _keyed(name: str, pattern: str) -> str:
+    """Elements of a list that counts them by `wcm:keyValue`."""
+    text = f'<data type="string"><param name="pattern">{pattern}</param></data>'
+    return _element(name, _WCM + _KEY + text, "oneOrMore")
+
+
+def _component(name: str, content: str) -> str:
+    """A component with what names it in every answer file for 64-bit x86."""
+    said = {
+        "name": f"Microsoft-Windows-{name}",
+        "processorArchitecture": "amd64",
+        "publicKeyToken": "31bf3856ad364e35",
+        "language": "neutral",
+        "versionScope": "nonSxS",
+    }
+    marks = "".join(
+        f'<attribute name="{each}"><value>{value}</value></attribute>'
+        for each, value in said.items()
+    )
+    return _element("component", marks + content)
+
+
+def _settings(of: str, content: str) -> str:
+    return _element("settings", f'<attribute name="pass"><value>{of}</value></attribute>{content}')
+
+
+_ADDRESS = "[0-9a-f.:]+"
+_PREFIX = "[0-9a-f.:]+/[0-9]{1,3}"
+_CARD = _data("Identifier", "[0-9A-F]{2}(-[0-9A-F]{2}){5}")
+_BOOLEAN = "true|false"
+_PASSWORD = _data("Value", "[ -~]{1,127}") + _data("PlainText", "true")
+_LANGUAGE = "[a-z]{2,3}(-[A-Za-z0-9]+)*"
+UNATTEND = (
+    '<grammar xmlns="http://relaxng.org/ns/structure/1.0" ns="urn:schemas-microsoft-com:unattend"'
+    ' xmlns:wcm="http://schemas.microsoft.com/WMIConfig/2002/State"'
+    ' datatypeLibrary="http://www.w3.org/2001/XMLSchema-datatypes"><start>'
+    + _element(
+        "unattend",
+        _settings(
+            "specialize",
+            _component(
+                "Shell-Setup",
+                _data("ComputerName", "[A-Za-z0-9]([A-Za-z0-9-]{0,13}[A-Za-z0-9])?")
+                + _data("TimeZone", "[A-Za-z.() ]{1,64}"),
+            )
+            + _component(
+                "TCPIP",
+                _element(
+                    "Interfaces",
+                    _element(
+                        "Interface",
+                        _WCM
+                        + "".join(
+                            _element(f"Ipv{version}Settings", _data("DhcpEnabled", _BOOLEAN))
+                            for version in (4, 6)
+                        )
+                        + _CARD
+                        + _element("UnicastIpAddresses", _keyed("IpAddress", _PREFIX), "optional")
+                        + _element(
+                            "Routes",
+                            _element(
+                                "Route",
+                                _WCM
+                                + _data("Identifier", "[0-9]+")
+                                + _data("NextHopAddress", _ADDRESS)
+                                + _data("Prefix", _PREFIX),
+                                "oneOrMore",
+                            ),
+                            "optional",
+                        ),
+                        "oneOrMore",
+                    ),
+                ),
+            )
+            + _component(
+                "DNS-Client",
+                _data("DNSDomain", "[A-Za-z0-9.-]+", "optional")
+                + _element(
+                    "DNSSuffixSearchOrder", _keyed("DomainName", "[A-Za-z0-9.-]+"), "optional"
+                )
+                + _element(
+                    "Interfaces",
+                    _element(
+                        "Interface",
+                        _WCM
+                        + _CARD
+                        + _element("DNSServerSearchOrder", _keyed("IpAddress", _ADDRESS)),
+                        "oneOrMore",
+                    ),
+                    "optional",
+                ),
+            ),
+        )
+        + _settings(
+            "oobeSystem",
+            _component(
+                "International-Core",
+                "".join(
+                    _data(name, _LANGUAGE)
+                    for name in ("InputLocale", "SystemLocale", "UILanguage", "UserLocale")
+                ),
+            )
+            + _component(
+                "Shell-Setup",
+                _element(
+                    "OOBE",
+                    "".join(
+                        _data(name, _BOOLEAN)
+                        for name in (
+                            *("HideEULAPage", "HideLocalAccountScreen"),
+                            *("HideOEMRegistrationScreen", "HideOnlineAccountScreens"),
+                            "HideWirelessSetupInOOBE",
+                        )
+                    )
+                    + _data("ProtectYourPC", "[123]"),
+                )
+                + _element(
+                    "UserAccounts",
+                    _element("AdministratorPassword", _PASSWORD)
+                    + _element(
+                        "LocalAccounts",
+                        _element(
+                            "LocalAccount",
+                            _WCM
+                            + _data("Name", "[a-z_][a-z0-9_-]{0,19}")
+                            + _data("Group", "Administrators|Users")
+                            + _element("Password", _PASSWORD),
+                            "oneOrMore",
+                        ),
+                        "optional",
+                    ),
+                ),
+            ),
+        ),
+    )
+    + "</start></grammar>"
+)
+"""RELAX NG; settings of an interface stand in the order that Microsoft's reference asks for."""

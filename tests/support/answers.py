@@ -247,6 +247,9 @@ READERS: Mapping[Family, Callable[[str], Read]] = MappingProxyType(
 )
 """A row for each family; a new one needs its reader here and no more."""
 
+SHELL_FAMILIES: tuple[Family, ...] = tuple(READERS)
+"""Those whose answer makes the planned disks and brings scripts; Windows's has neither."""
+
 
 def read_release(family: Family, text: str, os_type: str, os_version: str) -> Read:
     """Read an answer for a release, where an installer's language differs between them."""

@@ -380,7 +380,8 @@ def _wrong_words(task: dict[str, Any], machine: Machine) -> Iterable[str]:
     """What was acknowledged and is not there."""
     if task["log_count"] != len(task["logs"]):
         return
-    kept = {line.partition(" ")[2][:COMPARED] for line in task["logs"]}
+    said = (line.partition(" ")[2].replace("[agent] ", "", 1) for line in task["logs"])
+    kept = {line[:COMPARED] for line in said}
     heard = (" ".join(line.split())[:COMPARED] for line in machine.lines_heard)
     lost = [line for line in heard if line not in kept]
     if lost:

@@ -16,6 +16,7 @@ import msgspec
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
+from lpmos.core.tasksecrets import ReadRing, no_ring
 from lpmos.images.agent_manifest import AgentFile, AgentManifest
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.images.installers import Installers
@@ -230,6 +231,7 @@ async def running(
     listed: bool = True,
     agent_identity: Literal["required", "optional"] = "required",
     agent_tls: TlsFiles | None = None,
+    read_ring: ReadRing = no_ring,
 ) -> AsyncIterator[RunningRegion]:
     """Region dc1 with the images of `fill`, until the block ends.
 
@@ -277,6 +279,7 @@ async def running(
                 catalog=catalog,
                 installers=Installers(directory / "images"),
                 clock=utc_now,
+                read_ring=read_ring,
             )
             async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
                 tasks = [services.create_task(mirror.run()) for mirror in mirrors]

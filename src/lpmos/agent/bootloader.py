@@ -4,19 +4,24 @@ Whatever firmware booted the agent, every disk gets GRUB for BIOS and GRUB at UE
 under UEFI each gets an entry in the firmware's boot menu as well.
 """
 
+import re
 from pathlib import Path
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
 from lpmos.agent.efiboot import EFIVARS, FirmwareBoot
 from lpmos.agent.errors import InstallError
-from lpmos.agent.grubcfg import Start, grub_config, kernels
+from lpmos.agent.grubcfg import Start, grub_config, kernels, signed_grub_config
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
 from lpmos.agent.plan import File, Plan
 from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.storage import ESP_PLACE, System
 
+_SIGNED = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+"""GRUB as the distribution signed it for Secure Boot, where the image has it (Debian, Ubuntu)."""
+_RELEASE = "/usr/lib/os-release"
+_ID = re.compile(r"^ID=[\"']?([a-z0-9._-]+)", re.MULTILINE)
 _READERS = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
 """GRUB's modules for the file systems."""
 
@@ -104,6 +109,10 @@ class BootLoader:
         start = start_of(self._system)
         config = grub_config(plan.image.name, start, plan.kernel_arguments, found)
         files.write(File("/boot/grub/grub.cfg", config, 0o600))
+        if self._system.esps and (self._root / _SIGNED).exists():
+            # A signed GRUB cannot be told another place: it looks into its distribution's.
+            where = f"/{ESP_PLACE}/EFI/{_vendor(files)}/grub.cfg"
+            files.write(File(where, signed_grub_config(start), 0o700))
 
     def set_firmware_entries(self, entry: str) -> None:
         """Under UEFI: an entry for each disk (`lpmos`, `lpmos 2`), and the boot order.
@@ -144,6 +153,16 @@ def start_of(system: System) -> Start:
         modules=(*raid, _READERS[boot.kind]),
         root=root.device if mapped else f"UUID={root.uuid}",
     )
+
+
+def _vendor(files: RootFiles) -> str:
+    """The distribution by its name in os-release(5), which is that of its directory on the ESP."""
+    try:
+        text = files.inside(_RELEASE).read_text(errors="replace")
+    except OSError:
+        text = ""
+    found = _ID.search(text)
+    return found[1] if found else "debian"
 
 
 def _link(link: Path, node: str) -> None:

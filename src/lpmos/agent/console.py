@@ -46,13 +46,28 @@ class Console:
         """Say what ends the run."""
         self._say("ERROR", text, "      ERROR: ")
 
-    def waiting(self) -> int:
-        """How many lines the region has not acknowledged."""
+    def overheard(self, level: str, text: str) -> None:
+        """Queue a message of the kernel, which prints it itself where it is an error."""
         with self._lock:
-            return len(self._waiting)
+            self._queue(level, f"[kernel] {text}")
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest line, counted from 1 over the run."""
+        with self._lock:
+            return self._first + len(self._waiting)
+
+    def waiting(self, until: int | None = None) -> int:
+        """How many lines the region has not acknowledged; with `until` of those up to this one."""
+        with self._lock:
+            return len(self._waiting) if until is None else max(0, until - self._first)
 
     def batch(self) -> tuple[int, list[str]]:
-        """The oldest lines not yet acknowledged, at most `BATCH_LINES`, and a mark for them."""
+        """The oldest lines not yet acknowledged, at most `BATCH_LINES`, and a mark for them.
+
+        The mark is the number of the last of them, counted from 1 over the run; a word about lines
+        that were dropped has the number of the last of those.
+        """
         with self._lock:
             lines = self._oldest()
             mark = self._first + len(lines)
@@ -85,8 +100,11 @@ class Console:
         with self._lock:
             for line in text.splitlines() or [""]:
                 print(indent + line, file=self._stream, flush=True)
-                self._waiting.append(f"[{level}] {line[:LINE_CHARACTERS]}")
-                if len(self._waiting) > QUEUE_LINES:
-                    self._waiting.popleft()
-                    self._first += 1
-                    self._lost += 1
+                self._queue(level, line)
+
+    def _queue(self, level: str, line: str) -> None:
+        self._waiting.append(f"[{level}] {line[:LINE_CHARACTERS]}")
+        if len(self._waiting) > QUEUE_LINES:
+            self._waiting.popleft()
+            self._first += 1
+            self._lost += 1

@@ -20,8 +20,14 @@ from lpmos.agent.inventory.disks import (
 from lpmos.agent.inventory.tree import Tree
 
 
-def find(tree: Tree, wanted: Member, not_disks: re.Pattern[str] = NOT_DISKS) -> str:
-    """The present kernel name (`sda`) of the approved disk.
+def find(
+    tree: Tree,
+    wanted: Member,
+    not_disks: re.Pattern[str] = NOT_DISKS,
+    *,
+    for_reading: bool = False,
+) -> str:
+    """The present kernel name (`sda`) of the approved disk; it is written, unless `for_reading`.
 
     Its serial decides, else its WWN. Where neither does (a disk without them, a controller that
     gives all the same, two paths to one disk), it must be the only one of its size and model: the
@@ -50,7 +56,7 @@ def find(tree: Tree, wanted: Member, not_disks: re.Pattern[str] = NOT_DISKS) -> 
             if alike
             else f"no disk has the device {wanted.device}, nor its size and model",
         )
-    if fitting[0]["read_only"]:
+    if fitting[0]["read_only"] and not for_reading:
         raise _changed(wanted, "it is read-only")
     return str(fitting[0]["device"]).removeprefix("/dev/")
 

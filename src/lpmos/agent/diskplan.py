@@ -130,7 +130,7 @@ def parse_disk(disk: dict[str, object]) -> Disk:
     found = Disk(
         *_identity(disk),
         partitions=_each(disk, "partitions", _partition),
-        members=_each(disk, "members", _member),
+        members=_each(disk, "members", parse_member),
         arrays=_each(disk, "arrays", _array),
         encrypted=_each(disk, "encrypted", _encrypted),
         groups=_each(disk, "groups", _group),
@@ -193,7 +193,8 @@ def _each(
     return tuple(parse(mapping(item, f"disk.{name}")) for item in items)
 
 
-def _member(disk: dict[str, object]) -> Member:
+def parse_member(disk: dict[str, object]) -> Member:
+    """Take one disk as a person saw it; raises as `parse_disk`."""
     _refuse_unknown(disk, Member._fields)
     return _identity(disk)
 

@@ -87,6 +87,15 @@ def grub_config(
     return "\n".join(lines) + "\n"
 
 
+def signed_grub_config(start: Start) -> str:
+    """The configuration on the EFI system partition that leads a signed GRUB to the system's."""
+    return (
+        f"search.fs_uuid {start.boot_uuid} root\n"
+        f"set prefix=($root)'{start.directory}/grub'\n"
+        "configfile $prefix/grub.cfg\n"
+    )
+
+
 def _terminal_lines(arguments: str) -> list[str]:
     """GRUB on the serial line too, where the kernel's console is there."""
     serial = _SERIAL.search(arguments)

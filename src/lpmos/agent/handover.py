@@ -1,15 +1,19 @@
 """Handing this machine over to its distribution's own installer: loaded into RAM, started by kexec.
 
-The rule: the agent writes nothing to a disk. It loads kernel and initrd, whole and with the planned
-digests, says its last word, and only then starts them. Where kexec cannot be (not in the image,
+The rule: the agent writes nothing to a disk, but for the mark of an installer that cannot read what
+names one: an empty partition table with the id of the plan, on the one approved disk. It loads
+kernel and initrd, whole and with the planned digests, says its last word, and only then starts
+them. Where kexec cannot be (not in the image,
 refused by the kernel's lockdown, not wanted by the region), it says so and the machine restarts:
 its region then gives it the installer's boot script, once. The kernel line has the installer's
 token in it: it is never said, nor are the commands that carry it.
 
-Sources: kexec(8), kernel_lockdown(7).
+Sources: kexec(8), kernel_lockdown(7), sfdisk(8) for `label-id`.
 """
 
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,10 +22,12 @@ from lpmos.agent.disk import find_all, refuse_in_use, refuse_new_contents
 from lpmos.agent.diskplan import Disk, parse_disk
 from lpmos.agent.errors import InstallError
 from lpmos.agent.fields import mapping, not_understood, take
+from lpmos.agent.holders import assembled, take_apart
 from lpmos.agent.image import ImageStream
 from lpmos.agent.inventory.disks import blkid_probe
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
+from lpmos.agent.layout import DiskWriter
 from lpmos.agent.plan import Image
 from lpmos.agent.reporter import Progress
 
@@ -31,6 +37,7 @@ END_PERCENT = 2.0
 DIRECTORY = Path("/run/installer")
 KEXEC_TIMEOUT_S = 120.0
 _MB = 1_000_000
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Way = Literal["kexec", "restart"]
 
@@ -46,6 +53,7 @@ class Handover(NamedTuple):
     kernel_arguments: str
     by: Way
     disk: Disk
+    disk_mark: str | None = None
 
 
 def parse_handover(document: object) -> Handover | None:
@@ -67,6 +75,7 @@ def parse_handover(document: object) -> Handover | None:
         kernel_arguments=take(installer, "kernel_arguments", str),
         by=_way(installer.get("handover", "kexec")),
         disk=parse_disk(mapping(plan.get("disk"), "disk")),
+        disk_mark=_disk_mark(installer),
     )
 
 
@@ -88,7 +97,10 @@ class HandingOver:
             InstallError: a disk is not what was approved, or a file cannot be had whole.
             Stopped: the region ended the install.
         """
-        self._check_disks(handover.disk)
+        self._job.at(STAGE, 0.0, "checking the disks")
+        names = self._check_disks(handover.disk)
+        if handover.disk_mark is not None:
+            self._mark(names, handover.disk_mark)
         if handover.by == "restart":
             return "its region says so"
         self._job.at(STAGE, 0.0, f"loading the installer {handover.name}")
@@ -116,12 +128,25 @@ class HandingOver:
         ended = self._commands.ask(["kexec", "-e", "-x"], timeout_s=KEXEC_TIMEOUT_S)
         return f"kexec: {_last_line(ended.text)}"
 
-    def _check_disks(self, disk: Disk) -> None:
+    def _mark(self, names: Sequence[str], mark: str) -> None:
+        """Clear the one disk, and give it the id by which the installer finds it."""
+        if len(names) != 1:
+            raise InstallError("this installer takes one disk, and the plan has several")
+        writer = DiskWriter(self._commands, self._tree, self._job.stop, names[0])
+        self._job.at(STAGE, 1.0, f"marking {writer.device} for the installer")
+        holders = assembled(self._tree, names)
+        refuse_in_use(self._tree, holders)
+        take_apart(self._commands, self._tree, holders)
+        writer.clear("signatures")
+        writer.mark(mark)
+
+    def _check_disks(self, disk: Disk) -> Sequence[str]:
         names = find_all(self._tree, disk)
         refuse_in_use(self._tree, names)
         probe = blkid_probe(self._commands, self._tree)
         for name, wanted in zip(names, disk.disks, strict=True):
             refuse_new_contents(self._tree, name, wanted, probe)
+        return names
 
     def _fetched(self, file: Image, before: int, total: int) -> Path:
         """A file in RAM, whole; a broken download goes on where it broke."""
@@ -165,6 +190,13 @@ def _file(installer: dict[str, object], name: str) -> Image:
         size_bytes=take(said, "size_bytes", int),
         unpacked_bytes=0,
     )
+
+
+def _disk_mark(installer: dict[str, object]) -> str | None:
+    mark = installer.get("disk_mark")
+    if mark is None or (isinstance(mark, str) and _UUID.fullmatch(mark)):
+        return mark
+    raise not_understood("installer.disk_mark", mark)
 
 
 def _way(said: object) -> Way:

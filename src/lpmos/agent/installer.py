@@ -70,6 +70,7 @@ class Installer:
             names,
             passphrase=plan.disk_passphrase or "",
         )
+        storage.check_erase()
         try:
             self._write(plan, storage, holders)
         except Stopped:

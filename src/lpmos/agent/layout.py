@@ -5,7 +5,7 @@ from lpmos.agent.diskplan import Array, Disk, Encrypted, Partition, VolumeGroup
 from lpmos.agent.errors import InstallError
 from lpmos.agent.inventory.disks import partitions
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.nvme import format_namespace
+from lpmos.agent.nvme import check_format, format_namespace
 from lpmos.agent.stop import Stop
 
 NODES_TIMEOUT_S = 15.0
@@ -73,6 +73,15 @@ class DiskWriter:
         self._name = name
         self.device = f"/dev/{name}"
 
+    def check_erase(self, erase: str) -> None:
+        """Refuse a level of erasing that would reach beyond this disk; writes nothing.
+
+        Raises:
+            InstallError: it would, or the disk does not say.
+        """
+        if erase == "nvme_format":
+            check_format(self.device, others=self._shares_its_drive())
+
     def clear(self, erase: str) -> None:
         """Remove every signature, then erase the disk as far as the plan says.
 
@@ -98,6 +107,17 @@ class DiskWriter:
             stdin=table_script(plan),
         )
         self.await_nodes([part.number for part in plan.partitions])
+
+    def mark(self, label_id: str) -> None:
+        """Write an empty GPT with this id.
+
+        Raises:
+            InstallError: a program failed.
+        """
+        self._commands.run(
+            ["sfdisk", "--quiet", "--wipe", "always", self.device],
+            stdin=f"label: gpt\nlabel-id: {label_id}\n",
+        )
 
     def blank(self) -> None:
         """After a failed install: leave a disk that boots nothing and counts as blank."""

@@ -1,6 +1,7 @@
 """The machine that the agent runs on: its inventory and its disk."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from lpmos.agent.commands import Commands
@@ -13,8 +14,10 @@ from lpmos.agent.inventory.lldp import Listener, Neighbour
 from lpmos.agent.inventory.nics import boot_mac, connected_interfaces, with_neighbours
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
+from lpmos.agent.joborder import JobOrder
 from lpmos.agent.options import Options, kernel_arguments
 from lpmos.agent.plan import Plan
+from lpmos.agent.reporter import Result
 from lpmos.agent.stop import Stop
 
 
@@ -41,6 +44,20 @@ class Machine(Protocol):
         Raises:
             InstallError: a step failed.
             Stopped: the region ended the install.
+        """
+
+    def run_job(
+        self,
+        order: JobOrder,
+        job: Job,
+        note: Callable[[Result], None],
+        tell: Callable[[Inventory], None],
+    ) -> None:
+        """Do the steps of a job; each result goes to `note`, a new inventory to `tell`.
+
+        Raises:
+            InstallError: a step failed.
+            Stopped: the region ended the job.
         """
 
     def start_installer(self, job: Job) -> str | None:
@@ -85,6 +102,25 @@ class RealMachine:
         if self._neighbours is not None:
             self._neighbours.close()
         return HandingOver(Commands(job.stop, job.console.info), self._tree, job).load(handover)
+
+    def run_job(
+        self,
+        order: JobOrder,
+        job: Job,
+        note: Callable[[Result], None],
+        tell: Callable[[Inventory], None],
+    ) -> None:
+        """Do the steps on this machine."""
+        # Only a job pays for these imports; an install starts sooner without them.
+        from lpmos.agent.jobs import run_steps
+        from lpmos.agent.realjobs import steps
+
+        def look() -> Inventory:
+            found = self.inventory()
+            tell(found)
+            return found
+
+        run_steps(order, steps(order, job, self._tree, look), job, note)
 
     def start_installer(self, job: Job) -> str | None:
         """Start it by kexec."""

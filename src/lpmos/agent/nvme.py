@@ -1,14 +1,16 @@
 """The erase that an NVMe drive does itself: the admin commands Identify and Format NVM.
 
 Source: NVM Express Base Specification 2.0, 5.14 and 5.17, and linux/nvme_ioctl.h. The rule: a
-format that the drive would spread to namespaces which nobody approved is refused.
+format that the drive would spread to namespaces which nobody approved is refused, before anything
+is written to any disk (`check_format`), and once more when it is due.
 """
 
+import contextlib
 import fcntl
 import os
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lpmos.agent.errors import InstallError
 
@@ -52,20 +54,43 @@ def format_namespace(device: str, others: bool) -> None:
     Raises:
         InstallError: the drive refuses, or would erase the others too.
     """
+    with _opened(device) as (admin, number):
+        erase(admin, device, number, others)
+
+
+def check_format(device: str, others: bool) -> None:
+    """Refuse now what `format_namespace` would refuse by what the drive says of itself.
+
+    Raises:
+        InstallError: the drive does not answer, or would erase the others too.
+    """
+    with _opened(device) as (admin, _):
+        check_reach(admin, device, others)
+
+
+@contextlib.contextmanager
+def _opened(device: str) -> Iterator[tuple[Admin, int]]:
+    """How commands are sent to a namespace's drive, and the namespace's number."""
     try:
         descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
         try:
             number = fcntl.ioctl(descriptor, _NAMESPACE_ID)
-            erase(
-                lambda data: fcntl.ioctl(descriptor, _ADMIN_COMMAND, bytearray(data)),
-                device,
-                number,
-                others,
-            )
+            yield lambda data: fcntl.ioctl(descriptor, _ADMIN_COMMAND, bytearray(data)), number
         finally:
             os.close(descriptor)
     except OSError as error:
         raise _refused(device, error.strerror or str(error)) from error
+
+
+def check_reach(admin: Admin, device: str, others: bool) -> None:
+    """Refuse a format that would go beyond its namespace; `admin` sends the command.
+
+    Raises:
+        InstallError: it would erase the others too, or the drive does not say.
+    """
+    controller = _identify(admin, device, 0, 1)
+    if others and controller[_FNA_OFFSET] & _FNA_ALL_NAMESPACES:
+        raise _refused(device, "the drive would erase all its namespaces")
 
 
 def erase(admin: Admin, device: str, namespace: int, others: bool) -> None:
@@ -74,9 +99,7 @@ def erase(admin: Admin, device: str, namespace: int, others: bool) -> None:
     Raises:
         InstallError: the drive refuses, or would erase the others too.
     """
-    controller = _identify(admin, device, 0, 1)
-    if others and controller[_FNA_OFFSET] & _FNA_ALL_NAMESPACES:
-        raise _refused(device, "the drive would erase all its namespaces")
+    check_reach(admin, device, others)
     argument = format_argument(_identify(admin, device, namespace, 0))
     if status := admin(command(_FORMAT, namespace, cdw10=argument)):
         raise _refused(device, f"the drive's status is {status:#x}")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lpmos.agent.errors import BadOptions
+from lpmos.agent.trace import Trace, read_trace
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -14,7 +15,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 class Options(NamedTuple):
     """One agent run's options; `mac` None means the NIC that booted.
 
-    `nonce`, `ca_sha256` and `boot_url` (where files are by plain HTTP) are the boot script's.
+    `nonce`, `ca_sha256`, `boot_url` (where files are by plain HTTP) and `trace` are the boot
+    script's.
     """
 
     regional_url: str
@@ -25,6 +27,7 @@ class Options(NamedTuple):
     nonce: str | None = None
     ca_sha256: str | None = None
     boot_url: str | None = None
+    trace: Trace | None = None
 
 
 def kernel_arguments(command_line: str) -> dict[str, str]:
@@ -59,6 +62,7 @@ def read_options(
         nonce=arguments.get("lpmos_nonce") or None,
         ca_sha256=_checked_digest(arguments.get("lpmos_ca")),
         boot_url=_checked_url(boot_url) if boot_url else None,
+        trace=read_trace(arguments.get("lpmos_trace")),
     )
 
 

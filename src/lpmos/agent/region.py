@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from lpmos import __version__
 from lpmos.agent.errors import AgentError, InstallError, NoAnswer, Refused
+from lpmos.agent.trace import HEADER, Trace
 
 API = "/api/v1"
 ANSWER_TIMEOUT_S = 30.0
@@ -29,6 +30,9 @@ IDENTITY = "LPMOS-Identity"
 """The header of an answer with the identity for the next calls."""
 CA_PATH = "/boot/ca.pem"
 CA_LIMIT_BYTES = 1 << 16
+FIRST_SPAN = "boot.agent"
+"""The span of what an agent says before its first stage."""
+DOWNLOAD_SPAN = "install.downloading"
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, for which Python has no name."""
 _NOT_NOW = (429, 500, 502, 503, 504)
@@ -107,14 +111,22 @@ class Region:
     """Calls to one region at `url`, with the identity that it gave.
 
     Files are had from `boot_url`, which may be plain HTTP: each is checked by its digest. With
-    `ca_sha256` the region has to show a certificate of the CA with this fingerprint.
+    `ca_sha256` the region has to show a certificate of the CA with this fingerprint. Each call
+    names its span of `trace`: that of the stage that was told of last.
     """
 
     def __init__(
-        self, url: str, *, boot_url: str | None = None, ca_sha256: str | None = None
+        self,
+        url: str,
+        *,
+        boot_url: str | None = None,
+        ca_sha256: str | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.url = url
         self.identity: str | None = None
+        self._trace = trace
+        self._span = FIRST_SPAN
         self._boot_url = boot_url or url
         self._ca_sha256 = ca_sha256
         self._context: ssl.SSLContext | None = None
@@ -135,6 +147,8 @@ class Region:
         """
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json"} if data is not None else {}
+        if body and "stage" in body:
+            self._span = f"install.{body['stage']}"
         try:
             if self.identity is not None:
                 headers["Authorization"] = f"Bearer {self.identity}"
@@ -157,6 +171,8 @@ class Region:
             InstallError: the file is not there, or has another size.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
+        if self._trace is not None:
+            headers[HEADER] = self._trace.header(DOWNLOAD_SPAN)
         try:
             exchange = self._request(self._boot_url, "GET", path, None, headers=headers)
         except (OSError, http.client.HTTPException) as error:
@@ -218,6 +234,8 @@ class Region:
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Exchange:
         identity = {"User-Agent": f"lpmos-agent/{__version__}", "Connection": "close"}
+        if self._trace is not None:
+            identity[HEADER] = self._trace.header(self._span)
         parts = urlsplit(url)
         connection = self._connection(parts, timeout_s)
         try:

@@ -34,6 +34,16 @@ class Progress(NamedTuple):
     bytes_per_second: float | None = None
 
 
+class Result(NamedTuple):
+    """How a step of a job ended; `outcome` is `passed` or `failed`."""
+
+    step: str
+    outcome: str
+    seconds: float
+    summary: str
+    evidence: tuple[str, ...]
+
+
 class Reporter:
     """Sends the newest progress of each stage of one task until closed."""
 
@@ -53,6 +63,7 @@ class Reporter:
         self._changed = threading.Condition()
         self._newest: Progress | None = None
         self._untold: deque[Progress] = deque()
+        self._results: list[dict[str, object]] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
@@ -74,6 +85,11 @@ class Reporter:
             self._untold.append(progress)
             self._changed.notify()
 
+    def note(self, result: Result) -> None:
+        """Send this result of a job's step with every call from now on."""
+        with self._changed:
+            self._results.append({**result._asdict(), "seconds": round(result.seconds, 1)})
+
     def close(self) -> None:
         """End the thread after the call that is under way."""
         with self._changed:
@@ -85,6 +101,8 @@ class Reporter:
     def hand_in_log(self, caller: Caller, most_left: int = 0) -> None:
         """After `close`: send the stages that wait, and the lines, up to `most_left` of these.
 
+        What the kernel says meanwhile is not waited for: it may never be silent.
+
         Raises:
             Stopped: the region ended the install.
         """
@@ -92,7 +110,8 @@ class Reporter:
             first = self._untold[0]
             self._send(caller, first)
             self._told(first)
-        while self._newest is not None and self._console.waiting() > most_left:
+        end = self._console.newest
+        while self._newest is not None and self._console.waiting(until=end) > most_left:
             self._send(caller, self._newest)
 
     def finish(self, caller: Caller, last: Progress) -> None:
@@ -118,7 +137,10 @@ class Reporter:
     def _body(self, progress: Progress) -> tuple[int, dict[str, object]]:
         """The call for `progress` with the lines that wait, and their mark for the console."""
         mark, lines = self._console.batch()
-        return mark, {**self._identity, **progress._asdict(), "log": lines}
+        log = {"log": lines, "log_first": mark - len(lines) + 1}
+        body = {**self._identity, **progress._asdict(), **log}
+        with self._changed:
+            return mark, {**body, "results": [*self._results]} if self._results else body
 
     def _run(self) -> None:
         backoff = self._pace.backoff()

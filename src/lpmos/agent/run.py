@@ -2,6 +2,7 @@
 
 from lpmos.agent.console import Console
 from lpmos.agent.errors import Stopped
+from lpmos.agent.kernellog import KernelLog
 from lpmos.agent.machine import RealMachine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
@@ -40,4 +41,9 @@ def run_agent(
             return ended
         return EXIT_INSTALLED if made_up.system.start(console, stop, pace) else EXIT_FAILED
     machine = RealMachine(options, console, stop)
-    return Session(options, machine, console, stop, pace).run()
+    kernel = KernelLog(console)
+    kernel.start()
+    try:
+        return Session(options, machine, console, stop, pace).run()
+    finally:
+        kernel.close()

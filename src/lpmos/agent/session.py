@@ -24,6 +24,7 @@ from lpmos.agent.errors import (
 from lpmos.agent.handover import Handover, Way, parse_handover
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.job import Job
+from lpmos.agent.joborder import JobOrder, is_job, parse_order
 from lpmos.agent.machine import Machine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
@@ -58,7 +59,10 @@ class Session:
         self._stop = stop
         self._pace = pace
         self._region = Region(
-            options.regional_url, boot_url=options.boot_url, ca_sha256=options.ca_sha256
+            options.regional_url,
+            boot_url=options.boot_url,
+            ca_sha256=options.ca_sha256,
+            trace=options.trace,
         )
         self._caller = Caller(self._region, console, stop, pace)
         self._agent_id = os.urandom(16).hex()
@@ -92,7 +96,7 @@ class Session:
         task_id = self._report(hardware)
         self._console.step(3, f"Waiting for approval of task {task_id}...")
         document = self._await_approval(task_id)
-        self._console.step(4, "Installing...")
+        self._console.step(4, "Doing the job..." if is_job(document) else "Installing...")
         return self._install(task_id, document)
 
     def _identify(self) -> None:
@@ -174,6 +178,9 @@ class Session:
         stop = self._stop.part()
         reporter = Reporter(self._region, identity, self._console, stop, self._pace)
         try:
+            order = parse_order(document)
+            if order is not None:
+                return self._do_job(order, reporter, identity, stop)
             handover = parse_handover(document)
             if handover is not None:
                 return self._hand_over(handover, reporter, identity, stop)
@@ -193,6 +200,31 @@ class Session:
         with contextlib.suppress(Refused):  # the failure itself matters more than its log
             reporter.hand_in_log(self._caller)
         return self._failed(identity, failure, reporter.percentage)
+
+    def _do_job(
+        self, order: JobOrder, reporter: Reporter, identity: dict[str, object], stop: Stop
+    ) -> int:
+        """Do the steps of a job, and say that it is done; raises as `_carry_out`."""
+        names = ", ".join(step.name for step in order.steps)
+        self._claim(identity, order.intent_id, f"doing {names}")
+        job = Job(self._region, self._console, stop, self._pace, reporter.update)
+        reporter.start()
+        try:
+            self._machine.run_job(order, job, reporter.note, self._tell_again)
+        except (InstallError, Stopped):
+            raise
+        except Exception as error:
+            raise _defect(error) from error
+        finally:
+            reporter.close()
+            stop.check()
+        self._say_last(reporter, Progress("job", 100, f"done: {names}"), order.task_id)
+        self._console.info("the job is done; the machine restarts to what it was before")
+        return EXIT_INSTALLED
+
+    def _tell_again(self, hardware: Inventory) -> None:
+        """Report what the machine has now, in the middle of a job."""
+        self._report(hardware)
 
     def _carry_out(self, plan: Plan, job: Job, reporter: Reporter) -> None:
         """Install, with progress reported meanwhile.
@@ -286,15 +318,17 @@ class Session:
         return EXIT_INSTALLED
 
     def _completed(self, reporter: Reporter, task_id: str) -> int:
-        last = Progress("configuring", 100, "installed")
+        self._say_last(reporter, Progress("configuring", 100, "installed"), task_id)
+        self._console.info("installed; the machine starts its own disk now")
+        return EXIT_INSTALLED
+
+    def _say_last(self, reporter: Reporter, last: Progress, task_id: str) -> None:
         try:
             reporter.finish(self._caller, last)
         except Stopped:
             # The answer to an earlier try of the same call may have been lost on its way.
             if not self._is_completed(task_id):
                 raise
-        self._console.info("installed; the machine starts its own disk now")
-        return EXIT_INSTALLED
 
     def _is_completed(self, task_id: str) -> bool:
         answer = self._caller.call("GET", f"/agent/approval/{self._mac}?task_id={task_id}&wait=0")

@@ -49,6 +49,7 @@ def _with_arguments(options: Options, arguments: dict[str, str]) -> Options:
         nonce=said.nonce,
         ca_sha256=said.ca_sha256,
         boot_url=options.regional_url if said.ca_sha256 else None,
+        trace=said.trace,
     )
 
 

@@ -5,15 +5,20 @@ The same seed is always the same machine.
 
 import hashlib
 import time
+from collections.abc import Callable
 
 from lpmos import __version__
 from lpmos.agent.handover import STAGE, Handover
 from lpmos.agent.image import ImageStream
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.job import Job, downloading
+from lpmos.agent.joborder import JobOrder
+from lpmos.agent.jobs import run_steps
 from lpmos.agent.options import Options
 from lpmos.agent.plan import Plan
+from lpmos.agent.reporter import Result
 from lpmos.agent.simulated_installer import run_installer
+from lpmos.agent.simulated_jobs import steps
 from lpmos.agent.simulated_system import SimulatedSystem
 from lpmos.agent.stop import Stop
 
@@ -127,6 +132,22 @@ class SimulatedMachine:
             stream.stream(file, _Discard(self._speed_mbit, job.stop), lambda *_: None)
         self._installer_line = handover.kernel_arguments
         return None
+
+    def run_job(
+        self,
+        order: JobOrder,
+        job: Job,
+        note: Callable[[Result], None],
+        tell: Callable[[Inventory], None],
+    ) -> None:
+        """Go through the steps, each in a moment; raises as a real one's does."""
+
+        def look() -> Inventory:
+            found = self.inventory()
+            tell(found)
+            return found
+
+        run_steps(order, steps(self._sn, look), job, note)
 
     def start_installer(self, job: Job) -> str | None:
         """Run a simulated installer to its end."""

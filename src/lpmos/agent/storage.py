@@ -93,6 +93,15 @@ class Storage:
         self._volumes = Volumes(commands)
         self.devices = tuple(disk.device for disk in self._disks)
 
+    def check_erase(self) -> None:
+        """Refuse an erase that one of the disks cannot do alone; nothing is written.
+
+        Raises:
+            InstallError: the first such disk.
+        """
+        for disk in self._disks:
+            disk.check_erase(self._plan.erase)
+
     def clear(self, holders: Sequence[str]) -> None:
         """Take apart what old systems left assembled, then clear and erase every disk.
 

@@ -19,6 +19,7 @@ import httpx
 
 import lpmos
 from lpmos.cli.failures import NoAnswer, NotSignedIn, Refused, Usage
+from lpmos.model.tracecontext import HEADER, TraceContext
 
 API: Final = "/api/v1"
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -68,6 +69,7 @@ class Client:
         transport: another way to the server than the network, for tests.
         sleep: how a pause between two attempts is made.
         trace: told of every answer: method, path, status and how long it took.
+        parent: the span of the caller's own trace that the calls belong to.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         trace: Callable[[str], None] | None = None,
+        parent: TraceContext | None = None,
     ) -> None:
         self.url = url
         self.tls = trust(ca) if url.startswith("https:") else None
@@ -91,7 +94,11 @@ class Client:
             transport=transport,
             trust_env=not is_loopback(url),
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            headers={"User-Agent": f"lpmos/{lpmos.__version__}", "Accept": "application/json"},
+            headers={
+                "User-Agent": f"lpmos/{lpmos.__version__}",
+                "Accept": "application/json",
+                **({HEADER: str(parent)} if parent else {}),
+            },
         )
 
     def __enter__(self) -> "Client":

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from lpmos.cli.client import Client, Credential, Fixed, Nobody
 from lpmos.cli.credentials import Credentials, Login, default_path
 from lpmos.cli.failures import NotSignedIn, Refused, Usage
+from lpmos.model.tracecontext import parse_traceparent
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 RENEW_BEFORE_S = 20.0
@@ -47,7 +48,13 @@ def connect(
         credential = Fixed(token.strip())
     elif known and login:
         credential = StoredLogin(credentials, server)
-    return Client(server, credential, ca=ca, trace=_told if chosen.verbose else None)
+    return Client(
+        server,
+        credential,
+        ca=ca,
+        trace=_told if chosen.verbose else None,
+        parent=parse_traceparent(environment.get("TRACEPARENT")),
+    )
 
 
 def server_of(

@@ -13,7 +13,7 @@ from lpmos.cli.options import Parser, add_yes, command, group
 IMAGES_DIR = Path("/var/lib/lpmos/images")
 CACHE_DIR = Path("/var/cache/lpmos")
 AGENT_LEVEL = 19
-FAMILIES = ("debian", "ubuntu", "rhel", "suse")
+FAMILIES = ("debian", "ubuntu", "rhel", "suse", "windows")
 FORMATS = ("tar.zst", "raw", "qcow2", "raw.zst", "raw.gz", "raw.xz")
 NETWORKS = ("systemd-networkd", "netplan", "networkmanager", "ifupdown")
 
@@ -93,6 +93,14 @@ def _define_upload(upload: argparse.ArgumentParser) -> None:
     )
 
 
+_WINDOWS_HELP = {
+    "bcd": "of Windows: `boot/bcd` of its media",
+    "boot-sdi": "of Windows: `boot/boot.sdi` of its media",
+    "curl": "of Windows: curl.exe for x64, which Windows PE does not bring",
+    "install": "of Windows: `sources/install.wim` of its media",
+}
+
+
 def _define_installers(kinds: Any) -> None:
     add = command(
         kinds, "add-installer", _add_installer, "add a distribution's own installer",
@@ -106,12 +114,18 @@ def _define_installers(kinds: Any) -> None:
     for name in ("kernel", "initrd"):
         add.add_argument(f"--{name}", required=True, type=_directory, metavar="FILE")
     add.add_argument(
-        "--repository", required=True, metavar="URL", help="where its packages come from"
+        "--repository", metavar="URL", help="where its packages come from; not of Windows"
     )
     add.add_argument("--media", metavar="URL", help="of Ubuntu: the ISO of its live server")
     add.add_argument(
         "--required-bytes", type=int, metavar="N", help="what it needs of the disk (default: 8 GiB)"
     )
+    for name in ("bcd", "boot-sdi", "curl", "install"):
+        add.add_argument(f"--{name}", type=_directory, metavar="FILE", help=_WINDOWS_HELP[name])
+    add.add_argument(
+        "--image-index", type=int, default=1, metavar="N",
+        help="of Windows: which image of --install (default: %(default)s)",
+    )  # fmt: skip
     _installer_place(command(
         kinds, "remove-installer", _remove_installer, "remove an installer of this machine",
     ))  # fmt: skip

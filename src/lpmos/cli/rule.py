@@ -27,7 +27,7 @@ KINDS = ("approve", "create")
 ON_OFF = {True: "on", False: "off"}
 FIELDS = (
     "kind", "condition", "description", "enabled", "priority", "idc", "tenant",
-    "allow_overwrite", "task",
+    "allow_overwrite", "jobs", "task",
 )  # fmt: skip
 """What a person says of a rule: what `rule put` sends of what `rule show --json` printed."""
 
@@ -110,6 +110,10 @@ def _fields(parser: argparse.ArgumentParser) -> None:
         "--allow-overwrite", action="store_true", default=None,
         help="approve also where data on the disk is lost",
     )  # fmt: skip
+    fields.add_argument(
+        "--jobs", choices=("none", "reading", "writing"),
+        help="approve also tasks that are jobs: those that only read, or also those that write",
+    )  # fmt: skip
 
 
 def _path(name: str) -> str:
@@ -129,7 +133,7 @@ def _given(chosen: argparse.Namespace) -> Document:
 
 def _said(rule: Document) -> Document:
     """What a person said of a stored rule."""
-    return {name: rule[name] for name in FIELDS}
+    return {name: rule[name] for name in FIELDS if name in rule}
 
 
 def _list(chosen: argparse.Namespace) -> None:
@@ -158,6 +162,7 @@ def _show(chosen: argparse.Namespace) -> None:
             ("data centers", listed(rule["idc"]) or "all"),
             ("tenant", rule["tenant"]),
             ("data is lost", "allowed" if rule["allow_overwrite"] else ""),
+            ("approves jobs", "" if rule.get("jobs", "none") == "none" else rule["jobs"]),
             ("then installs", " ".join(task[n] for n in ("os_type", "os_version") if n in task)),
             ("acts for", f"{rule['changed_by']}, who changed it"
                          f" {ago(rule['changed_at'], utc_now())}"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lpmos.cli.failures import Usage
+from lpmos.cli.job import add_job, job_of
 from lpmos.cli.options import pair
 
 _WHOLE_NUMBERS = ("min_size_bytes", "max_size_bytes")
@@ -35,6 +36,7 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
         choices=("image", "installer"),
         help="by image, or by the distribution's own installer (else by image where there is one)",
     )
+    add_job(fields)
     fields.add_argument("--hostname", help="(else made from the serial number)")
     fields.add_argument(
         "--disk-layout",
@@ -110,6 +112,8 @@ def body_of(chosen: argparse.Namespace) -> dict[str, Any]:
     body |= {name: value for name in _PLAIN if (value := getattr(chosen, name)) is not None}
     if chosen.os:
         body["os_type"], body["os_version"] = chosen.os
+    if chosen.steps:
+        body["job"] = job_of(chosen.steps)
     if chosen.disk_layout:
         body["disk_layout"] = disk_layout(chosen.disk_layout)
     if chosen.disk_passphrase_file:

@@ -11,8 +11,9 @@ from typing import Any
 from lpmos.cli.client import Document
 from lpmos.cli.connect import connect
 from lpmos.cli.disk_plan import disks, plan_lines
-from lpmos.cli.display import Display, confirm
+from lpmos.cli.display import Display, confirm, get
 from lpmos.cli.failures import Unfinished
+from lpmos.cli.job import job_lines, question
 from lpmos.cli.options import add_yes, command
 from lpmos.cli.task_names import FINDS, task_id
 from lpmos.cli.words import plain
@@ -73,8 +74,7 @@ def _approve(chosen: argparse.Namespace) -> None:
             task = client.get(f"tasks/{task_id(client, name)}")
             _check_waiting(task)
             _show_what_is_written(display, task)
-            devices = ", ".join(plain(disk["device"]) for disk in disks(task["plan"]))
-            if not confirm(chosen, f"Write {devices} of {task['sn']}?"):
+            if not confirm(chosen, _question(task)):
                 raise Unfinished("not approved")
             body = {"approved": True, "notes": chosen.notes, "plan_digest": task["plan_digest"]}
             if seen := task.get("hardware_fingerprint"):  # an older control plane shows none
@@ -86,16 +86,28 @@ def _approve(chosen: argparse.Namespace) -> None:
 
 
 def _check_waiting(task: Document) -> None:
-    if task["plan"] is None:
+    if task["plan"] is None and get(task, "job_plan") is None:
         raise Conflict(
             f"task {task['task_id']} is {task['status']}: {task['meaning']}"
             " It can be approved when its machine has reported its hardware."
         )
 
 
+def _question(task: Document) -> str:
+    if task["plan"] is None:
+        return question(task)
+    devices = ", ".join(plain(disk["device"]) for disk in disks(task["plan"]))
+    return f"Write {devices} of {task['sn']}?"
+
+
 def _show_what_is_written(display: Display, task: Document) -> None:
     """On standard error, so that `--json` and `--quiet` stay what they are."""
     plan = task["plan"]
+    if plan is None:
+        display.note(f"{task['sn']} ({task['idc']}, {task['mac']}) does a job")
+        for line in job_lines(task["job_plan"]):
+            display.note(f"  {line}")
+        return
     display.note(
         f"{task['sn']} ({task['idc']}, {task['mac']}) gets {task['os_type']}"
         f" {task['os_version']} as {task['hostname']}"

@@ -8,6 +8,7 @@ from lpmos.cli.connect import connect
 from lpmos.cli.disk_plan import show_plan
 from lpmos.cli.display import Column, Display, get, utc_now
 from lpmos.cli.inventory import show_inventory
+from lpmos.cli.job import show_job
 from lpmos.cli.task_names import task_id
 from lpmos.cli.words import ago, listed, span, stamp
 
@@ -58,6 +59,7 @@ def show(display: Display, task: Document) -> None:
     )
     show_error(display, task)
     show_plan(display, task["plan"])
+    show_job(display, task)
     if task["hardware"]:
         display.heading("hardware")
         show_inventory(display, task["hardware"])

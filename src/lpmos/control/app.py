@@ -13,6 +13,7 @@ from lpmos.control.http.encoding import encoding
 from lpmos.control.http.observation import timed
 from lpmos.control.http.parameters import check_request
 from lpmos.control.http.revision import stating
+from lpmos.control.http.traced import traced
 from lpmos.control.live.socket import live
 from lpmos.control.oidc.routes import OIDC_CALLS, OIDC_PAGES
 from lpmos.control.openapi.page import SCHEMA_CALLS
@@ -118,7 +119,7 @@ def create_app(services: Services) -> Litestar:
         guards=[services.gate],
         before_request=check_request,
         before_send=[services.observation.before_send],
-        middleware=[timed, stating(services.hub.revision), encoding],
+        middleware=[timed, traced, stating(services.hub.revision), encoding],
         state=State({STATE: services.task_answers}),
         exception_handlers={Exception: services.refusals.answer_error},
         request_max_body_size=BODY_LIMIT_BYTES,

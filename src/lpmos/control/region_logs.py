@@ -1,8 +1,8 @@
 """The full log of a task, read from the region that keeps it (S13).
 
-A region answers this call to whoever reaches it, and shall be reached by machines and control
-planes only. So a caller never says where to: the address is the one that the region itself keeps in
-the store, the path is made here, redirects are not followed, and size, time and number are bounded.
+A region answers this call to whoever proves to be a control plane; the proof is good for this log
+alone. A caller never says where to: the address is the one that the region itself keeps in the
+store, the path is made here, redirects are not followed, and size, time and number are bounded.
 """
 
 import re
@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from lpmos.core.fleet import Fleet
+from lpmos.core.logproof import LogProofs
 from lpmos.model.errors import TooBusy
 from lpmos.model.region import is_api_url
 
@@ -41,12 +42,16 @@ class RegionLogs:
     def __init__(
         self,
         fleet: Fleet,
+        proofs: LogProofs,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         """`read_timeout_s` is how long a region may be silent, `most_bytes` what is read of it."""
         self._fleet = fleet
+        self._proofs = proofs
+        self.reader = proofs.reader
+        """Whom the regions have to know for that."""
         self._timeout = aiohttp.ClientTimeout(
             total=TOTAL_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=read_timeout_s
         )
@@ -78,16 +83,21 @@ class RegionLogs:
             LogAway: it cannot be read; the text says why.
             TooBusy: too many are being read, by this user or in all.
         """
-        pieces = self._pieces(self.urls(idc, task_id), idc, reader)
+        proof = self._proofs.proof(idc, task_id)
+        pieces = self._pieces(self.urls(idc, task_id), proof, idc, reader)
         await anext(pieces)
         return pieces
 
-    async def _pieces(self, urls: list[URL], idc: str, reader: str) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, urls: list[URL], proof: str, idc: str, reader: str
+    ) -> AsyncGenerator[bytes, None]:
         """First an empty piece, once the region has begun to answer."""
         with self._place(reader):
             async with AsyncExitStack() as stack:
                 session = aiohttp.ClientSession(
-                    timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+                    timeout=self._timeout,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    headers={"Authorization": f"Bearer {proof}"},
                 )
                 await stack.enter_async_context(session)
                 answers = await _opened(stack, session, urls, idc)
@@ -182,5 +192,10 @@ def _time_of(line: bytes) -> bytes | None:
 def _check(answer: aiohttp.ClientResponse, idc: str) -> None:
     if answer.status == 404:
         raise LogAway(f"the region {idc} keeps no log of this task")
+    if answer.status == 401:
+        raise LogAway(
+            f"the region {idc} does not take it that a control plane asks: do all have"
+            " one auth_key_file, and do their clocks agree?"
+        )
     if answer.status != 200 or answer.content_type != TEXT:
         raise LogAway(f"the region {idc} answered with {answer.status} instead of a log")

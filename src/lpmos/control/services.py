@@ -49,6 +49,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.identity.callers import Identity
 from lpmos.core.identity.passwords import Passwords
 from lpmos.core.identity.retention import IdentityRetention
+from lpmos.core.logproof import LogProofs, LogReaderDuty
 from lpmos.core.machines import Machines
 from lpmos.core.notifications import webhooks
 from lpmos.core.notifications.alerts import AlertDuty
@@ -138,7 +139,9 @@ class Services:
         self.hub = LiveHub(self.fleet, mirror)
         self.health = Health(store, self.fleet)
         self.statistics = StatisticsDesk(self.fleet, clock)
-        self.region_logs = RegionLogs(self.fleet)
+        self.region_logs = RegionLogs(
+            self.fleet, LogProofs(signer.derived_key("logs of regions"), clock)
+        )
         self.observation = Observation()
         self.observation.add(FleetCollector(self.fleet, clock, self.hub.count))
         self.pages = Pages(self.door)
@@ -172,6 +175,7 @@ class Services:
         decide = RulesDuty(store, self.fleet, self.tasks, self.rules, clock)
         duties: list[Duty] = [
             *(self.audit_chain, deliver, retention, decide),
+            LogReaderDuty(store, self.fleet, self.region_logs.reader),
             AlertDuty(store, self.fleet, clock, unmatched_limit=config.unmatched_limit),
             UnmatchedRetention(store, clock, timedelta(days=config.unmatched_days)),
         ]

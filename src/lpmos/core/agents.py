@@ -5,6 +5,7 @@ that is in the store at that moment; a machine never moves a task that is not it
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import handing_in
+from lpmos.core.loglines import NO_MARKS, Marks, are_known, newest
 from lpmos.core.reporting import Reporting, restarted
 from lpmos.core.taskrow import TaskRow
 from lpmos.core.taskstore import (
@@ -34,6 +36,8 @@ from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
 from lpmos.model.errors import ForeignClaim
 from lpmos.model.inventory import Inventory
+from lpmos.model.job import STAGE as JOB_STAGE
+from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Installed, Machine
 from lpmos.model.rollback import disks_of
@@ -206,9 +210,19 @@ class Agents:
         return await self._own_change(run, task_id, step)
 
     async def progress(
-        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str] = ()
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str] = (),
+        results: Sequence[StepResult] = (),
+        *,
+        marks: Marks = NO_MARKS,
     ) -> Task:
-        """Note progress; `configuring` at 100 completes the task (L2).
+        """Note progress; `configuring` at 100 completes an install (L2), `job` at 100 a job.
+
+        `results` are those of all steps of a job that have ended until then. With `marks` the lines
+        are numbered: they are taken once, and also where the progress is no news.
 
         Raises:
             NoTask: the machine has no such task.
@@ -219,20 +233,22 @@ class Agents:
         def step(task: Task) -> Task:
             if task.status is Status.COMPLETED and claimed_by(task) == run.agent_id:
                 return task
-            if task.starts_its_system:  # a late word: the agent has said its last one
+            fresh = () if are_known(task.log_marks, marks) else lines
+            # A word after the agent's last one is late; only its lines count then.
+            if task.starts_its_system or any(_not_newer(progress, e) for e in task.progress):
                 self._check_claim(task, run)
-                return task
-            if any(_not_newer(progress, entry) for entry in task.progress):
-                self._check_claim(task, run)
-                return task
+                return _overheard(task, self._clock(), fresh, marks)
             if task.status is Status.APPROVED and progress.percent > 0:
                 task = self._claimed(task, run)
             self._check_claim(task, run)
-            if not lines and _is_repeated(task, progress):
+            if results and tuple(results) != task.results:
+                task = msgspec.structs.replace(task, results=tuple(results))
+            elif not fresh and _is_repeated(task, progress):
                 return task
-            return self._progressed(task, progress, lines)
+            return _marked(self._progressed(task, progress, fresh), marks)
 
-        also = self._spent(task_id) if _ends(progress) else ()
+        is_last = progress.step == "configuring" and progress.percent >= 100
+        also = self._spent(task_id) if is_last else ()
         return await self._own_change(run, task_id, step, _installed, also=also)
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
@@ -425,15 +441,17 @@ class Agents:
         fields = {"progress": tuple(steps.values())}
         task = moved(task, Event.INSTALL_PROGRESSED, progress.timestamp, **fields)
         task = logged(task, progress.timestamp, *lines)
-        if _ends(progress):
+        if _ends(task, progress):
             task = moved(task, Event.INSTALL_FINISHED, progress.timestamp)
-            task = logged(task, progress.timestamp, "[INFO] installed")
+            line = "[INFO] installed" if task.job is None else "[INFO] the job is done"
+            task = logged(task, progress.timestamp, line)
         return task
 
 
-def _ends(progress: Progress) -> bool:
-    """Whether it is the last word of an install whose system says nothing itself."""
-    return progress.step == "configuring" and progress.percent >= 100
+def _ends(task: Task, progress: Progress) -> bool:
+    """Whether it is the last word of a job, or of an install whose system says nothing itself."""
+    last = "configuring" if task.job is None else JOB_STAGE
+    return progress.step == last and progress.percent >= 100
 
 
 def _is_anothers(task: Task, run: AgentRun) -> bool:
@@ -443,6 +461,8 @@ def _is_anothers(task: Task, run: AgentRun) -> bool:
 
 def _installed(task: Task) -> RecordStep | None:
     """With a completion, or a system that came up late, goes the machine's generation (S3)."""
+    if task.job is not None:
+        return None
     if task.status is Status.COMPLETED or firstboot.came_up_at(task) is not None:
         return lambda known: known and _with_generation(task, known)
     return None
@@ -470,6 +490,19 @@ def _not_newer(progress: Progress, known: Progress) -> bool:
     """
     behind = progress.timestamp <= known.timestamp and progress.percent <= known.percent
     return progress.step == known.step and behind
+
+
+def _overheard(task: Task, now: datetime, lines: Sequence[str], marks: Marks) -> Task:
+    """The task with numbered lines of a call whose progress is no news, or no more."""
+    if not marks or not lines or task.finished:
+        return task
+    return _marked(logged(task, now, *lines), marks)
+
+
+def _marked(task: Task, marks: Marks) -> Task:
+    if not marks:
+        return task
+    return msgspec.structs.replace(task, log_marks=newest(task.log_marks, marks))
 
 
 def _is_repeated(task: Task, progress: Progress) -> bool:

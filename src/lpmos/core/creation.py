@@ -35,6 +35,7 @@ from lpmos.core.journal import told_of_task
 from lpmos.core.secrets.box import SecretBox
 from lpmos.core.tasksecrets import put_sealed
 from lpmos.core.taskstore import TaskStore, logged
+from lpmos.core.tracing import caller
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, LpmosError, NotFound, UnknownKey
 from lpmos.model.lifecycle import Status
@@ -93,7 +94,7 @@ class Creation:
         also: Sequence[Operation] = (),
     ) -> Wanted:
         """The task of a specification; see `Wanted` and `Task`."""
-        now = self._clock()
+        now, asked = self._clock(), caller()
         task_id = _task_id(by, idempotency_key) if idempotency_key is not None else uuid.uuid4()
         task = Task(
             task_id=str(task_id),
@@ -106,6 +107,7 @@ class Creation:
             updated_at=now,
             created_by=by.name,
             acting_for=acting_for,
+            traceparent=str(asked) if asked else None,
         )
         line = f"[INFO] created by {by.name}"
         if retry_of is not None:

@@ -19,11 +19,16 @@ def check_offered(
     Raises:
         InvalidInput: names the field, and what there is.
     """
-    problem = offer_problem(task.idc, task.os_type, task.os_version, capabilities, regions)
+    problem = offer_problem(task.idc, *system_of(task), capabilities, regions)
     problem = problem or layout_problem(task, capabilities)
     problem = problem or method_problem(task, capabilities)
     if problem is not None:
         raise InvalidInput(problem)
+
+
+def system_of(asked: Task | TaskSpec) -> tuple[str | None, str | None]:
+    """The OS that a region must offer; none for a job."""
+    return (None, None) if asked.job is not None else (asked.os_type, asked.os_version)
 
 
 def method_problem(
@@ -68,6 +73,8 @@ def offer_problem(
         known = [region.idc for region in regions() if region.capabilities]
         names = ", ".join(known) or "none yet"
         return FieldProblem("idc", f"no region {idc!r}; known: {names}")
+    if os_type is None and os_version is None:
+        return None
     offered = [(each.os_type, each.os_version) for each in capabilities.offered]
     asked = (os_type, os_version)
     if any(all(map(_is_or_unsaid, asked, each)) for each in offered):

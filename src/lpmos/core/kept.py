@@ -14,6 +14,7 @@ from lpmos.core.taskstore import logged
 from lpmos.model.errors import NotFound
 from lpmos.model.handin import Word
 from lpmos.model.inventory import Inventory
+from lpmos.model.job import StepResult
 from lpmos.model.task import Intent, Progress, Task, TaskError
 
 
@@ -69,10 +70,12 @@ class Claimed(Kept, frozen=True, kw_only=True, tag=Word.CLAIMED.value):
 
 
 class Progressed(Kept, frozen=True, kw_only=True, tag=Word.PROGRESSED.value):
-    """Progress with its log lines."""
+    """Progress with its log lines, and the results of a job's steps until then."""
 
     progress: Progress
     lines: tuple[str, ...] = ()
+    marks: dict[str, int] = {}
+    results: tuple[StepResult, ...] = ()
 
 
 class Failed(Kept, frozen=True, kw_only=True, tag=Word.FAILED.value):
@@ -178,7 +181,8 @@ async def _perform_on(task: Task, agents: Agents, kept: _OfTask) -> Task:
         case Claimed():
             call = agents.claim(kept.run, task.task_id, kept.intent_id)
         case Progressed():
-            call = agents.progress(kept.run, task.task_id, kept.progress, kept.lines)
+            said = kept.progress, kept.lines, kept.results
+            call = agents.progress(kept.run, task.task_id, *said, marks=kept.marks)
         case Failed():
             call = agents.failed(kept.run, task.task_id, kept.error)
         case HandedOver():

@@ -5,9 +5,16 @@ all the same. Of a body without another fault they are looked at when the task i
 earlier call with the same idempotency key may have made it.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
-from lpmos.core.creation_checks import layout_problem, method_problem, offer_problem
+from lpmos.core.creation_checks import (
+    layout_problem,
+    method_problem,
+    offer_problem,
+    system_of,
+)
 from lpmos.core.fleet import Fleet
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
@@ -36,7 +43,7 @@ def offer_problems(spec: TaskSpec, fleet: Fleet) -> list[FieldProblem]:
     capabilities = fleet.region(spec.idc).capabilities
     if capabilities is None and not fleet.connected:
         return []
-    problem = offer_problem(spec.idc, spec.os_type, spec.os_version, capabilities, fleet.regions)
+    problem = offer_problem(spec.idc, *system_of(spec), capabilities, fleet.regions)
     problem = problem or layout_problem(spec, capabilities)
     problem = problem or method_problem(spec, capabilities)
     return [problem] if problem else []
@@ -46,7 +53,17 @@ def _checked(body: bytes) -> TaskSpec:
     try:
         return check_new_task(msgspec.json.decode(body, type=NewTask))
     except msgspec.ValidationError:  # once more, for the names of all fields that are wrong
-        return check_new_task(decode_body(body, NewTask, check_new_task))
+        try:
+            return check_new_task(decode_body(body, NewTask, check_new_task))
+        except InvalidInput as error:
+            raise InvalidInput(*_of_a_job(error.problems)) from None
+
+
+def _of_a_job(problems: Sequence[FieldProblem]) -> Sequence[FieldProblem]:
+    """Without the missing OS, where what is wrong is the job that stands in its place."""
+    if not any(problem.field.partition(".")[0] == "job" for problem in problems):
+        return problems
+    return [problem for problem in problems if problem.field not in SYSTEMS]
 
 
 def _others(

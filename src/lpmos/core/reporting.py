@@ -22,6 +22,7 @@ from lpmos.model.diskplan import plan_disk
 from lpmos.model.errors import ForeignMachine, InvalidInput, NoSuitableDisk
 from lpmos.model.fingerprint import fingerprint, fingerprint_changes, identity_of
 from lpmos.model.inventory import Inventory
+from lpmos.model.jobplan import plan_job
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Machine, parse_mac, with_tags
 from lpmos.model.task import Task, TaskError
@@ -131,21 +132,25 @@ class Reporting:
             return moved(task, Event.HARDWARE_REPORTED, now, **seen)
         withdrawn = task.status is Status.APPROVED
         try:
-            plan = plan_disk(
-                inventory, task.disk_layout, task.root_disk, required_bytes, whole_image
-            )
+            plan: dict[str, object]
+            if task.job is not None:
+                plan = {"job_plan": plan_job(inventory, task.job)}
+            else:
+                wishes = task.disk_layout, task.root_disk
+                plan = {"plan": plan_disk(inventory, *wishes, required_bytes, whole_image)}
         except NoSuitableDisk as error:
             task = msgspec.structs.replace(task, **seen)
             hint = "set root_disk in a new task, or give the machine another disk"
+            if task.job is not None:
+                hint = "name other disks in a new task; the machine's hardware lists them"
             reason = str(error)[:REASON_CHARACTERS]  # it says of each disk why not
             return ended(task, TaskError(reason=reason, hint=hint), now)
         if withdrawn:
             task = _withdrawn(task, bounded, now)
         else:
             task = moved(task, Event.HARDWARE_REPORTED, now)
-        task = msgspec.structs.replace(task, plan=plan, **seen)
-        devices = ", ".join(disk.device for disk in plan.disks)
-        return logged(task, now, f"[INFO] hardware reported; will write {devices}")
+        task = msgspec.structs.replace(task, **plan, **seen)
+        return logged(task, now, f"[INFO] hardware reported; will write {_written(task)}")
 
     def _while_installing(self, task: Task, run: AgentRun) -> Task:
         if task.starts_its_system:  # its disk is whole; the region tells this run to stop
@@ -154,6 +159,12 @@ class Reporting:
         if claimed_by(task) == run.agent_id != run.mac:
             return task
         return restarted(task, self._clock())
+
+
+def _written(task: Task) -> str:
+    """The disks that the task's plan writes to."""
+    disks = task.plan.disks if task.plan else task.job_plan.written if task.job_plan else ()
+    return ", ".join(disk.device for disk in disks) or "no disk"
 
 
 def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:

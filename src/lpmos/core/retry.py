@@ -18,6 +18,7 @@ from lpmos.core.deadlines.queue import DueQueue
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskrow import TaskRow
 from lpmos.core.tasks import Tasks
+from lpmos.core.tracing import named
 from lpmos.model.audit import SYSTEM
 from lpmos.model.errors import LpmosError
 from lpmos.model.lifecycle import Status
@@ -129,7 +130,7 @@ class RetryDuty:
         except LpmosError as error:
             log.warning("not tried again", task_id=row.task_id, reason=str(error))
         else:
-            log.info("tried again", task_id=row.task_id, new_task_id=made.task.task_id)
+            log.info("tried again", of=row.task_id, **named(made.task))
 
     def _tries(self, row: TaskRow) -> int:
         """How many attempts in a row up to this one were made automatically."""

@@ -11,6 +11,7 @@ import msgspec
 
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.installer import Handover
+from lpmos.model.job import JobPlan
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
@@ -89,6 +90,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     progress: tuple[Progress, ...] = ()
     log_count: int = 0
     plan: DiskPlan | None = None
+    job_plan: JobPlan | None = None
     error: TaskError | None = None
     handover: Handover | None = None
     handed_over_at: datetime | None = None
@@ -127,6 +129,7 @@ def row_of_task(task: Task, *, revision: int = 0, past: bool = False) -> TaskRow
 
 def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> TaskRow:
     newest = task.progress[-1] if task.progress else None
+    plan = task.plan or task.job_plan
     return TaskRow(
         task_id=task.task_id,
         idc=sys.intern(task.idc),
@@ -150,7 +153,7 @@ def _row(task: Task | _Head, hardware_sum: int, revision: int, past: bool) -> Ta
         bytes_per_second=newest.bytes_per_second if newest else None,
         remaining_s=newest.remaining_s if newest else None,
         error=task.error.reason if task.error else None,
-        plan_digest=task.plan.digest if task.plan else None,
+        plan_digest=plan.digest if plan else None,
         created_at=task.created_at,
         updated_at=task.updated_at,
         created_by=sys.intern(task.created_by),

@@ -315,7 +315,7 @@ class Tasks:
             if self._second_person and by.name in (task.created_by, task.asked_by):
                 raise Forbidden("another person than the one who asked for it must approve it")
             other_hardware = hardware_fingerprint not in (None, present)
-            if other_hardware or plan_digest not in (None, task.plan and task.plan.digest):
+            if other_hardware or plan_digest not in (None, task.plan_digest):
                 raise Conflict("the hardware changed since you looked at it: look again")
             line = f"[INFO] approved by {by.name}" + (f": {notes}" if notes else "")
             return logged(approved, now, line)

@@ -11,6 +11,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskindex import TaskQuery
 from lpmos.model.durations import Took, durations, took
+from lpmos.model.job import JOB_OS
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
 
@@ -54,6 +55,7 @@ class UsualTimes:
             limit=LOOKED_THROUGH,
         )
         rows, _ = self._fleet.tasks(query)
-        alike = (row for row in rows if model is None or self.model(row.idc, row.sn) == model)
+        installs = (row for row in rows if row.os_type != JOB_OS)
+        alike = (row for row in installs if model is None or self.model(row.idc, row.sn) == model)
         tasks = (self._fleet.task(row.task_id) for row in islice(alike, TAKEN))
         return [task for task in tasks if task is not None]

@@ -88,6 +88,12 @@ PARTS = (
         programs=_words("kexec"),
     ),
     Part(
+        name="rescue",
+        why="SSH for those whom a job's rescue step lets in",
+        packages=_words("dropbear-bin"),
+        programs=_words("dropbear dropbearkey"),
+    ),
+    Part(
         name="nic",
         why="network adapters of servers and of hypervisors",
         modules=_words(
@@ -129,6 +135,8 @@ PARTS = (
             " xhci_pci ehci_pci ohci_pci uhci_hcd usbhid hid_generic atkbd i8042"
             " ipmi_si ipmi_devintf ipmi_ssif acpi_ipmi iTCO_wdt i2c_i801 tpm_tis tpm_crb"
             " efi_pstore msr cpuid"
+            # what counts memory errors, for a job's memory test
+            " sb_edac skx_edac i10nm_edac ie31200_edac amd64_edac"
         ),
     ),
 )

@@ -22,6 +22,9 @@ PACKAGES = (
     "grub-pc-bin",
     "grub-efi-amd64-bin",
     "grub2-common",
+    # and with Secure Boot: shim and GRUB as they were signed
+    "shim-signed",
+    "grub-efi-amd64-signed",
     "efibootmgr",
     "dosfstools",
     # runs: init, devices, network, names, time

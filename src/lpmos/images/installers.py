@@ -2,7 +2,7 @@
 
     <images_dir>/installers/<name>/manifest.json       `InstallerManifest`
     <images_dir>/installers/<name>/kernel-<SHA-256>    its files, named after their digests
-    <images_dir>/installers/<name>/initrd-<SHA-256>
+    <images_dir>/installers/<name>/initrd-<SHA-256>  (and Windows's own: bcd, boot_sdi, …)
 
 An installer exists from the moment its manifest is renamed into place, when its files are on the
 disk. Those that were replaced stay until the next replacement: plans that were given out name them.
@@ -29,6 +29,8 @@ from lpmos.images.atomic import (
     sync_file,
     write_file,
 )
+from lpmos.images.windows_files import KINDS as WINDOWS_KINDS
+from lpmos.images.windows_files import WindowsSources, check_windows
 from lpmos.model.errors import ImageError
 from lpmos.model.installer import (
     FAMILIES,
@@ -38,6 +40,7 @@ from lpmos.model.installer import (
     InstallerManifest,
 )
 from lpmos.model.task import OS_PATTERN
+from lpmos.model.windows import OS_TYPE as WINDOWS
 
 DIRECTORY = "installers"
 """Below the images directory; no OS image may have this name."""
@@ -48,7 +51,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _OS = re.compile(OS_PATTERN)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[!-~]{1,500}")
-_KINDS = ("kernel", "initrd")
+_WINDOWS_FILES = "the family windows has a BCD, boot.sdi, curl.exe and install.wim; no other has"
+_KINDS = ("kernel", "initrd", *WINDOWS_KINDS)
 
 
 class InstallerFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +114,7 @@ class Installers:
         return max(fitting, key=lambda each: (each.added_at, each.name), default=None)
 
     def by_digest(self, sha256: str) -> Path | None:
-        """The kernel or initrd with this digest, also of what was replaced last."""
+        """The file with this digest, also of what was replaced last."""
         if not _SHA256.fullmatch(sha256):
             return None
         paths = (
@@ -127,7 +131,7 @@ class Installers:
             ImageError: it is missing or damaged; names the file and both digests.
         """
         manifest = self.load(name)
-        for reference in (manifest.kernel, manifest.initrd):
+        for reference in _files(manifest).values():
             path = self._directory / name / reference.file
             try:
                 found = sha256_of(path)
@@ -139,19 +143,34 @@ class Installers:
                 )
         return manifest
 
-    def add(self, fields: InstallerFields, kernel: Path, initrd: Path) -> InstallerManifest:
+    def add(
+        self,
+        fields: InstallerFields,
+        kernel: Path,
+        initrd: Path,
+        windows: WindowsSources | None = None,
+    ) -> InstallerManifest:
         """Copy an installer in, in place of one of the same name.
 
+        Args:
+            fields: what is said of it.
+            kernel: the kernel; of Windows wimboot.
+            initrd: the initrd; of Windows the WIM of Windows PE.
+            windows: the files that Windows alone has.
+
         Raises:
-            ImageError: a field cannot be used, a file is not there, or the directory cannot be
-                written.
+            ImageError: a field cannot be used, a file is not there or not what it is called, or
+                the directory cannot be written.
         """
         _check(fields)
-        for path in (kernel, initrd):
+        if (fields.family == WINDOWS) != (windows is not None):
+            raise ImageError(_WINDOWS_FILES)
+        sources = {"kernel": kernel, "initrd": initrd, **(windows.paths() if windows else {})}
+        for path in sources.values():
             if not path.is_file():
                 raise ImageError(f"there is no file {path}")
         with _writing(self._directory), scratch_directory(self._directory) as scratch:
-            return self._put(fields, scratch, {"kernel": kernel, "initrd": initrd})
+            return self._put(fields, scratch, sources, windows)
 
     def remove(self, name: str) -> None:
         """Remove an installer with its files.
@@ -165,8 +184,13 @@ class Installers:
             (self._directory / name).rename(scratch / name)
 
     def _put(
-        self, fields: InstallerFields, scratch: Path, sources: dict[str, Path]
+        self,
+        fields: InstallerFields,
+        scratch: Path,
+        sources: dict[str, Path],
+        windows: WindowsSources | None,
     ) -> InstallerManifest:
+        checked = check_windows(sources["kernel"], sources["initrd"], windows) if windows else None
         place = self._directory / fields.name
         place.mkdir(exist_ok=True)
         files: dict[str, FileRef] = {}
@@ -181,11 +205,15 @@ class Installers:
         before = self._current(fields.name) if (place / MANIFEST).exists() else None
         kept = {MANIFEST, *(reference.file for reference in files.values())}
         if isinstance(before, InstallerManifest):
-            kept |= {before.kernel.file, before.initrd.file}
+            kept |= {reference.file for reference in _files(before).values()}
+        if checked:
+            required_bytes = max(fields.required_bytes, checked.required_bytes)
+            fields = msgspec.structs.replace(fields, required_bytes=required_bytes)
         manifest = InstallerManifest(
             **msgspec.structs.asdict(fields),
             kernel=files["kernel"],
             initrd=files["initrd"],
+            windows=checked.files(files) if checked else None,
             added_at=datetime.now(UTC),
         )
         sync_directory(place)
@@ -235,7 +263,9 @@ class Installers:
             if manifest.name != name:
                 return _damaged(path, f"it is of {manifest.name!r}")
             _check(manifest)
-            for kind, reference in (("kernel", manifest.kernel), ("initrd", manifest.initrd)):
+            if (manifest.family == WINDOWS) != (manifest.windows is not None):
+                return _damaged(path, _WINDOWS_FILES)
+            for kind, reference in _files(manifest).items():
                 if reference.file != f"{kind}-{reference.sha256}":
                     return _damaged(path, f"its {kind} is not named after its digest")
                 size_bytes = (path.parent / reference.file).stat().st_size
@@ -260,6 +290,14 @@ def is_repository(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.hostname) and port_is_sound
 
 
+def _files(manifest: InstallerManifest) -> dict[str, FileRef]:
+    """Every file of an installer, by its kind."""
+    found = {"kernel": manifest.kernel, "initrd": manifest.initrd}
+    if windows := manifest.windows:
+        found |= {kind: getattr(windows, kind) for kind in WINDOWS_KINDS}
+    return found
+
+
 def _check(fields: InstallerFields | InstallerManifest) -> None:
     if not _NAME.fullmatch(fields.name):
         raise ImageError(
@@ -277,6 +315,8 @@ def _check(fields: InstallerFields | InstallerManifest) -> None:
                 f"{url!r} is no repository: name an http(s) URL without quotes, query and"
                 " fragment, or a path of the region"
             )
+    if (fields.family == WINDOWS) != (fields.os_type == WINDOWS):
+        raise ImageError("the OS type of the family windows is windows, and of no other one")
     if fields.family == "ubuntu" and not fields.media:
         raise ImageError("the installer of ubuntu needs a medium: the URL of its live server's ISO")
 

@@ -2,27 +2,44 @@
 
     <images_dir>/.unfinished-upload-<id>/fields.json    what the image shall be
     <images_dir>/.unfinished-upload-<id>/data           the bytes so far
+    <images_dir>/.unfinished-upload-<id>/lock           held by who changes anything of it
 
-The id is made of the image's name and digest, so that who begins the same upload again goes on
-where it was. One that nobody goes on with for a day is removed. When the last byte is there the
-digest is computed, a disk image is converted, and the image enters the catalog; a wrong digest, or
-bytes that are no image of what they are said to be, end the upload.
+The rule: one process at a time brings, finishes or removes an upload, of all that share the
+directory; the kernel frees the lock of one that ends. The id is made of the image's name and
+digest, so that who begins the same upload again goes on where it was. One that nobody goes on with
+for a day is removed. When the last byte is there the digest is computed, a disk image is converted,
+and the image enters the catalog; a wrong digest, or bytes that are no image of what they are said
+to be, end the upload.
 """
 
+import asyncio
+import fcntl
 import hashlib
 import os
 import re
-import shutil
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from lpmos.images.atomic import UNFINISHED, sha256_of, sync_directory, write_file
+from lpmos.images.atomic import (
+    UNFINISHED,
+    scratch_directory,
+    sha256_of,
+    sync_directory,
+    write_file,
+)
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.images.conversion import SourceFormat, check_beginning, convert
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound
 from lpmos.model.image import ImageManifest
+
+LOCK_TIMEOUT_S = 60.0
+"""How long one process waits for another to let an upload go."""
+LOCK_POLL_S = 0.1
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -41,9 +58,12 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 class Uploads:
     """The unfinished uploads of one images directory."""
 
-    def __init__(self, images_dir: Path, catalog: Catalog) -> None:
+    def __init__(
+        self, images_dir: Path, catalog: Catalog, *, lock_timeout_s: float = LOCK_TIMEOUT_S
+    ) -> None:
         self._directory = images_dir
         self._catalog = catalog
+        self._lock_timeout_s = lock_timeout_s
 
     def begin(
         self,
@@ -59,17 +79,6 @@ class Uploads:
         """
         name = f"{fields.name}\0{sha256}".encode()
         upload_id = hashlib.sha256(name).hexdigest()[:32]
-        place = self._place(upload_id)
-        if place.exists():
-            known = self.show(upload_id)
-            was = (known.fields, known.size_bytes, known.source_format)
-            if was != (fields, size_bytes, source_format):
-                raise Conflict(
-                    "this upload was begun with other fields or another size; delete it first"
-                )
-            return known
-        place.mkdir(parents=True)
-        (place / "data").touch()
         upload = Upload(
             upload_id=upload_id,
             fields=fields,
@@ -77,9 +86,54 @@ class Uploads:
             size_bytes=size_bytes,
             source_format=source_format,
         )
-        write_file(place / "fields.json", msgspec.json.encode(upload))
-        sync_directory(self._directory)
+        if self._place(upload_id).exists() or not self._make(upload):
+            known = self.show(upload_id)
+            was = (known.fields, known.size_bytes, known.source_format)
+            if was != (fields, size_bytes, source_format):
+                raise Conflict(
+                    "this upload was begun with other fields or another size; delete it first"
+                )
+            return known
         return upload
+
+    def _make(self, upload: Upload) -> bool:
+        """The upload's directory, with all that belongs into it; False where another made it."""
+        with scratch_directory(self._directory) as scratch:
+            (scratch / "data").touch()
+            write_file(scratch / "fields.json", msgspec.json.encode(upload))
+            try:
+                scratch.rename(self._place(upload.upload_id))
+            except OSError:
+                if not self._place(upload.upload_id).exists():
+                    raise
+                return False
+        sync_directory(self._directory)
+        return True
+
+    @asynccontextmanager
+    async def alone(self, upload_id: str) -> AsyncIterator[None]:
+        """Hold an upload, so that no other process that shares the directory changes it.
+
+        Raises:
+            NotFound: there is no such upload, or it was finished or removed meanwhile.
+            Conflict: another process held it for the whole of the time that is waited for it.
+        """
+        try:
+            file = (self._place(upload_id) / "lock").open("ab")
+        except FileNotFoundError:
+            raise NotFound(f"there is no upload {upload_id[:64]}") from None
+        with file:
+            give_up = time.monotonic() + self._lock_timeout_s
+            while not await asyncio.to_thread(_locked, file):
+                if time.monotonic() >= give_up:
+                    raise Conflict(
+                        "another control plane takes bytes of this upload, or finishes it:"
+                        " ask how far it is, and go on from there"
+                    )
+                await asyncio.sleep(LOCK_POLL_S)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                raise NotFound(f"there is no upload {upload_id[:64]}")
+            yield
 
     def show(self, upload_id: str) -> Upload:
         """How far an upload is.
@@ -96,7 +150,7 @@ class Uploads:
         return msgspec.structs.replace(upload, offset=offset)
 
     async def append(self, upload_id: str, offset: int, pieces: AsyncIterator[bytes]) -> Upload:
-        """Write what comes at `offset`, which must be where the upload is.
+        """Write what comes at `offset`, which must be where the upload is; to be held `alone`.
 
         What a broken connection brought is kept: `show` says where to go on.
 
@@ -124,7 +178,7 @@ class Uploads:
     def finish(self, upload_id: str) -> ImageManifest:
         """Verify a whole upload, convert a disk, and put the image into the catalog.
 
-        Takes seconds per gigabyte.
+        To be held `alone`. Takes seconds per gigabyte.
 
         Raises:
             NotFound: there is no such upload.
@@ -164,20 +218,30 @@ class Uploads:
         return self._catalog.add(fields, image.path)
 
     def forget(self, upload_id: str) -> None:
-        """Remove an upload with all that came.
+        """Remove an upload with all that came; to be held `alone`.
 
         Raises:
             NotFound: there is no such upload.
         """
         place = self._place(upload_id)
-        if not place.exists():
-            raise NotFound(f"there is no upload {upload_id[:64]}")
-        shutil.rmtree(place)
+        with scratch_directory(self._directory) as scratch:
+            try:
+                place.rename(scratch / "upload")
+            except FileNotFoundError:
+                raise NotFound(f"there is no upload {upload_id[:64]}") from None
 
     def _place(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):
             raise NotFound(f"there is no upload {upload_id[:64]}")
         return self._directory / f"{UNFINISHED}upload-{upload_id}"
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _check_piece(upload: Upload, offset: int, piece: bytes) -> None:

@@ -6,8 +6,15 @@ autoinstall reference, anaconda's boot options with dracut.cmdline(7), linuxrc's
 
 from urllib.parse import urlsplit
 
+from lpmos.install.winpe import SCRIPT, SHELL
 from lpmos.model.errors import Conflict
-from lpmos.model.installer import InstallerFile, InstallerManifest, InstallerPlan
+from lpmos.model.installer import (
+    BootFile,
+    InstallerFile,
+    InstallerManifest,
+    InstallerPlan,
+    WindowsFiles,
+)
 from lpmos.model.installplan import InstallPlan
 from lpmos.model.task import Task
 
@@ -51,6 +58,7 @@ def plan_handover(
     line = kernel_arguments(task, manifest, seed_url, mirror_url, media_url)
     if len(line.encode()) > LINE_BYTES:
         raise Conflict(f"the installer's kernel line has more than {LINE_BYTES} bytes")
+    windows = manifest.windows
     return InstallPlan(
         task_id=task.task_id,
         intent_id=task.intent.intent_id,
@@ -61,11 +69,36 @@ def plan_handover(
             kernel=_file(manifest.kernel.sha256, manifest.kernel.size_bytes),
             initrd=_file(manifest.initrd.sha256, manifest.initrd.size_bytes),
             kernel_arguments=line,
+            handover="restart" if windows else "kexec",
+            disk_mark=disk_mark(task) if windows else None,
+            also=_windows_files(windows, seed_url) if windows else (),
         ),
         disk=task.plan,
         files=(),
         boot_entry=manifest.os_type,
         kernel_arguments="",
+    )
+
+
+def disk_mark(task: Task) -> str:
+    """The id of the partition table by which Windows PE finds the disk of this approval.
+
+    It is the intent's own, a UUID: no other disk and no other install has it.
+
+    Raises:
+        Conflict: the task is not approved.
+    """
+    if task.intent is None:
+        raise Conflict(f"task {task.task_id} is {task.status.value}: it is not approved")
+    return task.intent.intent_id
+
+
+def _windows_files(windows: WindowsFiles, seed_url: str) -> tuple[BootFile, ...]:
+    """What wimboot has beside the WIM: its own files, and those that it puts into Windows PE."""
+    own = {"BCD": windows.bcd, "boot.sdi": windows.boot_sdi, "curl.exe": windows.curl}
+    return (
+        *(BootFile(name=name, url=f"{FILES}/{each.sha256}") for name, each in own.items()),
+        *(BootFile(name=name, url=f"{seed_url}/windows/{name}") for name in (SHELL, SCRIPT)),
     )
 
 
@@ -76,7 +109,10 @@ def kernel_arguments(
     mirror_url: str,
     media_url: str | None,
 ) -> str:
-    """The kernel line of an installer; the card that booted gets its address by DHCP."""
+    """The kernel line of an installer; the card that booted gets its address by DHCP.
+
+    Windows has none: wimboot stops at an argument that it does not know.
+    """
     boot_card = f"BOOTIF=01-{task.mac.replace(':', '-')}"
     short, _, domain = task.hostname.partition(".")
     match manifest.family:
@@ -101,6 +137,8 @@ def kernel_arguments(
                 f"autoyast={seed_url}/answer install={mirror_url} netsetup=dhcp {boot_card}"
                 f" hostname={task.hostname} textmode=1"
             )
+        case "windows":
+            return ""
     return f"{own} {CONSOLE}"
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from lpmos.lab.errors import ApiRefused
 from lpmos.model.image import OfferedOs
+from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
 
@@ -41,6 +42,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None = None
     handed_over_at: datetime | None = None
     logs: tuple[str, ...] = ()
+    hardware: Inventory | None = None
 
 
 class RegionState(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
 """What stands on a machine's disk, read from outside: no mount, no guest, nothing taken on trust.
 
-The partition table is read by `sfdisk`, files of an ext4 file system by `debugfs`, those of a FAT
+The partition table is read by `partx`, files of an ext4 file system by `debugfs`, those of a FAT
 file system by `mcopy`, all straight from the disk's file; so the machine should be off, or the file
 will lag behind its caches.
 """
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Final
 
@@ -33,43 +34,34 @@ class DiskPartition(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class _Row(msgspec.Struct, frozen=True):
-    node: str
-    start: int
-    size: int
-    type: str
+_PAIR: Final = re.compile(r'([A-Z]+)="([^"]*)"')
+_PARTX_SECTOR_BYTES: Final = 512
+"""partx counts in these, whatever the disk's own sectors are."""
+_SIGNATURE: Final = b"EFI PART"
+_SECTORS_BYTES: Final = (512, 4096)
 
 
-class _Table(msgspec.Struct, frozen=True):
-    label: str
-    sectorsize: int
-    partitions: tuple[_Row, ...] = ()
-
-
-class _Listing(msgspec.Struct, frozen=True):
-    partitiontable: _Table
-
-
-def parse_sfdisk(listing: bytes) -> tuple[DiskPartition, ...]:
-    """The partitions of `sfdisk --json` for a GPT (sfdisk(8) of util-linux 2.38).
+def parse_partx(listing: str) -> tuple[DiskPartition, ...]:
+    """The partitions of `partx --pairs` for a GPT (partx(8) of util-linux 2.38).
 
     Raises:
         EvidenceMissing: it is no such listing, or no GPT.
     """
     try:
-        table = msgspec.json.decode(listing, type=_Listing).partitiontable
-    except msgspec.MsgspecError as error:
-        raise EvidenceMissing(f"sfdisk printed no partition table: {error}") from error
-    if table.label != "gpt":
-        raise EvidenceMissing(f"the partition table is {table.label}, not gpt")
-    return tuple(
-        DiskPartition(
-            number=number,
-            role=PARTITION_ROLES.get(row.type, row.type),
-            start_bytes=row.start * table.sectorsize,
-            size_bytes=row.size * table.sectorsize,
-        )
-        for number, row in enumerate(table.partitions, start=1)
+        return tuple(_partition(dict(_PAIR.findall(line))) for line in listing.splitlines())
+    except (KeyError, ValueError) as error:
+        raise EvidenceMissing(f"partx printed no partition table: {error}") from error
+
+
+def _partition(row: dict[str, str]) -> DiskPartition:
+    if row["SCHEME"] != "gpt":
+        raise EvidenceMissing(f"the partition table is {row['SCHEME']}, not gpt")
+    kind = row["TYPE"].upper()
+    return DiskPartition(
+        number=int(row["NR"]),
+        role=PARTITION_ROLES.get(kind, kind),
+        start_bytes=int(row["START"]) * _PARTX_SECTOR_BYTES,
+        size_bytes=int(row["SECTORS"]) * _PARTX_SECTOR_BYTES,
     )
 
 
@@ -83,9 +75,22 @@ async def partitions(disk: Path) -> tuple[DiskPartition, ...]:
     """The partition table of a disk's file.
 
     Raises:
-        EvidenceMissing: the disk has none that sfdisk can read.
+        EvidenceMissing: the disk has none that partx can read.
     """
-    return parse_sfdisk(await _output("sfdisk", "--json", str(disk)))
+    sector_bytes = await asyncio.to_thread(_sector_bytes, disk)
+    columns = "NR,START,SECTORS,SCHEME,TYPE"
+    options = ("--sector-size", str(sector_bytes), "--output", columns, "--pairs")
+    return parse_partx((await _output("partx", *options, str(disk))).decode(errors="replace"))
+
+
+def _sector_bytes(disk: Path) -> int:
+    """Of which size a disk's sectors are: its GPT begins in the second one (UEFI 2.10, 5.3.2)."""
+    with disk.open("rb") as file:
+        for size in _SECTORS_BYTES:
+            file.seek(size)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return size
+    raise EvidenceMissing(f"{disk} has no GPT")
 
 
 async def read_file(disk: Path, path: str) -> str:

@@ -23,14 +23,33 @@ from lpmos.lab.processes import LabProcess
 from lpmos.lab.qmp import Qmp
 from lpmos.lab.rack import Rack
 
-OVMF_CODE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-OVMF_VARS: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+OVMF: Final = Path("/usr/share/OVMF")
+OVMF_CODE: Final = OVMF / "OVMF_CODE_4M.fd"
+OVMF_VARS: Final = OVMF / "OVMF_VARS_4M.fd"
+SECURE_CODE: Final = OVMF / "OVMF_CODE_4M.secboot.fd"
+SECURE_VARS: Final = OVMF / "OVMF_VARS_4M.ms.fd"
+"""Microsoft's keys, as in a server from its maker: Secure Boot is on from the first start."""
 POWER_OFF_TIMEOUT_S: Final = 10.0
 GIB: Final = 1024**3
 
 Firmware = Literal["bios", "uefi"]
 DiskBus = Literal["virtio", "sata", "nvme", "scsi"]
 NicModel = Literal["virtio-net-pci", "e1000", "e1000e", "vmxnet3"]
+Netboot = Literal["pxe", "pxe6", "http"]
+"""How UEFI finds its loader: TFTP over IPv4 first, TFTP over IPv6, or a URL from DHCP."""
+
+_NOT_TRIED: Final[Mapping[Netboot, tuple[str, ...]]] = {
+    "pxe": (),
+    "pxe6": ("IPv4PXESupport",),
+    "http": ("IPv4PXESupport", "IPv6PXESupport"),
+}
+"""OVMF's switches that leave out what stands before (OvmfPkg/PlatformDxe and its fw_cfg names)."""
+
+_FAILING: Final = (
+    "werror=report,file.driver=blkdebug,file.inject-error.0.event=none"
+    ",file.inject-error.0.iotype=write,file.inject-error.0.errno=5,file.image.driver=file"
+)
+"""Every write to the file is an I/O error that the guest is told of (QEMU, blkdebug)."""
 
 _DISK_DEVICES: Final[Mapping[DiskBus, str]] = {
     "virtio": "virtio-blk-pci,drive={drive},serial={serial}",
@@ -41,11 +60,16 @@ _DISK_DEVICES: Final[Mapping[DiskBus, str]] = {
 
 
 class BlankDisk(msgspec.Struct, frozen=True, kw_only=True):
-    """A disk as it comes from its maker: all zero."""
+    """A disk as it comes from its maker: all zero; `sector_bytes` is its logical sector.
+
+    One that is `failing` is read well, and answers each write with an error.
+    """
 
     serial: str
     size_bytes: int = 8 * GIB
     bus: DiskBus = "virtio"
+    sector_bytes: Literal[512, 4096] = 512
+    failing: bool = False
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +81,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     firmware: Firmware
     disks: tuple[BlankDisk, ...] = ()
     nic: NicModel = "virtio-net-pci"
+    netboot: Netboot = "pxe"
+    secure_boot: bool = False
     memory_mib: int = 1024
     cpus: int = 2
 
@@ -89,25 +115,45 @@ def qemu_command(
     direct: DirectBoot | None = None,
 ) -> list[str]:
     """QEMU's command line for a machine: console on its standard files, QMP on an open socket."""
-    bios = spec.firmware == "bios"
     command = [
         *("qemu-system-x86_64", "-name", spec.name, "-nodefaults", *acceleration.arguments),
         # Without graphics SeaBIOS and its iPXE write to the serial port.
-        *("-machine", "q35,graphics=off", "-display", "none", "-serial", "stdio"),
+        *("-machine", _platform(spec), "-display", "none", "-serial", "stdio"),
         *("-m", str(spec.memory_mib), "-smp", str(spec.cpus)),
         *("-smbios", f"type=1,manufacturer=LPMOS,product=Virtual rack server,serial={spec.sn}"),
         *("-chardev", f"socket,id=control,fd={control_fd}", "-mon", "control,mode=control"),
         *("-device", "virtio-rng-pci"),
         *("-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no"),
         *("-device", _nic_device(spec)),
+        *_flash(spec, directory),
     ]
-    if not bios:
-        nvram = nvram_path(directory, spec)
-        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
-        command += ["-drive", f"if=pflash,format=raw,file={nvram}"]
     if direct is not None:
         command += ["-kernel", str(direct.kernel), "-initrd", str(direct.initramfs)]
         command += ["-append", direct.arguments]
+    return [*command, *_disks(spec, directory)]
+
+
+def _platform(spec: MachineSpec) -> str:
+    """The chipset; Secure Boot needs the mode of the processor that alone may write variables."""
+    return "q35,graphics=off" + (",smm=on" if spec.secure_boot else "")
+
+
+def _flash(spec: MachineSpec, directory: Path) -> list[str]:
+    """UEFI's code and variables, and what it shall not try; nothing for a BIOS, QEMU has it."""
+    if spec.firmware == "bios":
+        return []
+    code = SECURE_CODE if spec.secure_boot else OVMF_CODE
+    command = ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
+    command += ["-drive", f"if=pflash,format=raw,file={nvram_path(directory, spec)}"]
+    if spec.secure_boot:
+        command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+    for name in _NOT_TRIED[spec.netboot]:
+        command += ["-fw_cfg", f"name=opt/org.tianocore/{name},string=n"]
+    return command
+
+
+def _disks(spec: MachineSpec, directory: Path) -> list[str]:
+    command: list[str] = []
     if any(disk.bus == "scsi" for disk in spec.disks):
         command += ["-device", "virtio-scsi-pci,id=scsi"]
     for number, disk in enumerate(spec.disks):
@@ -117,9 +163,16 @@ def qemu_command(
         device = _DISK_DEVICES[disk.bus].format(
             drive=f"disk{number}", serial=disk.serial, number=number
         )
-        boot_order = f",bootindex={number + 2}" if bios else ""
-        command += ["-drive", f"if=none,id=disk{number},{options},file={file}"]
-        command += ["-device", device + boot_order]
+        if disk.sector_bytes != 512:
+            device += f",logical_block_size={disk.sector_bytes}"
+            device += f",physical_block_size={disk.sector_bytes}"
+        if spec.firmware == "bios":
+            device += f",bootindex={number + 2}"
+        backing = f"file={file}"
+        if disk.failing:
+            backing = f"{_FAILING},file.image.filename={file}"
+        command += ["-drive", f"if=none,id=disk{number},{options},{backing}"]
+        command += ["-device", device]
     return command
 
 
@@ -158,7 +211,8 @@ class VirtualMachine:
             with disk_path(directory, spec, number).open("wb") as file:
                 file.truncate(disk.size_bytes)
         if spec.firmware == "uefi":
-            shutil.copyfile(OVMF_VARS, nvram_path(directory, spec))
+            variables = SECURE_VARS if spec.secure_boot else OVMF_VARS
+            shutil.copyfile(variables, nvram_path(directory, spec))
         tap = await rack.add_tap()
         machine = cls(spec, rack=rack, tap=tap, directory=directory, accel=accel)
         rack.at_exit(machine.power_off)

@@ -65,7 +65,7 @@ def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines)
     """
     if task is not None and not task.finished:
         return _of_unfinished(task)
-    if task is not None and task.rolled_back is None:
+    if task is not None and task.rolled_back is None and task.job is None:
         return BootLocalDisk(f"task {task.task_id} is {task.status.value}")
     if machine is not None and machine.installed is not None:
         return BootLocalDisk(f"installed by task {machine.installed.task_id}")

@@ -54,6 +54,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "network_config.search": WORDS,
         "ssh_keys": LINES,
         "setup": DOCUMENT,
+        "job": DOCUMENT,
         "tenant": TEXT,
     }
 )
@@ -63,7 +64,7 @@ WANTED: Mapping[str, str] = MappingProxyType(
     {NUMBER: "a whole number", TRUTH: "true or false", DOCUMENT: DOCUMENT}
 )
 TAG = "tags."
-NEEDED = (("idc", "region_id"), ("mac", "target_mac"), ("os_type",), ("os_version",))
+NEEDED = (("idc", "region_id"), ("mac", "target_mac"), ("os_type", "job"), ("os_version", "job"))
 """Columns without which no row can be right; one of each group."""
 
 

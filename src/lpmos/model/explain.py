@@ -18,11 +18,17 @@ QUIET = timedelta(seconds=20)
 """A layer that follows another within seconds is late after so long."""
 STUCK = timedelta(seconds=90)
 """An install that says nothing new for so long has stopped, or its disk is very slow."""
+SETTLED = timedelta(seconds=5)
+"""Before that a download has no rate that says anything."""
 SLOW_BYTES_PER_S = 2_000_000
 """What no healthy network of servers goes below (16 Mbit/s); REQUIREMENTS want 100 Mbit/s."""
 TRANSFER_BYTES_PER_S = 300_000
 """A kernel and an initramfs that come slower than that are stuck, or as good as."""
-_DISK_ERRORS = ("i/o error", "medium error", "read-only file system", "write error", "blk_update")
+_DISK_ERRORS = (
+    *("i/o error", "input/output error", "medium error", "write error", "blk_update"),
+    "read-only file system",
+)
+"""In the words of the kernel, of strerror(3), and of programs."""
 
 
 class Usual(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +85,12 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         """How long the install has told nothing new."""
         step = self.step
         return self.now - (max(step.timestamp, self.since) if step else self.since)
+
+    @property
+    def stepping(self) -> timedelta:
+        """How long the present step of its install takes already."""
+        steps = self.task.progress
+        return self.now - (max(steps[-2].timestamp, self.since) if steps[1:] else self.since)
 
     @property
     def late(self) -> bool:
@@ -216,8 +228,8 @@ RULES: tuple[Rule, ...] = (
         ),
         cause="The boot loader was sent and never asked for its script: Secure Boot refused it, it"
         " has no driver for this card, or HTTP to the region does not come through.",
-        do="Look at the machine's screen; turn Secure Boot off or use signed loaders; let TCP to"
-        " the region's API port through.",
+        do="Look at the machine's screen; turn Secure Boot off or set secure_boot in the"
+        " machine's network (docs/how-to/dhcp.md); let TCP to the region's API port through.",
     ),
     Rule(
         code="no-script-of-its-own",
@@ -308,6 +320,7 @@ RULES: tuple[Rule, ...] = (
         code="image-slow",
         holds=lambda now: (
             _in_step(now, "downloading")
+            and now.stepping > SETTLED
             and (rate := _rate(now)) is not None
             and rate < SLOW_BYTES_PER_S
         ),
@@ -401,8 +414,14 @@ def _agent_layers(now: Situation) -> Sequence[Layer]:
 
 def _of_step(step: Progress) -> str:
     rate = step.bytes_per_second
-    parts = [f"{step.percent:.0f} %", step.message, f"{rate / 1e6:.1f} MB/s" if rate else ""]
+    parts = [f"{step.percent:.0f} %", step.message, _in_words(rate) if rate else ""]
     return ", ".join(part for part in parts if part)
+
+
+def _in_words(bytes_per_s: float) -> str:
+    if bytes_per_s < 1e6:
+        return f"{bytes_per_s / 1e3:.0f} kB/s"
+    return f"{bytes_per_s / 1e6:.1f} MB/s"
 
 
 def _layer(name: str, sign: Sign | None, text: str) -> Layer:

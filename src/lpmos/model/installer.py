@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
-Family = Literal["debian", "ubuntu", "rhel", "suse"]
-FAMILIES: tuple[Family, ...] = ("debian", "ubuntu", "rhel", "suse")
-"""By the answer file that they read: preseed, autoinstall, kickstart, AutoYaST."""
+Family = Literal["debian", "ubuntu", "rhel", "suse", "windows"]
+FAMILIES: tuple[Family, ...] = ("debian", "ubuntu", "rhel", "suse", "windows")
+"""By the answer file that they read: preseed, autoinstall, kickstart, AutoYaST, unattend."""
 
 Method = Literal["image", "installer"]
 METHODS: tuple[Method, ...] = ("image", "installer")
@@ -28,8 +28,25 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class WindowsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """What Windows needs beside wimboot (the kernel) and the WIM of Windows PE (the initrd).
+
+    `install` is the WIM that is applied, of which the image `index` is taken; `language` is that
+    image's own. `integrity`: the WIM has a table of hashes that its reader can check.
+    """
+
+    bcd: FileRef
+    boot_sdi: FileRef
+    curl: FileRef
+    install: FileRef
+    index: int
+    image_name: str
+    language: str
+    integrity: bool = False
+
+
 class InstallerManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One installer. `repository` is where its packages come from.
+    """One installer. `repository` is where its packages come from; Windows's is its own WIM.
 
     An `http://` or `https://` URL is fetched through the region, which keeps what it served; a path
     (`/…`) is one of the region itself. `media` is the URL of a medium that the kernel loads (of
@@ -46,6 +63,7 @@ class InstallerManifest(msgspec.Struct, frozen=True, kw_only=True):
     repository: str
     media: str | None = None
     required_bytes: int = REQUIRED_BYTES
+    windows: WindowsFiles | None = None
     added_at: datetime
 
 
@@ -74,10 +92,19 @@ class InstallerFile(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class BootFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the boot script loads under a name; `url` is a whole one, or a path there."""
+
+    name: str
+    url: str
+
+
 class InstallerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How the agent hands over: what it loads, and with which kernel line.
 
-    `handover` is `restart` where the region says that kexec shall not be tried.
+    `handover` is `restart` where the region says that kexec shall not be tried. `disk_mark` is the
+    id of an empty partition table that the agent writes on the one approved disk, for an installer
+    that cannot read what names a disk. `also` is what a boot script loads beside kernel and initrd.
     """
 
     name: str
@@ -86,3 +113,5 @@ class InstallerPlan(msgspec.Struct, frozen=True, kw_only=True):
     initrd: InstallerFile
     kernel_arguments: str
     handover: Literal["kexec", "restart"] = "kexec"
+    disk_mark: str | None = None
+    also: tuple[BootFile, ...] = ()

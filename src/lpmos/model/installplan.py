@@ -11,6 +11,7 @@ import msgspec
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.image import ImageFormat
 from lpmos.model.installer import InstallerPlan
+from lpmos.model.job import JobPlan
 
 
 class ImageSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,3 +81,18 @@ class InstallPlan(msgspec.Struct, frozen=True, kw_only=True):
     first_boot: FirstBoot | None = None
     steps: tuple[Step, ...] = ()
     disk_passphrase: str | None = None
+
+
+class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A job, in place of an installation: `intent_id` must be claimed before its first step.
+
+    An agent that knows no jobs refuses the word of `boot_loader` before it writes. `ssh_keys` are
+    there only where a step lets their holders in.
+    """
+
+    task_id: str
+    intent_id: str
+    hostname: str
+    boot_loader: Literal["job"] = "job"
+    job: JobPlan
+    ssh_keys: tuple[str, ...] = ()

@@ -56,6 +56,22 @@ MEANING: Mapping[Status, str] = MappingProxyType(
     }
 )
 
+_OF_JOBS: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.APPROVED: "The job may be done once. The agent has not begun it.",
+        Status.INSTALLING: "One agent run took the job and does its steps.",
+        Status.COMPLETED: "Every step passed; the machine is what it was before, but for the plan.",
+        Status.REJECTED: "Refused at approval. Nothing was done.",
+        Status.FAILED: "Ended by an error; the results say which step and why.",
+    }
+)
+
+
+def meaning(status: Status, *, is_job: bool = False) -> str:
+    """What a status says, of an install or of a job."""
+    return _OF_JOBS.get(status, MEANING[status]) if is_job else MEANING[status]
+
+
 FINAL: frozenset[Status] = frozenset(
     {Status.COMPLETED, Status.REJECTED, Status.CANCELLED, Status.FAILED}
 )

@@ -28,6 +28,11 @@ def previous_generation(task: Task, machine: Machine | None) -> int | None:
             f"a task that is {task.status.value} cannot be rolled back; possible for those that are"
             " failed or cancelled"
         )
+    if task.job is not None:
+        raise Conflict(
+            "the task is a job, which leaves the machine what it was: it boots its own disk, or"
+            " what its region does with machines without a system; nothing can be given back"
+        )
     installed = machine.installed if machine else None
     generation = installed.generation if installed else None
     if untouched(task) or task.plan is None:

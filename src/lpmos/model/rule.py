@@ -41,6 +41,16 @@ SAMPLE_MAC = "52:54:00:12:34:56"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 RuleName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", max_length=63)]
+JobsOfRule = Annotated[
+    Literal["none", "reading", "writing"],
+    msgspec.Meta(
+        extra_json_schema={
+            "description": "Whether an `approve` rule approves jobs too: none, those that only"
+            " read, or also those that write to disks (which hold anything: with"
+            " `allow_overwrite`). A job with SSH is never approved by a rule."
+        }
+    ),
+]
 RuleKind = Literal["approve", "create"]
 Condition = Annotated[
     str,
@@ -81,7 +91,8 @@ class RuleFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Of two rules that match, the one of higher `priority` decides, then the first by name. Without
     `idc` a rule holds for every data center. A rule with a `tenant` is that tenant's, and holds for
-    its tasks only; one without is the provider's, and holds for all.
+    its tasks only; one without is the provider's, and holds for all. Tasks that are jobs are
+    approved only where `jobs` says so.
     """
 
     kind: RuleKind
@@ -92,6 +103,7 @@ class RuleFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     idc: Annotated[tuple[IdcName, ...], msgspec.Meta(max_length=100)] = ()
     tenant: TenantName | None = None
     allow_overwrite: bool = False
+    jobs: JobsOfRule = "none"
     task: RuleTask | None = None
 
 
@@ -180,6 +192,8 @@ def _approve_problems(fields: RuleFields) -> list[FieldProblem]:
 
 def _create_problems(fields: RuleFields) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
+    if fields.jobs != "none":
+        problems.append(FieldProblem("jobs", "is for rules of kind 'approve' only"))
     if fields.allow_overwrite:
         problems.append(FieldProblem("allow_overwrite", "is for rules of kind 'approve' only"))
     if fields.tenant is not None:

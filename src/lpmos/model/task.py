@@ -22,6 +22,7 @@ from lpmos.model.diskplan import (
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.installer import Handover, Method
 from lpmos.model.inventory import Inventory
+from lpmos.model.job import JOB_OS, Job, JobPlan, StepResult, job_problems
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import (
     HOSTNAME_PATTERN,
@@ -52,6 +53,8 @@ from lpmos.model.setup import (
     TaskSecrets,
     setup_problems,
 )
+from lpmos.model.windows import OS_TYPE as WINDOWS
+from lpmos.model.windows import windows_problems
 
 T = TypeVar("T")
 
@@ -103,6 +106,15 @@ InstallMethod = Annotated[
         }
     ),
 ]
+JobAsked = Annotated[
+    Job | None,
+    msgspec.Meta(
+        extra_json_schema={
+            "description": "What the agent shall do in place of an install. Then no OS is named,"
+            " and of an install nothing is said."
+        }
+    ),
+]
 SshKeys = Annotated[
     tuple[SshKey, ...],
     msgspec.Meta(
@@ -123,8 +135,8 @@ Tags = Annotated[dict[TagKey, TagValue], AllTags]
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /tasks` takes; the older names are accepted beside the present ones."""
 
-    os_type: OsType
-    os_version: OsVersion
+    os_type: OsType | None = None
+    os_version: OsVersion | None = None
     idc: IdcName | None = None
     region_id: IdcName | None = None
     mac: MacText | None = None
@@ -140,6 +152,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tenant: TenantName | None = None
     method: InstallMethod = None
     setup: NewSetup = NewSetup()
+    job: JobAsked = None
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,8 +175,22 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     method: Method | None = None
     setup: Setup = Setup()
+    job: Job | None = None
     secrets: TaskSecrets | None = NO_SECRETS
 
+
+OF_INSTALLS = (
+    "os_type",
+    "os_version",
+    "disk_layout",
+    "disk_passphrase",
+    "root_disk",
+    "network_config",
+    "method",
+    "setup",
+)
+"""The fields of a new task that a job does not have."""
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(NewTask)}
 
 ASKED = tuple(name for name in TaskSpec.__struct_fields__ if name != "secrets")
 """The fields of a task that say what was asked for."""
@@ -259,10 +286,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempt` counts from 1; a later one names the task that it tries again in `retry_of`. Where a
     rule created the task, `acting_for` is whose the rule was then. `logs` are the newest of the
-    `log_count` lines that there were. From `handed_over_at` on the installed system starts;
-    `first_boot_sha256` is the digest of the token by which it says that it came up. `handover` says
-    that the distribution's own installer took the machine over from the agent. `reported_by`
-    is the agent run whose report `hardware` is, of `reported_at`.
+    `log_count` lines that there were; `log_marks` has the number of the newest line of each speaker
+    who numbers them. From `handed_over_at` on the installed system starts; `first_boot_sha256` is
+    the digest of the token by which it says that it came up. `handover` says that the
+    distribution's own installer took the machine over from the agent. `reported_by` is the agent
+    run whose report `hardware` is, of `reported_at`. `traceparent` names the span of another's
+    trace in which it was asked for. A `job` has a `job_plan` in place of `plan`, and `results` of
+    the steps that have ended.
     """
 
     task_id: str
@@ -287,6 +317,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: tuple[Progress, ...] = ()
     logs: tuple[str, ...] = ()
     log_count: int = 0
+    log_marks: dict[str, int] = {}
     hardware: Inventory | None = None
     reported_by: str | None = None
     reported_at: datetime | None = None
@@ -302,6 +333,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     created_by: str
     acting_for: str | None = None
+    traceparent: str | None = None
+    job: Job | None = None
+    job_plan: JobPlan | None = None
+    results: tuple[StepResult, ...] = ()
+
+    @property
+    def plan_digest(self) -> str | None:
+        """What names the plan that a person approves; None before the hardware is known."""
+        plan = self.plan or self.job_plan
+        return plan.digest if plan else None
 
     @property
     def asked_by(self) -> str:
@@ -372,7 +413,10 @@ def check_new_task(new: NewTask) -> TaskSpec:
     )
     if new.tenant is not None:
         checked(parse_tenant, new.tenant, "tenant")
+    system = _system(new, problems)
     problems += _other_problems(new)
+    if new.os_type == WINDOWS:
+        problems += windows_problems(new, hostname)
     if problems or idc is None or mac is None or sn is None or hostname is None:
         raise InvalidInput(*problems)
     setup, secrets = new.setup.parted()
@@ -381,8 +425,8 @@ def check_new_task(new: NewTask) -> TaskSpec:
         idc=idc,
         sn=sn,
         mac=mac,
-        os_type=new.os_type,
-        os_version=new.os_version,
+        os_type=system[0],
+        os_version=system[1],
         hostname=hostname,
         disk_layout=new.disk_layout,
         root_disk=new.root_disk,
@@ -392,6 +436,7 @@ def check_new_task(new: NewTask) -> TaskSpec:
         tenant=new.tenant,
         method=new.method,
         setup=setup,
+        job=new.job,
         secrets=secrets,
     )
 
@@ -419,13 +464,28 @@ def _either(
     return (old_value, older) if value is None and old_value is not None else (value, name)
 
 
+def _system(new: NewTask, problems: list[FieldProblem]) -> tuple[str, str]:
+    """The OS of an install; the name and the steps of a job, which has nothing else of one."""
+    if new.job is not None:
+        problems += [
+            FieldProblem(name, "is for an install, and this task is a job")
+            for name in OF_INSTALLS
+            if getattr(new, name) != _DEFAULTS[name]
+        ]
+        problems += job_problems(new.job, new.ssh_keys)
+        return JOB_OS, new.job.title
+    wrong = "must be up to 64 of a-z, 0-9, '.', '-', a letter or digit first"
+    system = (new.os_type, new.os_version)
+    for name, value in zip(("os_type", "os_version"), system, strict=True):
+        if value is None:
+            problems.append(FieldProblem(name, "is missing; or say a job"))
+        elif not _OS.fullmatch(value) or (name == "os_type" and value == JOB_OS):
+            problems.append(FieldProblem(name, wrong if value != JOB_OS else "stands for jobs"))
+    return new.os_type or "", new.os_version or ""
+
+
 def _other_problems(new: NewTask) -> list[FieldProblem]:
     problems = network_problems(new.network_config)
-    problems += [
-        FieldProblem(name, "must be up to 64 of a-z, 0-9, '.', '-', a letter or digit first")
-        for name in ("os_type", "os_version")
-        if not _OS.fullmatch(getattr(new, name))
-    ]
     problems += layout_problems(new.disk_layout, new.root_disk)
     if is_encrypted(new.disk_layout) != (new.disk_passphrase is not None):
         wrong = "is for a disk_layout with encrypt"

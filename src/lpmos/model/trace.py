@@ -1,8 +1,10 @@
 """A task as one trace (O2): from its creation through the boot to the word of its own system.
 
 Everything is made from the task's document and what its region saw, so every control plane makes
-the same spans with the same ids, and one that is sent twice is one. The trace id is the task's id;
-span ids are of the W3C Trace Context recommendation's form.
+the same spans with the same ids, and one that is sent twice is one. The trace id is the task's id,
+or that of the trace in which somebody asked for the task; ids are of the W3C Trace Context
+recommendation's form. The id of a span follows from its parent's and its name alone, so that an
+agent, which is told the root's id by its kernel line, sends the very ids that are made here.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ from lpmos.model.durations import FIRST_BOOT
 from lpmos.model.evidence import Evidence, Sign, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
+from lpmos.model.tracecontext import TraceContext, parse_traceparent
 
 ROOT = "install"
 BOOT = "boot"
@@ -34,24 +37,36 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-def trace_id(task_id: str) -> str:
-    """The id of a task's trace: its own, without the dashes."""
-    return task_id.replace("-", "")
+def trace_id(task: Task) -> str:
+    """The id of a task's trace: that of who asked for it, else the task's own without dashes."""
+    asked = _asked(task)
+    return asked.trace_id if asked else task.task_id.replace("-", "")
 
 
-def span_id(task_id: str, name: str) -> str:
-    """The id of the span of this name; never zero."""
-    digest = hashlib.sha256(f"{task_id}/{name}".encode()).hexdigest()
+def root_of(task: Task) -> TraceContext:
+    """The root of a task's trace, which all that is done for the task has as its parent."""
+    return TraceContext(trace_id=trace_id(task), span_id=child_id(task.task_id, ROOT))
+
+
+def child_id(parent_id: str, name: str) -> str:
+    """The id of the span of this name below another; never zero."""
+    digest = hashlib.sha256(f"{parent_id}/{name}".encode()).hexdigest()
     return digest[:16] if int(digest[:16], 16) else "1".zfill(16)
+
+
+def _asked(task: Task) -> TraceContext | None:
+    """The span in which the task was asked for."""
+    return parse_traceparent(task.traceparent)
 
 
 def spans(task: Task, seen: Evidence) -> tuple[Span, ...]:
     """The trace of a task that has ended, its root first; `seen` is what its region saw of it."""
     end = task.status_history[-1].timestamp if task.status_history else task.updated_at
+    asked = _asked(task)
     root = Span(
-        trace_id=trace_id(task.task_id),
-        span_id=span_id(task.task_id, ROOT),
-        parent_id=None,
+        trace_id=trace_id(task),
+        span_id=root_of(task).span_id,
+        parent_id=asked.span_id if asked else None,
         name=f"{ROOT} {task.os_type} {task.os_version}",
         start=task.created_at,
         end=max(end, task.created_at),
@@ -91,7 +106,12 @@ def _of_statuses(task: Task) -> Iterator[Span]:
 
 
 def _of_boot(task: Task, seen: Evidence) -> Iterator[Span]:
-    """What the region saw: a moment for a sign, a stretch for a file."""
+    """What the region saw: a moment for a sign, a stretch for a file.
+
+    That the agent called is known from its report too, where the region forgot the sign.
+    """
+    if seen.agent is None and task.reported_at is not None:
+        seen = msgspec.structs.replace(seen, agent=Sign(task.reported_at, "reported its hardware"))
     for layer in seen.__struct_fields__:
         sign = getattr(seen, layer)
         name = f"{BOOT}.{layer}"
@@ -125,10 +145,11 @@ def _child(
     end: datetime,
     **attributes: str | float,
 ) -> Span:
+    root = root_of(task)
     return Span(
-        trace_id=trace_id(task.task_id),
-        span_id=span_id(task.task_id, key),
-        parent_id=span_id(task.task_id, ROOT),
+        trace_id=root.trace_id,
+        span_id=child_id(root.span_id, key),
+        parent_id=root.span_id,
         name=name,
         start=start,
         end=max(start, end),

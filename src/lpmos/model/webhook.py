@@ -153,7 +153,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event for one webhook; `payload` is the body, the same at every try.
 
-    `tries` counts since it became pending, `attempts` are the newest of all.
+    `traceparent` is the span that it belongs to, where it is of a task. `tries` counts since it
+    became pending, `attempts` are the newest of all.
     """
 
     webhook_id: str
@@ -168,6 +169,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: int = 0
     attempts: tuple[Attempt, ...] = ()
     done_at: datetime | None = None
+    traceparent: str | None = None
 
     def audited(self) -> dict[str, Any]:
         """What a person changes of it."""
@@ -238,7 +240,13 @@ def redacted(url: str) -> str:
 
 
 def new_delivery(
-    webhook: Webhook, event: AuditEvent, payload: bytes, now: datetime, *, full: bool = False
+    webhook: Webhook,
+    event: AuditEvent,
+    payload: bytes,
+    now: datetime,
+    *,
+    full: bool = False,
+    traceparent: str | None = None,
 ) -> Delivery:
     """The delivery of an event to a webhook; `full`: too many wait for it, this one is failed."""
     refused = Attempt(at=now, duration_ms=0, error="not tried: too many deliveries wait before it")
@@ -254,6 +262,7 @@ def new_delivery(
         give_up_at=now + GIVE_UP_AFTER,
         attempts=(refused,) if full else (),
         done_at=now if full else None,
+        traceparent=traceparent,
     )
 
 

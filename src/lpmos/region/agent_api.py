@@ -13,13 +13,18 @@ from aiohttp import web
 from lpmos.core.agents import AgentRun, Agents, NoTask
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.loglines import Marks
+from lpmos.core.logproof import LogReaders
 from lpmos.core.problems import MEDIA_TYPE, problem_for
 from lpmos.core.tasksecrets import TaskSecretReader
+from lpmos.core.tracing import about
 from lpmos.install import plan_install
+from lpmos.install.jobs import order_job
 from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError, TooBusy
 from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installer import InstallerManifest
-from lpmos.model.installplan import InstallPlan
+from lpmos.model.installplan import InstallPlan, JobOrder
+from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import parse_mac
 from lpmos.model.task import Progress, Task, TaskError
@@ -67,6 +72,7 @@ class AgentApi:
         idc: str,
         reached: Reached,
         logs: TaskLogs,
+        log_readers: LogReaders,
         metrics: Metrics,
         liveness: AgentLiveness,
         gate: AgentGate,
@@ -85,6 +91,7 @@ class AgentApi:
         self._idc = idc
         self._reached = reached
         self._logs = logs
+        self._log_readers = log_readers
         self._metrics = metrics
         self._liveness = liveness
         self._gate = gate
@@ -140,6 +147,9 @@ class AgentApi:
             needed = self._sources.required_bytes(known)
             whole = self._sources.is_whole_image(known)
             task = await self._agents.report(run, sn, call.hardware, needed, whole_image=whole)
+            about(task)
+            if refusal := self._sources.refusal(task):
+                task = await self._agents.fail(task, refusal)
         except NoTask as error:
             self._metrics.reports.labels("no task").inc()
             self._log.info("report without a task", mac=run.mac, sn=sn)
@@ -167,6 +177,7 @@ class AgentApi:
         run = self._gate.caller_by_mac(request, mac)
         task = self._task_of(mac, request.query.get("task_id"))
         self._gate.caller_of_task(request, run, task.task_id)
+        about(task)
         if task.starts_its_system:
             return json_answer({"status": "restarting", "reason": _STARTS})
         self._liveness.heard(AgentRun(mac=mac, agent_id=mac), (task.idc, task.sn), wait_s)
@@ -189,12 +200,13 @@ class AgentApi:
         else:
             await self.progress_writer.flush(run, call.task_id)
             task = await self._ended(run, call)
+        about(task)
         if is_over:
             return _state(task)
         self._note_alive(run, task)
-        line = f"[INFO] the agent is {call.status}: {call.text()}"
+        line = f"[INFO] [agent] the agent is {call.status}: {call.text()}"
         if call.status == "failed":
-            line = f"[ERROR] {call.text()}"
+            line = f"[ERROR] [agent] {call.text()}"
         await self._logs.append(task.task_id, self._clock(), [line, *call.output_lines()])
         self._log.info("agent status", mac=run.mac, task_id=task.task_id, status=task.status.value)
         return _state(task)
@@ -213,15 +225,20 @@ class AgentApi:
             bytes_total=call.bytes_total,
             bytes_per_second=call.bytes_per_second,
         )
-        lines = [] if is_over else call.lines()
-        task = await self.progress_writer.submit(run, call.task_id, progress, lines)
+        lines: Sequence[str] = () if is_over else call.lines()
+        known = self._fleet.task(call.task_id)
+        results, numbered = call.step_results(), call.numbered(known.log_marks if known else {})
+        writer = self.progress_writer
+        task = await writer.submit(run, call.task_id, progress, lines, results, numbered=numbered)
         if not is_over:
             self._note_alive(run, task)
         return _state(task)
 
     async def log(self, request: web.Request) -> web.FileResponse:
-        """The full log of a task, with ranges."""
-        path = self._logs.path(request.match_info["task_id"])
+        """The full log of a task, with ranges, for control planes."""
+        task_id = request.match_info["task_id"]
+        path = self._logs.path(task_id)
+        self._log_readers.check(task_id, request.headers.get("Authorization"))
         if not await asyncio.to_thread(path.is_file):
             self._check_connected()
             raise NoTask(f"{self._idc} keeps no log of this task")
@@ -246,19 +263,26 @@ class AgentApi:
         return await self._agents.failed(run, call.task_id, call.task_error())
 
     async def _write_progress(
-        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str]
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str],
+        results: Sequence[StepResult],
+        *,
+        marks: Marks,
     ) -> Task:
         with self._metrics.progress_write_seconds.time():
-            task = await self._agents.progress(run, task_id, progress, lines)
+            task = await self._agents.progress(run, task_id, progress, lines, results, marks=marks)
         self._metrics.progress_writes.inc()
-        await self._logs.append(task.task_id, progress.timestamp, lines)
+        await self._logs.append(task.task_id, self._clock(), lines)
         return task
 
     async def _approved(self, task: Task, request: web.Request) -> web.Response:
         if is_handed_over(task):
             return json_answer({"status": "restarting", "reason": _HANDED_OVER})
         plan = await self._plan(task, request)
-        if isinstance(plan, InstallPlan):
+        if not isinstance(plan, TaskError):
             return json_answer({"status": "approved", "plan": plan})
         self._log.error("no install plan", task_id=task.task_id, reason=plan.reason)
         if task.status is not Status.APPROVED:  # the agent that installs has its plan
@@ -266,7 +290,9 @@ class AgentApi:
         task = await self._agents.fail(task, plan)
         return json_answer({"status": task.status.value, "reason": _end_reason(task)})
 
-    async def _plan(self, task: Task, request: web.Request) -> InstallPlan | TaskError:
+    async def _plan(self, task: Task, request: web.Request) -> InstallPlan | JobOrder | TaskError:
+        if task.job is not None:
+            return order_job(task) or _no_plan("it has no approved plan")
         manifest = self._sources.of(task)
         region_url = self._reached.url(request)
         if manifest is None:
@@ -280,7 +306,7 @@ class AgentApi:
         except Unavailable:
             raise
         except LpmosError as error:
-            return TaskError(reason=f"no install plan can be made: {error}")
+            return _no_plan(str(error))
 
     def _task_of(self, mac: str, task_id: str | None) -> Task:
         """The task that this machine asks about; its present one where it names none."""
@@ -349,6 +375,10 @@ def _stopped(task: Task, reason: str) -> web.Response:
 
 def _state(task: Task) -> web.Response:
     return json_answer({"status": task.status.value, "task_id": task.task_id})
+
+
+def _no_plan(why: str) -> TaskError:
+    return TaskError(reason=f"no install plan can be made: {why}")
 
 
 def _end_reason(task: Task) -> str:

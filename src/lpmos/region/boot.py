@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -16,13 +17,21 @@ from aiohttp import web
 
 from lpmos.core.agents import Agents
 from lpmos.core.problems import problem_for
+from lpmos.core.tracing import about
 from lpmos.install.installers import FILES
 from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, BootPlan
-from lpmos.model.errors import FieldProblem, ImageError, InvalidInput, LpmosError, NotFound
+from lpmos.model.errors import (
+    FieldProblem,
+    ImageError,
+    InvalidInput,
+    LpmosError,
+    NotFound,
+)
 from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.machine import parse_mac
 from lpmos.model.task import Task
+from lpmos.model.trace import root_of
 from lpmos.region import scripts
 from lpmos.region.admission import AddressTaken, Admission
 from lpmos.region.agent_gate import address_of
@@ -53,6 +62,41 @@ _TOLD_TO: Mapping[type[BootPlan], str] = MappingProxyType(
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+class Words(Protocol):
+    """The scripts of one kind of loader: `scripts` for iPXE, `grub` for GRUB."""
+
+    def agent_script(
+        self, base_url: str, files: scripts.AgentFiles, call: scripts.AgentCall, reason: str, /
+    ) -> str:
+        """Load the agent."""
+
+    def installer_script(self, base_url: str, files: scripts.InstallerFiles, reason: str, /) -> str:
+        """Load an installer."""
+
+    def local_disk_script(self, reason: str, /) -> str:
+        """Start the own disk."""
+
+    def wait_script(self, base_url: str, reason: str, retry_after_s: int, /) -> str:
+        """Ask again."""
+
+
+class Caller(NamedTuple):
+    """Who asks, where it reached the region, and what it understands."""
+
+    address: str
+    base_url: str
+    words: Words
+
+
+class Answer(NamedTuple):
+    """A script; `told` is what it lets the machine do, empty where that was not decided."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] | None = None
+    told: str = ""
 
 
 class BootRequest(msgspec.Struct, frozen=True):
@@ -132,27 +176,36 @@ class Boot:
 
     async def script(self, request: web.Request) -> web.Response:
         """The script of one machine."""
+        caller = Caller(address_of(request), self._reached.url(request), scripts)
+        answer = await self.answer(request.query, caller)
+        if answer.told:
+            request[TOLD] = answer.told
+        return _script(answer.status, answer.text, answer.headers)
+
+    async def answer(self, query: Mapping[str, str], caller: Caller) -> Answer:
+        """The script of one machine, in the words of its loader."""
         try:
-            asked = parse_boot_request(request.query)
-            self._admission.check(asked.mac, address_of(request))
+            asked = parse_boot_request(query)
+            self._admission.check(asked.mac, caller.address)
             plan, task = await self._agents.boot(asked.mac, asked.sn)
+            if task:
+                about(task)
             if isinstance(plan, BootInstaller) and task:  # all that can fail comes before the note
-                text = await self._installer_script(task, plan.reason, request)
+                text = await self._installer_script(task, plan.reason, caller)
                 await self._agents.installer_given(asked.mac, task)
             else:
-                text = self._render(plan, asked, request)
+                text = self._render(plan, asked, caller, task)
         except AddressTaken as error:
-            return self._asked_elsewhere(request, asked, error)
+            return self._asked_elsewhere(caller, asked, error)
         except LpmosError as error:
-            return self._refused(request, error)
-        request[TOLD] = f"{_TOLD_TO.get(type(plan), 'wait')}: {plan.reason}"
+            return self._refused(caller, error)
         self._log.info(
             "boot script",
             plan=type(plan).__name__,
             reason=plan.reason,
             **{name: value for name, value in msgspec.structs.asdict(asked).items() if value},
         )
-        return _script(200, text)
+        return Answer(200, text, told=f"{_TOLD_TO.get(type(plan), 'wait')}: {plan.reason}")
 
     async def loader(self, request: web.Request) -> web.FileResponse:
         """A boot loader, for firmware that boots by HTTP."""
@@ -163,7 +216,14 @@ class Boot:
 
     async def agent(self, request: web.Request) -> web.FileResponse:
         """The agent's kernel or initramfs, by digest."""
-        sha256, name = request.match_info["sha256"], request.match_info["name"]
+        return SentFile(self.agent_file(request.match_info["sha256"], request.match_info["name"]))
+
+    def agent_file(self, sha256: str, name: str) -> Path:
+        """The agent's `vmlinuz` or `initramfs`.
+
+        Raises:
+            NotFound: it is another's digest.
+        """
         image = self._catalog.agent()
         files = {
             ("vmlinuz", image.kernel_sha256): image.kernel,
@@ -171,7 +231,7 @@ class Boot:
         }
         if (path := files.get((name, sha256))) is None:
             raise NotFound("there is no such agent file; a newer one may have replaced it")
-        return SentFile(path)
+        return path
 
     async def image(self, request: web.Request) -> web.FileResponse:
         """An OS image's archive, by digest."""
@@ -183,11 +243,18 @@ class Boot:
 
     async def installer(self, request: web.Request) -> web.FileResponse:
         """An installer's kernel or initrd, by digest."""
-        sha256 = request.match_info["sha256"]
+        return SentFile(self.installer_file(request.match_info["sha256"]))
+
+    def installer_file(self, sha256: str) -> Path:
+        """A file of an installer.
+
+        Raises:
+            NotFound: there is none of this digest.
+        """
         path = self._sources.installers.by_digest(sha256)
         if path is None:
             raise NotFound(f"there is no installer's file with the digest {sha256[:64]!r}")
-        return SentFile(path)
+        return path
 
     async def ca(self, _: web.Request) -> web.Response:
         """The CA of the agents' TLS; its fingerprint is in the kernel line."""
@@ -195,54 +262,62 @@ class Boot:
             raise NotFound("this region answers agents without TLS")
         return web.Response(text=pem, content_type="application/x-pem-file")
 
-    async def _installer_script(self, task: Task, reason: str, request: web.Request) -> str:
+    async def _installer_script(self, task: Task, reason: str, caller: Caller) -> str:
         """The one script by which a machine starts its installer; nothing is noted yet."""
-        base_url = self._reached.url(request)
         manifest = self._sources.of(task)
         if not isinstance(manifest, InstallerManifest):
             raise NotFound(f"the installer of task {task.task_id} was removed from its region")
-        planned = await self._handovers.plan(task, manifest, address_of(request), base_url)
+        planned = await self._handovers.plan(task, manifest, caller.address, caller.base_url)
         if planned.installer is None:
             raise NotFound(f"task {task.task_id} is not installed by an installer")
+        if manifest.windows:
+            windows = scripts.WindowsFiles(
+                wimboot=planned.installer.kernel.url,
+                wim=planned.installer.initrd.url,
+                also=tuple((each.name, each.url) for each in planned.installer.also),
+            )
+            if caller.words is not scripts:
+                raise NotFound("wimboot needs iPXE: let this machine boot without Secure Boot")
+            return scripts.windows_script(caller.base_url, windows, reason)
         files = scripts.InstallerFiles(
             kernel=planned.installer.kernel.url,
             initrd=planned.installer.initrd.url,
             line=planned.installer.kernel_arguments,
         )
-        return scripts.installer_script(base_url, files, reason)
+        return caller.words.installer_script(caller.base_url, files, reason)
 
-    def _render(self, plan: BootPlan, asked: BootRequest, request: web.Request) -> str:
-        base_url = self._reached.url(request)
+    def _render(self, plan: BootPlan, asked: BootRequest, caller: Caller, task: Task | None) -> str:
+        words, base_url = caller.words, caller.base_url
         if isinstance(plan, BootLocalDisk):
-            return scripts.local_disk_script(plan.reason)
+            return words.local_disk_script(plan.reason)
         if isinstance(plan, BootInstaller):  # another call is given its one script at this moment
-            return scripts.wait_script(base_url, plan.reason, scripts.RETRY_S)
+            return words.wait_script(base_url, plan.reason, scripts.RETRY_S)
         if not isinstance(plan, BootAgent):
-            return scripts.wait_script(base_url, plan.reason, plan.retry_after_s)
+            return words.wait_script(base_url, plan.reason, plan.retry_after_s)
         try:
             image = self._catalog.agent()
         except ImageError as error:
             self._log.error("a machine cannot boot the agent", error=str(error))
-            return scripts.wait_script(base_url, str(error), IMAGE_RETRY_S)
+            return words.wait_script(base_url, str(error), IMAGE_RETRY_S)
         if not runs_on(image.architecture, asked.architecture):
             text = f"no agent image for {asked.architecture} here, only for {image.architecture}"
             self._log.error("a machine cannot boot the agent", mac=asked.mac, error=text)
-            return scripts.wait_script(base_url, text, IMAGE_RETRY_S)
+            return words.wait_script(base_url, text, IMAGE_RETRY_S)
         files = scripts.AgentFiles(
             kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
             initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
         )
-        call = self._admission.call(asked.mac, address_of(request), base_url)
-        return scripts.agent_script(base_url, files, call, plan.reason)
+        call = self._admission.call(asked.mac, caller.address, base_url)
+        if task and not task.finished:
+            call = msgspec.structs.replace(call, trace=root_of(task))
+        return words.agent_script(base_url, files, call, plan.reason)
 
-    def _asked_elsewhere(
-        self, request: web.Request, asked: BootRequest, error: AddressTaken
-    ) -> web.Response:
+    def _asked_elsewhere(self, caller: Caller, asked: BootRequest, error: AddressTaken) -> Answer:
         """The script for who asks from another machine's address: nothing is noted, nothing told.
 
         A machine that has its system boots it all the same.
         """
-        address = address_of(request)
+        address = caller.address
         if self._said.takes((asked.mac, address)):
             self._log.warning(
                 "no nonce for a machine",
@@ -254,19 +329,19 @@ class Boot:
         try:
             plan, _ = self._agents.boot_plan(asked.mac, asked.sn)
         except LpmosError as unknown:
-            return self._refused(request, unknown)
+            return self._refused(caller, unknown)
         if isinstance(plan, BootLocalDisk):
-            return _script(200, scripts.local_disk_script(OWN_DISK))
-        text = scripts.wait_script(self._reached.url(request), str(error), scripts.RETRY_S)
-        return _script(200, text)
+            return Answer(200, caller.words.local_disk_script(OWN_DISK))
+        text = caller.words.wait_script(caller.base_url, str(error), scripts.RETRY_S)
+        return Answer(200, text)
 
-    def _refused(self, request: web.Request, error: LpmosError) -> web.Response:
+    def _refused(self, caller: Caller, error: LpmosError) -> Answer:
         problem = problem_for(error)
         self._log.warning(
-            "no boot script", status=problem.status, error=str(error), ip=request.remote
+            "no boot script", status=problem.status, error=str(error), ip=caller.address
         )
-        text = scripts.wait_script(self._reached.url(request), str(error), scripts.RETRY_S)
-        return _script(problem.status, text, problem.headers)
+        text = caller.words.wait_script(caller.base_url, str(error), scripts.RETRY_S)
+        return Answer(problem.status, text, problem.headers)
 
 
 def _script(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

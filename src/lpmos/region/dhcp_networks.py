@@ -33,7 +33,8 @@ class DhcpNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `range` is what is given to machines, `address` where machines of this network reach the region
     (its address everywhere where not given). Without a `router` machines get no default gateway.
-    `range6` is given by DHCPv6 too, and `address6` is where machines reach the region then.
+    `range6` is given by DHCPv6 too, and `address6` is where machines reach the region then. With
+    `secure_boot` UEFI machines get the signed shim and GRUB in place of iPXE.
     """
 
     interface: str
@@ -46,6 +47,7 @@ class DhcpNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     address: str | None = None
     range6: tuple[str, ...] = ()
     address6: str | None = None
+    secure_boot: bool = False
 
     @property
     def network(self) -> IPv4Network | None:
@@ -97,6 +99,11 @@ class DhcpSettings(msgspec.Struct, frozen=True, kw_only=True):
     def interfaces(self) -> tuple[str, ...]:
         """Each interface once."""
         return tuple(dict.fromkeys(network.interface for network in self.networks))
+
+    @property
+    def secure_boot(self) -> bool:
+        """Whether any network is for machines with Secure Boot."""
+        return any(network.secure_boot for network in self.networks)
 
 
 def dhcp_problems(dhcp: DhcpSettings) -> list[str]:

@@ -88,9 +88,26 @@ LOADERS: tuple[Loader, ...] = (
 )
 """A machine of another architecture gets an address and no loader: a wrong one would hang it."""
 
+SECURE_LOADERS: tuple[Loader, ...] = (
+    LOADERS[0],
+    *(
+        Loader(
+            number,
+            "x86-64 UEFI",
+            "shimx64.efi",
+            "tftp",
+            "signed, so that Secure Boot lets it start; it loads the signed GRUB beside it",
+        )
+        for number in (7, 9)
+    ),
+)
+"""Those of networks with Secure Boot. Not by HTTP: the signed GRUB could not go on from there."""
+
 LOADER_FILES: tuple[str, ...] = tuple(dict.fromkeys(loader.file for loader in LOADERS))
 OWN_FILES = frozenset({"snponly-arm64.efi"})
 """No distribution has them: where the operator does not put them, there is no such loader."""
+SECURE_FILES: tuple[str, ...] = ("shimx64.efi", "grubx64.efi")
+"""What machines with Secure Boot load, the second by the first."""
 PXE_MENU = "LPMOS"
 """The one entry of a proxy's boot menu, taken at once."""
 
@@ -253,8 +270,8 @@ def _firmware(place: Place) -> Iterator[Line]:
         )
 
 
-def _there(files: frozenset[str]) -> list[Loader]:
-    return [loader for loader in LOADERS if loader.file in files]
+def _there(files: frozenset[str], loaders: tuple[Loader, ...] = LOADERS) -> list[Loader]:
+    return [loader for loader in loaders if loader.file in files]
 
 
 def _proxy(nets: Sequence[_Net]) -> Iterator[Line]:
@@ -273,7 +290,7 @@ def _loaders(net: _Net, files: frozenset[str]) -> Iterator[Line]:
     reason = f"network {net.tag[1:]}: loaders by firmware; iPXE gets the script for all machines"
     script = f"{net.url}/boot/boot.ipxe" + (f",,{server}" if proxy else "")
     yield Line(f"dhcp-boot=tag:{net.tag},tag:ipxe,{script}", reason)
-    for loader in _there(files):
+    for loader in _there(files, SECURE_LOADERS if net.network.secure_boot else LOADERS):
         number = loader.architecture
         tags = f"tag:{net.tag},tag:!ipxe,tag:arch{number}"
         if loader.transport == "http":
@@ -308,7 +325,7 @@ def _ipv6(net: _Net, files: frozenset[str]) -> Iterator[Line]:
     yield Line("dhcp-userclass=set:ipxe,iPXE", "how iPXE shows itself over IPv6")
     script = f"{net.url6}/boot/boot.ipxe"
     yield Line(f"dhcp-option=tag:{tag},tag:ipxe,option6:bootfile-url,{script}")
-    for loader in _there(files):
+    for loader in () if network.secure_boot else _there(files):  # GRUB is told all by IPv4
         if loader.architecture == X86_BIOS or loader.transport == "http":
             continue  # one knows no IPv6; of the other, dnsmasq cannot write the vendor class
         arch = f"arch{loader.architecture}"

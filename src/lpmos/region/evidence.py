@@ -80,6 +80,20 @@ class EvidenceBook:
                 mac, layer, (ip or "") if layer == "given" else event.fields.get("interface", "")
             )
 
+    def told_by_tftp(self, mac: str, ip: str, told: str) -> None:
+        """Take that a machine asked for its script by GRUB, and what it was told."""
+        try:
+            known = parse_mac(mac)
+        except InvalidInput:
+            return  # it is answered so
+        self._learn(ip, known)
+        self._note(known, "script", told)
+
+    def sent_by_tftp(self, name: str, ip: str, size_bytes: int, done: bool) -> None:
+        """Take that a file goes to GRUB, or went to its end."""
+        if (mac := self._macs.get(ip)) is not None:
+            self._transfer(mac, f"/{name}", size_bytes, done)
+
     def middleware(self) -> Middleware:
         """Notes what machines ask for by HTTP; answers are what they are."""
 

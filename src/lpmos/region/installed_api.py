@@ -16,6 +16,7 @@ from msgspec import Meta
 from lpmos.core.agents import Agents
 from lpmos.core.firstboot import NotHandedOver
 from lpmos.core.problems import decode_body
+from lpmos.core.tracing import about
 from lpmos.install.first_boot import PATH
 from lpmos.model.errors import Conflict, NotFound, Unauthenticated
 from lpmos.model.machine import parse_mac
@@ -106,6 +107,7 @@ class InstalledApi:
                     error=str(error),
                 )
             raise
+        about(task)
         what = "came up" if said.failure is None else "could not do what it does first"
         self._log.info(f"the installed system {what}", task_id=task_id, mac=mac)
         return json_answer({"status": task.status.value, "task_id": task.task_id})

@@ -8,6 +8,7 @@ best (`wget` in a preseed, `curl` in a kickstart): words may come by GET or POST
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 from typing import get_args
 
@@ -19,8 +20,10 @@ from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.firstboot import WRITTEN_PERCENT
 from lpmos.core.handover import HAND_OVER
+from lpmos.core.loglines import Numbered
+from lpmos.core.tracing import about
 from lpmos.install import answers, first_boot
-from lpmos.model.errors import FieldProblem, InvalidInput, NotFound
+from lpmos.model.errors import FieldProblem, InvalidInput, NotFound, TooBusy
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.lifecycle import Status
@@ -33,14 +36,19 @@ from lpmos.region.installer_tokens import Caller, first_boot_token
 from lpmos.region.progress import ProgressWriter
 from lpmos.region.reached import Reached
 from lpmos.region.reading import read_body
+from lpmos.region.seldom import Seldom
 from lpmos.region.sources import Sources
 from lpmos.region.tasklog import TaskLogs
 
+MASK = "********"
 LOG_LIMIT_BYTES = 256 * 1024
 """Of one call with log lines; longer ones are refused."""
+LOG_CALLS_A_MINUTE = 120
 HINT = "read the task's log, and the installer's own on the machine's console; then try it again"
 
 STAGES = get_args(wire.Stage)
+_FILE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 
 
 class InstallerApi:
@@ -66,6 +74,7 @@ class InstallerApi:
         self._reached = reached
         self._logs = logs
         self._progress = progress
+        self._log_calls = Seldom(LOG_CALLS_A_MINUTE, 60.0)
         self._log = structlog.get_logger().bind(idc=idc)
 
     def routes(self) -> list[web.RouteDef]:
@@ -78,6 +87,7 @@ class InstallerApi:
             web.get(f"{here}/meta-data", self.meta_data),
             web.get(f"{here}/vendor-data", self.vendor_data),
             web.get(f"{here}/first-boot", self.first_boot),
+            web.get(f"{here}/windows/{{name}}", self.windows_file),
             web.post(f"{here}/log", self.log),
             *(web.get(f"{here}/{name}", handler) for name, handler in words.items()),
             *(web.post(f"{here}/{name}", handler) for name, handler in words.items()),
@@ -109,13 +119,21 @@ class InstallerApi:
         files = first_boot.files(caller.task, self._reached.url(request), secrets)
         return _text(first_boot_script(files, token))
 
+    async def windows_file(self, request: web.Request) -> web.Response:
+        """A batch file of Windows's install, by its name."""
+        caller = self._caller(request)
+        manifest, url = self._manifest(caller.task), self._reached.url(request)
+        token, name = request.match_info["token"], request.match_info["name"]
+        return _text(await self._plans.windows_file(caller.task, manifest, token, url, name))
+
     async def progress(self, request: web.Request) -> web.Response:
         """A word of progress; without a stage it is a line of the log."""
         caller = self._caller(request)
         query = request.query
         message = wire.one_line(query.get("message", "") or await _body_text(request))
         if "stage" not in query:
-            await self._note(caller, wire.log_line(message or "the installer is at work"))
+            text = message or "the installer is at work"
+            await self._note(caller, wire.spoken_line(text, wire.INSTALLER))
             return _state(caller.task)
         stage, percent = query["stage"], _percent(query.get("percent", "0"))
         if stage not in STAGES or stage == HAND_OVER:
@@ -127,7 +145,7 @@ class InstallerApi:
             timestamp=self._clock(),
             message=message,
         )
-        line = f"[INFO] installer: {stage} {progress.percent:.0f} %: {message}".rstrip(": ")
+        line = f"[INFO] [installer] {stage} {progress.percent:.0f} %: {message}".rstrip(": ")
         task = await self._progress.submit(caller.run, caller.task.task_id, progress, [line])
         return _state(task)
 
@@ -156,15 +174,31 @@ class InstallerApi:
         return _state(task)
 
     async def log(self, request: web.Request) -> web.Response:
-        """Lines of the installer's own log; they go into the task's full log."""
+        """Lines of the installer's own log; with `first`, the number of the first, taken once.
+
+        They are no progress: an installer that only logs is at its deadline all the same.
+        """
         caller = self._caller(request)
+        if not self._log_calls.takes(caller.task.task_id):
+            raise TooBusy(f"a log is taken at most {LOG_CALLS_A_MINUTE} times a minute")
         body = await read_body(request, LOG_LIMIT_BYTES)
-        lines = [wire.log_line(line) for line in body.decode(errors="replace").splitlines() if line]
-        await self._logs.append(caller.task.task_id, self._clock(), lines)
+        secrets = await self._plans.open_secrets(caller.task)
+        text = _without_token(body.decode(errors="replace"), request.match_info["token"])
+        text = masked(text, secrets.texts)
+        lines = _log_lines(text, request.query.get("file", ""))
+        if lines:
+            known = caller.task.progress[-1] if caller.task.progress else None
+            at = known or Progress(step=HAND_OVER, percent=0.0, timestamp=self._clock())
+            numbered = _numbered(request.query.get("first"), caller.task)
+            await self._progress.submit(
+                caller.run, caller.task.task_id, at, lines, numbered=numbered
+            )
         return _state(caller.task)
 
     def _caller(self, request: web.Request) -> Caller:
-        return self._plans.tokens.caller(request.match_info["token"], address_of(request))
+        caller = self._plans.tokens.caller(request.match_info["token"], address_of(request))
+        about(caller.task)
+        return caller
 
     def _manifest(self, task: Task) -> InstallerManifest:
         found = self._sources.of(task)
@@ -199,6 +233,13 @@ def first_boot_script(files: Iterable[PlannedFile], token: str) -> str:
     return "\n".join(parts) + "\n"
 
 
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """A log with `********` for each secret; those come longest first."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
 def is_handed_over(task: Task) -> bool:
     """Whether an installer has the machine, and no agent is expected to be heard."""
     return task.status is Status.INSTALLING and task.handover is not None
@@ -217,6 +258,28 @@ async def _body_text(request: web.Request) -> str:
         return str(said)
     words = (said.get(name) for name in ("event_type", "name", "description", "result"))
     return " ".join(str(word) for word in words if word)
+
+
+def _log_lines(text: str, file: str) -> list[str]:
+    """The lines of a log file, each with its level and who speaks; the last may be without end."""
+    if not _FILE.fullmatch(file):
+        raise InvalidInput(FieldProblem("file", "must be up to 64 of A-Z, a-z, 0-9, '.', '_', '-'"))
+    name = f"{file}: " if file else ""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [wire.spoken_line(line, wire.INSTALLER, name) for line in lines]
+
+
+def _numbered(first: str | None, task: Task) -> Numbered | None:
+    if first is None:
+        return None
+    if not _NUMBER.fullmatch(first):
+        raise InvalidInput(FieldProblem("first", "must be a line's number, counted from 1"))
+    return Numbered(wire.INSTALLER, int(first), task.log_marks.get(wire.INSTALLER, 0))
+
+
+def _without_token(text: str, token: str) -> str:
+    """What an installer logs of its own addresses, without what gives the right to call."""
+    return text.replace(token, "TOKEN").replace(first_boot_token(token), "TOKEN")
 
 
 def _percent(text: str) -> float:

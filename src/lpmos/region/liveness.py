@@ -74,6 +74,11 @@ class AgentLiveness:
         self._news = asyncio.Event()
         self._log = structlog.get_logger()
 
+    @property
+    def count(self) -> int:
+        """How many agents are heard."""
+        return len(self._agents)
+
     def heard(self, run: AgentRun, place: Place, wait_s: float = 0.0) -> None:
         """An agent has called, and is answered after `wait_s` at the latest; never waits."""
         until = self._monotonic() + max(SILENCE_S, wait_s + AFTER_WAIT_S)

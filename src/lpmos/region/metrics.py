@@ -5,6 +5,7 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from lpmos.model.region import ClientState, DhcpNetworkState, OutboxState
 from lpmos.model.standing import Ground
@@ -95,6 +96,10 @@ class Metrics:
             ("result",),
             registry=self._registry,
         )
+
+    def add(self, collector: Collector) -> None:
+        """Have another collector's figures among these."""
+        self._registry.register(collector)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry)

@@ -12,6 +12,7 @@ from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.tasksecrets import TaskSecretReader
 from lpmos.core.taskstore import Superseded
+from lpmos.core.tracing import named
 from lpmos.model.errors import ImageError, LpmosError, NotFound, SecretError, SettingsError
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task, TaskError
@@ -89,17 +90,17 @@ class Preparation:
             except (NotFound, Superseded):
                 continue  # gone meanwhile: the fleet will say so
             except LpmosError as error:
-                self._log.error("task not prepared", task_id=task.task_id, error=str(error))
+                self._log.error("task not prepared", **named(task), error=str(error))
         return True
 
     async def _prepare(self, task: Task) -> None:
         problem = self._problem(task) or await self._locked(task)
         if problem is None:
             await self._agents.prepared(task)
-            self._log.info("task prepared", task_id=task.task_id, sn=task.sn)
+            self._log.info("task prepared", **named(task), sn=task.sn)
         else:
             await self._agents.fail(task, problem)
-            self._log.error("task failed", task_id=task.task_id, reason=problem.reason)
+            self._log.error("task failed", **named(task), reason=problem.reason)
 
     async def _locked(self, task: Task) -> TaskError | None:
         """Why the task's secrets cannot be opened here; better now than after an approval."""
@@ -119,7 +120,7 @@ class Preparation:
         Raises:
             ImageError: the images cannot be read now.
         """
-        if self._sources.of(task) is None:
+        if task.job is None and self._sources.of(task) is None:
             return no_source(task)
         try:
             self._sources.catalog.agent()

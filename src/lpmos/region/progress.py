@@ -6,13 +6,16 @@ the next one came too soon.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
 
 from lpmos.core.agents import AgentRun
+from lpmos.core.loglines import NO_MARKS, Marks, Numbered, marks_of, newest, unsaid
 from lpmos.model.errors import LpmosError, TooBusy
+from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task
 from lpmos.region.wire import STAGE_END_PERCENT
 from lpmos.store.api import Unavailable
@@ -29,16 +32,44 @@ CALLS_LIMIT = 16
 
 
 class Update(msgspec.Struct, frozen=True):
-    """What waits to be written: the newest word of each step, in order, and the log lines."""
+    """What waits to be written: the newest word of each step, in order, and the log lines.
+
+    `results` are of a job's steps that have ended, all of them each time. `marks` are of the lines
+    that their speakers number; `left_out` lines had no room.
+    """
 
     steps: tuple[Progress, ...] = ()
     lines: tuple[str, ...] = ()
+    results: tuple[StepResult, ...] = ()
+    marks: Marks = NO_MARKS
+    left_out: int = 0
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The lines, and before them how many there are no more."""
+        if not self.left_out:
+            return self.lines
+        word = f"[WARN] {self.left_out} lines are left out here: too many came at once"
+        return (word, *self.lines)
 
 
-def merge(update: Update, progress: Progress, lines: Sequence[str] = ()) -> Update:
+def merge(
+    update: Update,
+    progress: Progress,
+    lines: Sequence[str] = (),
+    results: Sequence[StepResult] = (),
+    marks: Marks = NO_MARKS,
+) -> Update:
     """`update` and what came after it; the newest word of a step replaces its earlier ones."""
     others = tuple(step for step in update.steps if step.step != progress.step)
-    return Update((*others, progress), (*update.lines, *lines)[-LINES_HELD:])
+    held = (*update.lines, *lines)
+    return Update(
+        (*others, progress),
+        held[-LINES_HELD:],
+        tuple(results) or update.results,
+        newest(update.marks, marks),
+        update.left_out + max(0, len(held) - LINES_HELD),
+    )
 
 
 def cannot_wait(update: Update) -> bool:
@@ -57,7 +88,22 @@ class Lane(msgspec.Struct, frozen=True):
 
 _STOPPING = Unavailable("the region is stopping; repeat the call")
 
-Write = Callable[[AgentRun, str, Progress, Sequence[str]], Awaitable[Task]]
+
+class Write(Protocol):
+    """Writes one word of progress, with the lines and results that came until it."""
+
+    def __call__(
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str],
+        results: Sequence[StepResult],
+        /,
+        *,
+        marks: Marks,
+    ) -> Awaitable[Task]:
+        """The task after it; raises as `Agents.progress`."""
 
 
 class _Waiting:
@@ -69,11 +115,21 @@ class _Waiting:
         self.writing: list[asyncio.Future[Task]] = []
         self.arrived = asyncio.Event()
         self.urgent = asyncio.Event()
+        self.heard: Marks = NO_MARKS
 
-    def add(self, progress: Progress, lines: Sequence[str]) -> asyncio.Future[Task]:
+    def add(
+        self,
+        progress: Progress,
+        lines: Sequence[str],
+        results: Sequence[StepResult],
+        numbered: Numbered | None,
+    ) -> asyncio.Future[Task]:
         if len(self.calls) >= CALLS_LIMIT:
             raise TooBusy(f"more than {CALLS_LIMIT} progress calls of this machine are unanswered")
-        self.update = merge(self.update, progress, lines)
+        marks = marks_of(lines, numbered)
+        fresh = unsaid(lines, numbered, self.heard)
+        self.heard = newest(self.heard, marks)
+        self.update = merge(self.update, progress, fresh, results, marks)
         call: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
         self.calls.append(call)
         self.arrived.set()
@@ -109,9 +165,18 @@ class ProgressWriter:
             self._group = None
 
     async def submit(
-        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str] = ()
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str] = (),
+        results: Sequence[StepResult] = (),
+        *,
+        numbered: Numbered | None = None,
     ) -> Task:
         """Hand over progress; the task as it is after this was written.
+
+        Of `numbered` lines those that wait already, or were just written, are taken once.
 
         Raises:
             TooBusy: too many machines or calls at once; nothing was taken.
@@ -127,7 +192,7 @@ class ProgressWriter:
                 raise TooBusy(f"{LANES_LIMIT} machines report progress already")
             waiting = self._lanes[lane] = _Waiting()
             self._group.create_task(self._serve(lane, waiting))
-        return await waiting.add(progress, lines)
+        return await waiting.add(progress, lines, results, numbered)
 
     async def flush(self, run: AgentRun, task_id: str) -> None:
         """Wait until nothing of this agent run waits to be written; it is written at once."""
@@ -152,14 +217,17 @@ class ProgressWriter:
         result: Task | Exception = _STOPPING
         try:
             for step in update.steps[:-1]:
-                await self._write(lane.run, lane.task_id, step, ())
-            result = await self._write(lane.run, lane.task_id, update.steps[-1], update.lines)
+                await self._write(lane.run, lane.task_id, step, (), (), marks=NO_MARKS)
+            last = update.steps[-1], update.said, update.results
+            result = await self._write(lane.run, lane.task_id, *last, marks=update.marks)
         except LpmosError as error:
             result = error
         except Exception as error:  # noqa: BLE001 - the lane's boundary: its callers get it
             structlog.get_logger().exception("progress not written", task_id=lane.task_id)
             result = error
         finally:
+            if isinstance(result, Exception):  # who is told so says it again
+                waiting.heard = NO_MARKS
             _answer(waiting.writing, result)
             waiting.writing = []
 

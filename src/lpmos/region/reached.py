@@ -30,7 +30,11 @@ class Reached:
         place = transport.get_extra_info("sockname") if transport else None
         if not place:  # the connection is gone
             return self._base_url
-        return self._urls.get(ip_address(place[0]), self._base_url)
+        return self.url_at(place[0])
+
+    def url_at(self, address: str) -> str:
+        """The base URL of one of this host's addresses."""
+        return self._urls.get(ip_address(address), self._base_url)
 
 
 def served_addresses(dhcp: DhcpSettings | None, version: int | None = None) -> list[str]:

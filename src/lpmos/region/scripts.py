@@ -12,6 +12,8 @@ import re
 
 import msgspec
 
+from lpmos.model.tracecontext import TraceContext
+
 RETRY_S = 5
 """How long a machine waits where the region did not answer or a download broke."""
 
@@ -19,6 +21,8 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:;'`_/@=()-]+")
 _OPTION = re.compile(r"(?<![^ ])-+")
 """A word that iPXE's `echo` would take for an option, and end the script over."""
 TEXT_CHARACTERS = 200
+LOADS = 60
+"""How often an installer's files are asked for before the machine gives up."""
 
 
 class AgentFiles(msgspec.Struct, frozen=True):
@@ -29,11 +33,15 @@ class AgentFiles(msgspec.Struct, frozen=True):
 
 
 class AgentCall(msgspec.Struct, frozen=True):
-    """How the agent calls the region: where, with which nonce, and by TLS the CA's fingerprint."""
+    """How the agent calls the region: where, with which nonce, and by TLS the CA's fingerprint.
+
+    `trace` is the span of its task, which its calls have as their parent.
+    """
 
     url: str
     nonce: str
     ca_sha256: str | None = None
+    trace: TraceContext | None = None
 
 
 def plain(text: str) -> str:
@@ -66,11 +74,12 @@ def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str)
     `loglevel=4` keeps all but the kernel's errors, and with them the nonce, off recorded consoles.
     """
     trust = f" lpmos_ca=sha256:{call.ca_sha256} lpmos_boot={base_url}" if call.ca_sha256 else ""
+    trace = f" lpmos_trace={call.trace}" if call.trace else ""
     return f"""#!ipxe
 echo LPMOS: {plain(reason)}
 imgfree ||
 kernel {base_url}{files.kernel} initrd=initrd lpmos_client={call.url} \
-lpmos_nonce={call.nonce}{trust} BOOTIF=01-${{netX/mac:hexhyp}} \
+lpmos_nonce={call.nonce}{trust}{trace} BOOTIF=01-${{netX/mac:hexhyp}} \
 console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again
 initrd --name initrd {base_url}{files.initramfs} || goto again
 boot ||
@@ -91,24 +100,49 @@ class InstallerFiles(msgspec.Struct, frozen=True):
 def installer_script(base_url: str, files: InstallerFiles, reason: str) -> str:
     """Load a distribution's installer and start it; given once, so it asks for files, not again.
 
-    What breaks on the way is loaded again by this same script; only an installer that ends without
-    having started anything leads back to the region.
+    What breaks on the way is loaded again by this same script, `LOADS` times; then, and where an
+    installer ends without having started anything, it leads back to the region. That gives it no
+    second time: the agent's report fails the task, and the machine starts its own disk.
     """
     return f"""#!ipxe
 echo LPMOS: {plain(reason)}
+set tries:int32 0
 :load
 imgfree ||
 kernel {base_url}{files.kernel} initrd=initrd {files.line} || goto again
 initrd --name initrd {base_url}{files.initrd} || goto again
 boot ||
 goto given
-:again
-echo LPMOS: the installer could not be loaded, trying again in {RETRY_S} s
-sleep {RETRY_S} ||
-goto load
-:given
+{_load_again(base_url, "the installer")}"""
+
+
+class WindowsFiles(msgspec.Struct, frozen=True):
+    """Windows's installer: paths on the region; `also` are names with whole URLs or paths."""
+
+    wimboot: str
+    wim: str
+    also: tuple[tuple[str, str], ...]
+
+
+def windows_script(base_url: str, files: WindowsFiles, reason: str) -> str:
+    """Load Windows PE with its files into RAM and start it; given once, as an installer's.
+
+    wimboot takes the files by their names, and puts those that are not its own into the directory
+    of Windows PE's programs. It never comes back; where it could not start, the region is asked.
+    """
+    loads = "".join(
+        f"initrd --name {name} {url if '://' in url else base_url + url} {name} || goto again\n"
+        for name, url in (*files.also, ("boot.wim", files.wim))
+    )
+    return f"""#!ipxe
+echo LPMOS: {plain(reason)}
+set tries:int32 0
+:load
 imgfree ||
-{_ask_again(base_url, RETRY_S)}"""
+kernel --name wimboot {base_url}{files.wimboot} || goto again
+{loads}boot ||
+goto given
+{_load_again(base_url, "Windows PE")}"""
 
 
 def local_disk_script(reason: str) -> str:
@@ -121,6 +155,19 @@ def wait_script(base_url: str, reason: str, retry_after_s: int) -> str:
     return f"""#!ipxe
 echo LPMOS: {plain(reason)}
 {_ask_again(base_url, retry_after_s)}"""
+
+
+def _load_again(base_url: str, what: str) -> str:
+    """The end of a script that is given once: from `again` it loads anew, from `given` it asks."""
+    return f""":again
+inc tries || goto given
+iseq ${{tries}} {LOADS} && goto given ||
+echo LPMOS: {what} could not be loaded, trying again in {RETRY_S} s
+sleep {RETRY_S} ||
+goto load
+:given
+imgfree ||
+{_ask_again(base_url, RETRY_S)}"""
 
 
 def _ask_again(base_url: str, pause_s: int) -> str:

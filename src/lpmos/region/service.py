@@ -17,6 +17,7 @@ from aiohttp import web
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.logproof import LogReaders
 from lpmos.core.tasksecrets import ReadRing, TaskSecretReader, no_ring
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
@@ -26,13 +27,18 @@ from lpmos.region.admission import Admission
 from lpmos.region.agent_api import AgentApi
 from lpmos.region.agent_door import Door, agent_door, agent_tls
 from lpmos.region.agent_gate import AgentGate
+from lpmos.region.agent_metrics import AgentMetrics
 from lpmos.region.answers import counting, error_middleware, only_while
 from lpmos.region.boot import Boot
+from lpmos.region.dhcp_events import DhcpEvent
 from lpmos.region.dhcp_hosts import DhcpHosts
+from lpmos.region.dhcp_metrics import DhcpMetrics
 from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.dhcp_state import DhcpState
 from lpmos.region.dnsmasq import OWN_FILES, Place, render
 from lpmos.region.evidence import EvidenceBook
+from lpmos.region.grub import TFTP_PORT
+from lpmos.region.grub_boot import GrubBoot
 from lpmos.region.guarded import Until
 from lpmos.region.handover_plans import HandoverPlans
 from lpmos.region.installed_api import InstalledApi
@@ -57,10 +63,13 @@ from lpmos.region.steady import SteadyAgents
 from lpmos.region.supervisor import Dnsmasq
 from lpmos.region.taken import Ledger
 from lpmos.region.tasklog import TaskLogs
-from lpmos.region.tftp import prepare_root
+from lpmos.region.tftp import prepare_root, prepare_signed
+from lpmos.region.tftp_server import TftpServer
 from lpmos.region.tls import AgentTls
+from lpmos.region.traced import traced
 from lpmos.region.ula import ula_prefixes
 from lpmos.store.api import Store
+from lpmos.store.calls import COLLECTORS
 
 STOP_REQUESTS_S = 1.0
 """How long answers under way may take when the region stops."""
@@ -113,6 +122,7 @@ class Region:
         self._agents = agents
         self._secrets = TaskSecretReader(fleet.stored, read_ring, lambda: fleet.connected)
         self._sources = Sources(catalog, installers)
+        self._task_logs = TaskLogs(settings.log_dir)
         self._clock = clock
         self._standby = standby
         self._log = structlog.get_logger().bind(idc=settings.idc)
@@ -120,6 +130,7 @@ class Region:
         self._dhcp_state = DhcpState((), idc=settings.idc)
         self._loaders: frozenset[str] = frozenset()
         self._evidence = EvidenceBook(store, fleet, clock, idc=settings.idc)
+        self._dhcp_metrics = DhcpMetrics(self._is_active)
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
         self.port = settings.api_port
@@ -178,6 +189,9 @@ class Region:
     async def _serve_with(self, door: Door, sites: "list[_Site]", metrics: Metrics) -> None:
         settings = self._settings
         liveness = AgentLiveness(self._store, self._clock)
+        agents = AgentMetrics(liveness, idc=settings.idc)
+        for collector in (*COLLECTORS, self._dhcp_metrics, agents):
+            metrics.add(collector)
         handovers = self._handovers(door)
         api = self._agent_api(metrics, liveness, door.gate, handovers)
         services = health.Health(self._probes(), self._is_active)
@@ -205,6 +219,7 @@ class Region:
         )
         app = web.Application(
             middlewares=[
+                traced(),
                 self._evidence.middleware(),
                 error_middleware(idc=settings.idc),
                 only_while(self._is_active),
@@ -228,10 +243,11 @@ class Region:
             app.add_routes([calls.route(self._standby.answer)])
         async with asyncio.TaskGroup() as group, _serving(app, sites):
             self._log.info("region listens", url=self.base_url, identity=settings.identity)
-            group.create_task(self._answer_machines(liveness, door.taken, calls))
+            group.create_task(self._answer_machines(liveness, door.taken, calls, boot))
             group.create_task(door.signers.publish(self._unfenced))
             group.create_task(api.progress_writer.run())
             group.create_task(presence.run())
+            group.create_task(agents.run(self._fleet))
             await self._become_ready(services, presence)
             await asyncio.Event().wait()
 
@@ -243,7 +259,7 @@ class Region:
         return self._standby.store if self._standby else self._store
 
     async def _answer_machines(
-        self, liveness: AgentLiveness, taken: Ledger, calls: SignedCalls
+        self, liveness: AgentLiveness, taken: Ledger, calls: SignedCalls, boot: Boot
     ) -> None:
         """Do what only the active client does, for ever or while this is the one."""
         settings = self._settings
@@ -251,10 +267,10 @@ class Region:
         if address:
             await address.release()
         if self._standby is None:
-            await self._lead(address, lambda: float("inf"), liveness, taken)
+            await self._lead(address, lambda: float("inf"), liveness, taken, boot)
             return
         standby = self._standby
-        lead = lambda: self._lead(address, standby.until, liveness, taken)  # noqa: E731
+        lead = lambda: self._lead(address, standby.until, liveness, taken, boot)  # noqa: E731
         await standby.run(lead, self.port, calls)
 
     async def _lead(
@@ -263,6 +279,7 @@ class Region:
         until: Until,
         liveness: AgentLiveness,
         taken: Ledger,
+        boot: Boot,
     ) -> None:
         """DHCP, TFTP and preparation at the service address, until cancelled."""
         settings = self._settings
@@ -292,6 +309,8 @@ class Region:
                 dnsmasq = self._dnsmasq(self._dhcp, leases, guard)
                 group.create_task(dnsmasq.run())
                 group.create_task(hosts.run(dnsmasq.reread))
+            if self._dhcp and self._dhcp.secure_boot:
+                group.create_task(self._grub(self._dhcp, boot).run())
 
     async def _become_ready(self, services: health.Health, presence: Presence) -> None:
         await presence.announced.wait()
@@ -312,6 +331,8 @@ class Region:
         self._dhcp = await with_subnets(dhcp)
         self._dhcp_state = DhcpState(self._dhcp.networks, idc=settings.idc)
         self._loaders = prepare_root(settings.tftp_root, settings.loaders_dir)
+        if dhcp.secure_boot:
+            self._loaders |= prepare_signed(settings.tftp_root, settings.loaders_dir)
         for name in sorted(OWN_FILES - self._loaders):
             self._log.info(
                 "a boot loader is not there: machines that need it get none",
@@ -358,12 +379,31 @@ class Region:
         config = settings.state_dir / "dnsmasq.conf"
         prefixes = {interface: ula_prefixes(interface) for interface in dhcp.interfaces}
         config.write_text(render(dhcp, place, prefixes))
-        return Dnsmasq(
+        dnsmasq = Dnsmasq(
             config,
             idc=settings.idc,
             until=until,
             on_lease=leases.given,
-            on_event=self._evidence.hear,
+            on_event=self._hear,
+        )
+        self._dhcp_metrics.follow(dnsmasq)
+        return dnsmasq
+
+    def _hear(self, event: DhcpEvent) -> None:
+        self._dhcp_metrics.hear(event)
+        self._evidence.hear(event)
+
+    def _grub(self, dhcp: DhcpSettings, boot: Boot) -> TftpServer:
+        settings = self._settings
+        addresses = {each.address for each in dhcp.networks if each.secure_boot}
+        reached = [each or settings.service_address or settings.address for each in addresses]
+        found = GrubBoot(boot, self._reached(), self._evidence)
+        return TftpServer(
+            sorted(set(reached)),
+            TFTP_PORT,
+            found.find,
+            tell=self._evidence.sent_by_tftp,
+            idc=settings.idc,
         )
 
     def _probes(self) -> dict[str, health.Probe | None]:
@@ -392,7 +432,7 @@ class Region:
             self._clock,
             idc=self._settings.idc,
             reached=self._reached(),
-            logs=TaskLogs(self._settings.log_dir),
+            logs=self._task_logs,
             progress=api.progress_writer,
         )
 
@@ -410,7 +450,8 @@ class Region:
             self._clock,
             idc=self._settings.idc,
             reached=self._reached(),
-            logs=TaskLogs(self._settings.log_dir),
+            logs=self._task_logs,
+            log_readers=LogReaders(self._fleet.stored, self._clock, idc=self._settings.idc),
             metrics=metrics,
             liveness=liveness,
             gate=gate,

@@ -5,9 +5,10 @@ The rule: what the task names is taken; where it names none, an image goes befor
 
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
-from lpmos.install import required_bytes
+from lpmos.install import answers, required_bytes
 from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.installer import InstallerManifest
+from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task, TaskError
 
 Source = ImageManifest | InstallerManifest
@@ -21,11 +22,13 @@ class Sources:
         self.installers = installers
 
     def of(self, task: Task) -> Source | None:
-        """What the task is installed from; None where the region has nothing for it.
+        """What the task is installed from; None where the region has nothing, and for a job.
 
         Raises:
             ImageError: the directory cannot be read, which says nothing of what is there.
         """
+        if task.job is not None:
+            return None
         asked = (task.os_type, task.os_version)
         by_image = task.method != "installer" and task.handover is None
         image = self.catalog.find(*asked) if by_image else None
@@ -47,9 +50,30 @@ class Sources:
         return required_bytes(source)
 
     def is_whole_image(self, task: Task | None) -> bool:
-        """Whether the task is installed from the image of a whole disk."""
+        """Whether the task is installed from the image of a whole disk, as Windows is."""
         source = self.of(task) if task else None
+        if isinstance(source, InstallerManifest):
+            return source.windows is not None
         return isinstance(source, ImageManifest) and source.whole_disk
+
+    def refusal(self, task: Task) -> TaskError | None:
+        """Why the task's installer cannot make the plan that is to be approved; None where it can.
+
+        So nobody is asked to approve what is refused when it is carried out.
+        """
+        if task.status is not Status.PENDING_APPROVAL or task.plan is None:
+            return None
+        source = self.of(task)
+        if not isinstance(source, InstallerManifest):
+            return None
+        problems = answers.plan_problems(source, task.plan)
+        if not problems:
+            return None
+        why = "; ".join(problem.message for problem in problems)
+        return TaskError(
+            reason=f"the installer {source.name} cannot make these disks: {why}",
+            hint="create the task again with another disk_layout, or install by image",
+        )
 
     def offered(self) -> tuple[OfferedOs, ...]:
         """Each OS once, with the size of its newest image, or what its installer needs."""

@@ -33,6 +33,7 @@ from lpmos.core.kept import (
     Progressed,
     Reported,
 )
+from lpmos.core.loglines import NO_MARKS, Marks
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.bootplan import BootPlan, UnknownMachines, decide
 from lpmos.model.inventory import Inventory
@@ -249,17 +250,24 @@ class SteadyAgents(Agents):
         progress: Progress,
         lines: Sequence[str] = (),
         results: Sequence[StepResult] = (),
+        *,
+        marks: Marks = NO_MARKS,
     ) -> Task:
         """See `Agents.progress`."""
 
         def make() -> Progressed | None:
             row = self._fleet.row(task_id)
-            about = row and self._about(row, run.mac, run.agent_id)
-            said = {"lines": tuple(lines), "results": tuple(results)}
-            return Progressed(**about, progress=progress, **said) if about else None
+            if row is None:
+                return None
+            about = self._about(row, run.mac, run.agent_id)
+            kept = Progressed(**about, progress=progress, lines=tuple(lines))
+            return msgspec.structs.replace(kept, results=tuple(results), marks=dict(marks))
 
         return await self._task(
-            make, lambda: self._shown(self._stored.progress(run, task_id, progress, lines, results))
+            make,
+            lambda: self._shown(
+                self._stored.progress(run, task_id, progress, lines, results, marks=marks)
+            ),
         )
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:

@@ -1,7 +1,8 @@
 """The full log of each task, as a file of the region (S13): the store keeps its newest lines only.
 
-A file takes `FILE_LIMIT_BYTES`; what comes after that is left out, and its last line says so. The
-directory keeps the `FILES_KEPT` files that were written to last.
+A file takes `FILE_LIMIT_BYTES`. One that is full keeps its beginning (`HEAD_SHARE` of it) and its
+newest half, and a line between them says how much is left out: how an install began and how it
+ended are both there. The directory keeps the `FILES_KEPT` files that were written to last.
 """
 
 import asyncio
@@ -16,8 +17,11 @@ from lpmos.model.errors import FieldProblem, InvalidInput
 
 FILE_LIMIT_BYTES = 16 * 1024 * 1024
 FILES_KEPT = 2000
-FULL = b"[WARN] this log is full; what came later was left out\n"
+HEAD_SHARE = 8
+"""One part in so many of a full file is its beginning."""
+LEFT_OUT = "[WARN] {} bytes are left out here: this log was full\n"
 
+_LEFT_OUT = re.compile(rb"(?m)^\[WARN\] (\d+) bytes are left out here: this log")
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -68,14 +72,24 @@ class TaskLogs:
         if not path.exists():
             self._directory.mkdir(parents=True, exist_ok=True)
             self._forget_oldest()
+        if path.exists() and path.stat().st_size + len(text) > self._limit_bytes:
+            _thin(path, self._limit_bytes)
         with path.open("ab") as file:
-            size_bytes = file.tell()
-            if size_bytes + len(text) <= self._limit_bytes:
-                file.write(text)
-            elif size_bytes <= self._limit_bytes:
-                file.write(FULL.rjust(self._limit_bytes - size_bytes + 1, b"\n"))
+            file.write(text)
 
     def _forget_oldest(self) -> None:
         files = sorted(self._directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
         for path in files[: max(0, len(files) - FILES_KEPT + 1)]:
             path.unlink(missing_ok=True)
+
+
+def _thin(path: Path, limit_bytes: int) -> None:
+    """Take whole lines out of the middle of a file, which is the old or the new one at any time."""
+    whole = path.read_bytes()
+    begin = whole.rfind(b"\n", 0, limit_bytes // HEAD_SHARE) + 1
+    rest = whole.find(b"\n", max(begin, len(whole) - limit_bytes // 2)) + 1 or len(whole)
+    before = sum(int(size) for size in _LEFT_OUT.findall(whole[begin:rest]))
+    word = LEFT_OUT.format(rest - begin + before).encode()
+    thinned = path.with_suffix(".thinned")
+    thinned.write_bytes(whole[:begin] + word + whole[rest:])
+    thinned.replace(path)

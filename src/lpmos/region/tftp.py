@@ -5,12 +5,25 @@ A loader that the operator put beside them goes before the distribution's.
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lpmos.model.errors import SettingsError
+from lpmos.region import grub
 from lpmos.region.dnsmasq import LOADER_FILES, OWN_FILES, PROBE_FILE
 
 IPXE_DIR = Path("/usr/lib/ipxe")
+SIGNED: Mapping[str, tuple[Path, str]] = MappingProxyType(
+    {
+        "shimx64.efi": (Path("/usr/lib/shim/shimx64.efi.signed"), "shim-signed"),
+        "grubx64.efi": (
+            Path("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"),
+            "grub-efi-amd64-signed",
+        ),
+    }
+)
+"""What Secure Boot starts: the distribution's files by our names, and their Debian packages."""
 PROBE_TEXT = b"lpmos\n"
 
 
@@ -44,6 +57,32 @@ def prepare_root(root: Path, own: Path, source: Path = IPXE_DIR) -> frozenset[st
     partial.write_bytes(PROBE_TEXT)
     partial.replace(root / PROBE_FILE)
     return frozenset(name for name, file in found.items() if file is not None)
+
+
+def prepare_signed(
+    root: Path, own: Path, source: Mapping[str, tuple[Path, str]] = SIGNED
+) -> frozenset[str]:
+    """Put beside the loaders what machines with Secure Boot load; the names of that.
+
+    Raises:
+        SettingsError: a file is missing; the text names the Debian package that has it.
+    """
+    for name, (theirs, package) in source.items():
+        file = own / name if (own / name).is_file() else theirs
+        if not file.is_file():
+            raise SettingsError(
+                f"{theirs} is missing, which machines with Secure Boot need: `apt-get install"
+                f" {package}`, or leave secure_boot out of the network"
+            )
+        partial = root / f".{name}.partial"
+        shutil.copyfile(file, partial)
+        partial.replace(root / name)
+    entry = root / grub.ENTRY_FILE
+    entry.parent.mkdir(exist_ok=True)
+    partial = entry.with_suffix(".partial")
+    partial.write_text(grub.entry_script())
+    partial.replace(entry)
+    return frozenset(source)
 
 
 def _found(name: str, *directories: Path) -> Path | None:

@@ -12,9 +12,11 @@ import msgspec
 from msgspec import Meta
 
 from lpmos.core.agents import AgentRun
+from lpmos.core.loglines import Marks, Numbered
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
+from lpmos.model.job import EVIDENCE_CHARACTERS, EVIDENCE_LINES, STEPS_LIMIT, StepResult
 from lpmos.model.machine import parse_mac
 from lpmos.model.task import TaskError
 from lpmos.region.signing import TOKEN_LIMIT_CHARACTERS
@@ -28,12 +30,19 @@ OUTPUT_CHARACTERS = 2000
 REASON_CHARACTERS = 500
 
 _LEVEL = re.compile(r"\[(INFO|WARN|ERROR)\]( |$)")
+_SPEAKER = re.compile(r"\[(agent|kernel)\]( |$)")
+_FROM_KERNEL = re.compile(r"([A-Z][a-z]{2} [ 0-9]\d \d\d:\d\d:\d\d )?(\S+ )?kernel(\[\d+\])?: ")
+"""How syslog begins a line of the kernel, with or without time and host."""
+
+AGENT, INSTALLER, KERNEL = "agent", "installer", "kernel"
+"""Who speaks in a task's log; the region's own lines name nobody."""
 
 AgentId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Stage = Literal["handing_over", "partitioning", "downloading", "installing", "configuring"]
-"""`handing_over`: the agent loads a distribution's installer, which takes the other stages."""
+Stage = Literal["handing_over", "partitioning", "downloading", "installing", "configuring", "job"]
+"""`handing_over`: the agent loads a distribution's installer, which takes the other stages. `job`
+is all of a task that installs nothing."""
 
 STAGE_END_PERCENT: dict[str, float] = {
     "handing_over": 2.0,
@@ -41,6 +50,7 @@ STAGE_END_PERCENT: dict[str, float] = {
     "downloading": 60.0,
     "installing": 90.0,
     "configuring": 100.0,
+    "job": 100.0,
 }
 
 
@@ -88,12 +98,33 @@ class StatusCall(msgspec.Struct, frozen=True, kw_only=True):
         error = self.error or FailedCommand()
         lines = [f"command: {error.command}"] if error.command else []
         output = (error.output or "")[-BODY_LIMIT_BYTES:]
-        return [log_line(f"[ERROR] {line}") for line in [*lines, *output.splitlines()]]
+        return [spoken_line(f"[ERROR] {line}", AGENT) for line in [*lines, *output.splitlines()]]
 
     def task_error(self) -> TaskError:
         """The error as it stands in the task, each part bounded."""
         return bounded_error(
             self.text() or "the agent gave no reason", self.error or FailedCommand()
+        )
+
+
+class SaidResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a step of a job ended, in the agent's words."""
+
+    step: Annotated[str, Meta(pattern=r"^[a-z_]{1,32}$")]
+    outcome: Literal["passed", "failed"]
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    summary: str = ""
+    evidence: Annotated[list[str], Meta(max_length=LINES_LIMIT)] = []
+
+    def bounded(self) -> StepResult:
+        """As it stands in the task."""
+        lines = self.evidence[:EVIDENCE_LINES]
+        return StepResult(
+            step=self.step,
+            outcome=self.outcome,
+            seconds=round(self.seconds, 1),
+            summary=_clean(self.summary, REASON_CHARACTERS),
+            evidence=tuple(_clean(line, EVIDENCE_CHARACTERS) for line in lines),
         )
 
 
@@ -110,10 +141,20 @@ class ProgressCall(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: Bytes | None = None
     bytes_per_second: Annotated[float, Meta(ge=0)] | None = None
     log: Annotated[list[str], Meta(max_length=LINES_LIMIT)] = []
+    log_first: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+    results: Annotated[list[SaidResult], Meta(max_length=STEPS_LIMIT)] = []
 
     def lines(self) -> list[str]:
-        """The log lines, each one line with a level."""
-        return [log_line(line) for line in self.log]
+        """The log lines, each one line with a level and its speaker."""
+        return [spoken_line(line, AGENT) for line in self.log]
+
+    def numbered(self, known: Marks) -> Numbered | None:
+        """The number of the first line; an older agent says none. `known` is what the task has."""
+        return Numbered(AGENT, self.log_first, known.get(AGENT, 0)) if self.log_first else None
+
+    def step_results(self) -> tuple[StepResult, ...]:
+        """How the steps of a job ended, each text bounded."""
+        return tuple(each.bounded() for each in self.results)
 
     def text(self) -> str:
         """The message as one line."""
@@ -190,6 +231,19 @@ def log_line(text: str) -> str:
     """One printable line that begins with a level."""
     line = _clean(text, LINE_CHARACTERS)
     return line if _LEVEL.match(line) else f"[INFO] {line}".rstrip()
+
+
+def spoken_line(text: str, speaker: str, name: str = "") -> str:
+    """The same with who speaks in brackets after the level; an agent's may say `kernel` itself.
+
+    `name` is what stands before the text of an installer's line.
+    """
+    level, _, rest = log_line(text).partition(" ")
+    if speaker == AGENT and _SPEAKER.match(rest):
+        return f"{level} {rest}"
+    if speaker == INSTALLER and _FROM_KERNEL.match(rest):
+        speaker = KERNEL
+    return f"{level} [{speaker}] {name}{rest}".rstrip()
 
 
 def one_line(text: str) -> str:

@@ -108,6 +108,11 @@ def signer(idc: str, key_id: str) -> str:
     return f"/os/{idc}/signers/{key_id}"
 
 
+def log_reader(idc: str) -> str:
+    """The public key of the control planes, which may read the logs of tasks at the region."""
+    return f"/os/{idc}/log_reader"
+
+
 def taken(idc: str, name: str) -> str:
     """What machines may take once only, and one took; gone when it is worth nothing anyhow."""
     return f"/os/{idc}/taken/{name}"

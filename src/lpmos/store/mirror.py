@@ -296,8 +296,8 @@ def _unpacked(kv: KV) -> KV:
     """The key as the store has it."""
     if not isinstance(kv, _PackedKV):
         return kv
-    fields = msgspec.structs.asdict(kv)
-    return KV(**{**fields, "value": zlib.decompress(kv.value)})
+    value = zlib.decompress(kv.value)
+    return KV(kv.key, value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)
 
 
 async def _next(watch: AsyncIterator[WatchBatch]) -> WatchBatch | None:

@@ -75,6 +75,7 @@ class ProgressReport(_Wire):
     bytes_total: int | None = None
     bytes_per_second: float | None = None
     log: list[str] = []
+    log_first: int = 0
 
 
 STAGE_BOUNDS = {
@@ -165,6 +166,7 @@ def test_every_call_of_an_install_is_the_protocols() -> None:
             low, high = STAGE_BOUNDS[body["stage"]]
             assert low <= body["percentage"] <= high
             assert len(body["log"]) <= BATCH_LINES
+            assert body["log_first"] >= 1
             assert all(re.match(r"\[(INFO|WARN|ERROR)\] ", line) for line in body["log"])
         polls = [call.path for call in region.calls if "/approval/" in call.path]
         pattern = r"/api/v1/agent/approval/52:54:00:00:00:01\?task_id=[0-9a-f-]+&wait=25"

@@ -36,7 +36,15 @@ from lpmos.agent.session import (
 )
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.stop import Stop
-from tests.support.agent_region import AgentRegion, Fault, agent_region, plan_document, plan_for
+from lpmos.agent.trace import Trace
+from tests.support.agent_region import (
+    IMAGE_PATH,
+    AgentRegion,
+    Fault,
+    agent_region,
+    plan_document,
+    plan_for,
+)
 
 MAC = "52:54:00:00:00:01"
 IMAGE = hashlib.shake_256(b"image").digest(3_000_000)
@@ -104,6 +112,29 @@ def test_run_is_reported_approved_installed_and_completed() -> None:
         assert (last["stage"], last["percentage"]) == ("configuring", 100)
         for line in ("[1/4] Collecting", "[2/4] Reporting", "[3/4] Waiting", "[4/4] Installing"):
             assert line in run.text
+
+
+def test_each_call_names_the_span_of_its_stage() -> None:
+    trace = Trace("a1" * 16, "b2" * 8)
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        assert Run(region, trace=trace).end() == EXIT_INSTALLED
+    before = trace.header("boot.agent")
+    for call in region.calls:
+        stage = call.body.get("stage")
+        if stage is not None:
+            assert call.traceparent == trace.header(f"install.{stage}")
+        elif call.path.startswith((REPORT, APPROVAL)) or call.body.get("status") == "installing":
+            assert call.traceparent == before
+    downloads = [call for call in region.calls if call.path == IMAGE_PATH]
+    assert {call.traceparent for call in downloads} == {trace.header("install.downloading")}
+
+
+def test_call_without_a_trace_says_nothing_of_one() -> None:
+    with agent_region(IMAGE) as region:
+        region.set("approved")
+        assert Run(region).end() == EXIT_INSTALLED
+    assert {call.traceparent for call in region.calls} == {None}
 
 
 class HearingMachine(SimulatedMachine):

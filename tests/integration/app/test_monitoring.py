@@ -25,9 +25,10 @@ RUNBOOK = CONTRIB.parent / "docs/how-to/monitoring.md"
 LATER = {
     "lpmos_backup_failing",
     "lpmos_backup_last_success_timestamp_seconds",
+    "lpmos_region_dnsmasq_running",
     "lpmos_store_quota_bytes",
 }
-"""Not there before backups are set up, and on a store that has no quota."""
+"""Not there before backups are set up, at a region without DHCP, and on a store without quota."""
 METRIC = re.compile(r"\blpmos_[a-z_]+")
 
 

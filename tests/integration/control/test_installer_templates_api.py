@@ -51,6 +51,7 @@ async def test_packages_own_template_is_taken_as_it_is(
         ("debian", ("d-i time/zone string", "time zone"), "is no line of a preseed file"),
         ("ubuntu", ("  timezone:", "  time-zone:"), "autoinstall has no key 'time-zone'"),
         ("suse", ("</general>", "</generl>"), "mismatched tag"),
+        ("windows", ("</OOBE>", "</OBE>"), "mismatched tag"),
     ],
 )
 async def test_template_that_makes_no_answer_file_is_refused_when_it_is_saved(

@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 
 from lpmos.control.region_logs import MOST_AT_ONCE, MOST_OF_ONE_USER, LogAway, RegionLogs
+from lpmos.core.clock import utc_now
+from lpmos.core.logproof import LogProofs
 from lpmos.core.taskstore import logged
 from lpmos.model.access import Role
 from lpmos.model.errors import TooBusy
@@ -19,12 +21,13 @@ from lpmos.store import keys, records
 from tests.support.builders import NOW, make_task
 from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
 from tests.support.control_plane import running as running_control_plane
-from tests.support.polling import ANSWER_TIMEOUT_S
+from tests.support.polling import ANSWER_TIMEOUT_S, until
 from tests.support.region import running as running_region
 
 TASK = logged(make_task(), NOW, *(f"[INFO] line {number}" for number in range(1, 131)))
 LOG = f"/api/v1/tasks/{TASK.task_id}/log"
 SOURCE = "Lpmos-Log-Source"
+PROOFS = LogProofs(bytes(32), utc_now)
 
 
 async def _heartbeat(control_plane: RunningControlPlane, api_url: str | None) -> None:
@@ -107,7 +110,31 @@ async def test_download_brings_the_whole_log_from_a_real_region(tmp_path: Path) 
     assert (answer.status_code, answer.headers[SOURCE]) == (200, "region")
     assert answer.headers["content-type"].startswith("text/plain")
     assert f"task-{task.task_id}.log" in answer.headers["content-disposition"]
-    assert "[INFO] one line\n" in answer.text and "[WARN] another\n" in answer.text
+    assert "[INFO] [agent] one line\n" in answer.text and "[WARN] [agent] another\n" in answer.text
+
+
+async def test_region_gives_a_log_to_its_control_planes_only(tmp_path: Path) -> None:
+    async with running_region(tmp_path) as region:
+        task = await region.installing_task()
+        await region.progress(task, "partitioning", 10, log=["[INFO] one line"])
+        path = f"/api/v1/tasks/{task.task_id}/log"
+        assert (await region.text(path))[0] == 200  # as an older control plane asks
+        async with running_control_plane(region.embedded) as control_plane:
+
+            async def closed() -> bool:
+                return (await region.text(path))[0] == 401
+
+            await until(closed, TIMEOUT_S)
+            for proof in (PROOFS.proof("dc1", task.task_id), control_plane.token, "x", ""):
+                headers = {"Authorization": f"Bearer {proof}"}
+                async with region.http.get(region.url + path, headers=headers) as answer:
+                    assert answer.status == 401
+            headers = {"Authorization": f"Bearer {control_plane.token}"}
+            async with httpx.AsyncClient(
+                base_url=control_plane.url, headers=headers, timeout=ANSWER_TIMEOUT_S
+            ) as api:
+                given = await api.get(f"{path}/download")
+    assert (given.headers[SOURCE], "[INFO] [agent] one line\n" in given.text) == ("region", True)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +174,7 @@ async def test_download_of_a_log_in_two_parts_is_in_order_of_time(
     async def missing(_: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound
 
-    logs = RegionLogs(control_plane.fleet)
+    logs = RegionLogs(control_plane.fleet, PROOFS)
     async with (
         _region(answer(parts[0])) as a,
         _region(answer(parts[1])) as b,
@@ -188,7 +215,8 @@ async def test_download_takes_nothing_but_a_log_from_a_region(
             found = await api.get(f"{LOG}/download")
             assert (found.headers[SOURCE], said in found.text) == ("store", True)
             assert "s3cret" not in found.text
-    assert asked == [(LOG, None)] * 3
+    assert [path for path, _ in asked] == [LOG] * 3
+    assert all(shown and control_plane.token not in shown for _, shown in asked)
 
 
 async def test_download_that_breaks_off_or_is_too_long_says_so_at_its_end(
@@ -204,10 +232,10 @@ async def test_download_that_breaks_off_or_is_too_long_says_so_at_its_end(
 
     async with _region(answer) as url:
         await _heartbeat(control_plane, url)
-        silent = RegionLogs(control_plane.fleet, read_timeout_s=2.0)
+        silent = RegionLogs(control_plane.fleet, PROOFS, read_timeout_s=2.0)
         pieces = [piece async for piece in await silent.open("dc1", TASK.task_id, "ann")]
         assert b"".join(pieces).startswith(b"a line\n\n[WARN] the log broke off here")
-        short = RegionLogs(control_plane.fleet, most_bytes=4)
+        short = RegionLogs(control_plane.fleet, PROOFS, most_bytes=4)
         pieces = [piece async for piece in await short.open("dc1", TASK.task_id, "ann")]
         assert b"".join(pieces).startswith(b"a li\n[WARN] the log broke off here: it is too long")
 
@@ -220,7 +248,7 @@ async def test_downloads_beyond_the_limit_are_refused_until_one_ends(
 
     async with _region(answer) as url:
         await _heartbeat(control_plane, url)
-        logs = RegionLogs(control_plane.fleet)
+        logs = RegionLogs(control_plane.fleet, PROOFS)
         held = [await logs.open("dc1", TASK.task_id, f"u{n}") for n in range(MOST_AT_ONCE)]
         with pytest.raises(TooBusy, match=str(MOST_AT_ONCE)):
             await logs.open("dc1", TASK.task_id, "ann")
@@ -238,7 +266,7 @@ async def test_downloads_of_one_user_beyond_the_limit_leave_the_others_their_pla
 
     async with _region(answer) as url:
         await _heartbeat(control_plane, url)
-        logs = RegionLogs(control_plane.fleet)
+        logs = RegionLogs(control_plane.fleet, PROOFS)
         held = [await logs.open("dc1", TASK.task_id, "ann") for _ in range(MOST_OF_ONE_USER)]
         with pytest.raises(TooBusy, match="you download"):
             await logs.open("dc1", TASK.task_id, "ann")
@@ -251,7 +279,7 @@ async def test_downloads_of_one_user_beyond_the_limit_leave_the_others_their_pla
 
 async def test_downloads_that_fail_leave_no_place_taken(control_plane: RunningControlPlane) -> None:
     await _heartbeat(control_plane, "http://127.0.0.1:1")
-    logs = RegionLogs(control_plane.fleet)
+    logs = RegionLogs(control_plane.fleet, PROOFS)
     for _ in range(2 * MOST_AT_ONCE):
         with pytest.raises(LogAway):
             await logs.open("dc1", TASK.task_id, "ann")

@@ -78,7 +78,7 @@ async def test_create_with_the_older_names_and_no_serial_number_works(
         ({"tags": {"a b": "c"}}, ["tags.a b"]),
         ({"ssh_keys": ["no key"]}, ["ssh_keys.0"]),
         ({"network_config": {"address": "192.0.2.300/24"}}, ["network_config.address"]),
-        ({"mac": 3, "sn": "/../", "os_type": None}, ["os_type", "mac", "sn"]),
+        ({"mac": 3, "sn": "/../", "os_type": None}, ["mac", "sn", "os_type"]),
         (
             {"root_disk": {"foo": 1}, "disk_layout": "raid9", "sn": "/../"},
             ["root_disk.foo", "sn", "disk_layout"],

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from lpmos.control.config import ControlConfig
 from lpmos.control.traces.duty import TraceDuty
@@ -20,43 +17,10 @@ from lpmos.model.task import StatusChange, Task
 from lpmos.model.trace import trace_id
 from lpmos.store import keys, records
 from tests.support.builders import MAC, make_task
+from tests.support.collector import Collector
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import free_port
 from tests.support.region import until
-
-
-class Collector:
-    """Takes what it is sent; `answers` are the statuses of the next answers, then 200."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/v1/traces"
-        self.port = port
-        self.answers: list[int] = []
-        self.asked = 0
-        self.spans: dict[bytes, list[Span]] = {}
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        assert request.content_type == "application/x-protobuf"
-        if self.answers and (status := self.answers.pop(0)) != 200:
-            return web.Response(status=status)
-        sent = ExportTraceServiceRequest.FromString(await request.read())
-        for resource in sent.resource_spans:
-            names = {each.key: each.value.string_value for each in resource.resource.attributes}
-            assert names["service.name"] == "lpmos"
-            for span in resource.scope_spans[0].spans:
-                self.spans.setdefault(span.trace_id, []).append(span)
-        return web.Response()
-
-    @asynccontextmanager
-    async def receiving(self) -> AsyncIterator["Collector"]:
-        app = web.Application()
-        app.add_routes([web.post("/v1/traces", self.take)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        yield self
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -92,7 +56,7 @@ async def test_task_that_ends_is_sent_as_one_trace(tmp_path: Path, collector: Co
         await store.put(keys.evidence(task.idc, task.sn), records.encode(seen))
         await control_plane.put_task(task)
         await end(control_plane, task)
-        trace = bytes.fromhex(trace_id(task.task_id))
+        trace = bytes.fromhex(trace_id(task))
         await until(lambda: trace in collector.spans, "the trace")
         root = next(span for span in collector.spans[trace] if not span.parent_span_id)
         names = {span.name for span in collector.spans[trace]}

@@ -8,6 +8,7 @@ import ssl
 from ipaddress import ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -47,6 +48,15 @@ async def test_message_arrives_with_a_signature_that_holds() -> None:
     content = b"event-1.1767323045." + received.body
     expected = base64.b64encode(hmac.digest(KEY, content, hashlib.sha256)).decode()
     assert received.headers["webhook-signature"] == f"v1,{expected}"
+
+
+async def test_message_about_a_task_names_its_span_and_any_other_none() -> None:
+    traceparent = f"00-{'a1' * 16}-{'b2' * 8}-01"
+    async with receiving() as receiver:
+        about = msgspec.structs.replace(letter(receiver.url), traceparent=traceparent)
+        for each in (about, letter(receiver.url)):
+            assert (await sender(timeout_s=10).send(each)).accepted
+    assert [each.headers.get("traceparent") for each in receiver.received] == [traceparent, None]
 
 
 @pytest.mark.parametrize("code", [200, 202, 299])

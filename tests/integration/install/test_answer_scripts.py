@@ -18,10 +18,10 @@ import pytest
 from lpmos.install import answers
 from lpmos.install.answers import samples, scripts
 from lpmos.install.answers.order import InstallerUrls, order_of
-from lpmos.model.installer import FAMILIES, Family
+from lpmos.model.installer import Family
 from lpmos.model.setup import Setup, TaskSecrets
 from lpmos.model.task import Task
-from tests.support.answers import READERS, answer_task
+from tests.support.answers import READERS, SHELL_FAMILIES, answer_task
 
 SHELLS = [
     pytest.param([path, *more], id=name)
@@ -41,6 +41,8 @@ class Region(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[tuple[str, dict[str, str]]] = []
+        self.logged: list[tuple[dict[str, str], str]] = []
+        self.refuses = 0
 
     @property
     def urls(self) -> InstallerUrls:
@@ -65,6 +67,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        """Lines of a log; refused as often as the test says."""
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.logged.append((query, text))
+        status = 503 if len(self.server.logged) <= self.server.refuses else 200
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -232,7 +245,7 @@ def answer_scripts(
     return READERS[family](text).scripts
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 def test_early_scripts_name_the_disks_of_this_boot_to_the_installer(
     family: Family, machine: Machine, region: Region
 ) -> None:
@@ -330,9 +343,73 @@ def test_what_the_installer_does_is_said_when_it_changes(machine: Machine, regio
     state = f"cat {machine.place}/state"
     (machine.place / "state").write_text("installing 70 package 7/10\n")
     machine.add_program("sleep", f"touch {machine.place}{scripts.PLACE}/end")
-    script = scripts.start(order, state, background="env")
+    script = scripts.start(order, state, (), background="env")
     done = machine.run(["dash"], script)
     assert done.returncode == 0, done.stderr
     assert {"stage": "installing", "percent": "70", "message": "package 7/10"} in region.said(
         "progress"
     )
+
+
+def streaming(machine: Machine, region: Region, *calls: str, secrets: TaskSecrets) -> str:
+    """The functions over one log file of the machine, and these calls of them."""
+    of = answers.FAMILIES["rhel"]
+    order = order_of(answer_task(), samples.manifest_of(of, *of.releases[1]), region.urls, secrets)
+    machine.add_program("sleep", ":")
+    folder = f"mkdir -p {scripts.PLACE}/log"
+    hidden = [f"echo '{text}' >{scripts.SECRETS}" for text in secrets.texts]
+    functions = scripts.hooks(order, [f"{machine.place}/own*.log"])
+    return "\n".join([folder, *hidden, functions, *calls, ""])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_log_of_an_installer_arrives_once_in_order_and_without_secrets(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    region.refuses = 1
+    log = machine.place / "own.log"
+    lines = [f"line {number} \\ 50% 'x'" for number in range(1, 201)]
+    lines[99] = "the token is s3cret-1"
+    log.write_text("\n".join(lines))
+    more = f"printf ' end\\nand a part' >>{log}"
+    secrets = TaskSecrets(values={"TOKEN": "s3cret-1"})
+    calls = ("lpmos_stream", "lpmos_stream", more, "lpmos_stream", "lpmos_stream last")
+    done = machine.run(shell, streaming(machine, region, *calls, secrets=secrets))
+    assert (done.returncode, done.stderr) == (0, "")
+    refused, *taken = region.logged
+    assert refused == taken[0]
+    said = [text.removesuffix("\n").split("\n") for _, text in taken]
+    lines[99] = "(a line with a secret)"
+    lines[199] += " end"
+    assert [line for piece in said for line in piece] == [*lines, "and a part"]
+    firsts = [int(query["first"]) for query, _ in taken]
+    assert firsts == [1 + sum(map(len, said[:at])) for at in range(len(said))]
+    assert {query["file"] for query, _ in taken} == {"own.log"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_log_that_grew_by_too_much_begins_with_how_much_is_left_out(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    with (machine.place / "own.log").open("w") as file:
+        file.writelines(f"{number:099}\n" for number in range(2_000))
+    call = "lpmos_failed 'it ended'"
+    done = machine.run(shell, streaming(machine, region, call, secrets=TaskSecrets()))
+    assert (done.returncode, done.stderr) == (0, "")
+    text = "".join(text for _, text in region.logged)
+    first, *rest = text.splitlines()
+    assert first == f"[WARN] 100000 bytes of {machine.place}/own.log are left out here"
+    assert [int(line) for line in rest] == list(range(1_000, 2_000))
+    assert region.said("failed")[0]["message"] == "it ended"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_log_that_the_region_refuses_for_good_holds_the_end_up_for_three_calls(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    region.refuses = 100
+    (machine.place / "own.log").write_text("a line\n")
+    call = "lpmos_failed 'it ended'"
+    machine.run(shell, streaming(machine, region, call, secrets=TaskSecrets()))
+    assert len(region.logged) == 3
+    assert region.said("failed")[0]["message"] == "it ended"

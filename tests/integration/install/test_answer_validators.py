@@ -11,7 +11,7 @@ from lxml import etree
 from lpmos.install import answers
 from lpmos.install.answers import samples
 from lpmos.model.installer import Family
-from tests.support.answer_schemas import AUTOINSTALL, AUTOYAST
+from tests.support.answer_schemas import AUTOINSTALL, AUTOYAST, UNATTEND
 
 
 def made(family: Family) -> Iterator[str]:
@@ -52,3 +52,26 @@ def test_autoyast_schema_refuses_what_it_does_not_know(change: tuple[str, str]) 
     schema = etree.RelaxNG(etree.fromstring(AUTOYAST))
     text = next(made("suse")).replace(*change)
     assert not schema.validate(etree.fromstring(text.encode()))
+
+
+def test_unattend_is_valid_by_the_schema_of_its_components() -> None:
+    schema = etree.RelaxNG(etree.fromstring(UNATTEND))
+    for text in made("windows"):
+        assert schema.validate(etree.fromstring(text.encode())), schema.error_log
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("<PlainText>true</PlainText>", ""),
+        ("Identifier>52-54-00-00-00-01", "Identifier>52:54:00:00:00:01"),
+        ("<ComputerName>sample<", "<ComputerName>a-name-of-16-char<"),
+        ("HideEULAPage", "HideEULA"),
+        ('pass="specialize"', 'pass="windowsPE"'),
+    ],
+)
+def test_unattend_schema_refuses_what_it_does_not_know(change: tuple[str, str]) -> None:
+    schema = etree.RelaxNG(etree.fromstring(UNATTEND))
+    text = next(made("windows"))
+    assert change[0] in text
+    assert not schema.validate(etree.fromstring(text.replace(*change).encode()))

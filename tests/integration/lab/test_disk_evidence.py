@@ -69,5 +69,5 @@ async def test_blank_disk_has_no_table_and_holds_nothing(tmp_path: Path, disk: P
         file.truncate(MIB)
     assert await is_blank(blank)
     assert not await is_blank(disk)
-    with pytest.raises(EvidenceMissing, match="sfdisk"):
+    with pytest.raises(EvidenceMissing, match="has no GPT"):
         await partitions(blank)

@@ -179,13 +179,13 @@ async def test_failure_has_command_output_and_hint_and_the_whole_log(region: Run
     status, log = await region.text(f"/api/v1/tasks/{task.task_id}/log")
     assert status == 200
     words = [line.split(" ", 1)[1] for line in log.splitlines()]
-    assert "[INFO] writing the table" in words
-    assert "[INFO] odd [2J" in words
+    assert "[INFO] [agent] writing the table" in words
+    assert "[INFO] [agent] odd [2J" in words
     assert words[-4:] == [
-        "[ERROR] mkfs failed",
-        "[ERROR] command: mkfs.ext4 /dev/vda3",
-        "[ERROR] line 1",
-        "[ERROR] line 2",
+        "[ERROR] [agent] mkfs failed",
+        "[ERROR] [agent] command: mkfs.ext4 /dev/vda3",
+        "[ERROR] [agent] line 1",
+        "[ERROR] [agent] line 2",
     ]
 
 
@@ -303,7 +303,7 @@ async def test_store_away_is_answered_from_what_is_known_and_told_afterwards(
 
     await until(handed_in, "the kept progress in the store")
     logs = [line.split(" ", 1)[1] for line in (await region.stored_task(task)).logs]
-    assert logs[-2:] == ["[INFO] a", "[INFO] b"]
+    assert logs[-2:] == ["[INFO] [agent] a", "[INFO] [agent] b"]
 
 
 async def test_unknown_machine_while_the_store_is_away_is_503_and_never_404(

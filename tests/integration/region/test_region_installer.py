@@ -15,10 +15,11 @@ from lpmos.agent.pace import Pace
 from lpmos.agent.run import run_agent
 from lpmos.agent.session import EXIT_INSTALLED
 from lpmos.images.installers import InstallerFields, Installers
-from lpmos.model.diskplan import GIB
+from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
+from lpmos.region.installer_api import LOG_CALLS_A_MINUTE
 from tests.support.builders import MAC, actor
 from tests.support.region import AGENT_ID, RunningRegion, running, until
 
@@ -105,6 +106,18 @@ async def test_simulated_machine_goes_through_its_installer_to_a_completed_task(
     assert "read its answer file" in "\n".join(done.logs)
 
 
+async def test_disks_that_the_installer_cannot_make_fail_the_task_before_it_is_approved(
+    region: RunningRegion,
+) -> None:
+    task = await region.create_task(**OS, disk_layout=StorageLayout(erase="discard"))
+    status, body = await region.report()
+    assert (status, body["next_action"]) == (200, "stop")
+    failed = await region.task_in(task.task_id, "failed")
+    assert failed.error is not None and failed.approval is None
+    assert "the installer debian-13 cannot make these disks: erase=discard" in failed.error.reason
+    assert "by image" in str(failed.error.hint)
+
+
 async def test_plan_of_an_installer_names_its_files_its_line_and_no_image(
     region: RunningRegion,
 ) -> None:
@@ -163,7 +176,7 @@ async def test_progress_of_an_installer_never_goes_back_and_is_in_the_log(
         ("installing", 40.0),
     ]
     status, log = await region.text(f"/api/v1/tasks/{task.task_id}/log")
-    assert status == 200 and "installer: downloading 40 %: base" in log
+    assert status == 200 and "[INFO] [installer] downloading 40 %: base" in log
 
 
 @pytest.mark.parametrize(
@@ -239,4 +252,58 @@ async def test_lines_of_an_installers_own_log_go_into_the_tasks_log(region: Runn
     async with region.http.post(f"{region.url}{seed}/log", data=lines) as answer:
         assert answer.status == 200
     log = (await region.text(f"/api/v1/tasks/{task.task_id}/log"))[1]
-    assert "[INFO] anna: retrieving" in log and "partman: done" in log and "\x1b" not in log
+    assert "[INFO] [installer] anna: retrieving" in log and "partman: done" in log
+    assert "\x1b" not in log
+
+
+async def hand_in(region: RunningRegion, seed: str, query: str, text: str) -> int:
+    async with region.http.post(f"{region.url}{seed}/log?{query}", data=text.encode()) as answer:
+        return answer.status
+
+
+async def test_lines_that_are_handed_in_twice_are_in_the_task_and_in_its_file_once(
+    region: RunningRegion,
+) -> None:
+    task, seed = await claimed(region)
+    token = seed.rpartition("/")[2]
+    first = f"Nov 21 10:00:01 kernel: Command line: url=http://r{seed}/answer\none\n"
+    for _ in range(2):
+        assert await hand_in(region, seed, "file=syslog&first=1", first) == 200
+    assert await hand_in(region, seed, "file=syslog&first=2", "one\ntwo\n") == 200
+    assert await hand_in(region, seed, "file=y2log&first=4", "[WARN] three") == 200
+    wanted = [
+        "[INFO] [kernel] syslog: Nov 21 10:00:01 kernel: Command line: url=http://r/installer/TOKEN/answer",
+        "[INFO] [installer] syslog: one",
+        "[INFO] [installer] syslog: two",
+        "[WARN] [installer] y2log: three",
+    ]
+    stored = await region.stored_task(task)
+    assert [line.split(" ", 1)[1] for line in stored.logs][-4:] == wanted
+    assert stored.log_marks == {"installer": 4}
+    log = (await region.text(f"/api/v1/tasks/{task.task_id}/log"))[1]
+    assert [line.split(" ", 1)[1] for line in log.splitlines()][-4:] == wanted
+    assert token not in log
+
+
+async def test_lines_of_a_log_are_no_progress_and_move_no_deadline(region: RunningRegion) -> None:
+    task, seed = await claimed(region)
+    assert (await region.get(f"{seed}/progress?stage=downloading&percent=40&message=x"))[0] == 200
+    before = await region.stored_task(task)
+    assert await hand_in(region, seed, "first=1", "a line\n") == 200
+    after = await region.stored_task(task)
+    assert (after.progress, after.updated_at) == (before.progress, before.updated_at)
+    assert "a line" in after.logs[-1]
+
+
+@pytest.mark.parametrize("query", ["first=0", "first=x", "file=..%2Fx"])
+async def test_log_with_words_that_make_no_sense_is_refused(
+    region: RunningRegion, query: str
+) -> None:
+    _, seed = await claimed(region)
+    assert await hand_in(region, seed, query, "a line\n") == 422
+
+
+async def test_log_that_comes_too_often_is_refused_for_now(region: RunningRegion) -> None:
+    _, seed = await claimed(region)
+    calls = [hand_in(region, seed, "", "") for _ in range(LOG_CALLS_A_MINUTE + 1)]
+    assert 429 in await asyncio.gather(*calls)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from lpmos.core.agents import AgentRun
+from lpmos.core.loglines import Marks
 from lpmos.model.errors import ForeignClaim, TooBusy
+from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task
 from lpmos.region.progress import CALLS_LIMIT, WRITES_AT_ONCE, ProgressWriter
 from lpmos.store.api import Unavailable
@@ -34,7 +36,13 @@ class Sink:
         self.under_way = self.most_under_way = 0
 
     async def write(
-        self, run: AgentRun, task_id: str, progress: Progress, lines: Sequence[str]
+        self,
+        run: AgentRun,
+        task_id: str,
+        progress: Progress,
+        lines: Sequence[str],
+        results: Sequence[StepResult],
+        marks: Marks,
     ) -> Task:
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

@@ -27,7 +27,7 @@ from lpmos.region.probes import ProbeFailed, probe_dhcp, probe_tftp
 from lpmos.region.settings import RegionSettings
 from lpmos.region.sources import Sources
 from lpmos.region.supervisor import Dnsmasq
-from lpmos.region.tftp import prepare_root
+from lpmos.region.tftp import SIGNED, prepare_root, prepare_signed
 from lpmos.store import keys, records
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, make_task
@@ -330,6 +330,22 @@ async def test_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert isinstance(error, SettingsError)
     assert f":{port}: " in str(error)
     assert "--api-port" in str(error)
+
+
+def test_prepare_signed_copies_what_secure_boot_starts_by_its_names(tmp_path: Path) -> None:
+    (tmp_path / "tftp").mkdir()
+    source = {name: (tmp_path / f"{name}.signed", "a-package") for name in SIGNED}
+    for name, (path, _) in source.items():
+        path.write_text(name)
+    assert prepare_signed(tmp_path / "tftp", tmp_path / "own", source) == set(SIGNED)
+    assert (tmp_path / "tftp/shimx64.efi").read_text() == "shimx64.efi"
+    assert "net_default_mac" in (tmp_path / "tftp/grub/grub.cfg").read_text()
+
+
+def test_prepare_signed_without_its_files_names_the_package(tmp_path: Path) -> None:
+    source = {"shimx64.efi": (tmp_path / "missing", "shim-signed")}
+    with pytest.raises(SettingsError, match="apt-get install shim-signed"):
+        prepare_signed(tmp_path, tmp_path / "own", source)
 
 
 def test_prepare_root_without_boot_loaders_names_the_package(tmp_path: Path) -> None:

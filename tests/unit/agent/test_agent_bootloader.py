@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from lpmos.agent.bootloader import BootLoader, start_of
 from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
+from lpmos.agent.diskplan import Disk
 from lpmos.agent.efiboot import BootEntries, FirmwareBoot, parse_entries, wanted_order
 from lpmos.agent.errors import InstallError
 from lpmos.agent.filesystems import Made
 from lpmos.agent.grubcfg import Start, grub_config, kernels, newest_first
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.mounts import Mounts
+from lpmos.agent.plan import Image, Plan
+from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.storage import Esp, System
 from tests.support.agent_commands import RecordingCommands
 
@@ -269,6 +272,34 @@ def test_firmware_entries_of_several_disks_are_in_the_disks_order(tmp_path: Path
 def test_boot_loader_without_a_loader_file_fails(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="no loader"):
         _loader(RecordingCommands(), tmp_path, SYSTEM).set_firmware_entries("lpmos")
+
+
+@pytest.mark.parametrize(
+    ("system", "leads_to"),
+    [
+        (SYSTEM, ("r-uuid", "/boot/grub")),
+        (MIRROR, ("b-uuid", "/grub")),
+    ],
+)
+def test_boot_loader_leads_a_signed_grub_to_the_systems_configuration(
+    tmp_path: Path, system: System, leads_to: tuple[str, str]
+) -> None:
+    for name in ("boot/vmlinuz-6.1", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "usr/lib/os-release").write_text('NAME="U"\nID=ubuntu\n')
+    plan = Plan(
+        task_id="t", intent_id="i", hostname="h", image=Image("ubuntu-24.04", "/i", "ab", 1, 1),
+        disk=Disk("/dev/vda", 1, None, None, None, (), ()), files=(), boot_entry="lpmos",
+        kernel_arguments="quiet",
+    )  # fmt: skip
+    loader = _loader(RecordingCommands(), tmp_path, system)
+    loader.write_config(RootFiles(tmp_path, {}), plan)
+    uuid, directory = leads_to
+    assert (tmp_path / "boot/efi/EFI/ubuntu/grub.cfg").read_text() == (
+        f"search.fs_uuid {uuid} root\nset prefix=($root)'{directory}'\n"
+        "configfile $prefix/grub.cfg\n"
+    )
 
 
 def test_mounts_that_stay_busy_are_detached(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,43 @@ def test_load_where_the_region_wants_a_restart_loads_nothing(tmp_path: Path) -> 
     setting = Setting(tmp_path)
     assert setting.handing_over.load(plan(handover="restart")) == "its region says so"
     assert setting.region.offsets == []
+
+
+MARK = "0b0b6f5e-0000-4000-8000-00000000000a"
+
+
+def test_load_with_a_mark_clears_the_approved_disk_and_gives_it_that_id(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    marked = plan(handover="restart", disk_mark=MARK)
+    assert setting.handing_over.load(marked) == "its region says so"
+    assert setting.commands.ran[-2:] == [
+        "wipefs --all --quiet /dev/vda",
+        "sfdisk --quiet --wipe always /dev/vda",
+    ]
+    table = setting.commands.stdin["sfdisk --quiet --wipe always /dev/vda"]
+    assert table == f"label: gpt\nlabel-id: {MARK}\n"
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    subprocess.run(["sfdisk", "--quiet", str(image)], input=table.encode(), check=True, timeout=60)
+    read = subprocess.run(["sfdisk", "-J", str(image)], capture_output=True, check=True, timeout=60)
+    found = json.loads(read.stdout)["partitiontable"]
+    assert (found["label"], found["id"].lower(), found.get("partitions", [])) == ("gpt", MARK, [])
+
+
+def test_load_with_a_mark_writes_nothing_where_the_disk_is_not_as_approved(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    lay_out(tmp_path, {"dev/vda": "ext4"}, {})
+    setting.commands.on("^blkid", Output(0, "TYPE=ext4\nUSAGE=filesystem\n"))
+    with pytest.raises(InstallError, match="ext4"):
+        setting.handing_over.load(plan(handover="restart", disk_mark=MARK))
+    assert not any("sfdisk" in line or "wipefs" in line for line in setting.commands.ran)
+
+
+@pytest.mark.parametrize("mark", [1, "", "x", f"{MARK}\n", MARK.upper()])
+def test_mark_that_is_no_uuid_is_not_understood(mark: object) -> None:
+    with pytest.raises(InstallError, match="disk_mark"):
+        parse_handover(document(disk_mark=mark))
 
 
 def test_load_of_other_bytes_fails_before_kexec(tmp_path: Path) -> None:

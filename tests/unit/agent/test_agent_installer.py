@@ -309,6 +309,14 @@ def test_install_on_a_disk_that_was_written_since_writes_nothing(tmp_path: Path)
     assert setting.commands.ran == ["blkid -p -o export /dev/vda"]
 
 
+def test_install_on_a_disk_that_cannot_erase_as_planned_writes_nothing(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    plan = _plan()
+    with pytest.raises(InstallError, match="cannot be erased by an NVMe format"):
+        setting.installer.run(plan._replace(disk=plan.disk._replace(erase="nvme_format")))
+    assert setting.commands.ran == ["blkid -p -o export /dev/vda"]
+
+
 @pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])
 def test_install_that_is_stopped_unmounts_and_writes_nothing_more(at: str, tmp_path: Path) -> None:
     setting = Setting(tmp_path)

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from lpmos.agent.errors import InstallError
-from lpmos.agent.nvme import command, erase, format_argument
+from lpmos.agent.nvme import check_reach, command, erase, format_argument
 
 COMMAND = struct.Struct("=BBHIIIQQIIIIIIIIII")
 
@@ -66,6 +66,15 @@ def test_format_that_would_reach_other_namespaces_is_refused(fna: int) -> None:
         erase(drive, "/dev/nvme0n1", 1, others=True)
     assert drive.formatted == []
     assert "disk_layout.erase" in failure.value.hint
+
+
+def test_reach_is_checked_without_a_format() -> None:
+    for fna in (0b01, 0b10):
+        drive = Drive(fna=fna)
+        check_reach(drive, "/dev/nvme0n1", others=False)
+        with pytest.raises(InstallError, match="all its namespaces"):
+            check_reach(drive, "/dev/nvme0n1", others=True)
+        assert drive.formatted == []
 
 
 def test_one_of_several_namespaces_is_formatted_where_the_drive_keeps_them_apart() -> None:

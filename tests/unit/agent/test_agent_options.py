@@ -57,6 +57,14 @@ def test_boot_script_names_nonce_ca_and_where_files_are() -> None:
     assert (without.nonce, without.ca_sha256, without.boot_url) == (None, None, None)
 
 
+def test_boot_script_names_the_trace_and_a_malformed_one_is_none() -> None:
+    line = f"lpmos_client={URL} lpmos_trace=00-{'a1' * 16}-{'b2' * 8}-01"
+    assert read_options([], {}, kernel_arguments(line)).trace == ("a1" * 16, "b2" * 8)
+    for text in ("", "00-nonsense", f"00-{'0' * 32}-{'b2' * 8}-01"):
+        given = {"lpmos_client": URL, "lpmos_trace": text}
+        assert read_options([], {}, given).trace is None
+
+
 @pytest.mark.parametrize("ca", ["sha256:", "0f" * 32, "sha1:" + "0f" * 20, "sha256:" + "g" * 64])
 def test_fingerprint_that_is_none_is_refused_by_name(ca: str) -> None:
     with pytest.raises(BadOptions, match="lpmos_ca"):

@@ -9,6 +9,7 @@ import pytest
 
 from lpmos.cli.client import ATTEMPTS, LONGEST_WAIT_S, Client, Content, Fixed, Nobody
 from lpmos.cli.failures import Exit, NoAnswer, NotSignedIn, Refused, exit_for
+from lpmos.model.tracecontext import TraceContext
 
 URL = "http://lpmos.example:8080"
 OK: dict[str, Any] = {"fine": True}
@@ -250,3 +251,13 @@ def test_client_sends_content_as_it_comes(made: Made) -> None:
 def test_client_understands_no_strange_answers(made: Made, strange: httpx.Response) -> None:
     with pytest.raises(NoAnswer):
         made(Server(strange)).call("POST", "tasks")
+
+
+def test_client_names_the_span_that_its_calls_belong_to() -> None:
+    server = Server(answer())
+    parent = TraceContext(trace_id="a1" * 16, span_id="b2" * 8)
+    transport = httpx.MockTransport(server)
+    for each in (parent, None):
+        with Client(URL, Fixed("T"), transport=transport, parent=each) as client:
+            client.get("tasks")
+    assert [request.headers.get("traceparent") for request in server.asked] == [str(parent), None]

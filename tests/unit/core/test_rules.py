@@ -7,9 +7,12 @@ import pytest
 
 from lpmos.core.rules.rules import Rules, judge_report, judge_task
 from lpmos.core.unmatched_reports import report_place
-from lpmos.model.diskplan import DiskPlan, Member, StorageLayout
+from lpmos.model.diskplan import GIB, DiskPlan, Member, StorageLayout
 from lpmos.model.errors import Conflict, InvalidInput, NotFound
-from lpmos.model.rule import RULE_LIMIT, TENANT_RULE_LIMIT, rule_actor
+from lpmos.model.inventory import Disk
+from lpmos.model.job import Job
+from lpmos.model.jobplan import plan_job
+from lpmos.model.rule import RULE_LIMIT, TENANT_RULE_LIMIT, check_rule, rule_actor
 from lpmos.model.task import Task
 from lpmos.store.api import CasConflict
 from tests.support.builders import actor, make_inventory, make_task
@@ -251,3 +254,49 @@ def test_fields_survive_the_store() -> None:
     rule = make_rule(task=DEBIAN, idc=("dc1",))
 
     assert msgspec.json.decode(msgspec.json.encode(rule), type=type(rule)) == rule
+
+
+def waiting_job(*steps: dict[str, Any], **fields: Any) -> Task:
+    job = msgspec.convert({"steps": steps}, Job)
+    hardware = make_inventory(
+        disks=(Disk(device="/dev/vda", size_bytes=GIB, kind="ssd", serial="A", contents=("gpt",)),)
+    )
+    plan = plan_job(hardware, job)
+    return make_task(hardware=hardware, job=job, job_plan=plan, os_type="job", **fields)
+
+
+ERASE = {"step": "disk_erase", "disks": [{"serial": "A", "overwrite": True}]}
+
+
+@pytest.mark.parametrize(
+    ("step", "rule", "matched"),
+    [
+        ({"step": "disk_test"}, {}, False),
+        ({"step": "disk_test"}, {"jobs": "reading"}, True),
+        (ERASE, {"jobs": "reading"}, False),
+        (ERASE, {"jobs": "reading", "allow_overwrite": True}, False),
+        (ERASE, {"jobs": "writing"}, False),
+        (ERASE, {"jobs": "writing", "allow_overwrite": True}, True),
+        (ERASE, {"allow_overwrite": True}, False),
+        ({"step": "rescue", "ssh": True}, {"jobs": "writing", "allow_overwrite": True}, False),
+        ({"step": "rescue", "minutes": 5}, {"jobs": "reading"}, True),
+    ],
+)
+def test_rule_approves_a_job_only_as_far_as_it_says(
+    step: dict[str, Any], rule: dict[str, Any], matched: bool
+) -> None:
+    fields = make_rule(condition="machine.memory.total_bytes > 0", **rule)
+    assert judge_task(fields, waiting_job(step)).matched is matched
+
+
+def test_rule_on_a_job_sees_its_steps_and_what_is_lost() -> None:
+    condition = "'disk_erase' in task.job && plan.overwrites == ['gpt']"
+    rule = make_rule(condition=condition, jobs="writing", allow_overwrite=True)
+    assert judge_task(rule, waiting_job({"step": "memory_test"}, ERASE)).matched
+    assert not judge_task(rule, waiting_job({"step": "disk_test"})).matched
+
+
+def test_rule_that_creates_tasks_says_nothing_of_jobs() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_rule(make_fields(task=DEBIAN, jobs="reading"))
+    assert [each.field for each in refused.value.problems] == ["jobs"]

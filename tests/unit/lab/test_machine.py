@@ -1,16 +1,19 @@
 """QEMU's command line for each kind of machine."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lpmos.lab.acceleration import translator
 from lpmos.lab.machine import (
+    SECURE_CODE,
     BlankDisk,
     DirectBoot,
     DiskBus,
     Firmware,
     MachineSpec,
+    Netboot,
     NicModel,
     qemu_command,
 )
@@ -75,6 +78,38 @@ def test_disk_of_each_bus_has_its_serial_number(bus: DiskBus, device: str) -> No
     line = command(disks=(BlankDisk(serial="A", bus=bus),))
     assert device in line
     assert ("virtio-scsi-pci,id=scsi" in line) == (bus == "scsi")
+
+
+def test_disk_of_4096_byte_sectors_says_so_to_the_guest() -> None:
+    line = command("uefi", disks=(BlankDisk(serial="A", bus="nvme", sector_bytes=4096),))
+    wanted = "nvme,drive=disk0,serial=A,logical_block_size=4096,physical_block_size=4096"
+    assert wanted in line
+
+
+def spec_line(**fields: Any) -> list[str]:
+    spec = MachineSpec(name="web", sn="S", mac="52:54:00:78:00:01", firmware="uefi", **fields)
+    return qemu_command(
+        spec, directory=DIRECTORY, tap="t", acceleration=translator("test"), control_fd=7
+    )
+
+
+def test_machine_with_secure_boot_has_the_makers_keys_and_guarded_flash() -> None:
+    line = spec_line(secure_boot=True)
+    assert "q35,graphics=off,smm=on" in line
+    assert f"if=pflash,format=raw,readonly=on,file={SECURE_CODE}" in line
+    assert "driver=cfi.pflash01,property=secure,value=on" in line
+
+
+@pytest.mark.parametrize(
+    ("netboot", "left_out"),
+    [("pxe", []), ("pxe6", ["IPv4PXESupport"]), ("http", ["IPv4PXESupport", "IPv6PXESupport"])],
+)
+def test_uefi_machine_leaves_out_what_stands_before_its_way_of_netboot(
+    netboot: Netboot, left_out: list[str]
+) -> None:
+    line = spec_line(netboot=netboot)
+    said = [word for word in line if word.startswith("name=opt/org.tianocore/")]
+    assert said == [f"name=opt/org.tianocore/{name},string=n" for name in left_out]
 
 
 def test_machine_has_its_serial_number_tap_and_control_channel() -> None:

@@ -14,6 +14,7 @@ from lpmos.model.bootplan import (
     decide,
 )
 from lpmos.model.installer import Handover
+from lpmos.model.job import Job, TakeInventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, Machine
 from tests.support.builders import make_task
@@ -96,3 +97,11 @@ def test_decide_without_a_task_an_unknown_machine_follows_the_policy() -> None:
         None, "no task yet: the agent reports its hardware and waits"
     )
     assert isinstance(decide(None, None, LOCAL), BootLocalDisk)
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
+def test_decide_after_a_job_is_what_the_machine_did_before(status: Status) -> None:
+    task = make_task(status=status, os_type="job", job=Job(steps=(TakeInventory(),)))
+    assert isinstance(decide(INSTALLED, task, DISCOVER), BootLocalDisk)
+    assert isinstance(decide(MACHINE, task, DISCOVER), BootAgent)
+    assert isinstance(decide(MACHINE, task, LOCAL), BootLocalDisk)

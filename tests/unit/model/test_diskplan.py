@@ -1,5 +1,6 @@
 """The root disk: never one with data that was not named, never one too small."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,20 @@ def test_plan_disk_with_data_is_refused_unless_named() -> None:
         chosen(full)
     assert chosen(full, serial="S1") == full.device
     assert chosen(full, overwrite=True) == full.device
+
+
+@pytest.mark.parametrize("boot_mode", ["uefi", "unknown"])
+def test_plan_disk_of_4096_byte_sectors_is_for_uefi(boot_mode: str) -> None:
+    wide = disk(logical_block_bytes=4096, physical_block_bytes=4096)
+    there = msgspec.structs.replace(inventory(wide), boot_mode=boot_mode)
+    assert plan_disk(there, "auto", RootDiskHints(), NEEDED).device == wide.device
+
+
+def test_plan_disk_of_4096_byte_sectors_is_refused_for_a_bios() -> None:
+    wide = disk(logical_block_bytes=4096, physical_block_bytes=4096)
+    there = msgspec.structs.replace(inventory(wide), boot_mode="bios")
+    with pytest.raises(NoSuitableDisk, match="sectors of 4096 bytes, from which no BIOS starts"):
+        plan_disk(there, "auto", RootDiskHints(serial=None, overwrite=True), NEEDED)
 
 
 def test_plan_hints_by_model_do_not_allow_overwriting() -> None:

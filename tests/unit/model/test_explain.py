@@ -95,6 +95,7 @@ def test_every_rule_has_a_case_and_says_what_to_do() -> None:
             usual=Usual(model="m", count=9, p50_s=600.0, p95_s=900.0),
         ),
         of(installing("downloading", 599, rate=90e6), agent=True),
+        of(installing("downloading", 1, rate=0.0), agent=True, now=NOW + timedelta(seconds=2)),
         of(installing("partitioning", 550), agent=True),
         of(HANDED_OVER, now=NOW + timedelta(seconds=60)),
         of(make_task(status=Status.COMPLETED, handed_over_at=NOW)),
@@ -109,6 +110,12 @@ def test_failed_disk_is_told_from_the_error_of_the_command() -> None:
     error = TaskError(reason="mkfs failed", output="write error: Input/output\nI/O error")
     task = make_task(status=Status.FAILED, error=error)
     assert [cause.code for cause in explain(of(task))] == ["disk-fails"]
+
+
+def test_disk_that_fails_is_told_from_the_words_of_any_program() -> None:
+    for words in ("sfdisk: write failed: Input/output error", "[Errno 5] Input/output error"):
+        failed = make_task(status=Status.FAILED, error=TaskError(reason="no table", output=words))
+        assert [cause.code for cause in explain(of(failed))] == ["disk-fails"]
 
 
 def test_evidence_of_before_the_task_is_left_out() -> None:

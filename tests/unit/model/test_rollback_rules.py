@@ -8,6 +8,7 @@ import pytest
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, decide
 from lpmos.model.diskplan import DiskPlan, Member
 from lpmos.model.errors import Conflict, ImpossibleTransition
+from lpmos.model.job import Job, TakeInventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, InstalledDisk, Machine
 from lpmos.model.rollback import POSSIBLE, disks_of, next_boot, previous_generation
@@ -129,3 +130,10 @@ def test_nothing_is_given_back_after_the_hand_over(status: Status) -> None:
 def test_next_boot_is_said_in_words() -> None:
     assert next_boot(RolledBack(by="boss", at=NOW, generation=3)).endswith("generation 3")
     assert "without a task" in next_boot(RolledBack(by="boss", at=NOW))
+
+
+def test_job_has_nothing_to_give_back() -> None:
+    job = Job(steps=(TakeInventory(),))
+    task = make_task(status=Status.FAILED, os_type="job", job=job)
+    with pytest.raises(Conflict, match="leaves the machine what it was"):
+        previous_generation(task, None)

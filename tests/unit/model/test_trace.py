@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
+from lpmos.agent.trace import read_trace
 from lpmos.model.evidence import Evidence, Sign, Transfer
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, StatusChange, Task, TaskError
-from lpmos.model.trace import Span, spans, trace_id
+from lpmos.model.trace import Span, root_of, spans, trace_id
 from tests.support.builders import MAC, NOW, make_inventory, make_task
 
 WAY = (Status.PENDING, Status.READY, Status.BOOTING, Status.INSTALLING)
@@ -47,7 +48,9 @@ def named(found: tuple[Span, ...]) -> dict[str, Span]:
 def test_trace_has_each_state_file_and_step_below_its_root() -> None:
     task = ended(Status.COMPLETED)
     root, *others = spans(task, SEEN)
-    assert root.trace_id == trace_id(task.task_id) and root.parent_id is None
+    assert (
+        root.trace_id == trace_id(task) == task.task_id.replace("-", "") and root.parent_id is None
+    )
     assert (root.start, root.end) == (NOW, NOW + timedelta(seconds=40))
     assert root.attributes["lpmos.model"] == "R1" and root.error is None
     assert {span.parent_id for span in others} == {root.span_id}
@@ -64,6 +67,27 @@ def test_trace_has_each_state_file_and_step_below_its_root() -> None:
     assert by_name["boot.initramfs"].end == by_name["boot.initramfs"].start
 
 
+def test_task_that_was_asked_for_in_a_trace_is_a_part_of_it() -> None:
+    asked = f"00-{'a1' * 16}-{'b2' * 8}-00"
+    task = ended(Status.COMPLETED, traceparent=asked)
+    root, *others = spans(task, SEEN)
+    assert (trace_id(task), root.parent_id) == ("a1" * 16, "b2" * 8)
+    assert {span.trace_id for span in others} == {"a1" * 16}
+    assert str(root_of(task)) == f"00-{'a1' * 16}-{root.span_id}-01"
+    other = ended(
+        Status.COMPLETED, traceparent=asked, task_id="0b0b6f5e-0000-4000-8000-00000000000f"
+    )
+    assert root_of(other).span_id != root.span_id
+
+
+def test_agent_names_the_spans_that_the_trace_has() -> None:
+    task = ended(Status.COMPLETED)
+    trace = read_trace(str(root_of(task)))
+    assert trace is not None
+    step = named(spans(task, SEEN))["install.downloading"]
+    assert trace.header("install.downloading") == f"00-{step.trace_id}-{step.span_id}-01"
+
+
 def test_trace_is_the_same_whoever_makes_it() -> None:
     assert spans(ended(Status.COMPLETED), SEEN) == spans(ended(Status.COMPLETED), SEEN)
 
@@ -72,6 +96,12 @@ def test_trace_of_a_failed_task_says_why_and_of_a_cancelled_one_no_error() -> No
     error = TaskError(reason="mkfs failed")
     assert spans(ended(Status.FAILED, error=error), SEEN)[0].error == "mkfs failed"
     assert spans(ended(Status.CANCELLED), SEEN)[0].error is None
+
+
+def test_agent_that_reported_was_there_though_its_sign_is_forgotten() -> None:
+    task = ended(Status.COMPLETED, reported_at=NOW + timedelta(seconds=22))
+    assert "boot.agent" not in named(spans(ended(Status.COMPLETED), SEEN))
+    assert named(spans(task, SEEN))["boot.agent"].start == NOW + timedelta(seconds=22)
 
 
 def test_first_boot_is_a_span_of_its_own() -> None:

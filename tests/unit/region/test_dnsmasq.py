@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
-from lpmos.region.dnsmasq import LOADER_FILES, LOADERS, OWN_FILES, Place, render
+from lpmos.region.dnsmasq import LOADER_FILES, LOADERS, OWN_FILES, SECURE_FILES, Place, render
 
 PLACE = Place("http://192.0.2.1:8081", Path("/srv/tftp"), Path("/srv/leases"))
 NETWORK = DhcpNetwork(interface="eno1", range=("192.0.2.100", "192.0.2.199"))
@@ -129,3 +129,16 @@ def test_render_every_loader_stands_with_its_reason() -> None:
 
 def test_render_loader_that_is_not_there_is_named_to_nobody() -> None:
     assert not [line for line in rendered(NETWORK) if any(name in line for name in OWN_FILES)]
+
+
+def test_render_network_with_secure_boot_gives_uefi_the_signed_loader_and_bios_its_own() -> None:
+    network = msgspec.structs.replace(
+        NETWORK, secure_boot=True, range6=("2001:db8::10", "2001:db8::20"), address6="2001:db8::1"
+    )
+    place = PLACE._replace(files=PLACE.files | set(SECURE_FILES))
+    lines = settings_of(render(DhcpSettings(networks=(network, RELAYED)), place, {})).splitlines()
+    assert "dhcp-boot=tag:n1,tag:!ipxe,tag:arch0,undionly.kpxe" in lines
+    assert "dhcp-boot=tag:n1,tag:!ipxe,tag:arch7,shimx64.efi" in lines
+    assert "dhcp-boot=tag:n2,tag:!ipxe,tag:arch7,snponly.efi" in lines
+    assert not [line for line in lines if "tag:n1," in line and "tag:arch16" in line]
+    assert not [line for line in lines if "n1v6" in line and "snponly" in line]

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.model.tracecontext import TraceContext
 from lpmos.region.scripts import (
     AgentCall,
     AgentFiles,
@@ -65,6 +66,7 @@ def test_installer_script_loads_again_what_broke_and_asks_the_region_only_at_its
         == """\
 #!ipxe
 echo LPMOS: The agent handed over.
+set tries:int32 0
 :load
 imgfree ||
 kernel http://192.0.2.1:8081/k initrd=initrd auto=true url=http://192.0.2.1/a || goto again
@@ -72,6 +74,8 @@ initrd --name initrd http://192.0.2.1:8081/i || goto again
 boot ||
 goto given
 :again
+inc tries || goto given
+iseq ${tries} 60 && goto given ||
 echo LPMOS: the installer could not be loaded, trying again in 5 s
 sleep 5 ||
 goto load
@@ -94,6 +98,13 @@ def test_agent_script_with_tls_names_the_ca_and_where_its_files_are() -> None:
         f" lpmos_nonce=a.b.c lpmos_ca=sha256:{'0f' * 32} lpmos_boot={URL}"
         " BOOTIF=01-${netX/mac:hexhyp} console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again"
     )
+
+
+def test_agent_script_names_the_span_of_the_task() -> None:
+    trace = TraceContext(trace_id="a1" * 16, span_id="b2" * 8)
+    call = AgentCall(URL, "a.b.c", trace=trace)
+    text = agent_script(URL, AgentFiles(kernel="/k", initramfs="/i"), call, "")
+    assert f" lpmos_nonce=a.b.c lpmos_trace=00-{'a1' * 16}-{'b2' * 8}-01 BOOTIF=" in text
 
 
 def test_local_disk_script_leaves_with_a_failure_so_that_the_next_entry_is_booted() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lpmos.region.tasklog import FULL, TaskLogs
+from lpmos.region.tasklog import TaskLogs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = "00000000-0000-0000-0000-{:012x}"
@@ -34,11 +34,19 @@ async def test_file_that_cannot_be_written_keeps_no_other_from_being_written(
     assert logs.path(ID.format(0)).read_text() == logs.path(ID.format(2)).read_text() != ""
 
 
-async def test_line_that_has_no_room_is_left_out_and_the_end_says_so(tmp_path: Path) -> None:
-    logs = TaskLogs(tmp_path, limit_bytes=100)
-    lines = ["[INFO] short", "[INFO] " + "long " * 30]
-    await asyncio.gather(*(logs.append(ID.format(1), NOW, [line]) for line in lines))
-    found = logs.path(ID.format(1)).read_bytes()
-    assert b"short" in found
-    assert b"long" not in found
-    assert found.endswith(FULL)
+async def test_full_log_keeps_its_beginning_and_its_end_and_says_what_is_left_out(
+    tmp_path: Path,
+) -> None:
+    logs = TaskLogs(tmp_path, limit_bytes=4_000)
+    said = [f"[INFO] line {number}" for number in range(500)]
+    for line in said:
+        await logs.append(ID.format(1), NOW, [line])
+    path = logs.path(ID.format(1))
+    assert path.stat().st_size <= 4_000 + 100
+    kept = path.read_text().splitlines()
+    (gap,) = [at for at, line in enumerate(kept) if "bytes are left out here" in line]
+    words = [line.partition(" ")[2] for line in kept]
+    assert gap > 0 and words[:gap] == said[:gap]
+    assert words[gap + 1 :] == said[-len(words[gap + 1 :]) :]
+    assert len(words) > 30
+    assert not path.with_suffix(".thinned").exists()

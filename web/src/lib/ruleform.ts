@@ -12,6 +12,7 @@ export interface RuleForm {
   idc: string;
   tenant: string;
   allowOverwrite: boolean;
+  jobs: "none" | "reading" | "writing";
   /** The task that a `create` rule makes, as JSON. */
   task: string;
 }
@@ -30,6 +31,7 @@ export function formOf(rule: Schemas["RuleView"] | null): RuleForm {
     idc: rule?.idc.join(", ") ?? "",
     tenant: rule?.tenant ?? "",
     allowOverwrite: rule?.allow_overwrite ?? false,
+    jobs: rule?.jobs ?? "none",
     task: JSON.stringify(rule?.task ?? TASK, null, 2),
   };
 }
@@ -50,7 +52,8 @@ export function fieldsOf(form: RuleForm): Schemas["RuleFields"] {
     idc,
   };
   if (form.kind === "approve") {
-    return { ...common, tenant: form.tenant.trim() || null, allow_overwrite: form.allowOverwrite };
+    const { allowOverwrite: allow_overwrite, jobs } = form;
+    return { ...common, tenant: form.tenant.trim() || null, allow_overwrite, jobs };
   }
   return { ...common, task: parsed(form.task) };
 }

@@ -3,14 +3,16 @@
 One hook on every message that leaves the application, so that no answer, error or not, is without.
 """
 
+import secrets
 import time
-import uuid
 from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.registry import Collector
+
+from lpmos.store.calls import COLLECTORS
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
@@ -38,7 +40,7 @@ _NAMES = frozenset(name for name, _ in _SECURE_HEADERS)
 
 def request_id(scope: Scope) -> str:
     """The id of this request, made when it is first asked for."""
-    return str(cast(dict[str, Any], scope).setdefault("lpmos.request_id", uuid.uuid4().hex))
+    return str(cast(dict[str, Any], scope).setdefault("lpmos.request_id", secrets.token_hex(16)))
 
 
 def timed(app: ASGIApp) -> ASGIApp:
@@ -56,6 +58,8 @@ class Observation:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        for collector in COLLECTORS:
+            self._registry.register(collector)
         self._requests = Counter(
             "lpmos_http_requests",
             "Requests answered",

@@ -9,6 +9,7 @@ import asyncio
 import structlog
 
 from lpmos.core.fleet import Fleet
+from lpmos.core.tracing import named
 from lpmos.model.task import Task
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ async def until_visible(fleet: Fleet, written: Task) -> None:
                 await changed.wait()
                 changed.clear()
     except TimeoutError:
-        log.warning("a written task is not visible yet", task_id=written.task_id)
+        log.warning("a written task is not visible yet", **named(written))
     finally:
         unsubscribe()
 

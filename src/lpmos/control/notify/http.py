@@ -17,6 +17,7 @@ from lpmos.control.notify.reach import REFUSED, Reach
 from lpmos.control.notify.signature import signed_headers
 from lpmos.core.clock import Clock
 from lpmos.core.notifications.webhooks import Letter
+from lpmos.model.tracecontext import HEADER
 from lpmos.model.webhook import (
     ERROR_CHARACTERS,
     HTTP_SCHEMES,
@@ -95,6 +96,7 @@ class HttpSender:
         return {
             "Content-Type": CONTENT_TYPE,
             "User-Agent": f"lpmos/{lpmos.__version__}",
+            **({HEADER: letter.traceparent} if letter.traceparent else {}),
             **signed,
         }
 

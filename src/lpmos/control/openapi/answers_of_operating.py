@@ -69,6 +69,7 @@ _RULE = RuleView(
     idc=("dc1",),
     tenant=None,
     allow_overwrite=False,
+    jobs="none",
     task=None,
     created_at=AT,
     changed_at=AT,

@@ -9,6 +9,7 @@ from typing import Any
 
 from lpmos.control.resources.session import Login
 from lpmos.control.resources.unmatched import MatchReport
+from lpmos.model.job import DiskErase, DiskTest, MemoryTest
 from lpmos.model.rule import NewRule, RuleFields
 from lpmos.model.task import NewTask
 
@@ -24,10 +25,28 @@ _RULE = {
     "oneOf": [
         {"properties": {"kind": {"const": "approve"}, "task": NULL}},
         _given(
-            THING, "task", kind={"const": "create"}, tenant=NULL, allow_overwrite={"const": False}
+            THING,
+            "task",
+            kind={"const": "create"},
+            tenant=NULL,
+            allow_overwrite={"const": False},
+            jobs={"const": "none"},
         ),
     ]
 }
+
+_JOB = _given(THING, "job", os_type=NULL, os_version=NULL)
+"""A job says nothing of an install either, but this much tells it from one."""
+_BY_SERIAL = {
+    "required": ["disks"],
+    "properties": {
+        "disks": {
+            "minItems": 1,
+            "items": {"required": ["serial"], "properties": {"serial": TEXT}},
+        }
+    },
+}
+"""What is written is named."""
 
 RELATIONS: Mapping[type, Mapping[str, Any]] = MappingProxyType(
     {
@@ -35,6 +54,15 @@ RELATIONS: Mapping[type, Mapping[str, Any]] = MappingProxyType(
             "allOf": [
                 {"anyOf": [_given(TEXT, "idc"), _given(TEXT, "region_id")]},
                 {"anyOf": [_given(TEXT, "mac"), _given(TEXT, "target_mac")]},
+                {"oneOf": [_given(TEXT, "os_type", "os_version", job=NULL), _JOB]},
+            ]
+        },
+        DiskTest: {"anyOf": [{"properties": {"mode": {"const": "read"}}}, _BY_SERIAL]},
+        DiskErase: {"anyOf": [_BY_SERIAL]},
+        MemoryTest: {
+            "anyOf": [
+                {"properties": {"percent": {"const": 100}}},
+                {"properties": {"size_bytes": NULL}},
             ]
         },
         Login: {

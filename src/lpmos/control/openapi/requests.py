@@ -68,6 +68,31 @@ _SET_UP = {
         "timezone": "Europe/Berlin",
     },
 }
+_BURN_IN = {
+    "idc": "dc1",
+    "mac": "52:54:00:12:34:58",
+    "sn": "SN-0047",
+    "job": {
+        "steps": [
+            {"step": "memory_test", "passes": 2},
+            {"step": "disk_test"},
+            {
+                "step": "disk_test",
+                "mode": "write",
+                "disks": [{"serial": "DISK01", "overwrite": True}],
+            },
+            {"step": "disk_erase", "disks": [{"serial": "DISK01"}], "level": "discard"},
+            {"step": "inventory"},
+        ]
+    },
+}
+_RESCUE = {
+    "idc": "dc1",
+    "mac": "52:54:00:12:34:59",
+    "sn": "SN-0048",
+    "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dYHYk9TbJCB7fFzv3Zr5 alice"],
+    "job": {"steps": [{"step": "rescue", "minutes": 60, "ssh": True}]},
+}
 _CSV = (
     "idc,mac,sn,os_type,os_version,hostname,tags.rack\r\n"
     "dc1,52:54:00:12:34:56,SN-0042,debian,12,web-1,r12\r\n"
@@ -96,6 +121,8 @@ REQUESTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
             "two disks": _MIRRORED,
             "disks of one's own": _PARTITIONED,
             "users, packages and Ansible": _SET_UP,
+            "burn-in": _BURN_IN,
+            "rescue": _RESCUE,
         },
         ("create_tasks", JSON): {"two machines": [_TASK, _STATIC]},
         ("create_tasks", CSV): {"two machines": _CSV},

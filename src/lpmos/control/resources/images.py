@@ -144,10 +144,10 @@ class Images:
     ) -> UploadView:
         """Take what a request brings; with the last byte the image enters the catalog.
 
-        Two at once for one upload wait for each other, also for what the end of one takes. Raises
-        as `Uploads` does.
+        Two at once for one upload wait for each other, also for what the end of one takes; one at
+        another control plane waits for a while. Raises as `Uploads` does.
         """
-        async with self._alone(upload_id):
+        async with self._alone(upload_id), self.uploads.alone(upload_id):
             upload = await self.uploads.append(upload_id, offset, request.stream())
             if upload.offset < upload.size_bytes:
                 return _upload(upload)
@@ -158,7 +158,7 @@ class Images:
 
         Raises as `Uploads.forget` does.
         """
-        async with self._alone(upload_id):
+        async with self._alone(upload_id), self.uploads.alone(upload_id):
             await asyncio.to_thread(self.uploads.forget, upload_id)
 
     def _alone(self, upload_id: str) -> asyncio.Lock:

@@ -19,7 +19,7 @@ from lpmos.core.rules.rules import Rules, RuleVerdict, check_fields
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.lifecycle import Status
-from lpmos.model.rule import NewRule, Rule, RuleFields, RuleKind, RuleTask
+from lpmos.model.rule import JobsOfRule, NewRule, Rule, RuleFields, RuleKind, RuleTask
 from lpmos.model.task import Approval
 
 
@@ -35,6 +35,7 @@ class RuleView(msgspec.Struct, frozen=True, kw_only=True):
     idc: tuple[str, ...]
     tenant: str | None
     allow_overwrite: bool
+    jobs: JobsOfRule
     task: RuleTask | None
     created_at: datetime
     changed_at: datetime

@@ -14,10 +14,10 @@ from litestar import Request, Response
 from lpmos.control.access import CallerRequest
 from lpmos.control.http.kept import Answer, KeptAnswers, KeptResponse
 from lpmos.control.http.parameters import check_request
-from lpmos.control.views.tasks import TaskList, TaskSummary, full, summary
+from lpmos.control.views.tasks import TaskList, TaskSummary, full, row_of, summary
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.fleet import Fleet
-from lpmos.core.taskrow import TaskRow, row_of_task
+from lpmos.core.taskrow import TaskRow
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import sees
 
@@ -73,11 +73,13 @@ class TaskAnswers:
         """A task as the store has it; raises as `Tasks.read`."""
         stored = await self._tasks.read(task_id, tenant)
         row, retry = self._fleet.row(task_id), self._retry(task_id)
-        shown = row_of_task(stored.task, revision=stored.revision, past=stored.past)
+        known = row is not None and (row.revision, row.past) == (stored.revision, stored.past)
+        shown = row if row is not None and known else row_of(stored)
         until = self._deadlines.waits_until(shown)
+        view = full(stored, retry, waits_until=until, row=shown)
         etag = b"etag", b'"%d"' % stored.revision
-        answer = Answer(msgspec.json.encode(full(stored, retry, waits_until=until)), (etag,))
-        if row is not None and (row.revision, row.past) == (stored.revision, stored.past):
+        answer = Answer(msgspec.json.encode(view), (etag,))
+        if known:
             self._details.keep(task_id, (row, retry, until), answer)
         return KeptResponse(answer)
 
@@ -103,11 +105,12 @@ async def find_list(request: Request[Any, Any, Any]) -> Response[Any] | None:
 
 
 async def find_task(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """The kept task, for whom the door let in; without a query there is nothing to check."""
+    """The task, for whom the door let in; without a query there is nothing to check."""
     if request.scope["query_string"]:
         return await check_request(request)
     answers: TaskAnswers = request.app.state[STATE]
-    return await answers.kept_task(request.path_params["task_id"], request.user.tenant)
+    task_id, tenant = request.path_params["task_id"], request.user.tenant
+    return await answers.kept_task(task_id, tenant) or await answers.task(task_id, tenant)
 
 
 def _asked(request: CallerRequest) -> tuple[str | None, str, bytes]:

@@ -18,6 +18,10 @@ _WAITS: dict[Status, tuple[Who, str]] = {
     Status.APPROVED: ("machine", "The agent has to begin the installation."),
     Status.INSTALLING: ("machine", "The agent is installing{step}."),
 }
+_OF_JOBS: dict[Status, str] = {
+    Status.APPROVED: "The agent has to begin the job.",
+    Status.INSTALLING: "The agent does the steps of the job.",
+}
 _STARTS = "The machine starts the installed system, which then says that it came up."
 _TO_DO: dict[Status, str] = {
     Status.PENDING: "See what the region says of itself, then try the task again.",
@@ -58,6 +62,10 @@ def waits_for(task: Task) -> WaitsFor | None:
     """Who is to act next; None where the task is over."""
     if task.status not in _WAITS:
         return None
+    if task.job is not None and task.status in _OF_JOBS:
+        what = _OF_JOBS[task.status]
+        said = f" {task.progress[-1].message}." if task.progress else ""
+        return WaitsFor(who="machine", what=f"{what}{said}", since=task.since)
     if task.handed_over_at is not None:
         return WaitsFor(who="machine", what=_STARTS, since=task.handed_over_at)
     who, what = _WAITS[task.status]

@@ -18,10 +18,12 @@ from lpmos.model.fingerprint import fingerprint
 from lpmos.model.installer import Handover
 from lpmos.model.installer import Method as InstallMethod
 from lpmos.model.inventory import Inventory
-from lpmos.model.lifecycle import MEANING, TRANSITIONS, Event, Status
+from lpmos.model.job import Job, JobPlan, StepResult
+from lpmos.model.lifecycle import TRANSITIONS, Event, Status, meaning
 from lpmos.model.network import NetworkConfig
 from lpmos.model.setup import Setup
 from lpmos.model.task import Approval, Progress, RolledBack, StatusChange, Task, TaskError
+from lpmos.model.trace import trace_id
 
 API = "/api/v1"
 
@@ -158,6 +160,8 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     it fails where nothing comes; null: it may wait for ever, or its region is off line. From
     `handed_over_at` on the installed system starts; null: not yet, or it is one that does not call.
     `handover` says how the distribution's own installer took the machine over; null: it has not.
+    A `job` installs nothing: `job_plan` says what is approved, and `results` how its steps ended.
+    `trace_id` is of its trace: its own id, or that of the call by which it was asked for.
     """
 
     task_id: str
@@ -175,6 +179,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     tenant: str | None
     method: InstallMethod | None
+    job: Job | None
     attempt: int
     retry_of: str | None
     retried_as: str | None
@@ -186,12 +191,14 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: TaskMetadata
     hardware: Inventory | None
     plan: DiskPlan | None
+    job_plan: JobPlan | None
     plan_digest: str | None
     hardware_fingerprint: str | None
     approval: Approval | None
     timeline: list[TimelineEntry]
     progress: tuple[Progress, ...]
     percentage: float
+    results: tuple[StepResult, ...]
     logs: tuple[str, ...]
     log_count: int
     error: TaskError | None
@@ -202,6 +209,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     created_by: str
+    trace_id: str
     revision: int
     links: TaskLinks
     next_actions: list[NextAction]
@@ -366,20 +374,32 @@ def letter_full(stored: StoredTask) -> TaskView:
     return msgspec.structs.replace(full(stored), links=letter_links(row))
 
 
+def row_of(stored: StoredTask) -> TaskRow:
+    """The row of a task as the store has it."""
+    return row_of_task(stored.task, revision=stored.revision, past=stored.past)
+
+
 def full(
-    stored: StoredTask, retry: TaskRow | None = None, *, waits_until: datetime | None = None
+    stored: StoredTask,
+    retry: TaskRow | None = None,
+    *,
+    waits_until: datetime | None = None,
+    row: TaskRow | None = None,
 ) -> TaskView:
-    """The task with all that a person may know of it; `retry` is the one that tries it again."""
+    """The task with all that a person may know of it.
+
+    `retry` is the one that tries it again, `row` the task's own where it is known already.
+    """
     task = stored.task
-    row = row_of_task(task, revision=stored.revision, past=stored.past)
+    row = row or row_of(stored)
     known = msgspec.structs.asdict(task)
     metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
     del known["intent"], known["acting_for"], known["first_boot_sha256"]
-    del known["reported_by"], known["reported_at"]
+    del known["reported_by"], known["reported_at"], known["traceparent"], known["log_marks"]
     known["log_count"] = task.lines_logged
     return TaskView(
         **known,
-        meaning=MEANING[task.status],
+        meaning=meaning(task.status, is_job=task.job is not None),
         waits_for=waits_for(task),
         waits_until=waits_until,
         failure=failure(task),
@@ -389,6 +409,7 @@ def full(
         hardware_fingerprint=fingerprint(task.hardware) if task.hardware else None,
         percentage=task.percent,
         retried_as=retry.task_id if retry else None,
+        trace_id=trace_id(task),
         revision=stored.revision,
         links=links(row),
         next_actions=actions(row),

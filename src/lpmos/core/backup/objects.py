@@ -180,7 +180,10 @@ _MEANINGS = (
         "access is denied: allow these credentials to list, read, write and delete there",
     ),
     (
-        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "401"),
+        (
+            *("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed"),
+            *("AuthenticationRequired", "401"),
+        ),
         "the credentials are not taken: correct them in the environment of this process",
     ),
     (("ExpiredToken", "TokenRefreshRequired"), "the credentials are expired: give new ones"),

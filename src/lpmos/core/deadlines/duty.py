@@ -20,6 +20,7 @@ from lpmos.core.deadlines.queue import DueQueue
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskrow import TaskRow
 from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
+from lpmos.core.tracing import named
 from lpmos.model.audit import SYSTEM
 from lpmos.model.errors import ImpossibleTransition, LpmosError, NotFound
 from lpmos.model.lifecycle import Event, Status
@@ -166,7 +167,7 @@ class DeadlineDuty:
             level("a task is not ended yet", task_id=row.task_id, reason=str(error))
             self._queue.put(row.task_id, self._clock() + RETRY)
         else:
-            log.info("a task waited too long", task_id=row.task_id, code=deadline.limit.code)
+            log.info("a task waited too long", **named(task), code=deadline.limit.code)
 
     def _failed(self, task: Task, deadline: Deadline) -> Task:
         """The task after its end.

@@ -5,13 +5,14 @@ its deliveries exactly once, whichever control plane leads. `DeliveryIndex` has 
 memory. What sends them is `lpmos.core.notifications.duty`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
 from lpmos.core.notifications.failing import Lines
+from lpmos.core.notifications.payload import Payloads
 from lpmos.model.audit import Actor, AuditEvent
 from lpmos.model.errors import Conflict, NotFound
 from lpmos.model.webhook import Delivery, DeliveryState, Webhook, new_delivery, pending_again
@@ -80,13 +81,13 @@ class DeliverySink:
         self,
         webhooks: Documents[Webhook],
         index: DeliveryIndex,
-        payload: Callable[[AuditEvent], bytes],
+        payloads: Payloads,
         clock: Clock,
     ) -> None:
-        """`payload` makes the body that receivers get of an event."""
+        """`payloads` makes what receivers get of an event."""
         self._webhooks = webhooks
         self._index = index
-        self._payload = payload
+        self._payloads = payloads
         self._clock = clock
         self._lines = Lines()
         webhooks.subscribe(self._forget_deleted)
@@ -96,7 +97,7 @@ class DeliverySink:
         wanting = [held.document for held in self._webhooks.all() if held.document.wants(event)]
         if not wanting:
             return ()
-        payload = self._payload(event)
+        payload = self._payloads(event)
         return [self._operation(webhook, event, payload) for webhook in wanting[:OPERATIONS_LIMIT]]
 
     def _operation(self, webhook: Webhook, event: AuditEvent, payload: bytes) -> Put:
@@ -109,7 +110,9 @@ class DeliverySink:
                 event_id=event.event_id,
                 not_tried=count,
             )
-        delivery = new_delivery(webhook, event, payload, now, full=full)
+        delivery = new_delivery(
+            webhook, event, payload, now, full=full, traceparent=self._payloads.traceparent(event)
+        )
         return Put(PREFIX + delivery_name(delivery), records.encode(delivery))
 
     def _forget_deleted(self, webhook_id: str, held: Held[Webhook] | None) -> None:

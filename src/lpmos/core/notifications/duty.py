@@ -169,7 +169,10 @@ class DeliveryDuty:
                 return
             delivery = held.document
             outcome = await self._webhooks.send(
-                webhook.document, delivery.event_id, bytes(delivery.payload)
+                webhook.document,
+                delivery.event_id,
+                bytes(delivery.payload),
+                traceparent=delivery.traceparent,
             )
             await self._record(leadership, held.name, webhook.document, outcome)
         finally:

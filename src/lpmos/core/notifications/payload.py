@@ -12,6 +12,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.taskrow import TaskRow
 from lpmos.model.audit import AuditEvent
 from lpmos.model.lifecycle import Status
+from lpmos.model.trace import root_of
 
 LIMIT_BYTES = 8_192
 REASON_CHARACTERS = 1_000
@@ -33,6 +34,12 @@ class Payloads:
             slim = {name: data[name] for name in data if name not in ("before", "after", "task")}
             body = _encoded(event, slim | {"truncated": True})
         return body
+
+    def traceparent(self, event: AuditEvent) -> str | None:
+        """The span that a message about a task belongs to: the root of that task's trace."""
+        kind, _, task_id = event.target.partition("/")
+        task = self._fleet.task(task_id) if kind == "task" else None
+        return str(root_of(task)) if task else None
 
     def _data(self, event: AuditEvent) -> dict[str, Any]:
         kind, _, name = event.target.partition("/")

@@ -17,6 +17,7 @@ import structlog
 from lpmos.core.clock import Clock
 from lpmos.core.documents import Documents, Held
 from lpmos.core.secrets.box import SealedFields, SecretBox, context
+from lpmos.core.tracing import caller
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor, new_event_id
 from lpmos.model.errors import (
@@ -56,7 +57,8 @@ SECRET_MARK = "whsec_"  # noqa: S105 - how secrets of the specification begin
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """One message on its way, with what its webhook keeps sealed.
 
-    `secrets` are those that sign it, the newest first; `message_id` is the same at every try.
+    `secrets` are those that sign it, the newest first; `message_id` is the same at every try;
+    `traceparent` names the span that it belongs to.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     message_id: str
     payload: bytes
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"Letter({self.message_id})"
@@ -249,14 +252,23 @@ class Webhooks:
         message = {"type": "webhook.test", "timestamp": now, "data": data}
         self._tests += 1
         try:
-            return await self.send(held.document, message_id, msgspec.json.encode(message))
+            asked = caller()
+            return await self.send(
+                held.document,
+                message_id,
+                msgspec.json.encode(message),
+                traceparent=str(asked) if asked else None,
+            )
         finally:
             self._tests -= 1
 
-    async def send(self, webhook: Webhook, message_id: str, payload: bytes) -> Outcome:
+    async def send(
+        self, webhook: Webhook, message_id: str, payload: bytes, *, traceparent: str | None = None
+    ) -> Outcome:
         """Try once to send a body to a webhook; whatever goes wrong is told in the outcome."""
         try:
             letter = self._letter(webhook, message_id, payload)
+            letter = msgspec.structs.replace(letter, traceparent=traceparent)
         except SecretError as error:
             return Outcome(attempt=Attempt(at=self._clock(), duration_ms=0, error=str(error)))
         try:

@@ -19,6 +19,7 @@ from lpmos.core.rules.agenda import Agenda, Waiting
 from lpmos.core.rules.rules import Rules, RuleVerdict, rule_holds
 from lpmos.core.rules.zero_touch import KnownMachine, create_by_rule, known_as
 from lpmos.core.tasks import Tasks
+from lpmos.core.tracing import named
 from lpmos.core.unmatched_reports import report_id
 from lpmos.model.audit import Actor, AuditEvent, new_event_id
 from lpmos.model.errors import ImpossibleTransition, LpmosError, NotFound
@@ -107,7 +108,8 @@ class RulesDuty:
 
     async def _look_at_task(self, item: Waiting, leadership: Leadership) -> None:
         task = self._fleet.task(item.name[0])
-        if task is None or task.status is not Status.PENDING_APPROVAL or task.plan is None:
+        digest = task.plan_digest if task else None
+        if task is None or task.status is not Status.PENDING_APPROVAL or digest is None:
             self._told.pop(item, None)
             return
         revision = self._fleet.revision(task)
@@ -123,7 +125,7 @@ class RulesDuty:
                 task.task_id,
                 by=actor,
                 notes=note(held, verdict),
-                plan_digest=task.plan.digest,
+                plan_digest=digest,
                 at_revision=revision,
                 only_while=(*leadership.fence, rule_holds(held)),
             )
@@ -132,7 +134,7 @@ class RulesDuty:
         except LpmosError as error:
             raise _Refused(actor, "task.approved", f"task/{task.task_id}", error) from error
         self._told.pop(item, None)
-        log.info("approved by a rule", rule=held.name, task_id=task.task_id, reason=verdict.reason)
+        log.info("approved by a rule", rule=held.name, **named(task), reason=verdict.reason)
 
     async def _look_at_report(self, item: Waiting, leadership: Leadership) -> None:
         unmatched = self._fleet.unmatched_report(*item.name)
@@ -154,7 +156,7 @@ class RulesDuty:
             actor = Actor(name=rule_actor(held.name))
             raise _Refused(actor, "task.created", target, error) from error
         self._told.pop(item, None)
-        log.info("created by a rule", rule=held.name, task_id=task.task_id, reason=verdict.reason)
+        log.info("created by a rule", rule=held.name, **named(task), reason=verdict.reason)
 
     async def _tell(
         self, item: Waiting, refusal: "_Refused", leadership: Leadership

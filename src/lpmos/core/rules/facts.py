@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from lpmos.model.diskplan import GIB, DiskPlan, layout_name
+from lpmos.model.diskplan import GIB, DiskPlan, Member, layout_name
 from lpmos.model.inventory import (
     DOCUMENT_LIMIT_BYTES,
     Bios,
@@ -55,7 +55,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The task as a condition sees it."""
+    """The task as a condition sees it; `job` names the steps of one that installs nothing."""
 
     idc: str
     sn: str
@@ -68,6 +68,7 @@ class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None
     attempt: int
     created_by: str
+    job: tuple[str, ...]
 
 
 class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +96,10 @@ class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def facts_of_task(task: Task) -> Facts:
     """What is known of a task, its machine and its plan."""
-    said = {"disk_layout": layout_name(task.disk_layout)}
+    said = {
+        "disk_layout": layout_name(task.disk_layout),
+        "job": task.job.names if task.job else (),
+    }
     facts: dict[str, msgspec.Struct] = {"task": _part(task, TaskFacts, **said)}
     if task.hardware is not None:
         facts["machine"] = task.hardware
@@ -105,6 +109,13 @@ def facts_of_task(task: Task) -> Facts:
             PlanFacts,
             overwrites=task.plan.all_overwrites,
             devices=tuple(disk.device for disk in task.plan.disks),
+        )
+    elif task.job_plan is not None and (written := task.job_plan.written):
+        facts["plan"] = _part(
+            written[0],
+            PlanFacts,
+            overwrites=tuple(dict.fromkeys(kind for disk in written for kind in disk.overwrites)),
+            devices=tuple(disk.device for disk in written),
         )
     return facts
 
@@ -230,6 +241,7 @@ _SAMPLE_TASK = TaskFacts(
     tenant="acme",
     attempt=1,
     created_by="alice",
+    job=(),
 )
 
 
@@ -250,7 +262,7 @@ def sample_facts(kind: RuleKind) -> Facts:
 
 
 def _part(
-    value: Task | DiskPlan, kind: type[msgspec.Struct], **otherwise: object
+    value: Task | DiskPlan | Member, kind: type[msgspec.Struct], **otherwise: object
 ) -> msgspec.Struct:
     """The fields of `kind` as `value` has them, but for those that are given."""
     names = set(kind.__struct_fields__) - otherwise.keys()

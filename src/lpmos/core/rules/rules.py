@@ -17,6 +17,7 @@ from lpmos.core.rules.facts import facts_of_report, facts_of_task
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound
+from lpmos.model.job import Job
 from lpmos.model.rule import (
     RULE_LIMIT,
     TENANT_RULE_LIMIT,
@@ -201,13 +202,27 @@ def judge_task(rule: Rule, task: Task) -> Verdict:
     fields = rule.fields
     if not rule.holds_for(task.idc, task.tenant):
         return Verdict(False, _other_scope(fields))
+    if task.job is not None and (why := _job_refused(fields, task.job)):
+        return Verdict(False, why)
     verdict = ask(fields.condition, "approve", facts_of_task(task))
-    if verdict.matched and task.plan and not fields.allow_overwrite:
-        for disk in task.plan.disks:
+    disks = task.plan.disks if task.plan else task.job_plan.written if task.job_plan else ()
+    if verdict.matched and not fields.allow_overwrite:
+        for disk in disks:
             if disk.overwrites:
                 held = ", ".join(disk.overwrites)[:200]
                 return Verdict(False, f"the plan overwrites what {disk.device} holds ({held})")
     return verdict
+
+
+def _job_refused(fields: RuleFields, job: Job) -> str | None:
+    """Why the rule does not approve such a job, whatever its condition says; None: it may."""
+    if fields.jobs == "none":
+        return "the task is a job, and the rule's `jobs` is none"
+    if job.has_ssh:
+        return "the job lets people log in, which a person has to approve"
+    if job.writes and fields.jobs != "writing":
+        return "the job writes to disks, and the rule's `jobs` is not writing"
+    return None
 
 
 def _same_person(rule: Rule, task: Task) -> str | None:

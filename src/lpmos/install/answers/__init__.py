@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lpmos.core import rendering
-from lpmos.install.answers import debian, quoting, rhel, suse, ubuntu
+from lpmos.install.answers import debian, quoting, rhel, suse, ubuntu, windows
 from lpmos.install.answers.family import Answers
 from lpmos.install.answers.order import InstallerUrls, order_of
 from lpmos.model.diskplan import DiskPlan
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 FAMILIES: Mapping[Family, Answers] = MappingProxyType(
-    {each.family: each for each in (debian.ANSWERS, ubuntu.ANSWERS, rhel.ANSWERS, suse.ANSWERS)}
+    {module.ANSWERS.family: module.ANSWERS for module in (debian, ubuntu, rhel, suse, windows)}
 )
 TEMPLATE_NAMES: Mapping[Family, str] = MappingProxyType(
     {family: each.template for family, each in FAMILIES.items()}

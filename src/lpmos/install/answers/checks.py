@@ -3,8 +3,8 @@
 The rule: a text is only read here, nothing in it is followed or run. What needs a library that is
 not there (pykickstart, PyYAML) is left to who has it.
 
-Sources: debconf-set-selections(1), pykickstart, XML 1.0, and Ubuntu's autoinstall reference for the
-keys that there are.
+Sources: debconf-set-selections(1), pykickstart, XML 1.0, Ubuntu's autoinstall reference for the
+keys that there are, and Microsoft's list of configuration passes.
 """
 
 import re
@@ -31,6 +31,10 @@ AUTOINSTALL_KEYS = frozenset(
 )
 """Every key below `autoinstall`; the installer itself passes over others with a warning."""
 
+PASSES = frozenset({"specialize", "oobeSystem", "auditSystem", "auditUser", "generalize"})
+"""What is read of an answer file where an image is applied; `windowsPE` never comes."""
+
+_UNATTEND = "{urn:schemas-microsoft-com:unattend}"
 _PRESEED = re.compile(r"\S+[ \t]+\S+/\S+[ \t]+[a-z]+([ \t].*)?")
 _PRESEED_TYPES = frozenset(
     {*("string", "boolean", "select", "multiselect", "note", "text", "password", "error", "seen")}
@@ -112,8 +116,29 @@ def autoyast(text: str, os_type: str, os_version: str) -> list[str]:
     return []
 
 
+def unattend(text: str, os_type: str, os_version: str) -> list[str]:
+    """Well-formed XML without entities of its own, with settings for passes that there are."""
+    del os_type, os_version
+    if "<!" in text.replace("<!--", ""):
+        return ["something is declared, which nothing here needs"]
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - without entities, in a bounded process
+    except ElementTree.ParseError as error:
+        return [str(error)]
+    if root.tag != f"{_UNATTEND}unattend":
+        return [f"the root is {root.tag}, not unattend of Windows"]
+    passes = [each.get("pass", "") for each in root.findall(f"{_UNATTEND}settings")]
+    return [f"settings are for no pass {name!r}" for name in passes if name not in PASSES]
+
+
 CHECKS: Mapping[Family, Check] = MappingProxyType(
-    {"debian": preseed, "ubuntu": autoinstall, "rhel": kickstart, "suse": autoyast}
+    {
+        "debian": preseed,
+        "ubuntu": autoinstall,
+        "rhel": kickstart,
+        "suse": autoyast,
+        "windows": unattend,
+    }
 )
 
 
@@ -128,6 +153,7 @@ debian_problems = partial(problems, "debian")
 ubuntu_problems = partial(problems, "ubuntu")
 rhel_problems = partial(problems, "rhel")
 suse_problems = partial(problems, "suse")
+windows_problems = partial(problems, "windows")
 
 
 def _library(name: str) -> ModuleType | None:

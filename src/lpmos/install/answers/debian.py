@@ -25,6 +25,10 @@ SUITES = {10: "buster", 11: "bullseye", 12: "bookworm", 13: "trixie", 14: "forky
 FIRST_WITH_RESOLVED = 12
 """The release in which systemd-resolved became a package of its own."""
 
+NO_DISK = "/dev/lpmos-not-found"
+"""What partman and GRUB write to until the planned disks are found: it never falls to a default."""
+
+LOGS = ("/var/log/syslog",)
 MEGABYTE = 1_000_000
 REST = -1
 """partman's word for no upper limit."""
@@ -102,11 +106,14 @@ def values(order: Order) -> Values:
         "suite": _suite(order),
         "packages": " ".join(_packages(order)),
         "partman_method": _method(order.disks),
+        "no_disk": NO_DISK,
         "group": order.disks.groups[0].id if order.disks.groups else "vg0",
     }
     ready = {
         "recipe": " \\\n".join(f"  {line}" for line in _recipe(order.disks)),
-        "early_command": preseed_script(scripts.start(order, _STATE), f"{scripts.PLACE}/early.sh"),
+        "early_command": preseed_script(
+            scripts.start(order, _STATE, LOGS), f"{scripts.PLACE}/early.sh"
+        ),
         "partman_command": preseed_script(_partman(order), f"{scripts.PLACE}/disks.sh"),
         "late_command": preseed_script(_late(order), f"{scripts.PLACE}/late.sh"),
     }

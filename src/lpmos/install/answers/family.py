@@ -20,7 +20,8 @@ class Answers(NamedTuple):
     """One family: its template's name and file, how a text stands in it, and what it can make.
 
     `refusals` says for a disk plan and a release why the installer cannot make it; nothing where
-    it can. `releases` are those that the conformance test makes answers for, by OS type.
+    it can. `releases` are those that the conformance test makes answers for, by OS type. With
+    `whole_disk` it makes the partitions of one disk itself, and no plan says them.
     """
 
     family: Family
@@ -30,3 +31,4 @@ class Answers(NamedTuple):
     refusals: Callable[[DiskPlan, str, tuple[int, ...]], Iterator[str]]
     values: Callable[[Order], Values]
     releases: tuple[tuple[str, str], ...]
+    whole_disk: bool = False

@@ -32,6 +32,7 @@ class InstallerUrls(msgspec.Struct, frozen=True, kw_only=True):
     failed: str
     installed: str
     first_boot: str
+    log: str
     mirror: str
 
 
@@ -98,5 +99,5 @@ def order_of(
         secrets=secrets,
         disks=task.plan,
         network=layout(task.network_config, task.mac),
-        steps=steps(task, secrets, manifest.family),
+        steps=() if manifest.windows else steps(task, secrets, manifest.family),
     )

@@ -88,19 +88,20 @@ def yaml_block(script: str, indent: int) -> str:
 def preseed_script(script: str, place: str) -> str:
     """A preseed value that writes a script to a file and runs it with `sh`.
 
-    Each line is a word of printf(1) on a line of its own: debconf joins them with spaces. There is
-    no backslash in the value, as cdebconf makes two characters of some of them into one when its
-    database is read again: the shell variable `b` is one.
+    Each line of the script is a word of printf(1), and all of them are one line of the file: the
+    installer starts several programs for each line that it reads. There is no backslash in the
+    value, as cdebconf makes two characters of some of them into one when its database is read
+    again: the shell variable `b` is one.
 
     Raises:
         InvalidInput: the script has a carriage return, which Debian's installer leaves out.
     """
     _check(_NOT_PRESEED, script, "a preseed file")
     lines = script.rstrip("\n").split("\n")
-    joined = " \\\n".join(f"  {_without_backslash(line)}" for line in lines)
+    joined = " ".join(_without_backslash(line) for line in lines)
     return (
         """b=$(awk 'BEGIN { printf "%c", 92 }'); """
-        f'mkdir -p {_folder(place)}; printf "%s${{b}}n" \\\n{joined} \\\n  >{place}; sh {place}'
+        f'mkdir -p {_folder(place)}; printf "%s${{b}}n" {joined} >{place}; sh {place}'
     )
 
 

@@ -21,6 +21,7 @@ from lpmos.model.errors import FieldProblem, InvalidInput
 
 LEVELS = ("raid1", "raid5", "raid10")
 DISKS_FILE = f"{scripts.PLACE}/disks.ks"
+LOGS = tuple(f"/tmp/{name}.log" for name in ("anaconda", "packaging", "storage", "program"))  # noqa: S108 - Anaconda's own place
 FIRST_WITH_LUKS2 = 8
 """Of RHEL and what is built from it; a Fedora is newer."""
 _REBUILDS = ("rhel", "rocky", "almalinux")
@@ -180,7 +181,7 @@ def _pre(order: Order) -> str:
     )
     edits = scripts.named_disks(order, f"{places} >{DISKS_FILE}").replace("s|/dev/", "s|")
     return (
-        scripts.start(order, _STATE)
+        scripts.start(order, _STATE, LOGS)
         + scripts.find_disks(order)
         + names
         + f"cat >{places} <<'LPMOS_DISKS'\n{commands}\nLPMOS_DISKS\n"

@@ -7,6 +7,8 @@ the family makes, both firmwares, and a network of every kind of link.
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import msgspec
+
 from lpmos.install.answers.family import Answers
 from lpmos.install.answers.order import InstallerUrls
 from lpmos.model.diskplan import (
@@ -17,7 +19,7 @@ from lpmos.model.diskplan import (
     StorageLayout,
     plan_disk,
 )
-from lpmos.model.installer import FileRef, InstallerManifest
+from lpmos.model.installer import FileRef, InstallerManifest, WindowsFiles
 from lpmos.model.inventory import Disk, Inventory, Memory
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import Bond, Bridge, Ethernet, Network, NetworkConfig, Route, Vlan
@@ -33,9 +35,20 @@ URLS = InstallerUrls(
     failed="http://region.example/installer/TOKEN/failed",
     installed="http://region.example/installer/TOKEN/installed",
     first_boot="http://region.example/installer/TOKEN/first-boot",
+    log="http://region.example/installer/TOKEN/log",
     mirror="http://region.example/mirror/installer",
 )
 
+_NONE = FileRef(file="", sha256="0" * 64, size_bytes=0)
+_WINDOWS = WindowsFiles(
+    bcd=_NONE,
+    boot_sdi=_NONE,
+    curl=_NONE,
+    install=_NONE,
+    index=1,
+    image_name="Windows Server",
+    language="en-US",
+)
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 _MAC = "52:54:00:00:00:01"
 _LAYOUTS: tuple[str | StorageLayout, ...] = (
@@ -70,6 +83,20 @@ _LINKS = Network(
         Bridge(name="br0", members=("vlan20",), dhcp=True),
     ),
 )
+_FIXED = Network(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.53",))
+_CARDS = Network(
+    dns=("192.0.2.53", "2001:db8::53"),
+    search=("example.org", "example.net"),
+    links=(
+        Ethernet(
+            name="lan0",
+            addresses=("192.0.2.10/24", "2001:db8::10/64"),
+            gateways=("192.0.2.1", "2001:db8::1"),
+            routes=(Route(to="198.51.100.0/24", via="192.0.2.2"),),
+        ),
+        Ethernet(name="lan1", mac="52:54:00:00:00:02", dhcp=True),
+    ),
+)
 _SETUP = Setup(
     users=(Account(name="admin", sudo="password", has_password=True, groups=("adm",)),),
     packages=("tmux", "git"),
@@ -79,10 +106,20 @@ _SETUP = Setup(
     locale="de_DE.UTF-8",
     has_root_password=True,
 )
+_WINDOWS_SETUP = Setup(
+    users=(Account(name="administrator"), Account(name="ops", sudo="nopasswd")),
+    commands=("echo done>C:\\done.txt\n", 'echo "%NAME%"'),
+    secret_names=("NAME", "PASSWORD_ADMINISTRATOR", "PASSWORD_OPS"),
+    timezone="Europe/Berlin",
+    locale="de_DE.UTF-8",
+)
 
 
 def tried(answers: Answers) -> Iterator[tuple[Task, InstallerManifest]]:
     """The sample tasks of a family that its installer can make, each with an installer."""
+    if answers.whole_disk:
+        yield from _of_whole_disks(answers)
+        return
     for os_type, os_version in answers.releases:
         manifest = manifest_of(answers, os_type, os_version)
         version = tuple(int(part) for part in os_version.split(".") if part.isdecimal())
@@ -94,17 +131,29 @@ def tried(answers: Answers) -> Iterator[tuple[Task, InstallerManifest]]:
                 yield _task(os_type, os_version, inventory, plan, network), manifest
 
 
+def _of_whole_disks(answers: Answers) -> Iterator[tuple[Task, InstallerManifest]]:
+    """Windows: both firmwares, and a network of each form that it has."""
+    for os_type, os_version in answers.releases:
+        manifest = manifest_of(answers, os_type, os_version)
+        networks: tuple[NetworkConfig, ...] = (_FIXED, _CARDS, "dhcp")
+        for number, network in enumerate(networks):
+            inventory = _inventory(uefi=bool(number))
+            plan = plan_disk(inventory, "auto", RootDiskHints(), GIB, whole_image=True)
+            task = _task(os_type, os_version, inventory, plan, network)
+            yield msgspec.structs.replace(task, setup=_WINDOWS_SETUP, ssh_keys=()), manifest
+
+
 def manifest_of(answers: Answers, os_type: str, os_version: str) -> InstallerManifest:
     """An installer of a family as far as an answer file is concerned."""
-    none = FileRef(file="", sha256="0" * 64, size_bytes=0)
     return InstallerManifest(
         name=f"{os_type}-{os_version}",
         family=answers.family,
         os_type=os_type,
         os_version=os_version,
-        kernel=none,
-        initrd=none,
+        kernel=_NONE,
+        initrd=_NONE,
         repository=URLS.mirror,
+        windows=_WINDOWS if answers.whole_disk else None,
         added_at=_AT,
     )
 

@@ -29,6 +29,8 @@ _HOOKS = r"""# What an install of LPMOS says to its region.
 lpmos_progress_url=@PROGRESS@
 lpmos_failed_url=@FAILED@
 lpmos_installed_url=@INSTALLED@
+lpmos_log_url=@LOG@
+lpmos_logs=@LOGS@
 
 # Fetch a URL; the second argument is the file for the answer.
 lpmos_fetch() {
@@ -78,6 +80,7 @@ lpmos_progress() {
 lpmos_failed() {
     [ ! -e @PLACE@/end ] || return 0
     : >@PLACE@/end
+    lpmos_stream last
     lpmos_text=$1
     if [ -r "${2:-}" ]; then
         lpmos_tail=$(tail -n 15 "$2" | lpmos_shown | tail -c 900)
@@ -87,8 +90,93 @@ lpmos_failed() {
     lpmos_insist "$lpmos_failed_url?message=$lpmos_text" /dev/null || true
 }
 
+# Standard input without lines that have a secret in them.
 lpmos_shown() {
-    if [ -s @PLACE@/secrets ]; then grep -vF -f @PLACE@/secrets; else cat; fi
+    [ -s @PLACE@/secrets ] || { cat; return; }
+    awk 'NR == FNR { hidden[NR] = $0; next }
+        { for (one in hidden) if (index($0, hidden[one])) { print "(a line with a secret)"; next } }
+        1' @PLACE@/secrets -
+}
+
+# Hand the piece that waits to the region; the same one again until it is taken. What the region
+# refuses weighs as much as ten calls that it did not hear.
+lpmos_hand_in() {
+    [ -e @PLACE@/log/piece ] || return 0
+    lpmos_query=$(cat @PLACE@/log/query) lpmos_refused=1
+    if command -v curl >/dev/null; then
+        curl -fs -m 30 -o /dev/null --data-binary @@PLACE@/log/piece "$lpmos_log_url?$lpmos_query"
+    else
+        wget -q -T 30 -t 1 -O /dev/null --post-file=@PLACE@/log/piece "$lpmos_log_url?$lpmos_query"
+    fi
+    case $? in
+    0) rm @PLACE@/log/piece ;;
+    8 | 22) lpmos_refused=10 && return 1 ;;
+    *) return 1 ;;
+    esac
+}
+
+# lpmos_cut FILE LAST: the next whole lines of a log make a piece; of an old heap the newest part.
+lpmos_cut() {
+    [ -r "$1" ] && [ ! -e @PLACE@/log/piece ] || return 1
+    lpmos_name=${1##*/}
+    lpmos_from=$(cat "@PLACE@/log/at-$lpmos_name" 2>/dev/null || echo 0)
+    lpmos_size=$(wc -c <"$1")
+    [ "$lpmos_size" -ge "$lpmos_from" ] || lpmos_from=0
+    lpmos_most=1000000
+    [ -z "$2" ] || lpmos_most=100000
+    lpmos_heap=$((lpmos_size - lpmos_from - lpmos_most))
+    [ "$lpmos_heap" -gt 0 ] || lpmos_heap=0
+    lpmos_from=$((lpmos_from + lpmos_heap))
+    tail -c "+$((lpmos_from + 1))" "$1" 2>/dev/null | head -n 90 | head -c 16000 >@PLACE@/log/raw
+    lpmos_taken=$(wc -c <@PLACE@/log/raw)
+    [ "$lpmos_taken" -gt 0 ] || return 1
+    if [ -n "$(tail -c 1 @PLACE@/log/raw)" ]; then
+        lpmos_whole=$(wc -l <@PLACE@/log/raw)
+        if [ "$lpmos_whole" -gt 0 ]; then
+            head -n "$lpmos_whole" @PLACE@/log/raw >@PLACE@/log/cut
+            mv @PLACE@/log/cut @PLACE@/log/raw
+            lpmos_taken=$(wc -c <@PLACE@/log/raw)
+        elif [ -z "$2" ] && [ "$lpmos_taken" -lt 16000 ]; then
+            return 1
+        else
+            echo >>@PLACE@/log/raw
+        fi
+    fi
+    lpmos_next=$(cat @PLACE@/log/next 2>/dev/null || echo 1)
+    {
+        [ "$lpmos_heap" = 0 ] || echo "[WARN] $lpmos_heap bytes of $1 are left out here"
+        tr -d '\000\r' <@PLACE@/log/raw | lpmos_shown
+    } >@PLACE@/log/cut
+    echo "file=$lpmos_name&first=$lpmos_next" >@PLACE@/log/query
+    echo "$((lpmos_next + $(wc -l <@PLACE@/log/cut)))" >@PLACE@/log/next
+    echo "$((lpmos_from + lpmos_taken))" >"@PLACE@/log/at-$lpmos_name"
+    mv @PLACE@/log/cut @PLACE@/log/piece
+}
+
+# Hand in what the logs have; with an argument to their ends, while the region may come back.
+lpmos_stream() {
+    [ -d @PLACE@/log ] || return 0
+    lpmos_tries=0
+    until mkdir @PLACE@/log/held 2>/dev/null; do
+        [ -n "${1:-}" ] || return 0
+        [ "$lpmos_tries" -lt 45 ] || break
+        lpmos_tries=$((lpmos_tries + 1))
+        sleep 1
+    done
+    lpmos_tries=0 lpmos_pieces=0
+    while [ "$lpmos_pieces" -lt 12 ] || { [ -n "${1:-}" ] && [ "$lpmos_pieces" -lt 60 ]; }; do
+        until lpmos_hand_in; do
+            lpmos_tries=$((lpmos_tries + lpmos_refused))
+            [ -n "${1:-}" ] && [ "$lpmos_tries" -lt 30 ] || break 2
+            sleep 10
+        done
+        lpmos_pieces=$((lpmos_pieces + 1))
+        for lpmos_log in $lpmos_logs @PLACE@/late.log; do
+            if lpmos_cut "$lpmos_log" "${1:-}"; then continue 2; fi
+        done
+        break
+    done
+    rmdir @PLACE@/log/held 2>/dev/null || true
 }
 
 # Say what lpmos_state prints (STAGE PERCENT TEXT) whenever it changes, until the end.
@@ -100,6 +188,7 @@ lpmos_watch() {
             lpmos_last=$lpmos_now
             lpmos_progress $lpmos_now
         fi
+        lpmos_stream
         sleep 5
     done
 }
@@ -204,32 +293,36 @@ lpmos_part() {
 """
 
 
-def hooks(order: Order) -> str:
-    """The functions that all scripts of an install share."""
+def hooks(order: Order, logs: Iterable[str] = ()) -> str:
+    """The functions that all scripts of an install share; `logs` are handed in as they grow."""
     urls = {
         "PROGRESS": shell(order.urls.progress),
         "FAILED": shell(order.urls.failed),
         "INSTALLED": shell(order.urls.installed),
+        "LOG": shell(order.urls.log),
+        "LOGS": shell(" ".join(logs)),
         "PLACE": PLACE,
     }
     return re.sub("@([A-Z]+)@", lambda found: urls[found[1]], _HOOKS)
 
 
-def start(order: Order, state: str, *, background: str = "") -> str:
+def start(order: Order, state: str, logs: Iterable[str], *, background: str = "") -> str:
     """What the first script begins with: the functions, the first word, and the watching.
 
     Args:
         order: what is installed.
         state: shell lines that print `STAGE PERCENT TEXT`, run every few seconds.
+        logs: the installer's own log files, which are handed in as they grow; patterns too.
         background: the command before one that shall outlive the script; else it is the shell's.
     """
     watch = f"{background} sh {PLACE}/watch.sh" if background else f"sh {PLACE}/watch.sh"
     return "\n".join(
         [
-            f"mkdir -p {PLACE}",
+            f"mkdir -p {PLACE}/log",
             f"cat >{HOOKS} <<'LPMOS_HOOKS'",
-            f"{hooks(order)}LPMOS_HOOKS",
+            f"{hooks(order, logs)}LPMOS_HOOKS",
             f". {HOOKS}",
+            *_hidden(order),
             f"cat >{PLACE}/watch.sh <<'LPMOS_WATCH'",
             f". {HOOKS}",
             "lpmos_state() {",
@@ -292,12 +385,11 @@ class Ending(NamedTuple):
 
 def late(order: Order, own: Ending) -> str:
     """The last script: files, the task's own steps, the first boot's word, and the end."""
-    hidden = [text for text in order.secrets.texts if len(text) >= MASKED_CHARACTERS]
     lines = [
         f". {HOOKS}",
         f"target={own.target}",
         "lpmos_progress configuring 90 the files of this machine",
-        *([f"printf '%s\\n' {words(_lines(hidden))} >{SECRETS}"] if hidden else []),
+        *_hidden(order),
         "(",
         "set -eu",
         own.before.strip("\n"),
@@ -313,9 +405,16 @@ def late(order: Order, own: Ending) -> str:
         "    exit 1",
         "fi",
         f": >{PLACE}/end",
+        "lpmos_stream last",
         'lpmos_insist "$lpmos_installed_url" /dev/null',
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _hidden(order: Order) -> list[str]:
+    """The line that keeps what no log that is handed in may show; none where there is nothing."""
+    hidden = [text for text in order.secrets.texts if len(text) >= MASKED_CHARACTERS]
+    return [f"printf '%s\\n' {words(_lines(hidden))} >{SECRETS}"] if hidden else []
 
 
 def failure(log: str) -> str:

@@ -28,6 +28,7 @@ PRODUCTS = {
 }
 PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 253, "swap": 130}
 """libstorage-ng's numbers of GPT partition types."""
+LOGS = ("/var/log/YaST2/y2log",)
 REST = "max"
 
 _STATE = """\
@@ -53,7 +54,7 @@ def values(order: Order) -> Values:
     """See `Answers.values`."""
     profile = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
     early = (
-        scripts.start(order, _STATE)
+        scripts.start(order, _STATE, LOGS)
         + scripts.find_disks(order)
         + scripts.named_disks(order, f"{profile}/autoinst.xml >{profile}/modified.xml")
     )

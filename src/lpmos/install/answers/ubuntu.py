@@ -17,6 +17,11 @@ from lpmos.install.network import netplan
 from lpmos.model.diskplan import DiskPlan, Encrypted, Filesystem, Partition, VolumeGroup
 
 LEVELS = ("raid1", "raid5", "raid10")
+LOGS = (
+    "/var/log/installer/subiquity-server-debug.log",
+    "/var/log/installer/curtin-install.log",
+    "/var/log/installer/curtin-install/*.log",
+)
 REST = -1
 """The installer's word for all that is left."""
 SCRIPT_INDENT = 6
@@ -49,7 +54,7 @@ _ASSEMBLED = "mdadm --assemble --scan || true\nvgchange -ay || true\n"
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     early = (
-        scripts.start(order, _STATE, background="systemd-run --collect --unit=lpmos-watch")
+        scripts.start(order, _STATE, LOGS, background="systemd-run --collect --unit=lpmos-watch")
         + _ASSEMBLED
         + scripts.find_disks(order)
         + scripts.named_disks(order, "-i /autoinstall.yaml")

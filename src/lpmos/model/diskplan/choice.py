@@ -13,6 +13,8 @@ from lpmos.model.diskplan.sizes import GIB
 from lpmos.model.errors import NoSuitableDisk
 from lpmos.model.inventory import Disk, Inventory
 
+BIOS_SECTOR_BYTES = 512
+
 
 def choose(
     inventory: Inventory, wanted: Sequence[RootDiskHints], needed_bytes: int, erase: Erase
@@ -28,10 +30,15 @@ def choose(
     Raises:
         NoSuitableDisk: the text says for each disk why not.
     """
-    paths = _paths(inventory)
+    paths = paths_of(inventory)
+    bios = inventory.boot_mode == "bios"
     disks = sorted(inventory.disks, key=_preference)
     reasons = [
-        {disk.device: _reason(disk, hints, needed_bytes, erase, paths) for disk in disks}
+        {
+            disk.device: _not_startable(disk, bios=bios)
+            or _reason(disk, hints, needed_bytes, erase, paths)
+            for disk in disks
+        }
         for hints in wanted
     ]
     fit = [[disk for disk in disks if each[disk.device] is None] for each in reasons]
@@ -66,13 +73,23 @@ def _place(at: int, fit: Sequence[Sequence[Disk]], taken: dict[str, int], seen: 
     return False
 
 
-def _paths(inventory: Inventory) -> Mapping[str, tuple[str, ...]]:
+def paths_of(inventory: Inventory) -> Mapping[str, tuple[str, ...]]:
     """The devices of each WWN: a disk that a storage array shows over several paths has several."""
     found: dict[str, tuple[str, ...]] = {}
     for disk in inventory.disks:
         if disk.wwn is not None:
             found[disk.wwn] = (*found.get(disk.wwn, ()), disk.device)
     return found
+
+
+def _not_startable(disk: Disk, *, bios: bool) -> str | None:
+    """INT 13h of a BIOS reads sectors of 512 bytes (EDD 3.0), and the system would never start."""
+    if bios and disk.logical_block_bytes != BIOS_SECTOR_BYTES:
+        return (
+            f"has sectors of {disk.logical_block_bytes} bytes, from which no BIOS starts:"
+            " let the machine boot by UEFI"
+        )
+    return None
 
 
 def _reason(
@@ -84,14 +101,14 @@ def _reason(
 ) -> str | None:
     """Why this disk cannot be taken; None where it can."""
     return (
-        _of_the_disk(disk, paths)
+        unusable(disk, paths)
         or _too_small(disk, needed_bytes)
-        or _not_erasable(disk, erase)
+        or not_erasable(disk, erase)
         or _not_wanted(disk, hints)
     )
 
 
-def _of_the_disk(disk: Disk, paths: Mapping[str, tuple[str, ...]]) -> str | None:
+def unusable(disk: Disk, paths: Mapping[str, tuple[str, ...]]) -> str | None:
     if disk.wwn is not None and len(devices := paths[disk.wwn]) > 1:
         return f"is one of {len(devices)} paths to one disk ({', '.join(devices)})"
     if disk.read_only:
@@ -110,7 +127,7 @@ def _too_small(disk: Disk, needed_bytes: int) -> str | None:
     return None
 
 
-def _not_erasable(disk: Disk, erase: Erase) -> str | None:
+def not_erasable(disk: Disk, erase: Erase) -> str | None:
     if erase == "nvme_format" and disk.kind != "nvme":
         return "is no NVMe disk, and erase is nvme_format"
     if erase == "discard" and disk.discard is False:
@@ -119,7 +136,7 @@ def _not_erasable(disk: Disk, erase: Erase) -> str | None:
 
 
 def _not_wanted(disk: Disk, hints: RootDiskHints) -> str | None:
-    name = _differing_hint(disk, hints)
+    name = differing_hint(disk, hints)
     if name is not None:
         return f"does not match root_disk.{name}"
     if disk.contents and not hints.names_one_disk() and not hints.overwrite:
@@ -130,7 +147,7 @@ def _not_wanted(disk: Disk, hints: RootDiskHints) -> str | None:
     return None
 
 
-def _differing_hint(disk: Disk, hints: RootDiskHints) -> str | None:
+def differing_hint(disk: Disk, hints: RootDiskHints) -> str | None:
     """The first hint that the disk does not match."""
     path = (hints.path or "").removeprefix(BY_PATH)
     least, most = hints.min_size_bytes or 0, hints.max_size_bytes or disk.size_bytes

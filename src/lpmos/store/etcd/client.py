@@ -20,6 +20,7 @@ from lpmos.store.api import (
     Unavailable,
     UnsupportedServer,
 )
+from lpmos.store.calls import failed, observed
 from lpmos.store.etcd import errors, wire
 from lpmos.store.etcd.endpoint import Endpoint
 from lpmos.store.etcd.wire import Method
@@ -115,8 +116,12 @@ class Client:
         for renewals_left in reversed(range(TOKEN_RENEWALS + 1)):
             metadata = self.metadata
             try:
-                return await endpoint.unary(method)(request, timeout=timeout_s, metadata=metadata)
+                with observed(method.name):
+                    return await endpoint.unary(method)(
+                        request, timeout=timeout_s, metadata=metadata
+                    )
             except grpc.aio.AioRpcError as error:
+                failed(method.name, error.code().name)
                 refused = renewals_left and errors.token_refused(error.details() or "")
                 if not refused or not await self.renew_token(endpoint, metadata):
                     raise errors.from_call(error, write=write, where=endpoint.url) from error

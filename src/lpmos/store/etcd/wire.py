@@ -219,6 +219,11 @@ class Method(NamedTuple):
     request: Any
     response: Any
 
+    @property
+    def name(self) -> str:
+        """What the API calls it."""
+        return self.path.rpartition("/")[2]
+
 
 def _method(service: str, name: str, message: str = "") -> Method:
     message = message or name

@@ -295,6 +295,15 @@ def test_secret_of_a_command_is_hidden_in_what_is_said_of_a_failure() -> None:
         ("rhel", "nonsense --a\n", "nonsense"),
         ("suse", "<profile>", "no element found"),
         ("suse", "<profile/>", "not YaST's profile"),
+        ("windows", "<unattend>", "no element found"),
+        ("windows", "<unattend/>", "not unattend of Windows"),
+        ("windows", "<!DOCTYPE a><a/>", "declared"),
+        (
+            "windows",
+            '<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="windowsPE"/>'
+            "</unattend>",
+            "'windowsPE'",
+        ),
         ("suse", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entity"),
     ],
 )

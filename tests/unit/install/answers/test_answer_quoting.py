@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from lpmos.install.answers import quoting
+from lpmos.install import answers
+from lpmos.install.answers import quoting, samples
 from lpmos.model.errors import InvalidInput
-from lpmos.model.installer import FAMILIES, Family
+from lpmos.model.installer import Family
 from lpmos.model.setup import Account, Setup, TaskSecrets
-from tests.support.answers import READERS, answer_of, answer_task, preseed_values
+from tests.support.answers import READERS, SHELL_FAMILIES, answer_of, answer_task, preseed_values
 
 HOSTILE = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=60),
@@ -116,7 +117,18 @@ def _task(text: str) -> dict[str, Any]:
     return {"setup": setup, "ssh_keys": (key,), "tags": {"a": text}, "acting_for": text}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=25, deadline=None)
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1))
+def test_password_in_windows_answer_is_that_text_and_nothing_else(text: str) -> None:
+    task, manifest = next(samples.tried(answers.FAMILIES["windows"]))
+    names = {"PASSWORD_ADMINISTRATOR": text, "PASSWORD_OPS": f"{text}2"}
+    values = answers.variables(task, manifest, samples.URLS, TaskSecrets(values=names))
+    root = etree.fromstring(answers.render("windows", values).encode())
+    found = [each.text for each in root.iter("{urn:schemas-microsoft-com:unattend}Value")]
+    assert found == [text, f"{text}2"]
+
+
+@pytest.mark.parametrize("family", SHELL_FAMILIES)
 @settings(max_examples=25, deadline=None)
 @given(text=PRINTABLE)
 def test_answer_with_a_hostile_text_is_built_as_with_any_other(family: Family, text: str) -> None:

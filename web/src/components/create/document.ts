@@ -2,6 +2,7 @@
 
 import type { Schemas } from "../../lib/api";
 import type { Fields } from "./fields";
+import { presetOf } from "./jobs";
 import { readMac } from "./mac";
 import { checkServers } from "./network";
 import { setupOf } from "./setup";
@@ -14,10 +15,24 @@ const NOTES = "notes";
 export function newTask(fields: Fields): Schemas["NewTask"] {
   const { idc, mac, sn, tenant } = fields;
   return {
-    ...ofReport(fields),
+    ...(jobOf(fields) ?? ofReport(fields)),
     idc,
     mac: readMac(mac).value || mac.trim(),
     ...given({ sn, tenant }),
+  };
+}
+
+/** A job in place of an install, with nothing of one; null where it is an install. */
+function jobOf(fields: Fields): Partial<Schemas["NewTask"]> | null {
+  const preset = presetOf(fields.system);
+  if (!preset) return null;
+  const keys = preset.name === "rescue" ? lines(fields.sshKeys) : [];
+  const tags = tagsOf(fields);
+  return {
+    job: { steps: preset.steps(keys.length > 0) },
+    ...given({ hostname: fields.hostname }),
+    ...(keys.length ? { ssh_keys: keys } : {}),
+    ...(Object.keys(tags).length ? { tags } : {}),
   };
 }
 

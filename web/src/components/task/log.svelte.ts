@@ -23,6 +23,17 @@ export interface Line {
   readonly text: string;
 }
 
+/** Who speaks in a log; the region itself names nobody. */
+export const SPEAKERS = ["region", "agent", "installer", "kernel"] as const;
+export type Speaker = (typeof SPEAKERS)[number];
+
+const SPOKEN = /\[(?:INFO|WARN|ERROR)\] \[(agent|installer|kernel)\](?: |$)/;
+
+/** Whose words a line has. */
+export function speaker(text: string): Speaker {
+  return (SPOKEN.exec(text)?.[1] as Speaker | undefined) ?? "region";
+}
+
 /** The lines after an answer is added; null stands for lines that the store has no more. */
 export function added(lines: readonly Line[], answer: Answer): readonly Line[] {
   const known = lines.at(-1)?.number ?? 0;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { added, KEPT_LINES, places, split } from "./log.svelte";
+import { added, KEPT_LINES, places, speaker, split } from "./log.svelte";
 
 const answer = (first: number, ...lines: string[]): Parameters<typeof added>[1] => ({
   first,
@@ -27,6 +27,17 @@ describe("added", () => {
     const lines = added([], answer(1, ...many));
     expect(lines).toHaveLength(KEPT_LINES);
     expect(lines[0]?.number).toBe(6);
+  });
+});
+
+describe("a line", () => {
+  it("says whose it is after its level, and else is the region's", () => {
+    const said = (words: string): string => speaker(`2026-01-01T00:00:00.000Z ${words}`);
+    expect(said("[INFO] [installer] syslog: [agent] x")).toBe("installer");
+    expect(said("[ERROR] [kernel] I/O error")).toBe("kernel");
+    expect(said("[INFO] [agent]")).toBe("agent");
+    expect(said("[INFO] boot script sent")).toBe("region");
+    expect(said("[INFO] [1/4] Collecting")).toBe("region");
   });
 });
 

@@ -1,0 +1,125 @@
+"""The engine of jobs: steps in the order asked for, each with its arguments, its disks, its result.
+
+The rule: a step ends in one `Result`. The first that fails ends the job as failed, with its
+evidence; what was asked to stop stops at the next block, and says nothing more.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from lpmos.agent.errors import InstallError, Stopped
+from lpmos.agent.job import Job
+from lpmos.agent.joborder import JobOrder, PlannedStep
+from lpmos.agent.reporter import Progress, Result
+
+STAGE = "job"
+MOST_PERCENT = 99.0
+"""What all steps together are; the end itself is the last."""
+TELL_EVERY_S = 5.0
+TICK_S = 60.0
+EVIDENCE_LINES = 8
+
+
+class Outcome(NamedTuple):
+    """What a step that passed says; `evidence` are further lines."""
+
+    summary: str
+    evidence: tuple[str, ...] = ()
+
+
+class Bench:
+    """What one step works with: it says how far it is, and learns whether it shall stop."""
+
+    def __init__(
+        self, job: Job, title: str, first: float, last: float, clock: Callable[[], float]
+    ) -> None:
+        self.job = job
+        self._title = title
+        self._first, self._last = first, last
+        self._clock = clock
+        self._told_at: float | None = None
+        self._share = 0.0
+
+    def tell(
+        self,
+        share: float,
+        message: str,
+        done: int | None = None,
+        total: int | None = None,
+        rate: float | None = None,
+    ) -> None:
+        """Say how much of the step is done, 0 to 1; now and then, not at every call.
+
+        Raises:
+            Stopped: the run was told to end.
+        """
+        self.job.stop.check()
+        self._share = share
+        now = self._clock()
+        if self._told_at is None or now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            percent = round(self._first + (self._last - self._first) * min(share, 1.0), 2)
+            text = f"{self._title}: {message}"
+            self.job.report(Progress(STAGE, percent, text, done, total, rate))
+
+    @contextmanager
+    def ticking(self, message: str) -> Iterator[None]:
+        """Say each minute that something goes on which cannot say itself how far it is."""
+        over = threading.Event()
+        begun = self._clock()
+
+        def tick() -> None:
+            while not over.wait(TICK_S):
+                minutes = (self._clock() - begun) / 60
+                try:
+                    self.tell(self._share, f"{message} for {minutes:.0f} min")
+                except (Stopped, InstallError):
+                    return
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+Step = Callable[[PlannedStep, Bench], Outcome]
+
+
+def run_steps(
+    order: JobOrder,
+    steps: Mapping[str, Step],
+    job: Job,
+    note: Callable[[Result], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Do all steps; each one's result is given to `note`.
+
+    Raises:
+        InstallError: a step failed; its result was noted.
+        Stopped: the run was told to end.
+    """
+    count = len(order.steps)
+    for number, planned in enumerate(order.steps):
+        title = f"step {number + 1} of {count}, {planned.name}"
+        first, last = (MOST_PERCENT * each / count for each in (number, number + 1))
+        begun = clock()
+        job.at(STAGE, round(first, 2), title)
+        bench = Bench(job, title, first, last, clock)
+        try:
+            outcome = steps[planned.name](planned, bench)
+        except InstallError as error:
+            job.stop.check()
+            lines = tuple(line for line in error.output.splitlines() if line)[:EVIDENCE_LINES]
+            note(Result(planned.name, "failed", clock() - begun, str(error), lines))
+            job.report(Progress(STAGE, round(first, 2), f"{title}: failed"))
+            raise
+        for line in outcome.evidence:
+            job.console.info(f"  {line}")
+        note(Result(planned.name, "passed", clock() - begun, outcome.summary, outcome.evidence))
+        job.at(STAGE, round(last, 2), f"{title}: {outcome.summary}")

@@ -1,0 +1,96 @@
+"""GRUB scripts, for machines whose firmware starts nothing but what is signed (Secure Boot).
+
+Shim and the distribution's signed GRUB take the place of iPXE; what a machine is told is the same,
+in GRUB's words, and the rules of `scripts` hold. That GRUB has TFTP alone, so it asks the region's
+own TFTP (`tftp_server`), at a port beside that of the loaders.
+
+Commands: GRUB's manual. `exit` would end in the firmware's menu, so the own disk is started by its
+loader at UEFI's fallback path, which shim checks again.
+"""
+
+from shlex import quote
+
+from lpmos.region.scripts import RETRY_S, AgentCall, AgentFiles, InstallerFiles, plain
+
+ENTRY_FILE = "grub/grub.cfg"
+"""Where the signed GRUB for the network looks, below the TFTP root (its own prefix is /grub)."""
+TFTP_PORT = 8069
+"""Where machines ask for their script; the port of TFTP itself is the loaders'."""
+MACHINE = "machine/"
+"""What a machine asks for: this, its MAC, and its serial number."""
+FALLBACK = "/EFI/BOOT/BOOTX64.EFI"
+"""UEFI 2.10 section 3.5.1.1."""
+_AFRESH = f"""\
+  echo "LPMOS: it did not start, the machine begins again"
+  sleep {RETRY_S}
+  reboot
+"""
+"""After `boot` GRUB has no network any more, whatever came of it."""
+
+
+def entry_script() -> str:
+    """The script of every machine: it asks what this one shall do, again and again.
+
+    The serial number is the one of SMBIOS type 1 (DSP0134, section 7.2). A machine's script finds
+    `region` and `card`, its MAC as a kernel wants it.
+    """
+    pair = "([0-9a-f][0-9a-f])"
+    names = " ".join(f"--set={number}:m{number}" for number in range(1, 7))
+    card = "-".join(f"$m{number}" for number in range(1, 7))
+    return f"""set timeout=0
+smbios --type 1 --get-string 7 --set sn
+regexp {names} "{":".join([pair] * 6)}" "$net_default_mac"
+set card="{card}"
+set region="(tftp,$net_default_server:{TFTP_PORT})"
+while true; do
+  echo "LPMOS: asking $net_default_server"
+  source "$region/{MACHINE}$net_default_mac/$sn"
+  echo "LPMOS: asking again in {RETRY_S} s"
+  sleep {RETRY_S}
+done
+"""
+
+
+def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str) -> str:
+    """Load the agent into RAM and start it, with the arguments of `scripts.agent_script`."""
+    words = [f"lpmos_client={call.url}", f"lpmos_nonce={call.nonce}"]
+    if call.ca_sha256:
+        words += [f"lpmos_ca=sha256:{call.ca_sha256}", f"lpmos_boot={base_url}"]
+    if call.trace:
+        words.append(f"lpmos_trace={call.trace}")
+    words += ["console=tty0", "console=ttyS0,115200n8", "loglevel=4"]
+    line = " ".join(map(quote, words))
+    return _started(files.kernel, f"{line} BOOTIF=01-$card", files.initramfs, reason)
+
+
+def installer_script(base_url: str, files: InstallerFiles, reason: str) -> str:
+    """Load a distribution's installer and start it; shim must know who signed its kernel."""
+    line = " ".join(map(quote, files.line.split()))
+    return _started(files.kernel, line, files.initrd, reason)
+
+
+def local_disk_script(reason: str) -> str:
+    """Start the loader on the machine's own disk; or ask the region again."""
+    return f"""echo "LPMOS: booting the local disk: {plain(reason)}"
+search --no-floppy --file --set=root {FALLBACK}
+if chainloader {FALLBACK}; then
+  boot
+{_AFRESH}fi
+"""
+
+
+def wait_script(base_url: str, reason: str, retry_after_s: int) -> str:
+    """Say why, and wait; the region is asked again by who called this."""
+    pause_s = max(retry_after_s - RETRY_S, 0)
+    return f'echo "LPMOS: {plain(reason)}"\nsleep {pause_s}\n'
+
+
+def _started(kernel: str, line: str, initrd: str, reason: str) -> str:
+    return f"""echo "LPMOS: {plain(reason)}"
+if linux "$region{kernel}" {line}; then
+  if initrd "$region{initrd}"; then
+    boot
+{_AFRESH}  fi
+fi
+echo "LPMOS: it could not be loaded"
+"""
