@@ -13,7 +13,11 @@ export interface Ended {
 export function argumentsOf(asked: object): string {
   return Object.entries(asked)
     .filter(([name]) => name !== "step" && name !== "disks")
-    .map(([name, value]) => `${name.replace("_", " ")} ${String(value)}`)
+    .filter(([, value]) => value !== false && value !== null)
+    .map(([name, value]) => {
+      const words = name.replace("_", " ");
+      return value === true ? words : `${words} ${String(value)}`;
+    })
     .join(", ");
 }
 
