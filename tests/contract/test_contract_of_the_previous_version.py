@@ -23,6 +23,7 @@ from lpmos.region import wire
 from lpmos.store import records
 from lpmos.store.api import KV
 from tests.support.builders import NOW, make_inventory, make_task
+from tests.support.rules import make_rule
 
 RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("recorded.json").read_bytes())
 REGION_KINDS: dict[str, type[msgspec.Struct]] = {
@@ -181,6 +182,20 @@ def test_task_with_a_named_layout_is_read_by_the_previous_version_and_one_of_its
     old.validate(json.loads(records.encode(auto)))
     for other in ({"disk_layout": StorageLayout(lvm=True)}, {"plan": plans["lvm"]}):
         assert not old.is_valid(json.loads(records.encode(make_task(**other))))
+
+
+def test_rule_is_read_by_the_previous_version_unless_it_approves_jobs() -> None:
+    old = Draft202012Validator({"$ref": "#/$defs/Rule", "$defs": _closed("RuleFields")})
+    for said in ({}, {"jobs": "none"}):
+        written = json.loads(records.encode(make_rule(**said)))
+        old.validate(written)
+        assert written["fields"].keys() == OLD["RuleFields"]["properties"].keys()
+    assert not old.is_valid(json.loads(records.encode(make_rule(jobs="reading"))))
+
+
+def _closed(name: str) -> dict[str, Any]:
+    """The schemas of the previous version, where the type of this name takes no unknown field."""
+    return {**OLD, name: {**OLD[name], "additionalProperties": False}}
 
 
 @pytest.mark.parametrize(

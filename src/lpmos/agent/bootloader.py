@@ -20,6 +20,7 @@ from lpmos.agent.storage import ESP_PLACE, System
 
 _SIGNED = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
 """GRUB as the distribution signed it for Secure Boot, where the image has it (Debian, Ubuntu)."""
+_MARKS = "EFI/lpmos"
 _RELEASE = "/usr/lib/os-release"
 _ID = re.compile(r"^ID=[\"']?([a-z0-9._-]+)", re.MULTILINE)
 _READERS = {"ext4": "ext2", "xfs": "xfs", "btrfs": "btrfs"}
@@ -109,6 +110,10 @@ class BootLoader:
         start = start_of(self._system)
         config = grub_config(plan.image.name, start, plan.kernel_arguments, found)
         files.write(File("/boot/grub/grub.cfg", config, 0o600))
+        if self._system.esps:
+            # A GRUB from the network finds this system's partition by it, among those of others.
+            mark = f"the system of task {plan.task_id}\n"
+            files.write(File(f"/{ESP_PLACE}/{_MARKS}/{plan.task_id}", mark, 0o700))
         if self._system.esps and (self._root / _SIGNED).exists():
             # A signed GRUB cannot be told another place: it looks into its distribution's.
             where = f"/{ESP_PLACE}/EFI/{_vendor(files)}/grub.cfg"

@@ -3,7 +3,7 @@
 import re
 
 from lpmos.agent.commands import Commands
-from lpmos.agent.disktest import find_disks, make_free
+from lpmos.agent.disktest import find_disks, found_again, make_free
 from lpmos.agent.inventory.disks import NOT_DISKS
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.joborder import DiskErase, PlannedStep
@@ -27,7 +27,11 @@ def run(
     level = DiskErase(*planned.asked).level
     disks = find_disks(tree, planned.disks, True, not_disks)
     make_free(tree, commands, disks)
-    for number, disk in enumerate(disks):
+    for disk in disks:
+        DiskWriter(commands, tree, bench.job.stop, disk.name).check_erase(level)
+    for number, each in enumerate(disks):
+        disk = found_again(tree, each, True, not_disks)  # those before may have taken hours
+        make_free(tree, commands, [disk])
         bench.tell(number / len(disks), f"{disk.title}, {level}")
         with bench.ticking(f"{disk.title}, {level}"):
             DiskWriter(commands, tree, bench.job.stop, disk.name).clear(level)

@@ -1,8 +1,10 @@
 """The disk test: every block read past the kernel's cache, with a pattern written first if asked.
 
 The rule: a disk is written only after it was found by its identity, holds nothing new, and is used
-by nobody. Memory stays constant: one buffer for what goes to the disk or comes from it. Where a
-large read fails, the blocks in it are read one by one, so that the evidence names the place.
+by nobody: all of them before the first is written, and each once more when its turn comes, while it
+is held open, so that its name cannot become another's. Memory stays constant: one buffer for what
+goes to the disk or comes from it. Where a large read fails, the blocks in it are read one by one,
+so that the evidence names the place.
 
 Sources: open(2) on O_DIRECT and on O_EXCL of block devices, linux/fs.h.
 """
@@ -69,6 +71,7 @@ class DiskTester:
         self._bench = bench
         self._tree = tree
         self._commands = commands
+        self._not_disks = not_disks
         self._disks = find_disks(tree, planned.disks, self._asked.writes, not_disks)
         self._lengths = [self._length(disk) for disk in self._disks]
         runs = self._asked.passes * (2 if self._asked.writes else 1)
@@ -88,7 +91,8 @@ class DiskTester:
             make_free(self._tree, self._commands, self._disks)
         lines = []
         try:
-            for disk, length in zip(self._disks, self._lengths, strict=True):
+            for each, length in zip(self._disks, self._lengths, strict=True):
+                disk = self._again(each)
                 log, errors = MessagesSince(self._tree), self._errors(disk)
                 begun = time.monotonic()
                 try:
@@ -114,13 +118,42 @@ class DiskTester:
         limit = self._asked.size_bytes or disk.member.size_bytes
         return min(limit, disk.member.size_bytes) // block * block
 
-    def _test(self, disk: Disk, length: int) -> None:
+    def _again(self, disk: Disk) -> Disk:
+        """The disk when its turn comes: those before it may have taken hours."""
+        disk = found_again(self._tree, disk, self._asked.writes, self._not_disks)
+        if self._asked.writes:
+            make_free(self._tree, self._commands, [disk])
+        return disk
+
+    def _open(self, disk: Disk) -> int:
         flags = os.O_RDWR | os.O_EXCL if self._asked.writes else os.O_RDONLY
         try:
-            device = os.open(f"/dev/{disk.name}", flags | os.O_DIRECT | os.O_CLOEXEC)
+            return os.open(f"/dev/{disk.name}", flags | os.O_DIRECT | os.O_CLOEXEC)
         except OSError as error:
             raise InstallError(f"{disk.title} cannot be opened: {error.strerror}") from error
+
+    def _check_held(self, device: int, disk: Disk) -> None:
+        """Go on only if what is open is the approved disk, and holds nothing new.
+
+        The kernel gives its number and its name to no other as long as it is open.
+        """
+        name = found_again(self._tree, disk, self._asked.writes, self._not_disks).name
+        number = os.fstat(device).st_rdev
+        opened = f"{os.major(number)}:{os.minor(number)}"
+        if self._tree.text(f"sys/block/{name}/dev") != opened:
+            raise InstallError(
+                f"{disk.title} is now /dev/{name}: nothing was written to it",
+                hint="Disks were moved in the middle of the job: create the task again.",
+            )
+        if self._asked.writes:
+            probe = blkid_probe(self._commands, self._tree)
+            refuse_new_contents(self._tree, name, disk.member, probe)
+            refuse_in_use(self._tree, [name])
+
+    def _test(self, disk: Disk, length: int) -> None:
+        device = self._open(disk)
         try:
+            self._check_held(device, disk)
             for number in range(self._asked.passes):
                 what = f"{disk.title}, pass {number + 1} of {self._asked.passes}"
                 if not self._asked.writes:
@@ -253,6 +286,11 @@ def find_disks(
             raise InstallError(f"{member.device} and another disk of the job are both /dev/{name}")
         found.append(Disk(name, member))
     return found
+
+
+def found_again(tree: Tree, disk: Disk, writes: bool, not_disks: re.Pattern[str]) -> Disk:
+    """The disk as it is called now; raises as `find_disks`."""
+    return disk._replace(name=find(tree, disk.member, not_disks, for_reading=not writes))
 
 
 def make_free(tree: Tree, commands: Commands, disks: Sequence[Disk]) -> None:

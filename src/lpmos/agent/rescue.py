@@ -8,8 +8,6 @@ Source: dropbear(8), dropbearkey(1) of Debian's dropbear-bin.
 """
 
 import contextlib
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from lpmos.agent.errors import InstallError, Stopped
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.joborder import PlannedStep, Rescue
 from lpmos.agent.jobs import Bench, Outcome
+from lpmos.agent.logins import end_logins
 from lpmos.agent.stop import Stop
 
 LOOK_EVERY_S = 1.0
@@ -28,6 +27,10 @@ START_S = 1.0
 PORT = 22
 ROOT = Path("/")
 _HOST_KEY = "run/dropbear/host_key"
+SERVE_TIMEOUT_S = 100 * 365 * 86_400.0
+"""No watchdog: the step's own end ends it, and a rescue may last until it is cancelled."""
+END_S = 10.0
+"""For the server and every login to be gone once they are killed."""
 _DAY_S = 86_400.0
 
 
@@ -112,16 +115,15 @@ class _Door:
             raise self._failure
 
     def close(self) -> None:
-        """End it and every login."""
-        self._stop.set("the rescue is over")
-        if self._server.ident is not None:
-            self._server.join()
-        for process in Path("/proc").glob("[0-9]*"):  # each login is a process group of its own
+        """End it and every login, in bounded time, also of what holds the server's output."""
+        for name in ("root/.ssh/authorized_keys", _HOST_KEY):
             with contextlib.suppress(OSError):
-                if (process / "comm").read_text().strip() == "dropbear":
-                    os.kill(int(process.name), signal.SIGTERM)
-        with contextlib.suppress(OSError):
-            (self._root / "root/.ssh/authorized_keys").unlink()
+                (self._root / name).unlink()
+        self._stop.set("the rescue is over")
+        if not end_logins(str(self._root / _HOST_KEY), END_S):
+            self._bench.job.console.warn("a login of the rescue could not be ended")
+        if self._server.ident is not None:
+            self._server.join(END_S)  # what still holds its output cannot hold the job
 
     def _serve(self) -> None:
         argv = [
@@ -130,7 +132,7 @@ class _Door:
         ]
         try:
             ended = self._commands.stream(
-                argv, say=self._bench.job.console.info, timeout_s=7 * _DAY_S
+                argv, say=self._bench.job.console.info, timeout_s=SERVE_TIMEOUT_S
             )
         except (Stopped, InstallError):
             return

@@ -235,7 +235,7 @@ class Agents:
                 return task
             fresh = () if are_known(task.log_marks, marks) else lines
             # A word after the agent's last one is late; only its lines count then.
-            if task.starts_its_system or any(_not_newer(progress, e) for e in task.progress):
+            if task.starts_its_system or any(is_not_newer(progress, e) for e in task.progress):
                 self._check_claim(task, run)
                 return _overheard(task, self._clock(), fresh, marks)
             if task.status is Status.APPROVED and progress.percent > 0:
@@ -483,7 +483,7 @@ def _with_generation(task: Task, known: Machine) -> Machine:
     return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
 
 
-def _not_newer(progress: Progress, known: Progress) -> bool:
+def is_not_newer(progress: Progress, known: Progress) -> bool:
     """Whether `progress` is already there, or older: repeated after a lost answer, or late.
 
     Who is further on is newer whatever the time: the region's clock may have been put back.

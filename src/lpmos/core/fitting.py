@@ -1,8 +1,8 @@
 """Task documents within the store's limit (S13), whatever machines and people put into them.
 
 The rule: a change of a task is never refused for its size. What is for reading only is cut first
-(old log lines, the output of a command, the inventory, of which the machine's own record has more);
-what decides the task's way is never touched.
+(old log lines, the output of a command, the evidence of a job's steps, the inventory, of which the
+machine's own record has more); what decides the task's way is never touched.
 """
 
 import msgspec
@@ -11,6 +11,9 @@ from lpmos.model.task import Task
 from lpmos.store import records
 
 OUTPUT_CHARACTERS = 500
+EVIDENCE_LINES = 2
+"""Of each step of a job: the first says most."""
+EVIDENCE_CHARACTERS = 200
 
 
 def fitted(
@@ -21,7 +24,7 @@ def fitted(
     Raises:
         RecordTooLarge: all that can be cut is cut (a new task's own limits keep it from this).
     """
-    for cut in (_newest_lines, _short_output, _small_hardware, _no_hardware):
+    for cut in (_newest_lines, _short_output, _short_evidence, _small_hardware, _no_hardware):
         try:
             return task, records.encode(task, over, read=read)
         except records.RecordTooLarge:
@@ -38,6 +41,18 @@ def _short_output(task: Task) -> Task:
         return task
     error = msgspec.structs.replace(task.error, output=task.error.output[-OUTPUT_CHARACTERS:])
     return msgspec.structs.replace(task, error=error)
+
+
+def _short_evidence(task: Task) -> Task:
+    results = tuple(
+        msgspec.structs.replace(
+            result,
+            summary=result.summary[:OUTPUT_CHARACTERS],
+            evidence=tuple(line[:EVIDENCE_CHARACTERS] for line in result.evidence[:EVIDENCE_LINES]),
+        )
+        for result in task.results
+    )
+    return msgspec.structs.replace(task, results=results)
 
 
 def _small_hardware(task: Task) -> Task:

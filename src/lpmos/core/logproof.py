@@ -3,8 +3,9 @@
 All control planes have one Ed25519 key (RFC 8032), derived from the key of their tokens; its public
 half stands among the keys of each region, so nothing in the store is secret. A proof is a JWT
 (RFC 7519) for the log of one task of one region, and lasts for minutes. The rule: a region that
-knows a control plane's key gives a log to nobody without a proof. Where none has written one, all
-control planes are older than that, and are answered as they were.
+knows a control plane's key gives a log to nobody without a proof. Where the store has none, all
+control planes are older than that, and are answered as they were; that it has none is known only
+once it was listed.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.model.errors import Unauthenticated
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Leadership, Put, Store, StoreError
+from lpmos.store.api import KV, Leadership, Put, Store, StoreError, Unavailable
 
 ALGORITHM = "EdDSA"
 LIFETIME = timedelta(minutes=5)
@@ -59,9 +60,19 @@ class LogProofs:
 class LogReaders:
     """Whom a region lets read its logs."""
 
-    def __init__(self, stored: Callable[[str], KV | None], clock: Clock, *, idc: str) -> None:
-        """`stored` gives a key of the store as it is known here."""
+    def __init__(
+        self,
+        stored: Callable[[str], KV | None],
+        clock: Clock,
+        *,
+        idc: str,
+        listed: Callable[[], bool],
+    ) -> None:
+        """`stored` gives a key of the store as it is known here; `listed` says whether a key that
+        is not known here is not in the store either.
+        """
         self._stored = stored
+        self._listed = listed
         self._clock = clock
         self._idc = idc
 
@@ -70,9 +81,12 @@ class LogReaders:
 
         Raises:
             Unauthenticated: it is no proof of a control plane's for this log.
+            Unavailable: whether a proof is needed is not known before the store is.
         """
         kv = self._stored(keys.log_reader(self._idc))
         if kv is None:
+            if not self._listed():
+                raise Unavailable("the region does not know yet who may read its logs; ask again")
             return
         scheme, _, proof = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":

@@ -59,6 +59,8 @@ class Reporting:
     ) -> Task:
         """See `Agents.report`; `task` is the machine's, as far as it is known here."""
         macs = macs_of(run, inventory)
+        if task is not None and _is_past_job(task, run):
+            task = None
         if task is None or task.mac not in macs:
             await self._unmatched.keep(run.mac, sn, inventory)
             raise NoTask(_no_task_text(task, run, self._idc))
@@ -69,7 +71,7 @@ class Reporting:
             if now.finished:
                 return now
             if now.status is Status.INSTALLING:
-                return self._while_installing(now, run)
+                return self._while_installing(now, run, inventory.bounded())
             if _is_late(now, run, follows):
                 return now
             after = self._reported(now, run, inventory, required_bytes, whole_image)
@@ -152,13 +154,29 @@ class Reporting:
         task = msgspec.structs.replace(task, **plan, **seen)
         return logged(task, now, f"[INFO] hardware reported; will write {_written(task)}")
 
-    def _while_installing(self, task: Task, run: AgentRun) -> Task:
+    def _while_installing(self, task: Task, run: AgentRun, seen: Inventory) -> Task:
         if task.starts_its_system:  # its disk is whole; the region tells this run to stop
             return task
         # A run that is known by its MAC alone cannot be told from the same machine after a reboot.
         if claimed_by(task) == run.agent_id != run.mac:
-            return task
+            return task if task.job is None else _looked_again(task, seen, self._clock())
         return restarted(task, self._clock())
+
+
+def _is_past_job(task: Task, run: AgentRun) -> bool:
+    """Whether the task is a job that was over before this run began: it is no task of this run.
+
+    After a job a machine goes on as before it; one without a system waits for its next task.
+    """
+    own = run.agent_id in (claimed_by(task), task.reported_by)
+    return task.job is not None and task.finished and not own
+
+
+def _looked_again(task: Task, seen: Inventory, now: datetime) -> Task:
+    """The job whose run reports in the middle of it; its approval was used with its claim."""
+    changes = fingerprint_changes(task.hardware, seen) if task.hardware else ""
+    task = msgspec.structs.replace(task, hardware=seen, reported_at=now, updated_at=now)
+    return logged(task, now, f"[INFO] hardware reported again: {changes or 'as it was reported'}")
 
 
 def _written(task: Task) -> str:

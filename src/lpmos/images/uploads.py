@@ -13,15 +13,16 @@ to be, end the upload.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import msgspec
 
@@ -42,6 +43,8 @@ LOCK_TIMEOUT_S = 60.0
 LOCK_POLL_S = 0.1
 
 _ID = re.compile(r"[0-9a-f]{32}")
+
+T = TypeVar("T")
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,6 +237,22 @@ class Uploads:
         if not _ID.fullmatch(upload_id):
             raise NotFound(f"there is no upload {upload_id[:64]}")
         return self._directory / f"{UNFINISHED}upload-{upload_id}"
+
+
+async def to_its_end(work: Callable[[str], T], upload_id: str) -> T:
+    """Do what an upload is held `alone` for in a thread; who is cancelled waits for its end.
+
+    A thread goes on whatever becomes of who waits for it, so it may not be without the lock.
+    """
+    done = asyncio.get_running_loop().run_in_executor(None, work, upload_id)
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        while not done.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([done])
+        done.exception()  # taken, so that nobody is told of it: the caller is gone
+        raise
 
 
 def _locked(file: IO[bytes]) -> bool:

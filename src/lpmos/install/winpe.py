@@ -6,8 +6,9 @@ Windows PE has (diskpart, dism, bcdboot, reg, ping, wpeinit, wpeutil) and `curl.
 script adds. Every text stands between double quotes without a double quote or a line's end in it,
 and with each `%` doubled: `batch` sees to it. Lines end with CR LF, or `cmd` loses labels.
 
-The first start runs the task's commands, each a batch file of its own, removes every secret, and
-says then that the system came up, or which command failed.
+The first start runs the task's commands, each a batch file of its own, removes them, their values
+and their output, and says then that the system came up, or which command failed. The token by which
+it says so goes last. All of it is for SYSTEM and Administrators alone from the beginning.
 
 Sources: Microsoft's references of Windows PE (winpeshl.ini, wpeinit, PEFirmwareType), diskpart,
 "Capture and apply Windows", BCDBoot, SetupComplete.cmd, of cmd's `set`, `for` and `call`; curl(1).

@@ -31,9 +31,13 @@ class BootAgent(msgspec.Struct, frozen=True):
 
 
 class BootLocalDisk(msgspec.Struct, frozen=True):
-    """Go on to the next entry of the firmware's boot order."""
+    """Go on to the next entry of the firmware's boot order.
+
+    `installed_by` is the task whose system is on the disk, None where that is not known.
+    """
 
     reason: str
+    installed_by: str | None = None
 
 
 class BootInstaller(msgspec.Struct, frozen=True):
@@ -66,17 +70,27 @@ def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines)
     if task is not None and not task.finished:
         return _of_unfinished(task)
     if task is not None and task.rolled_back is None and task.job is None:
-        return BootLocalDisk(f"task {task.task_id} is {task.status.value}")
+        return BootLocalDisk(
+            f"task {task.task_id} is {task.status.value}", _installed_by(machine, task)
+        )
     if machine is not None and machine.installed is not None:
-        return BootLocalDisk(f"installed by task {machine.installed.task_id}")
+        task_id = machine.installed.task_id
+        return BootLocalDisk(f"installed by task {task_id}", task_id)
     if unknown is UnknownMachines.DISCOVER:
         return BootAgent(None, "no task yet: the agent reports its hardware and waits")
     return BootLocalDisk("no task, and unknown machines boot their own disk here")
 
 
+def _installed_by(machine: Machine | None, task: Task) -> str | None:
+    if task.status is Status.COMPLETED:
+        return task.task_id
+    return machine.installed.task_id if machine and machine.installed else None
+
+
 def _of_unfinished(task: Task) -> BootPlan:
     if task.starts_its_system:
-        return BootLocalDisk(f"task {task.task_id} is installed and starts its own system")
+        reason = f"task {task.task_id} is installed and starts its own system"
+        return BootLocalDisk(reason, task.task_id)
     if task.status is Status.PENDING:
         return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
     if task.status is Status.INSTALLING and task.handover and task.handover.script_waits:

@@ -47,7 +47,8 @@ JobsOfRule = Annotated[
         extra_json_schema={
             "description": "Whether an `approve` rule approves jobs too: none, those that only"
             " read, or also those that write to disks (which hold anything: with"
-            " `allow_overwrite`). A job with SSH is never approved by a rule."
+            " `allow_overwrite`). A job with SSH is never approved by a rule.",
+            "default": "none",
         }
     ),
 ]
@@ -103,8 +104,18 @@ class RuleFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     idc: Annotated[tuple[IdcName, ...], msgspec.Meta(max_length=100)] = ()
     tenant: TenantName | None = None
     allow_overwrite: bool = False
-    jobs: JobsOfRule = "none"
+    jobs: JobsOfRule | msgspec.UnsetType = msgspec.UNSET
     task: RuleTask | None = None
+
+    def __post_init__(self) -> None:
+        """Leave `none` out of what is written: the version before jobs refuses the field."""
+        if self.jobs == "none":
+            msgspec.structs.force_setattr(self, "jobs", msgspec.UNSET)
+
+    @property
+    def approved_jobs(self) -> JobsOfRule:
+        """Which jobs it approves."""
+        return "none" if self.jobs is msgspec.UNSET else self.jobs
 
 
 class NewRule(RuleFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +143,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     def audited(self) -> dict[str, Any]:
         """What a person said of it: nothing of it is secret."""
         plain: dict[str, Any] = msgspec.to_builtins(self.fields)
-        return plain
+        return plain | {"jobs": self.fields.approved_jobs}
 
     def holds_for(self, idc: str, tenant: str | None) -> bool:
         """Whether it is for this data center and for what belongs to this tenant."""
@@ -192,7 +203,7 @@ def _approve_problems(fields: RuleFields) -> list[FieldProblem]:
 
 def _create_problems(fields: RuleFields) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
-    if fields.jobs != "none":
+    if fields.approved_jobs != "none":
         problems.append(FieldProblem("jobs", "is for rules of kind 'approve' only"))
     if fields.allow_overwrite:
         problems.append(FieldProblem("allow_overwrite", "is for rules of kind 'approve' only"))

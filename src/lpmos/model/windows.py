@@ -132,7 +132,7 @@ def windows_problems(new: "NewTask", hostname: str | None) -> list[FieldProblem]
         *_name_problems(hostname),
         *_disk_problems(new.disk_layout),
         *_network_problems(new.network_config),
-        *_setup_problems(new.setup),
+        *_setup_problems(new.setup, hostname),
         *_refused(
             ("method", new.method == "image", "Windows is installed by its installer alone"),
             ("ssh_keys", bool(new.ssh_keys), "Windows may have no SSH server; use setup.commands"),
@@ -168,7 +168,7 @@ def _network_problems(network: str | Network) -> Iterator[FieldProblem]:
             yield FieldProblem(f"{here}.mtu", "Windows's answer file sets no MTU")
 
 
-def _setup_problems(setup: NewSetup) -> Iterator[FieldProblem]:
+def _setup_problems(setup: NewSetup, hostname: str | None) -> Iterator[FieldProblem]:
     names = [user.name for user in setup.users]
     zone, locale = setup.timezone, setup.locale
     yield from _refused(
@@ -193,8 +193,12 @@ def _setup_problems(setup: NewSetup) -> Iterator[FieldProblem]:
             "Windows takes a language with its country, as de_DE.UTF-8",
         ),
     )
+    computer = (hostname or "").partition(".")[0]
     for number, user in enumerate(setup.users):
         yield from _user_problems(user, f"setup.users.{number}", setup.secrets)
+        if user.name.casefold() == computer.casefold():
+            text = f"is the computer's name too, which Windows refuses: {computer}"
+            yield FieldProblem(f"setup.users.{number}.name", text)
     passwords = {password_name(name) for name in names}
     for name, value in setup.secrets.items():
         if name not in passwords:

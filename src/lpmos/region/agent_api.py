@@ -148,7 +148,7 @@ class AgentApi:
             whole = self._sources.is_whole_image(known)
             task = await self._agents.report(run, sn, call.hardware, needed, whole_image=whole)
             about(task)
-            if refusal := self._sources.refusal(task):
+            if refusal := self._sources.refusal(task, address_of(request)):
                 task = await self._agents.fail(task, refusal)
         except NoTask as error:
             self._metrics.reports.labels("no task").inc()
@@ -300,6 +300,8 @@ class AgentApi:
         try:
             if isinstance(manifest, InstallerManifest):
                 address = address_of(request)
+                if refusal := self._sources.loader_refusal(task, address):
+                    return refusal
                 return await self._handovers.plan(task, manifest, address, region_url)
             secrets = await self._secrets.opened(task)
             return plan_install(task, manifest, region_url, secrets)

@@ -29,7 +29,7 @@ class AgentMetrics(Collector):
         self._idc = idc
         self._seconds = Histogram(
             "lpmos_region_task_part_seconds",
-            "How long one part of a task took: a status, a stage of the install, its first boot.",
+            "How long one part of an install took: a status, a stage of it, its first boot.",
             ("part",),
             registry=None,
             buckets=BUCKETS,
@@ -48,8 +48,8 @@ class AgentMetrics(Collector):
         if before is None or row is None or row.idc != self._idc:
             return
         ended = row.finished and not before.finished and before.task_id == row.task_id
-        if not ended or (task := change.after) is None:
-            return
+        if not ended or (task := change.after) is None or task.job is not None:
+            return  # a rescue of days says nothing of how long installs take
         for part, seconds in durations(task).items():
             if part in PARTS:
                 self._seconds.labels(part).observe(seconds)

@@ -15,12 +15,14 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from lpmos.core.agents import Agents
+from lpmos.core.agentrun import claimed_by
+from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.problems import problem_for
 from lpmos.core.tracing import about
 from lpmos.install.installers import FILES
 from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, BootPlan
 from lpmos.model.errors import (
+    Conflict,
     FieldProblem,
     ImageError,
     InvalidInput,
@@ -40,7 +42,7 @@ from lpmos.region.evidence import TOLD, SentFile
 from lpmos.region.handover_plans import HandoverPlans
 from lpmos.region.reached import Reached
 from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
-from lpmos.region.sources import Sources
+from lpmos.region.sources import Sources, grub_given
 
 IMAGE_RETRY_S = 30
 """How long a machine waits where the region lacks the agent's image."""
@@ -75,8 +77,8 @@ class Words(Protocol):
     def installer_script(self, base_url: str, files: scripts.InstallerFiles, reason: str, /) -> str:
         """Load an installer."""
 
-    def local_disk_script(self, reason: str, /) -> str:
-        """Start the own disk."""
+    def local_disk_script(self, reason: str, installed_by: str | None = None, /) -> str:
+        """Start the own disk, where it can be told by the task that installed it."""
 
     def wait_script(self, base_url: str, reason: str, retry_after_s: int, /) -> str:
         """Ask again."""
@@ -191,6 +193,7 @@ class Boot:
             if task:
                 about(task)
             if isinstance(plan, BootInstaller) and task:  # all that can fail comes before the note
+                await self._check_starts(task, asked.mac, caller)
                 text = await self._installer_script(task, plan.reason, caller)
                 await self._agents.installer_given(asked.mac, task)
             else:
@@ -262,6 +265,21 @@ class Boot:
             raise NotFound("this region answers agents without TLS")
         return web.Response(text=pem, content_type="application/x-pem-file")
 
+    async def _check_starts(self, task: Task, mac: str, caller: Caller) -> None:
+        """Fail a task whose installer the machine's loader cannot start, and say so.
+
+        Raises:
+            Conflict: it is one; its disk is marked already, for the loader was another before.
+        """
+        manifest = self._sources.of(task)
+        windows = isinstance(manifest, InstallerManifest) and manifest.windows is not None
+        if caller.words is scripts or not windows:
+            return
+        error = grub_given("it asked for its script by GRUB")
+        run = AgentRun(mac=mac, agent_id=claimed_by(task) or "")
+        await self._agents.failed(run, task.task_id, error)
+        raise Conflict(error.reason)
+
     async def _installer_script(self, task: Task, reason: str, caller: Caller) -> str:
         """The one script by which a machine starts its installer; nothing is noted yet."""
         manifest = self._sources.of(task)
@@ -276,8 +294,6 @@ class Boot:
                 wim=planned.installer.initrd.url,
                 also=tuple((each.name, each.url) for each in planned.installer.also),
             )
-            if caller.words is not scripts:
-                raise NotFound("wimboot needs iPXE: let this machine boot without Secure Boot")
             return scripts.windows_script(caller.base_url, windows, reason)
         files = scripts.InstallerFiles(
             kernel=planned.installer.kernel.url,
@@ -289,7 +305,7 @@ class Boot:
     def _render(self, plan: BootPlan, asked: BootRequest, caller: Caller, task: Task | None) -> str:
         words, base_url = caller.words, caller.base_url
         if isinstance(plan, BootLocalDisk):
-            return words.local_disk_script(plan.reason)
+            return words.local_disk_script(plan.reason, plan.installed_by)
         if isinstance(plan, BootInstaller):  # another call is given its one script at this moment
             return words.wait_script(base_url, plan.reason, scripts.RETRY_S)
         if not isinstance(plan, BootAgent):
@@ -331,7 +347,8 @@ class Boot:
         except LpmosError as unknown:
             return self._refused(caller, unknown)
         if isinstance(plan, BootLocalDisk):
-            return Answer(200, caller.words.local_disk_script(OWN_DISK))
+            script = caller.words.local_disk_script(OWN_DISK, plan.installed_by)
+            return Answer(200, script)
         text = caller.words.wait_script(caller.base_url, str(error), scripts.RETRY_S)
         return Answer(200, text)
 

@@ -1,4 +1,4 @@
-"""What dnsmasq does, for Prometheus, as its own words tell: messages, loaders, and its restarts."""
+"""What DHCP and TFTP do, for Prometheus: messages, files, and the restarts of dnsmasq."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -40,6 +40,10 @@ class DhcpMetrics(Collector):
             self._messages[kind if kind in KINDS else "other"] += 1
         elif event.event == "tftp sent":
             self._files += 1
+
+    def sent(self) -> None:
+        """Count a file that the region's own TFTP sent to its end."""
+        self._files += 1
 
     def collect(self) -> Iterable[Metric]:
         """The figures of this moment."""

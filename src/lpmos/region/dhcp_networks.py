@@ -105,6 +105,16 @@ class DhcpSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether any network is for machines with Secure Boot."""
         return any(network.secure_boot for network in self.networks)
 
+    def signed_network(self, ip: str) -> str | None:
+        """The name of the network of this address where its UEFI machines get GRUB, else None.
+
+        By DHCPv6 such a network names no loader, so an address that is not IPv4 is in none.
+        """
+        if not is_address(ip):
+            return None
+        its = (net for net in self.networks if IPv4Address(ip) in (net.network or ()))
+        return next((net.name for net in its if net.secure_boot), None)
+
 
 def dhcp_problems(dhcp: DhcpSettings) -> list[str]:
     """All that cannot work in these settings; empty where nothing is wrong."""

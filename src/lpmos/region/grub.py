@@ -4,10 +4,12 @@ Shim and the distribution's signed GRUB take the place of iPXE; what a machine i
 in GRUB's words, and the rules of `scripts` hold. That GRUB has TFTP alone, so it asks the region's
 own TFTP (`tftp_server`), at a port beside that of the loaders.
 
-Commands: GRUB's manual. `exit` would end in the firmware's menu, so the own disk is started by its
-loader at UEFI's fallback path, which shim checks again.
+Commands: GRUB's manual. The `exit` of Debian's signed GRUB takes no number and says success, which
+ends in the firmware's menu (UEFI 2.10 section 3.1.1), so the own disk is started by a loader on it,
+which shim checks again.
 """
 
+import re
 from shlex import quote
 
 from lpmos.region.scripts import RETRY_S, AgentCall, AgentFiles, InstallerFiles, plain
@@ -20,6 +22,19 @@ MACHINE = "machine/"
 """What a machine asks for: this, its MAC, and its serial number."""
 FALLBACK = "/EFI/BOOT/BOOTX64.EFI"
 """UEFI 2.10 section 3.5.1.1."""
+MARKS = "/EFI/lpmos"
+"""Where the agent leaves a file with its task's id on each EFI system partition that it makes."""
+SYSTEMS = (
+    *("debian", "ubuntu", "redhat", "rocky", "almalinux", "centos", "fedora", "opensuse"),
+    *("sles", "sle", "ol"),
+)
+"""Whose own loader is asked for where no disk has one at the fallback path: `/EFI/NAME`."""
+_LOADERS = (
+    FALLBACK,
+    *(f"/EFI/{name}/shimx64.efi" for name in SYSTEMS),
+    "/EFI/Microsoft/Boot/bootmgfw.efi",
+)
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _AFRESH = f"""\
   echo "LPMOS: it did not start, the machine begins again"
   sleep {RETRY_S}
@@ -69,13 +84,28 @@ def installer_script(base_url: str, files: InstallerFiles, reason: str) -> str:
     return _started(files.kernel, line, files.initrd, reason)
 
 
-def local_disk_script(reason: str) -> str:
-    """Start the loader on the machine's own disk; or ask the region again."""
+def local_disk_script(reason: str, installed_by: str | None = None) -> str:
+    """Start the loader on the machine's own disk; or ask the region again.
+
+    The disk is the one with the mark of the task `installed_by`, or else the first with a loader:
+    another disk may hold an older system.
+    """
+    known = installed_by is not None and _ID.fullmatch(installed_by)
+    marked = _chained(f"{MARKS}/{installed_by}", FALLBACK) if known else ""
     return f"""echo "LPMOS: booting the local disk: {plain(reason)}"
-search --no-floppy --file --set=root {FALLBACK}
-if chainloader {FALLBACK}; then
-  boot
-{_AFRESH}fi
+{marked}for loader in {" ".join(_LOADERS)}; do
+{_chained("$loader", "$loader")}done
+echo "LPMOS: no disk here has a loader that starts"
+"""
+
+
+def _chained(found_by: str, loader: str) -> str:
+    """Start a loader on the first partition with the file `found_by`."""
+    return f"""if search --no-floppy --file --set=root {found_by}; then
+  if chainloader {loader}; then
+    boot
+{_AFRESH}  fi
+fi
 """
 
 

@@ -1,9 +1,11 @@
 """What GRUB reads from the region, by name: scripts of machines, and the files that these name.
 
-The rule: the answer to a machine is that of HTTP boot (`boot`), and files have the same names.
+The rule: the answer to a machine is that of HTTP boot (`boot`), and files have the same names; as
+there, nothing is answered but by the active client of a region.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,7 @@ from lpmos.region import grub
 from lpmos.region.boot import Boot, Caller
 from lpmos.region.evidence import EvidenceBook
 from lpmos.region.reached import Reached
+from lpmos.store.fenced import NotActive
 
 _AGENT: Final = re.compile(r"boot/agent/([0-9a-f]{64})/(vmlinuz|initramfs)")
 _INSTALLER: Final = re.compile(rf"{FILES.lstrip('/')}/([0-9a-f]{{64}})")
@@ -24,17 +27,31 @@ ARCHITECTURE: Final = "x86_64"
 class GrubBoot:
     """Finds what a `TftpServer` is asked for."""
 
-    def __init__(self, boot: Boot, reached: Reached, evidence: EvidenceBook) -> None:
+    def __init__(
+        self, boot: Boot, reached: Reached, evidence: EvidenceBook, active: Callable[[], bool]
+    ) -> None:
         self._boot = boot
         self._reached = reached
         self._evidence = evidence
+        self._active = active
 
     async def find(self, name: str, ip: str, at: str) -> bytes | Path:
         """What stands behind a name, for who asks from `ip` at our address `at`.
 
         Raises:
             NotFound: nothing does.
+            NotActive: another client of the region answers now.
         """
+        self._check_active()
+        found = await self._find(name, ip, at)
+        self._check_active()
+        return found
+
+    def _check_active(self) -> None:
+        if not self._active():
+            raise NotActive("this client of the region is not the active one; ask again")
+
+    async def _find(self, name: str, ip: str, at: str) -> bytes | Path:
         if found := _MACHINE.fullmatch(name):
             query = {"mac": found[1], "sn": found[2] or "", "arch": ARCHITECTURE}
             query["platform"] = "efi"

@@ -23,7 +23,7 @@ from lpmos.core.handover import HAND_OVER
 from lpmos.core.loglines import Numbered
 from lpmos.core.tracing import about
 from lpmos.install import answers, first_boot
-from lpmos.model.errors import FieldProblem, InvalidInput, NotFound, TooBusy
+from lpmos.model.errors import FieldProblem, InvalidInput, NotFound, TooBusy, TooLarge
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.lifecycle import Status
@@ -43,12 +43,16 @@ from lpmos.region.tasklog import TaskLogs
 MASK = "********"
 LOG_LIMIT_BYTES = 256 * 1024
 """Of one call with log lines; longer ones are refused."""
+LOG_LINES = 2_000
+"""Of one call, too: each is looked at for itself. The package's own scripts send 91 at most."""
 LOG_CALLS_A_MINUTE = 120
 HINT = "read the task's log, and the installer's own on the machine's console; then try it again"
 
 STAGES = get_args(wire.Stage)
 _FILE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
+_ANY_TOKEN = re.compile(PREFIX + r"/[0-9a-f]{16}[^/\s]*")
+"""Another's too, and a part of one; `/var/log/installer/syslog` has none."""
 
 
 class InstallerApi:
@@ -182,6 +186,8 @@ class InstallerApi:
         if not self._log_calls.takes(caller.task.task_id):
             raise TooBusy(f"a log is taken at most {LOG_CALLS_A_MINUTE} times a minute")
         body = await read_body(request, LOG_LIMIT_BYTES)
+        if body.count(b"\n") > LOG_LINES:
+            raise TooLarge(f"the body has more than {LOG_LINES} lines")
         secrets = await self._plans.open_secrets(caller.task)
         text = _without_token(body.decode(errors="replace"), request.match_info["token"])
         text = masked(text, secrets.texts)
@@ -279,7 +285,8 @@ def _numbered(first: str | None, task: Task) -> Numbered | None:
 
 def _without_token(text: str, token: str) -> str:
     """What an installer logs of its own addresses, without what gives the right to call."""
-    return text.replace(token, "TOKEN").replace(first_boot_token(token), "TOKEN")
+    text = text.replace(token, "TOKEN").replace(first_boot_token(token), "TOKEN")
+    return _ANY_TOKEN.sub(f"{PREFIX}/TOKEN", text)
 
 
 def _percent(text: str) -> float:

@@ -11,11 +11,12 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from lpmos.core.agents import Agents, NoTask
+from lpmos.core.agents import Agents, NoTask, is_not_newer
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import Draft
 from lpmos.core.kept import AnyKept, Progressed, Reported, perform
+from lpmos.core.loglines import newest
 from lpmos.core.reporting import check_same_machine
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import ForeignMachine, LpmosError
@@ -206,9 +207,15 @@ def lane_of(kept: AnyKept) -> str:
 
 
 def _merged(before: Progressed, kept: Progressed) -> Progressed:
-    """The newer word of a step with the lines of both."""
-    lines = (*before.lines, *kept.lines)[-LINES_HELD:]
-    return msgspec.structs.replace(kept, lines=lines)
+    """The newer word of a step, which need not be the later, with the lines of both."""
+    is_late = is_not_newer(kept.progress, before.progress)
+    return msgspec.structs.replace(
+        kept,
+        progress=before.progress if is_late else kept.progress,
+        lines=(*before.lines, *kept.lines)[-LINES_HELD:],
+        marks=newest(before.marks, kept.marks),
+        results=kept.results or before.results,
+    )
 
 
 def _is_same_step(before: Progressed, kept: Progressed) -> bool:

@@ -24,8 +24,9 @@ RETRY_S = 10.0
 LIMIT_BYTES = 2 << 30
 """What the file may take; where it is full it stays as it is, and the log says so."""
 PAGE_BYTES = 4096
-KINDS = frozenset({"task", "meta", "signer", "taken", "sealed"})
-"""What machines are served from without the store; a task's secrets are sealed here, too."""
+KINDS = frozenset({"task", "meta", "signer", "taken", "sealed", "log_reader"})
+"""What machines are served from without the store, and who may read their logs; a task's secrets
+are sealed here, too."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS moment (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER);

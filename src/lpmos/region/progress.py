@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agents import AgentRun, is_not_newer
 from lpmos.core.loglines import NO_MARKS, Marks, Numbered, marks_of, newest, unsaid
 from lpmos.model.errors import LpmosError, TooBusy
 from lpmos.model.job import StepResult
@@ -60,15 +60,38 @@ def merge(
     results: Sequence[StepResult] = (),
     marks: Marks = NO_MARKS,
 ) -> Update:
-    """`update` and what came after it; the newest word of a step replaces its earlier ones."""
-    others = tuple(step for step in update.steps if step.step != progress.step)
+    """`update` and what came after it; the newest word of a step replaces its earlier ones.
+
+    A word of a step that is older than the one that waits is no news: who says it had read the
+    task before that.
+    """
+    steps = update.steps
+    if not any(is_not_newer(progress, step) for step in steps):
+        steps = (*(step for step in steps if step.step != progress.step), progress)
     held = (*update.lines, *lines)
     return Update(
-        (*others, progress),
+        steps,
         held[-LINES_HELD:],
         tuple(results) or update.results,
         newest(update.marks, marks),
         update.left_out + max(0, len(held) - LINES_HELD),
+    )
+
+
+def with_lost(update: Update, lost: Update) -> Update:
+    """`update` with the lines of `lost`, which came before it and could not be written.
+
+    Who numbers its lines may have left them out of `update`, because they were there already; who
+    does not says them again, and of those none are taken over.
+    """
+    if not update.marks.keys() & lost.marks.keys():
+        return update
+    held = (*lost.lines, *update.lines)
+    return msgspec.structs.replace(
+        update,
+        lines=held[-LINES_HELD:],
+        marks=newest(lost.marks, update.marks),
+        left_out=lost.left_out + update.left_out + max(0, len(held) - LINES_HELD),
     )
 
 
@@ -143,6 +166,11 @@ class _Waiting:
         self.arrived.clear()
         self.urgent.clear()
         return taken
+
+    def lose(self, taken: Update) -> None:
+        """What was taken could not be written; what waits is heard all the same."""
+        self.update = with_lost(self.update, taken)
+        self.heard = self.update.marks
 
 
 class ProgressWriter:
@@ -227,7 +255,7 @@ class ProgressWriter:
             result = error
         finally:
             if isinstance(result, Exception):  # who is told so says it again
-                waiting.heard = NO_MARKS
+                waiting.lose(update)
             _answer(waiting.writing, result)
             waiting.writing = []
 

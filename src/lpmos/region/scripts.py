@@ -145,7 +145,7 @@ goto given
 {_load_again(base_url, "Windows PE")}"""
 
 
-def local_disk_script(reason: str) -> str:
+def local_disk_script(reason: str, _installed_by: str | None = None) -> str:
     """Go on to the firmware's next boot entry: a plain `exit` would open the menu on UEFI."""
     return f"#!ipxe\necho LPMOS: booting the local disk: {plain(reason)}\nexit 1\n"
 

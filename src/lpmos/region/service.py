@@ -121,7 +121,7 @@ class Region:
         self._fleet = fleet
         self._agents = agents
         self._secrets = TaskSecretReader(fleet.stored, read_ring, lambda: fleet.connected)
-        self._sources = Sources(catalog, installers)
+        self._sources = Sources(catalog, installers, self._signed_network)
         self._task_logs = TaskLogs(settings.log_dir)
         self._clock = clock
         self._standby = standby
@@ -340,6 +340,9 @@ class Region:
                 hint=f"put it into {settings.loaders_dir}",
             )
 
+    def _signed_network(self, ip: str) -> str | None:
+        return self._dhcp.signed_network(ip) if self._dhcp else None
+
     def _make_state_dir(self) -> None:
         directory = self._settings.state_dir
         try:
@@ -393,16 +396,21 @@ class Region:
         self._dhcp_metrics.hear(event)
         self._evidence.hear(event)
 
+    def _sent_by_tftp(self, name: str, ip: str, size_bytes: int, done: bool) -> None:
+        if done:
+            self._dhcp_metrics.sent()
+        self._evidence.sent_by_tftp(name, ip, size_bytes, done)
+
     def _grub(self, dhcp: DhcpSettings, boot: Boot) -> TftpServer:
         settings = self._settings
         addresses = {each.address for each in dhcp.networks if each.secure_boot}
         reached = [each or settings.service_address or settings.address for each in addresses]
-        found = GrubBoot(boot, self._reached(), self._evidence)
+        found = GrubBoot(boot, self._reached(), self._evidence, self._is_active)
         return TftpServer(
             sorted(set(reached)),
             TFTP_PORT,
             found.find,
-            tell=self._evidence.sent_by_tftp,
+            tell=self._sent_by_tftp,
             idc=settings.idc,
         )
 
@@ -451,7 +459,12 @@ class Region:
             idc=self._settings.idc,
             reached=self._reached(),
             logs=self._task_logs,
-            log_readers=LogReaders(self._fleet.stored, self._clock, idc=self._settings.idc),
+            log_readers=LogReaders(
+                self._fleet.stored,
+                self._clock,
+                idc=self._settings.idc,
+                listed=lambda: self._fleet.listed,
+            ),
             metrics=metrics,
             liveness=liveness,
             gate=gate,

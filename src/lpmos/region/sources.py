@@ -3,6 +3,8 @@
 The rule: what the task names is taken; where it names none, an image goes before an installer.
 """
 
+from collections.abc import Callable
+
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
 from lpmos.install import answers, required_bytes
@@ -13,13 +15,22 @@ from lpmos.model.task import Task, TaskError
 
 Source = ImageManifest | InstallerManifest
 
+SignedNetwork = Callable[[str], str | None]
+"""The name of an address's network where UEFI machines get shim and GRUB in place of iPXE."""
+
 
 class Sources:
     """One region's."""
 
-    def __init__(self, catalog: Catalog, installers: Installers) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        installers: Installers,
+        signed_network: SignedNetwork = lambda _: None,
+    ) -> None:
         self.catalog = catalog
         self.installers = installers
+        self._signed_network = signed_network
 
     def of(self, task: Task) -> Source | None:
         """What the task is installed from; None where the region has nothing, and for a job.
@@ -56,10 +67,14 @@ class Sources:
             return source.windows is not None
         return isinstance(source, ImageManifest) and source.whole_disk
 
-    def refusal(self, task: Task) -> TaskError | None:
+    def refusal(self, task: Task, address: str) -> TaskError | None:
         """Why the task's installer cannot make the plan that is to be approved; None where it can.
 
         So nobody is asked to approve what is refused when it is carried out.
+
+        Args:
+            task: as it is after its report.
+            address: the machine's.
         """
         if task.status is not Status.PENDING_APPROVAL or task.plan is None:
             return None
@@ -68,12 +83,24 @@ class Sources:
             return None
         problems = answers.plan_problems(source, task.plan)
         if not problems:
-            return None
+            return self.loader_refusal(task, address)
         why = "; ".join(problem.message for problem in problems)
         return TaskError(
             reason=f"the installer {source.name} cannot make these disks: {why}",
             hint="create the task again with another disk_layout, or install by image",
         )
+
+    def loader_refusal(self, task: Task, address: str) -> TaskError | None:
+        """Why the loader that this machine gets cannot start its installer; None where it can.
+
+        What Windows is started by, wimboot, needs iPXE: a network for Secure Boot gives UEFI
+        machines GRUB, also those whose Secure Boot is off.
+        """
+        source = self.of(task)
+        uefi = task.hardware is not None and task.hardware.boot_mode == "uefi"
+        windows = isinstance(source, InstallerManifest) and source.windows is not None
+        network = self._signed_network(address) if uefi and windows else None
+        return grub_given(f"the network {network} has secure_boot = true") if network else None
 
     def offered(self) -> tuple[OfferedOs, ...]:
         """Each OS once, with the size of its newest image, or what its installer needs."""
@@ -97,6 +124,16 @@ class Sources:
                 whole_disk=image.whole_disk,
             )
         return tuple(systems[name] for name in sorted(systems))
+
+
+def grub_given(why: str) -> TaskError:
+    """Windows on a machine that is started by GRUB, with what that comes of."""
+    return TaskError(
+        reason=f"Windows is started by iPXE, and this UEFI machine gets GRUB: {why}",
+        hint="turn the machine's Secure Boot off, and install it in a network of the region"
+        " without secure_boot (docs/how-to/windows.md)",
+        code="windows-needs-ipxe",
+    )
 
 
 def no_source(task: Task) -> TaskError:

@@ -2,14 +2,16 @@
 
 Read only, in octets, and by name in a table: no part of a request is ever a part of a path. The
 loaders' TFTP is dnsmasq's; this one answers at a port of its own. Each transfer has a socket, a
-task and an end: a peer that is silent is asked `TRIES` times. Beyond `TRANSFERS` at once a request
-is dropped, and its peer asks again.
+task and an end: a peer that is silent is asked `TRIES` times, one that is slow is left after
+`TRANSFER_TIMEOUT_S`. Beyond `TRANSFERS` at once, or `TRANSFERS_OF_ONE` of one address, a request is
+dropped, and its peer asks again.
 
 Sources: RFC 1350 (protocol), 2347 (options), 2348 (blksize), 2349 (tsize). Block numbers begin
 again at 0 after 65535, as every client of today expects.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from io import BytesIO
@@ -21,12 +23,18 @@ import structlog
 from lpmos.model.errors import LpmosError, SettingsError
 
 TRANSFERS = 200
+TRANSFERS_OF_ONE = 4
+"""A loader takes one file after the other; the last one may still be asked whether it has all."""
+TRANSFER_TIMEOUT_S = 600.0
+"""For a whole file: 32 MB take one to two minutes."""
 TRIES = 6
 ANSWER_TIMEOUT_S = 1.0
 BLOCK_BYTES = 512
 MOST_BLOCK_BYTES = 1428
 """What fits a frame of 1500 bytes, with IPv6."""
 LEAST_BLOCK_BYTES = 8
+_DIGITS = 5
+"""Of the largest size of blocks that may be asked for, 65464 (RFC 2348)."""
 READ_BYTES = 1024 * 1024
 READ, DATA, ACK, ERROR, OACK = 1, 3, 4, 5, 6
 NOT_FOUND, NOT_ALLOWED = 1, 4
@@ -79,7 +87,7 @@ def agreed(options: Mapping[str, str], size_bytes: int) -> tuple[int, bytes]:
     """The size of blocks, and the packet that says what was agreed on; empty for no option."""
     block_bytes, said = BLOCK_BYTES, b""
     asked = options.get("blksize", "")
-    if asked.isdecimal() and int(asked) >= LEAST_BLOCK_BYTES:
+    if len(asked) <= _DIGITS and asked.isdecimal() and int(asked) >= LEAST_BLOCK_BYTES:
         block_bytes = min(int(asked), MOST_BLOCK_BYTES)
         said += b"blksize\0%d\0" % block_bytes
     if "tsize" in options:
@@ -96,12 +104,20 @@ class TftpServer:
     """Answers at `addresses`; `find` says what stands behind a name or raises an `LpmosError`."""
 
     def __init__(
-        self, addresses: Sequence[str], port: int, find: Find, *, idc: str, tell: Tell = _silent
+        self,
+        addresses: Sequence[str],
+        port: int,
+        find: Find,
+        *,
+        idc: str,
+        tell: Tell = _silent,
+        transfer_timeout_s: float = TRANSFER_TIMEOUT_S,
     ) -> None:
         self._addresses = addresses
         self._port = port
         self._find = find
         self._tell = tell
+        self._transfer_timeout_s = transfer_timeout_s
         self._log = structlog.get_logger().bind(idc=idc)
         self._open: set[tuple[Peer, str]] = set()
         self.listening = asyncio.Event()
@@ -113,32 +129,51 @@ class TftpServer:
         Raises:
             SettingsError: an address cannot be listened on.
         """
-        async with asyncio.TaskGroup() as group:
-            with ExitStack() as stack:
-                for address in self._addresses:
-                    door = await self._listen(address, group)
-                    stack.callback(door.close)
+        with ExitStack() as stack:
+            bound = [stack.enter_context(self._bound(each)) for each in self._addresses]
+            async with asyncio.TaskGroup() as group:
+                for address, door in zip(self._addresses, bound, strict=True):
+                    heard = await self._listen(address, door, group)
+                    stack.callback(heard.close)
                 self.listening.set()
                 await asyncio.Event().wait()
 
-    async def _listen(self, address: str, group: asyncio.TaskGroup) -> asyncio.DatagramTransport:
-        def ask(packet: bytes, peer: Peer) -> None:
-            key = (peer, address)
-            if key not in self._open and len(self._open) < TRANSFERS:
-                self._open.add(key)
-                group.create_task(self._transfer(packet, peer, address))
-
-        loop = asyncio.get_running_loop()
+    def _bound(self, address: str) -> socket.socket:
+        door = socket.socket(
+            socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM
+        )
         try:
-            door, _ = await loop.create_datagram_endpoint(
-                lambda: _Door(ask), local_addr=(address, self._port)
-            )
+            door.bind((address, self._port))
         except OSError as error:
+            door.close()
             raise SettingsError(
                 f"cannot listen on UDP {address}:{self._port} for machines with Secure Boot:"
                 f" {error.strerror}"
             ) from error
         return door
+
+    async def _listen(
+        self, address: str, door: socket.socket, group: asyncio.TaskGroup
+    ) -> asyncio.DatagramTransport:
+        def ask(packet: bytes, peer: Peer) -> None:
+            if self._takes(peer, address):
+                self._open.add((peer, address))
+                group.create_task(self._transfer(packet, peer, address))
+
+        loop = asyncio.get_running_loop()
+        heard, _ = await loop.create_datagram_endpoint(lambda: _Door(ask), sock=door)
+        return heard
+
+    @property
+    def transfers(self) -> int:
+        """How many are under way."""
+        return len(self._open)
+
+    def _takes(self, peer: Peer, address: str) -> bool:
+        """Whether there is room for a request that is not under way already."""
+        if (peer, address) in self._open or len(self._open) >= TRANSFERS:
+            return False
+        return sum(ip == peer[0] for (ip, _), _ in self._open) < TRANSFERS_OF_ONE
 
     async def _transfer(self, packet: bytes, peer: Peer, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -149,9 +184,12 @@ class TftpServer:
                 lambda: line, local_addr=(address, 0), remote_addr=peer
             )
             try:
-                await self._send(_Sender(door, line), packet, peer[0], address)
+                async with asyncio.timeout(self._transfer_timeout_s):
+                    await self._send(_Sender(door, line), packet, peer[0], address)
             finally:
                 door.close()
+        except TimeoutError:
+            self._log.warning("a file took too long by TFTP", ip=peer[0])
         except OSError as error:
             self._log.warning("a file was not sent by TFTP", ip=peer[0], error=str(error))
         except Exception:  # noqa: BLE001 - a task's boundary: one machine ends no other's

@@ -229,6 +229,7 @@ _KINDS = (
     ("signer", re.compile(r"/os/([^/]+)/signers/([^/]+)")),
     ("taken", re.compile(r"/os/([^/]+)/taken/([^/]+)")),
     ("sealed", re.compile(r"/os/([^/]+)/sealed/([^/]+)")),
+    ("log_reader", re.compile(r"/os/([^/]+)/log_reader")),
 )
 
 

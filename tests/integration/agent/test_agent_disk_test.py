@@ -4,8 +4,9 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,25 +28,34 @@ from lpmos.agent.stop import Stop
 
 NONE_LEFT_OUT = re.compile(r"(?!)")
 DISK_BYTES = 24 << 20
+SECOND_BYTES = 17 << 20
+THIRD_BYTES = 11 << 20
 MIB = 1 << 20
 
 
 class LoopDisk:
     """A loop device and the file under it."""
 
-    def __init__(self, backing: Path) -> None:
+    def __init__(self, backing: Path, size_bytes: int = DISK_BYTES, device: str = "--find") -> None:
         self.backing = backing
-        with backing.open("wb") as file:
-            file.write(os.urandom(DISK_BYTES))
-        shown = ["losetup", "--find", "--show", "--partscan", str(backing)]
-        self.device = subprocess.check_output(shown, text=True).strip()
-        self.name = self.device.removeprefix("/dev/")
+        self.size_bytes = size_bytes
+        self.filled_with = os.urandom(size_bytes)
+        backing.write_bytes(self.filled_with)
+        self.attach(device)
         self.stop = Stop()
         self.told: list[Progress] = []
         self.now_s = 0.0
 
+    def attach(self, device: str = "--find") -> None:
+        shown = ["losetup", "--show", "--partscan", device, str(self.backing)]
+        self.device = subprocess.check_output(shown, text=True).strip()
+        self.name = self.device.removeprefix("/dev/")
+
+    def detach(self) -> None:
+        subprocess.run(["losetup", "--detach", self.device], check=True)
+
     def member(self, *overwrites: str) -> Member:
-        return Member(self.device, DISK_BYTES, None, None, None, overwrites)
+        return Member(self.device, self.size_bytes, None, None, None, overwrites)
 
     def clock(self) -> float:
         self.now_s += 10
@@ -60,7 +70,10 @@ class LoopDisk:
         self.told.append(progress)
 
     def test(self, asked: DiskTest, *overwrites: str) -> Outcome:
-        planned = PlannedStep("disk_test", asked, (self.member(*overwrites),))
+        return self.test_of(asked, self.member(*overwrites))
+
+    def test_of(self, asked: DiskTest, *members: Member) -> Outcome:
+        planned = PlannedStep("disk_test", asked, members)
         commands = Commands(self.stop, lambda _: None)
         tester = DiskTester(planned, self.bench(), Tree(), commands, NONE_LEFT_OUT)
         return tester.run()
@@ -73,7 +86,17 @@ def disk(tmp_path: Path) -> Iterator[LoopDisk]:
     try:
         yield loop
     finally:
-        subprocess.run(["losetup", "--detach", loop.device], check=True)
+        loop.detach()
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[LoopDisk]:
+    """Another disk; its size tells it from the first."""
+    loop = LoopDisk(tmp_path / "second.img", SECOND_BYTES)
+    try:
+        yield loop
+    finally:
+        loop.detach()
 
 
 READ = DiskTest(writes=False, passes=1, size_bytes=None)
@@ -168,3 +191,78 @@ def test_disk_erase_leaves_a_blank_disk(disk: LoopDisk) -> None:
     outcome = erase(planned, disk.bench(), Tree(), commands, NONE_LEFT_OUT)
     assert outcome == Outcome("1 disk erased (signatures)", (f"{disk.device}: held ext2",))
     assert read_contents(Tree(), disk.name, blkid_probe(commands, Tree())) == []
+
+
+def erase_all(
+    disk: LoopDisk, level: Literal["signatures", "nvme_format"], *disks: Member
+) -> Outcome:
+    commands = Commands(disk.stop, lambda _: None)
+    planned = PlannedStep("disk_erase", DiskErase(level), disks)
+    return erase(planned, disk.bench(), Tree(), commands, NONE_LEFT_OUT)
+
+
+def test_disk_erase_that_a_disk_cannot_do_writes_to_none(disk: LoopDisk) -> None:
+    subprocess.run(["mke2fs", "-q", "-F", disk.device], check=True)
+    before = disk.backing.read_bytes()
+    with pytest.raises(InstallError):
+        erase_all(disk, "nvme_format", disk.member("ext2"))
+    assert disk.backing.read_bytes() == before
+
+
+def once(disk: LoopDisk, change: Callable[[], object]) -> None:
+    """Have `change` happen when the job first says how far it is."""
+
+    def report(progress: Progress) -> None:
+        disk.told.append(progress)
+        if len(disk.told) == 1:
+            change()
+
+    disk.report = report  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("job", ["test", "erase"])
+def test_disk_that_is_filled_while_the_one_before_is_written_stays(
+    disk: LoopDisk, second: LoopDisk, job: str
+) -> None:
+    once(disk, lambda: subprocess.run(["mke2fs", "-q", "-F", second.device], check=True))
+    with pytest.raises(InstallError, match="it now holds ext2"):
+        if job == "test":
+            disk.test_of(WRITE, disk.member(), second.member())
+        else:
+            erase_all(disk, "signatures", disk.member(), second.member())
+    probe = blkid_probe(Commands(Stop(), lambda _: None), Tree())
+    assert read_contents(Tree(), second.name, probe) == ["ext2"]
+
+
+def test_disk_whose_name_another_has_when_its_turn_comes_is_written_by_its_new_name(
+    disk: LoopDisk, second: LoopDisk, tmp_path: Path
+) -> None:
+    name = second.name
+    others: list[LoopDisk] = []
+
+    def swap() -> None:
+        second.detach()
+        others.append(LoopDisk(tmp_path / "other.img", THIRD_BYTES, f"/dev/{name}"))
+        second.attach()
+
+    once(disk, swap)
+    approved = second.member()
+    try:
+        disk.test_of(WRITE, disk.member(), approved)
+        assert second.name != name
+        assert second.backing.read_bytes()[:MIB] != second.filled_with[:MIB]
+        assert others[-1].backing.read_bytes() == others[-1].filled_with
+    finally:
+        for each in others:
+            each.detach()
+
+
+def test_disk_whose_name_changes_as_it_is_opened_is_not_written(
+    disk: LoopDisk, second: LoopDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = second.backing.read_bytes()
+    flags = os.O_RDWR | os.O_EXCL | os.O_DIRECT
+    monkeypatch.setattr(DiskTester, "_open", lambda *_: os.open(second.device, flags))
+    with pytest.raises(InstallError, match="nothing was written to it"):
+        disk.test(WRITE)
+    assert second.backing.read_bytes() == before

@@ -231,7 +231,7 @@ async def test_csv_that_is_no_file_of_rows_is_refused_whole(
         (f"{GOOD},,,{'x' * 300}", ["tags.a"]),
         ("DC1,SN 1,nonsense,debian,12,-5,,", ["root_disk.min_size_bytes"]),
         ("DC1,SN 1,nonsense,debian,12,,,", ["idc", "mac", "sn"]),
-        (",,,,,,,", ["os_type", "os_version", "idc", "mac"]),
+        (",,,,,,,", ["idc", "mac", "os_type", "os_version"]),
     ],
 )
 async def test_csv_row_that_is_wrong_says_which_cells(

@@ -3,17 +3,22 @@
 import asyncio
 import fcntl
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
 from lpmos.control.config import ControlConfig
+from lpmos.control.resources.images import Images
+from lpmos.core.fleet import Fleet
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.images.uploads import Uploads
 from lpmos.model.errors import Conflict, NotFound
+from lpmos.store.api import Store
 from tests.integration.control.test_images_api import (
     CONTENT,
     UPLOADS,
@@ -23,6 +28,7 @@ from tests.integration.control.test_images_api import (
     new_upload,
     wait_for_offset,
 )
+from tests.support.builders import NOW
 from tests.support.control_plane import TIMEOUT_S, open_store, running
 from tests.support.polling import ANSWER_TIMEOUT_S
 
@@ -130,5 +136,38 @@ async def test_upload_that_was_removed_while_it_was_waited_for_is_not_there(tmp_
         uploads.forget(upload_id)
     with pytest.raises(NotFound):
         await waiting
+    with pytest.raises(NotFound):
+        uploads.show(upload_id)
+
+
+class Slow(Uploads):
+    """Its removing begins, and goes on once it may."""
+
+    begun, may = threading.Event(), threading.Event()
+
+    def forget(self, upload_id: str) -> None:
+        self.begun.set()
+        self.may.wait(TIMEOUT_S)
+        super().forget(upload_id)
+
+
+async def test_upload_whose_caller_is_cancelled_is_held_until_its_thread_ends(
+    tmp_path: Path,
+) -> None:
+    uploads = Slow(tmp_path, Catalog(tmp_path), lock_timeout_s=0.0)
+    upload_id = uploads.begin(FIELDS, "0" * 64, 10).upload_id
+    store, fleet = cast(Store, None), cast(Fleet, None)
+    images = Images(Catalog(tmp_path), uploads, store, fleet, lambda: NOW)
+    removing = asyncio.create_task(images.give_up(upload_id))
+    assert await asyncio.to_thread(uploads.begun.wait, TIMEOUT_S)
+    for _ in range(2):  # who is impatient cancels again
+        removing.cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(Conflict):
+            async with uploads.alone(upload_id):
+                pass
+    uploads.may.set()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
     with pytest.raises(NotFound):
         uploads.show(upload_id)

@@ -413,3 +413,41 @@ def test_log_that_the_region_refuses_for_good_holds_the_end_up_for_three_calls(
     machine.run(shell, streaming(machine, region, call, secrets=TaskSecrets()))
     assert len(region.logged) == 3
     assert region.said("failed")[0]["message"] == "it ended"
+
+
+def timed(machine: Machine, script: str, takes_s: int, ends: int) -> str:
+    """The script by a clock of its own, on which each call of the region takes so long."""
+    uptime = machine.place / "uptime"
+    uptime.write_text("1000.00 10.00\n")
+    passes = f"read -r up idle <{uptime}; echo $((${{up%.*}} + takes)).00 0.00 >{uptime}"
+    machine.add_program("sleep", f"takes=$1; {passes}")
+    machine.add_program("curl", f"takes={takes_s}; {passes}; exit {ends}")
+    return script.replace("/proc/uptime", str(uptime))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("takes_s", "ends"), [(0, 7), (30, 28), (29, 0)])
+def test_rest_of_a_log_is_handed_in_for_five_minutes_however_long_a_call_takes(
+    shell: list[str], takes_s: int, ends: int, machine: Machine, region: Region
+) -> None:
+    (machine.place / "own.log").write_text("a line\n" * 3_000)
+    script = streaming(machine, region, "lpmos_stream last", secrets=TaskSecrets())
+    done = machine.run(shell, timed(machine, script, takes_s, ends))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 1_280 <= seconds(machine) <= 1_300 + takes_s + 10
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("takes_s", [0, 30])
+def test_last_word_is_tried_for_five_minutes_however_long_a_call_takes(
+    shell: list[str], takes_s: int, machine: Machine, region: Region
+) -> None:
+    script = streaming(machine, region, "lpmos_insist url /dev/null", secrets=TaskSecrets())
+    done = machine.run(shell, timed(machine, script, takes_s, 28))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert 1_300 <= seconds(machine) <= 1_300 + takes_s + 10
+
+
+def seconds(machine: Machine) -> int:
+    """What the clock says that `timed` made."""
+    return int((machine.place / "uptime").read_text().partition(".")[0])

@@ -38,6 +38,9 @@ async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
 
 
 async def test_every_call_before_the_first_listing_is_503(region: RunningRegion) -> None:
+    log = region.state_dir / "logs" / f"{TASK.task_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("of the install before the restart\n")
     for call in (
         region.report(),
         region.claim(TASK),

@@ -19,7 +19,7 @@ from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
-from lpmos.region.installer_api import LOG_CALLS_A_MINUTE
+from lpmos.region.installer_api import LOG_CALLS_A_MINUTE, LOG_LINES
 from tests.support.builders import MAC, actor
 from tests.support.region import AGENT_ID, RunningRegion, running, until
 
@@ -283,6 +283,27 @@ async def test_lines_that_are_handed_in_twice_are_in_the_task_and_in_its_file_on
     log = (await region.text(f"/api/v1/tasks/{task.task_id}/log"))[1]
     assert [line.split(" ", 1)[1] for line in log.splitlines()][-4:] == wanted
     assert token not in log
+
+
+async def test_log_shows_no_token_of_another_and_no_part_of_one(region: RunningRegion) -> None:
+    task, seed = await claimed(region)
+    token = seed.rpartition("/")[2]
+    others, none = f"GET /installer/{'0' * 16}.abc.def/log", "/var/log/installer/syslog"
+    text = f"url=http://r{seed[:-40]}\n{others}\n{none}\n"
+    assert await hand_in(region, seed, "first=1", text) == 200
+    log = (await region.text(f"/api/v1/tasks/{task.task_id}/log"))[1]
+    said = [line.split(" ", 3)[3] for line in log.splitlines()][-3:]
+    assert said == ["url=http://r/installer/TOKEN", "GET /installer/TOKEN/log", none]
+    assert token[:24] not in log
+
+
+async def test_log_of_too_many_lines_is_refused_and_says_how_many_it_may_have(
+    region: RunningRegion,
+) -> None:
+    _, seed = await claimed(region)
+    assert await hand_in(region, seed, "first=1", "\n" * LOG_LINES) == 200
+    async with region.http.post(f"{region.url}{seed}/log", data=b"\n" * (LOG_LINES + 1)) as answer:
+        assert (answer.status, str(LOG_LINES) in await answer.text()) == (413, True)
 
 
 async def test_lines_of_a_log_are_no_progress_and_move_no_deadline(region: RunningRegion) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from lpmos.agent.console import Console
 from lpmos.agent.options import Options
@@ -94,6 +95,7 @@ async def test_job_is_done_step_by_step_and_reports_each_result(tmp_path: Path) 
             assert await agent.end() == EXIT_INSTALLED, agent.said.getvalue()
         done = await region.task_in(task.task_id, "completed")
         known = await machine(region, "SIM-J1")
+        _, metrics = await region.text("/metrics")
     assert waiting.job_plan is not None
     assert waiting.job_plan.steps[1].devices == ("/dev/nvme0n1",)
     assert waiting.plan is None
@@ -105,6 +107,36 @@ async def test_job_is_done_step_by_step_and_reports_each_result(tmp_path: Path) 
     assert any("disk /dev/nvme0n1" in line for line in done.results[2].evidence)
     assert (done.progress[-1].step, done.progress[-1].percent) == ("job", 100)
     assert known.installed is None
+    assert waiting.reported_at is not None and done.reported_at is not None
+    assert waiting.reported_at < done.reported_at
+    assert known.reported_at is not None and known.reported_at >= done.reported_at
+    assert "lpmos_region_task_part_seconds_count" not in metrics
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+async def test_machine_without_a_system_waits_after_a_job_for_its_next_task(
+    tmp_path: Path, status: str
+) -> None:
+    sn = "SIM-BAD-MEMORY" if status == "failed" else "SIM-J5"
+    step = {"step": "rescue" if status == "cancelled" else "memory_test"}
+    async with running(tmp_path) as region:
+        task = await job_of(region, sn, step)
+        async with agent_of(region, sn) as agent:
+            await approved(region, task)
+            if status == "cancelled":
+                await until(lambda: reports_progress(region, task), "the rescue")
+                await region.tasks.cancel(task.task_id, by=actor("bob"))
+            await agent.end()
+        over = await region.task_in(task.task_id, status)
+        assert isinstance(
+            decide(await machine(region, sn), over, UnknownMachines.DISCOVER), BootAgent
+        )
+        async with agent_of(region, sn) as agent:
+            await until(lambda: "no task for this machine yet" in agent.said.getvalue(), "it waits")
+            following = await job_of(region, sn, {"step": "inventory"})
+            await approved(region, following)
+            assert await agent.end() == EXIT_INSTALLED, agent.said.getvalue()
+        await region.task_in(following.task_id, "completed")
 
 
 async def test_job_that_fails_says_where_and_leaves_the_installed_system_as_it_is(

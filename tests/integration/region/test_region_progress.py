@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lpmos.core.agents import AgentRun
-from lpmos.core.loglines import Marks
+from lpmos.core.loglines import Marks, Numbered
 from lpmos.model.errors import ForeignClaim, TooBusy
 from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task
@@ -30,6 +30,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.written: list[tuple[float, Progress, tuple[str, ...]]] = []
+        self.marks: list[Marks] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
@@ -51,6 +52,7 @@ class Sink:
         if self.error:
             raise self.error
         self.written.append((time.monotonic(), progress, tuple(lines)))
+        self.marks.append(marks)
         return make_task(progress=(progress,))
 
     @property
@@ -149,6 +151,31 @@ async def test_submit_where_the_write_fails_every_caller_is_told(error: Exceptio
         assert await asyncio.gather(*calls, return_exceptions=True) == [error] * 3
         sink.error = None
         assert (await writer.submit(RUN, "t", at(30))).percent == 30
+
+
+async def test_lines_said_again_during_a_write_that_fails_are_in_the_next_one_once() -> None:
+    sink = Sink()
+    async with writing(sink, 0.05) as writer, asyncio.timeout(TIMEOUT_S):
+        await writer.submit(RUN, "t", at(21))
+        sink.gate.clear()
+        sink.error = Unavailable("away")
+        first = asyncio.create_task(
+            writer.submit(RUN, "t", at(22), ["1", "2"], numbered=Numbered("agent", 1))
+        )
+        while not sink.under_way:  # noqa: ASYNC110 - what is waited for is another's write
+            await asyncio.sleep(0.01)
+        again = asyncio.create_task(
+            writer.submit(RUN, "t", at(23), ["1", "2", "3"], numbered=Numbered("agent", 1))
+        )
+        await asyncio.sleep(0)
+        sink.gate.set()
+        with pytest.raises(Unavailable):
+            await first
+        sink.error = None
+        await again
+        await writer.submit(RUN, "t", at(24), ["3", "4"], numbered=Numbered("agent", 3))
+    assert [lines for _, _, lines in sink.written[1:]] == [("1", "2", "3"), ("4",)]
+    assert sink.marks[1:] == [{"agent": 3}, {"agent": 4}]
 
 
 async def test_submit_beyond_the_limit_of_calls_is_refused() -> None:

@@ -1,6 +1,7 @@
 """TFTP for machines with Secure Boot, asked by curl; and what GRUB itself says of its scripts."""
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import socket
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.model.errors import NotFound
+from lpmos.model.errors import NotFound, SettingsError
 from lpmos.model.evidence import Evidence
 from lpmos.region import grub
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from lpmos.region.scripts import AgentCall, AgentFiles, InstallerFiles
 from lpmos.region.tftp import SIGNED
-from lpmos.region.tftp_server import TftpServer
+from lpmos.region.tftp_server import TRANSFERS_OF_ONE, TftpServer
 from lpmos.store import keys, records
 from tests.support.builders import MAC
 from tests.support.region import running, until
@@ -44,17 +45,35 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
             raise NotFound(f"there is nothing behind {name}")
         return large if name == "large" else FILES[name]
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        free = probe.getsockname()[1]
-    server = TftpServer([LOOPBACK], free, find, idc="dc1")
+    free = _free_port()
+    async with _answering(TftpServer([LOOPBACK], free, find, idc="dc1")):
+        yield free
+
+
+@contextlib.asynccontextmanager
+async def _answering(server: TftpServer) -> AsyncIterator[None]:
     running = asyncio.create_task(server.run())
     try:
         await asyncio.wait_for(server.listening.wait(), ASK_TIMEOUT_S)
-        yield free
+        yield
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _free_port() -> int:
+    with _client() as probe:
+        return int(probe.getsockname()[1])
+
+
+def _client(ip: str = LOOPBACK) -> socket.socket:
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind((ip, 0))
+    client.setblocking(False)
+    return client
+
+
+REQUEST = b"\0\x01large\0octet\0"
 
 
 async def _asked(port: int, name: str, *options: str) -> tuple[int, bytes]:
@@ -79,8 +98,61 @@ async def test_what_is_asked_for_comes_whole(port: int, name: str) -> None:
 
 async def test_many_at_once_are_all_answered(port: int) -> None:
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(_asked(port, "whole-blocks")) for _ in range(8)]
+        asked = [group.create_task(_asked(port, "whole-blocks")) for _ in range(TRANSFERS_OF_ONE)]
     assert {each.result() for each in asked} == {(0, FILES["whole-blocks"])}
+
+
+async def test_one_address_leaves_room_for_others() -> None:
+    asked: list[str] = []
+    other_asked = asyncio.Event()
+
+    async def find(name: str, ip: str, at: str) -> bytes | Path:
+        asked.append(ip)
+        if ip != LOOPBACK:
+            other_asked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    free = _free_port()
+    with contextlib.ExitStack() as stack:
+        greedy = [stack.enter_context(_client()) for _ in range(TRANSFERS_OF_ONE * 3)]
+        other = stack.enter_context(_client("127.0.0.2"))
+        async with _answering(TftpServer([LOOPBACK], free, find, idc="dc1")):
+            for client in (*greedy, other):
+                client.sendto(REQUEST, (LOOPBACK, free))
+            await asyncio.wait_for(other_asked.wait(), ASK_TIMEOUT_S)
+    assert asked == [LOOPBACK] * TRANSFERS_OF_ONE + ["127.0.0.2"]
+
+
+async def test_request_that_takes_too_long_is_left() -> None:
+    begun = asyncio.Event()
+
+    async def find(name: str, ip: str, at: str) -> bytes | Path:
+        begun.set()
+        await asyncio.Event().wait()
+        return b""
+
+    free = _free_port()
+    server = TftpServer([LOOPBACK], free, find, idc="dc1", transfer_timeout_s=0.1)
+
+    async def left() -> bool:
+        return not server.transfers
+
+    with _client() as client:
+        async with _answering(server):
+            client.sendto(REQUEST, (LOOPBACK, free))
+            await asyncio.wait_for(begun.wait(), ASK_TIMEOUT_S)
+            await until(left, "the transfer to end")
+
+
+async def test_address_that_is_not_here_is_named_in_the_error() -> None:
+    server = TftpServer(["192.0.2.1"], 0, _nothing, idc="dc1")
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1"):
+        await server.run()
+
+
+async def _nothing(name: str, ip: str, at: str) -> bytes | Path:
+    raise NotFound(name)
 
 
 async def test_what_is_not_there_is_refused_at_once(port: int) -> None:
@@ -122,6 +194,9 @@ async def test_machine_with_secure_boot_gets_shim_its_script_and_the_files_that_
                 return told and bool(seen.initramfs and seen.initramfs.done_at)
 
             await until(seen_to_its_end, "the evidence to be written")
+            metrics = await client.run(*CURL, f"{region.region.own_url}/metrics")
+            # Shim and GRUB by dnsmasq; then the script, the kernel and the initramfs.
+            assert "lpmos_region_tftp_files_total 5.0" in metrics.decode()
 
 
 def test_all_scripts_are_of_grubs_grammar(tmp_path: Path) -> None:
@@ -133,6 +208,7 @@ def test_all_scripts_are_of_grubs_grammar(tmp_path: Path) -> None:
         grub.agent_script(base, files, AgentCall(base, "n"), "it's"),
         grub.installer_script(base, of_installer, "go"),
         grub.local_disk_script("done"),
+        grub.local_disk_script("done", "0198-ab"),
         grub.wait_script(base, "wait", 9),
     ):
         script = tmp_path / "grub.cfg"

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from lpmos.model.diskplan import GIB
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
+from lpmos.region import grub
+from lpmos.region.boot import Answer, Boot, Caller
+from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from tests.support.builders import MAC, actor, make_inventory, make_spec
 from tests.support.region import AGENT_ID, RunningRegion, running, until
 from tests.support.secret_keys import KeptKeys
@@ -34,6 +37,7 @@ SETUP = {
     "commands": ["echo %TOKEN%\nexit /b 0"],
 }
 OS: dict[str, Any] = {"os_type": "windows", "os_version": "server-2022"}
+SIGNED = DhcpNetwork(interface="lo", mode="proxy", subnet="127.0.0.0/8", secure_boot=True)
 LOADED = re.compile(r"^(?:kernel|initrd) --name (\S+) (\S+)", re.MULTILINE)
 
 
@@ -47,7 +51,7 @@ async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
         yield region
 
 
-async def approved(region: RunningRegion, boot_mode: str = "uefi", **hardware: Any) -> Task:
+async def reported(region: RunningRegion, boot_mode: str = "uefi", **hardware: Any) -> Task:
     spec = make_spec(**OS, hostname="web-1", setup=SETUP)
     task = await region.tasks.create(spec, by=actor("admin"))
     await region.task_in(task.task_id, "ready")
@@ -55,6 +59,11 @@ async def approved(region: RunningRegion, boot_mode: str = "uefi", **hardware: A
     said = make_inventory(disks=disks, boot_mode=boot_mode, **hardware)
     status, body = await region.report(hardware=json.loads(msgspec.json.encode(said)))
     assert status == 200, body
+    return task
+
+
+async def approved(region: RunningRegion, **hardware: Any) -> Task:
+    task = await reported(region, **hardware)
     await region.task_in(task.task_id, "pending_approval")
     await region.tasks.approve(task.task_id, by=actor("admin"), notes=None)
     return await region.task_in(task.task_id, "approved")
@@ -154,13 +163,29 @@ async def test_log_of_windows_goes_into_the_tasks_without_its_secrets(
     await handed_over(region, task)
     seed = seed_of(await loaded(region))
     text = f"net user administrator {PASSWORD}\r\ns3cret & more\r\nThe disk is \xff offline\r\n"
-    async with region.http.post(f"{region.url}{seed}/log", data=text.encode("latin-1")) as answer:
-        assert answer.status == 200
+    told = {
+        name: re.search(r'(/log\?[^"]+)"', body) for name, body in await scripts_of(region, seed)
+    }
+    assert told["lpmos.cmd"] and told["first-boot.cmd"]
+    assert "file=step.log&first=1" in told["first-boot.cmd"][1]
+    at = f"{region.url}{seed}{told['lpmos.cmd'][1]}"
+    for _ in range(2):  # curl asks again where an answer is lost
+        async with region.http.post(at, data=text.encode("latin-1")) as answer:
+            assert answer.status == 200
     assert (await region.get(f"{seed}/failed?message=diskpart"))[0] == 200
     await region.task_in(task.task_id, "failed")
     log = (await region.text(f"/api/v1/tasks/{task.task_id}/log"))[1]
     assert "net user administrator ********" in log and "offline" in log
     assert PASSWORD not in log and "s3cret" not in log
+    stored = "\n".join((await region.stored_task(task)).logs)
+    assert stored.count("out.txt: net user administrator ********") == 1
+    assert stored.count("out.txt: ********") == 1
+
+
+async def scripts_of(region: RunningRegion, seed: str) -> list[tuple[str, str]]:
+    """The batch files of Windows PE and of the first start, as they are served."""
+    names = (winpe.SCRIPT, winpe.FIRST)
+    return [(name, (await region.text(f"{seed}/windows/{name}"))[1]) for name in names]
 
 
 async def test_script_is_given_once_however_often_it_is_asked_for(region: RunningRegion) -> None:
@@ -187,3 +212,48 @@ async def test_machine_with_secure_boot_gets_no_plan_and_its_disk_is_not_touched
     assert "plan" not in body or body["plan"] is None
     failed = await region.task_in(task.task_id, "failed")
     assert failed.error is not None and "Secure Boot" in failed.error.reason
+
+
+async def test_uefi_machine_of_a_network_for_secure_boot_is_refused_at_its_report(
+    region: RunningRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region.region, "_dhcp", DhcpSettings(networks=(SIGNED,)))
+    task = await reported(region, secure_boot=False)
+    failed = await region.task_in(task.task_id, "failed")
+    assert failed.error is not None and failed.intent is None
+    assert "127.0.0.0/8 on lo has secure_boot = true" in failed.error.reason
+
+
+async def test_bios_machine_of_a_network_for_secure_boot_gets_its_plan(
+    region: RunningRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region.region, "_dhcp", DhcpSettings(networks=(SIGNED,)))
+    await plan_of(region, await approved(region, boot_mode="bios"))
+
+
+async def test_network_that_became_one_for_secure_boot_after_the_approval_gives_no_plan(
+    region: RunningRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await approved(region)
+    monkeypatch.setattr(region.region, "_dhcp", DhcpSettings(networks=(SIGNED,)))
+    _, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
+    assert body.get("plan") is None and "secure_boot = true" in body["reason"]
+    await region.task_in(task.task_id, "failed")
+
+
+async def test_grub_that_asks_for_windows_fails_the_task_at_once(
+    region: RunningRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Boot.answer
+
+    async def by_grub(boot: Boot, query: Mapping[str, str], caller: Caller) -> Answer:
+        return await asked(boot, query, caller._replace(words=grub))
+
+    task = await approved(region)
+    await plan_of(region, task)
+    await handed_over(region, task)
+    monkeypatch.setattr(Boot, "answer", by_grub)
+    status, text = await region.text(BOOT)
+    assert status == 409 and "gets GRUB" in text and "wimboot " not in text
+    failed = await region.task_in(task.task_id, "failed")
+    assert failed.error is not None and failed.error.code == "windows-needs-ipxe"

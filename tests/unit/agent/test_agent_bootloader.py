@@ -300,6 +300,7 @@ def test_boot_loader_leads_a_signed_grub_to_the_systems_configuration(
         f"search.fs_uuid {uuid} root\nset prefix=($root)'{directory}'\n"
         "configfile $prefix/grub.cfg\n"
     )
+    assert (tmp_path / "boot/efi/EFI/lpmos/t").is_file()
 
 
 def test_mounts_that_stay_busy_are_detached(tmp_path: Path) -> None:

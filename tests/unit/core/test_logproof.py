@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lpmos.core.logproof import LogProofs, LogReaders
 from lpmos.model.errors import Unauthenticated
 from lpmos.store import keys, records
-from lpmos.store.api import KV
+from lpmos.store.api import KV, Unavailable
 from tests.support.builders import NOW
 
 TASK, OTHER = "0b0b6f5e-0000-4000-8000-000000000001", "0b0b6f5e-0000-4000-8000-000000000002"
@@ -20,14 +20,16 @@ PRIVATE = Ed25519PrivateKey.from_private_bytes(SEED)
 PROOFS = LogProofs(SEED, lambda: NOW)
 
 
-def readers(value: bytes | None, *, late: timedelta = timedelta()) -> LogReaders:
+def readers(
+    value: bytes | None, *, late: timedelta = timedelta(), listed: bool = True
+) -> LogReaders:
     """Those of dc1, which has this in its store."""
 
     def stored(key: str) -> KV | None:
         assert key == keys.log_reader("dc1")
         return KV(key, value, 1, 1, 1) if value is not None else None
 
-    return LogReaders(stored, lambda: NOW + late, idc="dc1")
+    return LogReaders(stored, lambda: NOW + late, idc="dc1", listed=lambda: listed)
 
 
 KNOWN = records.encode(PROOFS.reader)
@@ -48,6 +50,18 @@ def test_proof_of_another_time_is_refused(late: timedelta) -> None:
 def test_region_without_a_key_answers_as_older_control_planes_ask() -> None:
     readers(None).check(TASK, None)
     readers(None).check(TASK, f"Bearer {PROOFS.proof('dc1', TASK)}")
+
+
+@pytest.mark.parametrize("shown", [None, f"Bearer {PROOFS.proof('dc1', TASK)}"])
+def test_region_that_does_not_know_whether_there_is_a_key_gives_nothing(shown: str | None) -> None:
+    with pytest.raises(Unavailable):
+        readers(None, listed=False).check(TASK, shown)
+
+
+def test_key_that_is_known_from_before_counts_before_the_store_is_heard() -> None:
+    readers(KNOWN, listed=False).check(TASK, f"Bearer {PROOFS.proof('dc1', TASK)}")
+    with pytest.raises(Unauthenticated):
+        readers(KNOWN, listed=False).check(TASK, None)
 
 
 def _claims(**changed: object) -> dict[str, object]:

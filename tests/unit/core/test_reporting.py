@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from lpmos.core.agentrun import NoTask
 from lpmos.core.agents import AgentRun
 from lpmos.core.reporting import FOREIGN_MACHINE
 from lpmos.model.audit import AuditEvent
@@ -14,7 +15,7 @@ from lpmos.model.fingerprint import fingerprint
 from lpmos.model.inventory import Disk, Inventory, Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
-from lpmos.model.task import Task
+from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
 from tests.support.builders import MAC, actor, make_inventory
 from tests.unit.core.conftest import World
@@ -269,3 +270,60 @@ async def test_report_for_the_image_of_a_whole_disk_plans_no_partitions(world: W
     task = await world.agents.report(world.run, None, FIRST, 8 * GIB, whole_image=True)
     assert task.plan is not None
     assert (task.plan.whole_image, task.plan.partitions) == (True, ())
+
+
+JOB = {"os_type": None, "os_version": None, "job": {"steps": [{"step": "inventory"}]}}
+
+
+async def job_that_is(world: World, status: Status) -> Task:
+    """A job brought to `status` by the world's run."""
+    task = await world.create(**JOB)
+    await world.report(FIRST)
+    if status is Status.CANCELLED:
+        await world.tasks.cancel(task.task_id, by=actor("boss"))
+    else:
+        await world.tasks.approve(task.task_id, by=actor("boss"), notes=None)
+        await world.agents.claim(world.run, task.task_id, None)
+    if status is Status.COMPLETED:
+        last = Progress(step="job", percent=100, timestamp=world.clock())
+        await world.agents.progress(world.run, task.task_id, last)
+    if status is Status.FAILED:
+        await world.agents.failed(world.run, task.task_id, TaskError(reason="bad block"))
+    await world.synced()
+    task = await stored(world, task)
+    assert task.status is status
+    return task
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
+async def test_job_that_is_over_is_no_task_of_a_later_run(world: World, status: Status) -> None:
+    task = await job_that_is(world, status)
+    assert (await report(world, FIRST, world.run)).task_id == task.task_id
+    with pytest.raises(NoTask, match=f"no task for {MAC} in dc1; create one"):
+        await report(world, FIRST)
+    assert [each.mac_address for each in await unmatched(world)] == [MAC]
+    assert await stored(world, task) == task
+    following = await world.create(**JOB)
+    assert (await report(world, FIRST)).task_id == following.task_id
+    assert await unmatched(world) == []
+
+
+async def test_report_in_the_middle_of_a_job_is_the_new_inventory(world: World) -> None:
+    before = await job_that_is(world, Status.INSTALLING)
+    await report(world, OTHER_DISK, world.run)
+    after = await stored(world, before)
+    assert after.status is Status.INSTALLING
+    assert after.hardware == OTHER_DISK.bounded()
+    assert before.reported_at is not None and after.reported_at is not None
+    assert after.reported_at > before.reported_at
+    assert after.plan_digest == before.plan_digest
+    assert "hardware reported again: " in after.logs[-1] and "DISK02" in after.logs[-1]
+    machine = world.fleet.machine("dc1", "SN-1")
+    assert machine is not None and machine.reported_at is not None
+    assert machine.inventory == OTHER_DISK.bounded()
+    assert machine.reported_at >= after.reported_at
+
+
+async def test_report_of_another_run_in_the_middle_of_a_job_ends_it(world: World) -> None:
+    await job_that_is(world, Status.INSTALLING)
+    assert (await report(world, FIRST)).status is Status.FAILED

@@ -112,6 +112,52 @@ def test_first_start_removes_the_answer_file_and_runs_each_command_in_its_order(
     assert 'rd /s /q "%~dp0lpmos"' in files[winpe.COMPLETE]
 
 
+def test_first_start_removes_what_is_secret_before_it_says_a_word() -> None:
+    files = winpe.system_files(order(), "t" * 64)
+    first = files[winpe.FIRST]
+    (forgotten,) = (
+        line for line in first.split("\r\n") if line.startswith("del ") and "step-*" in line
+    )
+    assert all(
+        f'"%lpmos_here%{name}"' in forgotten for name in ("values.cmd", "step-*.cmd", "*.log")
+    )
+    ran, said = first.index("goto broken"), first.index(":say\r")
+    removed = [at.start() for at in re.finditer("call :forget\r", first)]
+    up, failed = (at.start() for at in re.finditer(r'>"%lpmos_here%said.json" echo', first))
+    told = first.index("/log?file=step.log&first=1")
+    assert ran < removed[0] < up < told < removed[1] < failed < said
+
+
+def test_files_of_the_first_start_are_for_system_and_administrators_before_any_is_there() -> None:
+    allowed = '/inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F"'
+    lines = script(order())
+    closed = lines.index(f'icacls "%lpmos_kept%" {allowed} >nul 2>&1')
+    assert lines.index('if not exist "%lpmos_kept%\\" md "%lpmos_kept%"') < closed
+    assert closed < min(
+        n for n, line in enumerate(lines) if '"%lpmos_kept%\\' in line and n > closed
+    )
+    complete = winpe.system_files(order(), "t" * 64)[winpe.COMPLETE].split("\r\n")
+    assert complete[1] == f'icacls "%~dp0lpmos" {allowed} >nul 2>&1'
+
+
+@pytest.mark.parametrize("line", ["[====      52.0%       ]", "[====      52,0%       ]"])
+def test_percentage_of_dism_is_read_with_a_point_and_with_a_comma(line: str) -> None:
+    (read_by,) = (each for each in script(order()) if "call :number" in each)
+    found = re.search(r'delims=(.*)" %%a', read_by)
+    assert found is not None
+    cut = re.split(f"[{re.escape(found[1].replace('%%', '%'))}]+", line)
+    assert [each for each in cut if each][:2] == ["52", "0"]
+
+
+def test_apply_that_stands_still_is_said_again() -> None:
+    lines = script(order())
+    turn = lines.index(":applying")
+    said = lines.index("set /a lpmos_rest=lpmos_turns%%8")
+    assert turn < said < lines.index("goto applying")
+    assert lines[said + 2].startswith('if "%lpmos_rest%"=="0" call :progress installing ')
+    assert "%lpmos_minutes% min" in lines[said + 2]
+
+
 def test_values_are_the_secrets_that_are_no_password() -> None:
     secrets = TaskSecrets(values={"PASSWORD_OPS": "Secret-Horse-1", "NAME": "100% & more | ^ !"})
     text = winpe.system_files(order(secrets=secrets), "t" * 64)["values.cmd"]

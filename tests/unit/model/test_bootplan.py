@@ -17,6 +17,7 @@ from lpmos.model.installer import Handover
 from lpmos.model.job import Job, TakeInventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, Machine
+from lpmos.model.task import Task
 from tests.support.builders import make_task
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -90,6 +91,21 @@ def test_decide_once_the_installer_is_done_is_the_disk() -> None:
 
 def test_decide_without_a_task_an_installed_machine_boots_its_disk() -> None:
     assert isinstance(decide(INSTALLED, None, DISCOVER), BootLocalDisk)
+
+
+def test_local_disk_is_that_of_the_task_which_installed_it() -> None:
+    def installer(machine: Machine, task: Task | None) -> str | None:
+        plan = decide(machine, task, DISCOVER)
+        assert isinstance(plan, BootLocalDisk)
+        return plan.installed_by
+
+    assert INSTALLED.installed is not None
+    before = INSTALLED.installed.task_id
+    done = make_task(status=Status.COMPLETED, task_id="t-2")
+    assert installer(INSTALLED, done) == installer(MACHINE, done) == "t-2"
+    assert installer(INSTALLED, None) == before
+    failed = make_task(status=Status.FAILED, task_id="t-2")
+    assert (installer(INSTALLED, failed), installer(MACHINE, failed)) == (before, None)
 
 
 def test_decide_without_a_task_an_unknown_machine_follows_the_policy() -> None:

@@ -113,6 +113,11 @@ def test_user_that_windows_cannot_have_is_refused_by_its_name(
     assert set(found[1:]) <= {"setup.users.1.sudo"}
 
 
+@pytest.mark.parametrize("hostname", ["ops-2", "OPS-2.example.org"])
+def test_user_named_as_the_computer_is_refused(hostname: str) -> None:
+    assert wrong(hostname=hostname) == ["setup.users.1.name"]
+
+
 def test_links_that_windows_does_not_make_are_refused_each() -> None:
     links = [
         {"kind": "ethernet", "name": "lan0", "mtu": 9000, "dhcp": True},

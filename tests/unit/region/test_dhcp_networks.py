@@ -30,6 +30,22 @@ def problems(*networks: DhcpNetwork) -> list[str]:
     return dhcp_problems(DhcpSettings(networks=networks))
 
 
+@pytest.mark.parametrize(
+    ("ip", "name"),
+    [
+        ("198.51.100.7", "198.51.100.0/24 on eno2"),
+        ("203.0.113.200", "203.0.113.0/24 on eno1"),
+        ("192.0.2.15", None),
+        ("10.0.0.1", None),
+        ("2001:db8::1", None),
+        ("", None),
+    ],
+)
+def test_address_is_in_the_network_whose_uefi_machines_get_grub(ip: str, name: str | None) -> None:
+    signed = (msgspec.structs.replace(each, secure_boot=True) for each in (PROXY, RELAYED))
+    assert DhcpSettings(networks=(FULL, *signed)).signed_network(ip) == name
+
+
 def test_networks_of_every_mode_stand_beside_one_another() -> None:
     assert problems(FULL, PROXY, RELAYED) == []
 

@@ -30,11 +30,21 @@ def test_agent_script_with_tls_names_the_ca_and_where_it_is_to_be_had() -> None:
     assert f"lpmos_ca=sha256:{'ab' * 32} lpmos_boot={BASE}" in text
 
 
-def test_local_disk_script_starts_the_fallback_loader_and_never_leaves_to_the_firmware() -> None:
+def test_local_disk_script_starts_a_loader_and_never_leaves_to_the_firmware() -> None:
     text = grub.local_disk_script("task t is completed")
     assert "LPMOS: booting the local disk: task t is completed" in text
-    assert f"chainloader {grub.FALLBACK}" in text
+    assert f"for loader in {grub.FALLBACK} /EFI/debian/shimx64.efi " in text
+    assert "chainloader $loader; then" in text
     assert "exit" not in text
+
+
+def test_local_disk_script_looks_for_the_disk_that_the_task_installed_first() -> None:
+    text = grub.local_disk_script("task t-1 is completed", "t-1")
+    own, others = text.split("for loader in ")
+    assert "if search --no-floppy --file --set=root /EFI/lpmos/t-1; then" in own
+    assert f"if chainloader {grub.FALLBACK}; then" in own
+    assert others in grub.local_disk_script("task t-1 is completed")
+    assert grub.local_disk_script("r", "a b") == grub.local_disk_script("r")
 
 
 def test_installer_script_keeps_a_kernel_line_with_a_semicolon_in_one_command() -> None:

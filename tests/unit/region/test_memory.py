@@ -67,6 +67,14 @@ async def test_restore_gives_tasks_and_machines_at_their_revision(
         assert after.mirror.get(key) == before.mirror.get(key)
 
 
+async def test_restore_knows_who_may_read_the_logs(store: SqliteStore, tmp_path: Path) -> None:
+    await store.put(keys.log_reader("dc1"), b"key")
+    await written(store, tmp_path / "m.db")
+    after = Known(store, tmp_path / "m.db")
+    await after.memory.restore()
+    assert after.values() == {keys.log_reader("dc1"): b"key"}
+
+
 async def test_restore_then_the_store_tells_what_changed_meanwhile(
     store: SqliteStore, tmp_path: Path
 ) -> None:

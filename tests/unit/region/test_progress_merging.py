@@ -1,6 +1,9 @@
+from datetime import timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.core.agents import is_not_newer
 from lpmos.model.task import Progress
 from lpmos.region.progress import LINES_HELD, Update, cannot_wait, merge
 from lpmos.region.wire import STAGE_END_PERCENT
@@ -13,7 +16,7 @@ calls = st.lists(
             Progress,
             step=st.sampled_from(STEPS),
             percent=st.floats(0, 100),
-            timestamp=st.just(NOW),
+            timestamp=st.integers(0, 3).map(lambda late_s: NOW + timedelta(seconds=late_s)),
             message=st.text(max_size=5),
         ),
         st.lists(st.text(max_size=5), max_size=400),
@@ -33,10 +36,21 @@ def merged(made: list[tuple[Progress, list[str]]], start: Update = Update()) -> 
 def test_merge_keeps_the_newest_word_of_each_step_in_the_order_of_the_last(
     made: list[tuple[Progress, list[str]]],
 ) -> None:
-    newest = {progress.step: progress for progress, _ in made}
-    last_seen = {progress.step: number for number, (progress, _) in enumerate(made)}
-    expected = sorted(newest.values(), key=lambda progress: last_seen[progress.step])
-    assert list(merged(made).steps) == expected
+    newest: dict[str, Progress] = {}
+    for progress, _ in made:
+        known = newest.get(progress.step)
+        if known is None or not is_not_newer(progress, known):
+            newest.pop(progress.step, None)
+            newest[progress.step] = progress
+    assert list(merged(made).steps) == list(newest.values())
+
+
+def test_merge_keeps_the_word_that_waits_where_lines_come_with_an_older_one() -> None:
+    """Who hands in lines says the progress that the task had, which is older than what waits."""
+    older = Progress(step="configuring", percent=90, timestamp=NOW)
+    waits = Progress(step="configuring", percent=92, timestamp=NOW + timedelta(seconds=2))
+    update = merged([(waits, ["a"]), (older, ["b"])])
+    assert (update.steps, update.lines) == ((waits,), ("a", "b"))
 
 
 @given(calls)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lpmos.core.agents import AgentRun
+from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Status
 from lpmos.store.api import NoSpace, PermissionDenied, Unavailable
 from lpmos.store.fenced import NotActive
@@ -62,6 +63,26 @@ async def test_progress_of_one_step_is_one_word_with_the_lines_of_all(site: Offl
     await site.heal()
     lines = [line.rsplit(" ", 1)[1] for line in (await site.stored(task)).logs]
     assert lines[-10:] == [str(number) for number in range(10)]
+
+
+async def test_lines_with_an_older_word_of_the_step_leave_the_newer_one_with_marks_and_results(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    agents = site.region.agents
+    await agents.claim(site.run, task.task_id, None)
+    older, newer = site.at("configuring", 90), site.at("configuring", 92)
+    done = StepResult(step="burn_in", outcome="passed", seconds=1.0, summary="well")
+    await agents.progress(site.run, task.task_id, newer, ["[INFO] one"], [done], marks={"agent": 1})
+    await agents.progress(site.run, task.task_id, older, ["[INFO] two"], marks={"installer": 4})
+    assert agents.outbox_state.waiting == 2
+    await site.heal()
+    stored = await site.stored(task)
+    assert (stored.progress[-1], stored.updated_at) == (newer, newer.timestamp)
+    assert [line.rsplit(" ", 1)[1] for line in stored.logs][-2:] == ["one", "two"]
+    assert stored.log_marks == {"agent": 1, "installer": 4}
+    assert stored.results == (done,)
 
 
 async def test_words_of_an_unknown_task_offline_are_refused_for_now(site: OfflineSite) -> None:

@@ -1,7 +1,7 @@
 """Packets of TFTP that machines send, well-formed or not."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lpmos.region.tftp_server import (
@@ -42,7 +42,11 @@ def test_write_requests_text_and_halves_of_options_are_malformed(packet: bytes) 
         parse_request(packet)
 
 
-@given(st.text(max_size=12), st.integers(0, 2**40))
+@given(
+    st.text(max_size=12) | st.integers(1, 6000).map(lambda digits: "9" * digits),
+    st.integers(0, 2**40),
+)
+@example("9" * 5000, 0)
 def test_size_of_blocks_is_always_within_its_bounds(asked: str, size_bytes: int) -> None:
     block_bytes, said = agreed({"blksize": asked, "tsize": "0"}, size_bytes)
     assert LEAST_BLOCK_BYTES <= block_bytes <= MOST_BLOCK_BYTES

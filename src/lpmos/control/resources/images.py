@@ -23,7 +23,7 @@ from lpmos.core.journal import told
 from lpmos.images.catalog import Catalog, ImageFields, UntrustedImage
 from lpmos.images.conversion import SourceFormat
 from lpmos.images.signatures import fingerprint, is_signed, public_key
-from lpmos.images.uploads import Upload, Uploads
+from lpmos.images.uploads import Upload, Uploads, to_its_end
 from lpmos.install import FAMILIES
 from lpmos.install.disk_image import DISK_FAMILIES
 from lpmos.model.access import Permission
@@ -159,14 +159,14 @@ class Images:
         Raises as `Uploads.forget` does.
         """
         async with self._alone(upload_id), self.uploads.alone(upload_id):
-            await asyncio.to_thread(self.uploads.forget, upload_id)
+            await to_its_end(self.uploads.forget, upload_id)
 
     def _alone(self, upload_id: str) -> asyncio.Lock:
         """The lock of an upload; it is there for as long as anybody holds it or waits for it."""
         return self._one_at_a_time.setdefault(upload_id, asyncio.Lock())
 
     async def _finish(self, upload_id: str, by: Actor) -> ImageView:
-        manifest = await asyncio.to_thread(self.uploads.finish, upload_id)
+        manifest = await to_its_end(self.uploads.finish, upload_id)
         shown = {"sha256": manifest.sha256, "size_bytes": manifest.size_bytes}
         await self._tell("image.added", manifest.name, by, shown)
         return self.one(manifest.name)

@@ -195,6 +195,7 @@ def _waits_for(status: Status, verdicts: list[RuleVerdict]) -> str | None:
 def _view(held: Held[Rule]) -> RuleView:
     rule = held.document
     fields = {name: getattr(rule.fields, name) for name in RuleFields.__struct_fields__}
+    fields["jobs"] = rule.fields.approved_jobs
     return RuleView(
         name=held.name,
         created_at=rule.created_at,

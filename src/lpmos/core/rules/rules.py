@@ -216,11 +216,11 @@ def judge_task(rule: Rule, task: Task) -> Verdict:
 
 def _job_refused(fields: RuleFields, job: Job) -> str | None:
     """Why the rule does not approve such a job, whatever its condition says; None: it may."""
-    if fields.jobs == "none":
+    if fields.approved_jobs == "none":
         return "the task is a job, and the rule's `jobs` is none"
     if job.has_ssh:
         return "the job lets people log in, which a person has to approve"
-    if job.writes and fields.jobs != "writing":
+    if job.writes and fields.approved_jobs != "writing":
         return "the job writes to disks, and the rule's `jobs` is not writing"
     return None
 

@@ -48,12 +48,17 @@ lpmos_fetch() {
     wait "$lpmos_wget"
 }
 
+# Seconds since the kernel started, which no time server moves.
+lpmos_seconds() {
+    read -r lpmos_up lpmos_idle </proc/uptime
+    echo "${lpmos_up%.*}"
+}
+
 # The same until it is answered, for up to five minutes.
 lpmos_insist() {
-    lpmos_tries=0
+    lpmos_end=$(($(lpmos_seconds) + 300))
     until lpmos_fetch "$1" "$2"; do
-        lpmos_tries=$((lpmos_tries + 1))
-        [ "$lpmos_tries" -lt 30 ] || return 1
+        [ "$(lpmos_seconds)" -lt "$lpmos_end" ] || return 1
         sleep 10
     done
 }
@@ -153,10 +158,11 @@ lpmos_cut() {
     mv @PLACE@/log/cut @PLACE@/log/piece
 }
 
-# Hand in what the logs have; with an argument to their ends, while the region may come back.
+# Hand in what the logs have; with an argument to their ends, while the region may come back, for up
+# to five minutes in all.
 lpmos_stream() {
     [ -d @PLACE@/log ] || return 0
-    lpmos_tries=0
+    lpmos_tries=0 lpmos_end=$(($(lpmos_seconds) + 300))
     until mkdir @PLACE@/log/held 2>/dev/null; do
         [ -n "${1:-}" ] || return 0
         [ "$lpmos_tries" -lt 45 ] || break
@@ -165,9 +171,11 @@ lpmos_stream() {
     done
     lpmos_tries=0 lpmos_pieces=0
     while [ "$lpmos_pieces" -lt 12 ] || { [ -n "${1:-}" ] && [ "$lpmos_pieces" -lt 60 ]; }; do
+        [ -z "${1:-}" ] || [ "$(lpmos_seconds)" -lt "$lpmos_end" ] || break
         until lpmos_hand_in; do
             lpmos_tries=$((lpmos_tries + lpmos_refused))
             [ -n "${1:-}" ] && [ "$lpmos_tries" -lt 30 ] || break 2
+            [ "$(lpmos_seconds)" -lt "$lpmos_end" ] || break 2
             sleep 10
         done
         lpmos_pieces=$((lpmos_pieces + 1))

@@ -6,6 +6,7 @@ set "lpmos_here=%~dp0"
 del /q /f "%SystemRoot%\Panther\unattend.xml" "%SystemRoot%\Panther\Unattend\unattend.xml" 2>nul
 set "lpmos_step="
 @STEPS@
+call :forget
 >"%lpmos_here%said.json" echo @UP@
 goto say
 
@@ -21,8 +22,24 @@ endlocal & set "lpmos_code=%lpmos_code%"
 if not "%lpmos_code%"=="0" set "lpmos_step=%1"
 exit /b 0
 
+:forget
+rem What is secret is gone before the word is said, which may take an hour.
+del /q /f "%lpmos_here%values.cmd" "%lpmos_here%step-*.cmd" "%lpmos_here%*.log" 2>nul
+exit /b 0
+
+:cut
+rem The end alone of a long log, from a whole line on: half a secret is not known as one.
+"%lpmos_here%curl.exe" -fsS -r -32000 -o "%lpmos_here%cut.log" "file:///%lpmos_log:\=/%" 2>nul
+if errorlevel 1 exit /b 0
+for /f "usebackq skip=1 delims=" %%l in ("%lpmos_here%cut.log") do >>"%lpmos_here%end.log" echo.%%l
+set "lpmos_log=%lpmos_here%end.log"
+exit /b 0
+
 :broken
-"%lpmos_here%curl.exe" -fsS -m 30 -o nul --data-binary "@%lpmos_here%step.log" "@URL@/log" 2>nul
+set "lpmos_log=%lpmos_here%step.log"
+for %%f in ("%lpmos_log%") do if %%~zf GTR 32000 call :cut
+"%lpmos_here%curl.exe" -fsS -m 30 -o nul --data-binary "@%lpmos_log%" "@URL@/log?file=step.log&first=1" 2>nul
+call :forget
 >"%lpmos_here%said.json" echo @FAILED@
 
 :say

@@ -82,6 +82,7 @@ call :progress installing 52 "applying %lpmos_image%"
 md W:\lpmos\scratch
 start "" /b "%ComSpec%" /d /c call "%~f0" apply
 set "lpmos_said=0"
+set /a lpmos_turns=0
 :applying
 call :pause 15
 if exist "%lpmos_dir%\applied" goto applied
@@ -90,10 +91,15 @@ if exist "%lpmos_dir%\not-applied" (
     goto stopped
 )
 set "lpmos_percent="
-for /f "usebackq tokens=1,2 delims=[]=.%% " %%a in ("%lpmos_out%") do call :number "%%a" "%%b"
+for /f "usebackq tokens=1,2 delims=[]=.,%% " %%a in ("%lpmos_out%") do call :number "%%a" "%%b"
 if not defined lpmos_percent set "lpmos_percent=0"
 set /a lpmos_now=52+lpmos_percent*33/100
-if not "%lpmos_now%"=="%lpmos_said%" call :progress installing %lpmos_now% "dism applies the image"
+rem A turn is a quarter of a minute; what stands still is said again every two minutes.
+set /a lpmos_turns+=1
+set /a lpmos_minutes=lpmos_turns/4
+set /a lpmos_rest=lpmos_turns%%8
+if not "%lpmos_now%"=="%lpmos_said%" set "lpmos_rest=0"
+if "%lpmos_rest%"=="0" call :progress installing %lpmos_now% "dism applies the image, %lpmos_minutes% min so far"
 set "lpmos_said=%lpmos_now%"
 goto applying
 
@@ -109,6 +115,8 @@ if not exist W:\Windows\Panther\ md W:\Windows\Panther
 copy /y "%lpmos_dir%\unattend.xml" W:\Windows\Panther\unattend.xml >nul
 if errorlevel 1 goto unfinished
 if not exist "%lpmos_kept%\" md "%lpmos_kept%"
+rem For SYSTEM and Administrators alone; a Windows PE without icacls leaves it to the first start.
+icacls "%lpmos_kept%" /inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F" >nul 2>&1
 copy /y "%SystemRoot%\System32\curl.exe" "%lpmos_kept%\curl.exe" >nul
 if errorlevel 1 goto unfinished
 @FETCH@
@@ -177,7 +185,7 @@ exit /b 0
 :failed
 rem Said once, with what the last program said.
 echo LPMOS: %~1
-if exist "%lpmos_out%" curl -fsS -m 30 -o nul --data-binary "@%lpmos_out%" "%lpmos_url%/log" 2>nul
+if exist "%lpmos_out%" curl -fsS -m 30 -o nul --data-binary "@%lpmos_out%" "%lpmos_url%/log?file=out.txt&first=1" 2>nul
 set /a lpmos_failing=0
 :failing
 curl -fsS -m 30 -o nul -G --data-urlencode "message=%~1" "%lpmos_url%/failed" 2>nul
