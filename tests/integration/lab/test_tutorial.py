@@ -16,7 +16,7 @@ LPMOS = str(Path(sys.executable).with_name("lpmos"))
 URL = "http://localhost:8080"
 DEMO = "APPROVE=manual make demo-simulated\n"
 APPROVE = "lpmos task approve SIM-0001\n"
-TIMEOUT_S = 120.0
+TIMEOUT_S = 270.0
 
 REPORTED = f"""
 for try in $(seq 200); do
