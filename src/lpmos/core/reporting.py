@@ -59,7 +59,7 @@ class Reporting:
     ) -> Task:
         """See `Agents.report`; `task` is the machine's, as far as it is known here."""
         macs = macs_of(run, inventory)
-        if task is not None and _is_past_job(task, run):
+        if task is not None and _is_over(task, run):
             task = None
         if task is None or task.mac not in macs:
             await self._unmatched.keep(run.mac, sn, inventory)
@@ -163,13 +163,15 @@ class Reporting:
         return restarted(task, self._clock())
 
 
-def _is_past_job(task: Task, run: AgentRun) -> bool:
-    """Whether the task is a job that was over before this run began: it is no task of this run.
+def _is_over(task: Task, run: AgentRun) -> bool:
+    """Whether the machine had been given back before this run began: it is no task of this run.
 
-    After a job a machine goes on as before it; one without a system waits for its next task.
+    After a job, and after a roll-back, a machine is what it was before; one without a system waits
+    for its next task.
     """
     own = run.agent_id in (claimed_by(task), task.reported_by)
-    return task.job is not None and task.finished and not own
+    given_back = task.job is not None or task.rolled_back is not None
+    return task.finished and given_back and not own
 
 
 def _looked_again(task: Task, seen: Inventory, now: datetime) -> Task:

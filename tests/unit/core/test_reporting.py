@@ -8,6 +8,7 @@ import pytest
 from lpmos.core.agentrun import NoTask
 from lpmos.core.agents import AgentRun
 from lpmos.core.reporting import FOREIGN_MACHINE
+from lpmos.core.rollback import Rollbacks
 from lpmos.model.audit import AuditEvent
 from lpmos.model.diskplan import GIB
 from lpmos.model.errors import Conflict, ForeignClaim, ForeignMachine, ImpossibleTransition
@@ -306,6 +307,18 @@ async def test_job_that_is_over_is_no_task_of_a_later_run(world: World, status: 
     following = await world.create(**JOB)
     assert (await report(world, FIRST)).task_id == following.task_id
     assert await unmatched(world) == []
+
+
+async def test_task_that_was_rolled_back_is_no_task_of_a_later_run(world: World) -> None:
+    task = await world.create()
+    await world.report(FIRST)
+    await world.tasks.cancel(task.task_id, by=actor("boss"))
+    back = Rollbacks(world.store, world.tasks, world.clock)
+    await back.roll_back(task.task_id, by=actor("boss"))
+    await world.synced()
+    with pytest.raises(NoTask, match="no task for"):
+        await report(world, FIRST)
+    assert [each.mac_address for each in await unmatched(world)] == [MAC]
 
 
 async def test_report_in_the_middle_of_a_job_is_the_new_inventory(world: World) -> None:
