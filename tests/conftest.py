@@ -24,6 +24,11 @@ WITH_GUESTS = (
     "tests/integration/lab/test_virtual_machine.py",
 )
 """Where the marks `e2e` and `qemu` are; only the processes that test see marks."""
+WITH_LOOP_DEVICES = (
+    "tests/integration/agent/test_agent_disk_test.py",
+    "tests/integration/agent/test_agent_loop_install.py",
+)
+"""One test takes a loop device from another, and none of the others may be given it meanwhile."""
 NICENESS = 4
 """Of what tests without guests; guests, whose end all wait for, are given twice as much."""
 
@@ -33,10 +38,14 @@ settings.load_profile("lpmos")
 
 
 class FilesAndGuests(LoadFileScheduling):  # type: ignore[misc]  # the library has no types
-    """Gives out files, and all that have guests as one."""
+    """Gives out files; all that have guests as one, all that have loop devices as another."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "guests" if nodeid.startswith(WITH_GUESTS) else nodeid.partition("::")[0]
+        if nodeid.startswith(WITH_GUESTS):
+            return "guests"
+        if nodeid.startswith(WITH_LOOP_DEVICES):
+            return "loop devices"
+        return nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> FilesAndGuests:
