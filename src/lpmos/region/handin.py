@@ -164,7 +164,12 @@ class HandIn:
         except LpmosError as error:
             if isinstance(error, StoreError) and not isinstance(error, _OF_THE_WORD):
                 raise
-            await self._refuse(kept, str(error), task)
+            await self._refuse(kept, await self._why(kept, error), task)
+
+    async def _why(self, kept: AnyKept, error: LpmosError) -> str:
+        """Why a word failed: by what the store has now where that was not heard of before."""
+        place, verdict = self._judged(kept, await self._task_now(kept))
+        return REASONS[place] if verdict is Verdict.REFUSE and place else str(error)
 
     def _task(self, kept: AnyKept) -> Task | None:
         """The machine's present task as the store had it when it was last heard of."""
