@@ -32,15 +32,13 @@ Disks = Annotated[tuple[RootDiskHints, ...], msgspec.Meta(max_length=DISKS_LIMIT
 StepName = Literal["memory_test", "disk_test", "disk_erase", "inventory", "rescue"]
 
 
-class MemoryTest(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="step",
-    tag="memory_test",
+class _Step(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="step"
 ):
+    """What all steps have in common: how they are written."""
+
+
+class MemoryTest(_Step, frozen=True, kw_only=True, tag="memory_test"):
     """Patterns written to memory and read again: `size_bytes` of it, else `percent` of the free.
 
     What the agent and its kernel need stays out of it.
@@ -51,15 +49,7 @@ class MemoryTest(
     passes: Passes = 1
 
 
-class DiskTest(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="step",
-    tag="disk_test",
-):
+class DiskTest(_Step, frozen=True, kw_only=True, tag="disk_test"):
     """Every block of the disks read; with `write` a pattern written to it first, and compared.
 
     No `disks` are all that the machine has, for reading only. `size_bytes` ends the test of each
@@ -72,42 +62,18 @@ class DiskTest(
     size_bytes: TestBytes | None = None
 
 
-class DiskErase(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="step",
-    tag="disk_erase",
-):
+class DiskErase(_Step, frozen=True, kw_only=True, tag="disk_erase"):
     """The disks made blank: their signatures, and as deep as `level` says."""
 
     disks: Annotated[tuple[RootDiskHints, ...], msgspec.Meta(min_length=1, max_length=DISKS_LIMIT)]
     level: Erase = "signatures"
 
 
-class TakeInventory(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="step",
-    tag="inventory",
-):
+class TakeInventory(_Step, frozen=True, kw_only=True, tag="inventory"):
     """What the machine has looked at once more, and whether it is what was reported."""
 
 
-class Rescue(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
-    tag_field="step",
-    tag="rescue",
-):
+class Rescue(_Step, frozen=True, kw_only=True, tag="rescue"):
     """The agent stays for so many minutes, else until the task is cancelled.
 
     With `ssh` the holders of the task's `ssh_keys` log in as root meanwhile.

@@ -1,7 +1,6 @@
 """The rescue with the real SSH server: what it leaves behind when it ends."""
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -52,7 +51,6 @@ def connected(port: int) -> socket.socket:
             time.sleep(0.05)
 
 
-@pytest.mark.skipif(not shutil.which("dropbear"), reason="dropbear-bin is not installed")
 def test_rescue_that_is_cancelled_ends_while_somebody_is_connected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
