@@ -136,6 +136,12 @@ class RunningRegion:
         body = {"mac_address": MAC, "sn": "SN-1", "agent_id": AGENT_ID, "hardware": hardware}
         return await self.post("/api/v1/agent/report", {**body, **fields})
 
+    async def plan_of(self, task: Task) -> dict[str, Any]:
+        """What the agent is given to do; the task is approved."""
+        _, body = await self.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
+        assert body["status"] == "approved", body
+        return dict(body["plan"])
+
     async def claim(self, task: Task, agent_id: str = AGENT_ID) -> tuple[int, dict[str, Any]]:
         """B2 before the disk is touched."""
         intent = task.intent or (await self.stored_task(task)).intent

@@ -59,12 +59,6 @@ async def approved(region: RunningRegion, **fields: Any) -> Task:
     return await region.task_in(task.task_id, "approved")
 
 
-async def plan_of(region: RunningRegion, task: Task) -> dict[str, Any]:
-    _, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
-    assert body["status"] == "approved", body
-    return dict(body["plan"])
-
-
 def seed_of(text: str) -> str:
     found = SEED.search(text)
     assert found is not None, text
@@ -74,7 +68,7 @@ def seed_of(text: str) -> str:
 async def claimed(region: RunningRegion) -> tuple[Task, str]:
     """A task that is being installed, and where its installer's answers are."""
     task = await approved(region)
-    seed = seed_of((await plan_of(region, task))["installer"]["kernel_arguments"])
+    seed = seed_of((await region.plan_of(task))["installer"]["kernel_arguments"])
     assert (await region.claim(task))[0] == 200
     return await region.task_in(task.task_id, "installing"), seed
 
@@ -122,7 +116,7 @@ async def test_plan_of_an_installer_names_its_files_its_line_and_no_image(
     region: RunningRegion,
 ) -> None:
     task = await approved(region)
-    plan = await plan_of(region, task)
+    plan = await region.plan_of(task)
     assert plan["image"] is None
     installer = plan["installer"]
     for name, content in (("kernel", KERNEL), ("initrd", INITRD)):
@@ -136,7 +130,7 @@ async def test_token_of_an_installer_is_worth_nothing_before_the_claim_and_after
     region: RunningRegion,
 ) -> None:
     task = await approved(region)
-    seed = seed_of((await plan_of(region, task))["installer"]["kernel_arguments"])
+    seed = seed_of((await region.plan_of(task))["installer"]["kernel_arguments"])
     status, body = await region.get(f"{seed}/progress?stage=partitioning&percent=1")
     assert (status, body["code"]) == (409, "install-over")
     assert (await region.claim(task))[0] == 200

@@ -69,12 +69,6 @@ async def approved(region: RunningRegion, **hardware: Any) -> Task:
     return await region.task_in(task.task_id, "approved")
 
 
-async def plan_of(region: RunningRegion, task: Task) -> dict[str, Any]:
-    _, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
-    assert body["status"] == "approved", body
-    return dict(body["plan"])
-
-
 async def handed_over(region: RunningRegion, task: Task) -> None:
     assert (await region.claim(task))[0] == 200
     await region.task_in(task.task_id, "installing")
@@ -102,7 +96,7 @@ def seed_of(files: dict[str, bytes]) -> str:
 async def test_plan_marks_the_disk_and_never_asks_for_kexec(region: RunningRegion) -> None:
     task = await approved(region)
     assert task.plan is not None and task.plan.whole_image and task.plan.partitions == ()
-    installer = (await plan_of(region, task))["installer"]
+    installer = (await region.plan_of(task))["installer"]
     assert task.intent is not None
     assert installer["disk_mark"] == task.intent.intent_id
     assert (installer["handover"], installer["kernel_arguments"]) == ("restart", "")
@@ -112,7 +106,7 @@ async def test_windows_goes_from_one_boot_script_to_a_system_that_says_it_came_u
     region: RunningRegion, tmp_path: Path
 ) -> None:
     task = await approved(region)
-    await plan_of(region, task)
+    await region.plan_of(task)
     await handed_over(region, task)
     files = await loaded(region)
     assert list(files) == [
@@ -159,7 +153,7 @@ async def test_log_of_windows_goes_into_the_tasks_without_its_secrets(
     region: RunningRegion,
 ) -> None:
     task = await approved(region)
-    await plan_of(region, task)
+    await region.plan_of(task)
     await handed_over(region, task)
     seed = seed_of(await loaded(region))
     text = f"net user administrator {PASSWORD}\r\ns3cret & more\r\nThe disk is \xff offline\r\n"
@@ -190,7 +184,7 @@ async def scripts_of(region: RunningRegion, seed: str) -> list[tuple[str, str]]:
 
 async def test_script_is_given_once_however_often_it_is_asked_for(region: RunningRegion) -> None:
     task = await approved(region)
-    await plan_of(region, task)
+    await region.plan_of(task)
     await handed_over(region, task)
     texts = await asyncio.gather(*(region.text(BOOT) for _ in range(8)))
     assert sum("wimboot" in text for _, text in texts) == 1
@@ -198,7 +192,7 @@ async def test_script_is_given_once_however_often_it_is_asked_for(region: Runnin
 
 async def test_file_of_windows_that_is_not_there_is_not_found(region: RunningRegion) -> None:
     task = await approved(region)
-    await plan_of(region, task)
+    await region.plan_of(task)
     await handed_over(region, task)
     seed = seed_of(await loaded(region))
     assert (await region.text(f"{seed}/windows/step-09.cmd"))[0] == 404
@@ -228,7 +222,7 @@ async def test_bios_machine_of_a_network_for_secure_boot_gets_its_plan(
     region: RunningRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(region.region, "_dhcp", DhcpSettings(networks=(SIGNED,)))
-    await plan_of(region, await approved(region, boot_mode="bios"))
+    await region.plan_of(await approved(region, boot_mode="bios"))
 
 
 async def test_network_that_became_one_for_secure_boot_after_the_approval_gives_no_plan(
@@ -250,7 +244,7 @@ async def test_grub_that_asks_for_windows_fails_the_task_at_once(
         return await asked(boot, query, caller._replace(words=grub))
 
     task = await approved(region)
-    await plan_of(region, task)
+    await region.plan_of(task)
     await handed_over(region, task)
     monkeypatch.setattr(Boot, "answer", by_grub)
     status, text = await region.text(BOOT)
