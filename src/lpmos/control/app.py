@@ -119,7 +119,7 @@ def create_app(services: Services) -> Litestar:
         guards=[services.gate],
         before_request=check_request,
         before_send=[services.observation.before_send],
-        middleware=[timed, traced, stating(services.hub.revision), encoding],
+        middleware=[timed, traced(services.call_traces), stating(services.hub.revision), encoding],
         state=State({STATE: services.task_answers}),
         exception_handlers={Exception: services.refusals.answer_error},
         request_max_body_size=BODY_LIMIT_BYTES,

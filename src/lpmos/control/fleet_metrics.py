@@ -4,7 +4,7 @@ The labels are bounded: regions and statuses, never a machine or a task.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +12,9 @@ from prometheus_client.registry import Collector
 
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
+from lpmos.core.taskrow import TaskRow
+from lpmos.core.usual import UsualWaits
+from lpmos.model.job import JOB_OS
 from lpmos.model.lifecycle import FINAL, Status
 
 WAITING = tuple(status for status in Status if status not in FINAL)
@@ -24,6 +27,7 @@ class FleetCollector(Collector):
         self._fleet = fleet
         self._clock = clock
         self._websocket_clients = websocket_clients
+        self._usual = UsualWaits(fleet, clock)
 
     def collect(self) -> Iterable[Metric]:
         """The metrics as they are now."""
@@ -46,7 +50,7 @@ class FleetCollector(Collector):
         for row in self._fleet.current_rows():
             place = row.idc, row.status
             counts[place] += 1
-            if not row.finished:
+            if not row.finished and not _runs_job(row):
                 since[place] = min(row.since, since.get(place, row.since))
         known = sorted({*idcs, *(idc for idc, _ in counts)})
         tasks = GaugeMetricFamily(
@@ -54,7 +58,8 @@ class FleetCollector(Collector):
         )
         oldest = GaugeMetricFamily(
             "lpmos_task_oldest_seconds",
-            "How long the longest waiting task of a status is in it; 0 where there is none",
+            "How long the longest waiting task of a status is in it, but for jobs that run; 0 where"
+            " there is none",
             labels=["idc", "status"],
         )
         ended = CounterMetricFamily(
@@ -72,3 +77,27 @@ class FleetCollector(Collector):
             for status in sorted(FINAL):
                 ended.add_metric([idc, status], self._fleet.statistics.ended[idc, status])
         yield from (tasks, oldest, ended)
+        yield from self._usual_times(known)
+
+    def _usual_times(self, idcs: Collection[str]) -> Iterable[Metric]:
+        usual = GaugeMetricFamily(
+            "lpmos_task_usual_seconds",
+            "What 19 of 20 of a region's newest installs did not exceed in a status",
+            labels=["idc", "status"],
+        )
+        installs = GaugeMetricFamily(
+            "lpmos_task_usual_installs",
+            "How many of a region's newest installs its usual times are from; not there before the"
+            " first look at the region",
+            labels=["idc"],
+        )
+        for idc, waits in self._usual.of(idcs).items():
+            installs.add_metric([idc], waits.installs)
+            for status, seconds in waits.seconds.items():
+                usual.add_metric([idc, status], seconds)
+        yield from (usual, installs)
+
+
+def _runs_job(row: TaskRow) -> bool:
+    """A job, a test of the memory say, takes as long as it was made to."""
+    return row.os_type == JOB_OS and row.status is Status.INSTALLING

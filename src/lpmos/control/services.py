@@ -33,7 +33,9 @@ from lpmos.control.resources.statistics import StatisticsDesk
 from lpmos.control.resources.task_answers import TaskAnswers
 from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.control.store_metrics import StoreCollector
+from lpmos.control.traces.calls import CallTraces
 from lpmos.control.traces.duty import TraceDuty
+from lpmos.control.traces.outgoing import Outgoing, OutgoingCollector
 from lpmos.core import bmc, tasksecrets
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader
@@ -74,6 +76,7 @@ from lpmos.images.uploads import Uploads
 from lpmos.install.answers.own_templates import OWN_TEMPLATES
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
+from lpmos.store.traced import TracedStore
 
 SEALED_FIELDS = (bmc.SEALED, webhooks.SEALED, tasksecrets.SEALED)
 """Every field in which a secret stands sealed: a rotation wraps these and no others."""
@@ -94,8 +97,8 @@ class Services:
         config: ControlConfig | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        config = config or ControlConfig()
-        self.config = config
+        self.config = config = config or ControlConfig()
+        store = TracedStore(store) if config.otlp_url else store
         self.fleet = Fleet(mirror)
         self.secret_keys = SecretKeys(
             store,
@@ -143,7 +146,8 @@ class Services:
             self.fleet, LogProofs(signer.derived_key("logs of regions"), clock)
         )
         self.observation = Observation()
-        self.observation.add(FleetCollector(self.fleet, clock, self.hub.count))
+        self.observation.add(FleetCollector(self.fleet, clock, self.hub.count), self.hub.delivery)
+        self.call_traces, self._sends = self._traces(clock)
         self.pages = Pages(self.door)
         catalog = Catalog(config.images_dir, refuses=config.image_trust)
         self.images = Images(catalog, Uploads(config.images_dir, catalog), store, self.fleet, clock)
@@ -153,8 +157,7 @@ class Services:
         self.unmatched = UnmatchedDesk(
             store, self.fleet, self.tasks, clock, alert_over=config.unmatched_limit
         )
-        self.observation.add(UnmatchedCollector(self.fleet))
-        self.observation.add(DuplicateCollector(self.fleet))
+        self.observation.add(UnmatchedCollector(self.fleet), DuplicateCollector(self.fleet))
         self.audit = AuditReader(store)
         self.refusals = Refusals(store, clock)
         self.senders = Senders(clock, Reach(config.webhook_networks))
@@ -188,8 +191,16 @@ class Services:
         """The duties that end what waits for too long, try again, and tell of what has ended."""
         yield DeadlineDuty(store, self.fleet, deadlines, clock)
         yield RetryDuty(self.fleet, self.tasks, self.config.retries, clock)
-        if self.config.otlp_url:
-            yield TraceDuty(self.fleet, clock, self.config.otlp_url)
+        if "tasks" in self._sends:
+            yield TraceDuty(self.fleet, clock, self._sends["tasks"])
+
+    def _traces(self, clock: Clock) -> tuple[CallTraces, dict[str, Outgoing]]:
+        """What makes traces of calls, and the ways to the collector; none without one."""
+        if not self.config.otlp_url:
+            return CallTraces(clock, None), {}
+        ways = {of: Outgoing(self.config.otlp_url) for of in ("calls", "tasks")}
+        self.observation.add(OutgoingCollector(ways))
+        return CallTraces(clock, ways["calls"]), ways
 
     def _care_of_store(self, store: Store, clock: Clock) -> Iterator[Duty]:
         """The duties that look after the store itself, with their metrics."""
@@ -208,3 +219,5 @@ class Services:
             group.create_task(self.refusals.run(), name="refusals")
             group.create_task(self.store_care.run(), name="store care")
             group.create_task(self.duties.run(), name="duties")
+            if "calls" in self._sends:
+                group.create_task(self._sends["calls"].run(), name="traces of calls")

@@ -1,4 +1,4 @@
-"""What calls to the store's servers cost this process, for Prometheus (O1).
+"""What calls to the store's servers cost this process, for Prometheus (O1) and in traces (O2).
 
 One for the process, as its connections are; each part shows them beside its own figures. Labels are
 names of etcd's methods and of gRPC's statuses, so they are few.
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import Counter, Histogram
+
+from lpmos.store.spans import spanned, under_way
 
 SECONDS: Final = Histogram(
     "lpmos_store_call_seconds",
@@ -28,10 +30,14 @@ COLLECTORS: Final = (SECONDS, FAILURES)
 
 
 @contextmanager
-def observed(call: str) -> Iterator[None]:
-    """Time one call that has an answer."""
+def observed(call: str, server: str) -> Iterator[None]:
+    """Time one call that has an answer; a span of the present trace, with or without one."""
     began = time.perf_counter()
-    yield
+    if under_way() is None:
+        yield
+    else:
+        with spanned(f"etcd.{call}", {"server.address": server}, "client"):
+            yield
     SECONDS.labels(call).observe(time.perf_counter() - began)
 
 

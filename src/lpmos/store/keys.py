@@ -246,3 +246,32 @@ def parse(key: str) -> KeyName | None:
                 return KeyName(kind, groups[0], "", groups[1])
             return KeyName(kind, *groups)
     return None
+
+
+_COLLECTION = re.compile(r"[a-z][a-z_-]{0,39}")
+_OF_ALL = frozenset({"events", "config", "region", "unmatched_reports", "dlq", "tasks"})
+_OF_A_REGION = frozenset(
+    {
+        *("servers", "machines", "sealed", "dhcp", "signers", "log_reader"),
+        *("taken", "reserved", "outbox", "macs"),
+    }
+)
+
+
+def kind_of(key: str) -> str:
+    """The kind of a key or prefix, one of few words: nothing of the names that stand in it."""
+    if known := parse(key):
+        return known.kind
+    found = "other"
+    match key.split("/")[1:]:
+        case ["os-audit" | "os-migration" | "os-election" as root, *_]:
+            found = root.removeprefix("os-")
+        case ["os", kind, *_] if kind in _OF_ALL:
+            found = kind
+        case ["os", "control", collection, *_] if _COLLECTION.fullmatch(collection):
+            found = f"control.{collection}"
+        case ["os", _, "machines", _, "evidence"]:
+            found = "evidence"
+        case ["os", _, kind, *_] if kind in _OF_A_REGION:
+            found = kind
+    return found

@@ -11,13 +11,12 @@ Large values (inventories) are kept packed: thousands of them would fill the mem
 import asyncio
 import contextlib
 import heapq
+import math
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol
-
-import msgspec
 
 from lpmos.store.api import KV, Compacted, Page, Unavailable, WatchBatch, WatchLagged
 
@@ -29,6 +28,12 @@ LIST_PAGE = 500
 PACK_OVER_BYTES = 2048
 FRESH_KEYS = 2000
 """How many of the large values that changed last stay as they came: they change again soonest."""
+FRESH_BYTES = 64 * 2**20
+"""What all that are so may have: packing waits for a calmer time than that of the change."""
+COOL_S = 1.0
+COOLED_SHARE = 20
+"""One in so many of those beyond `FRESH_KEYS` is packed each `COOL_S`: so changes that go on do not
+keep them, and it takes milliseconds, 25 where `FRESH_BYTES` are reached."""
 
 Subscriber = Callable[[str, KV | None, KV | None], None]
 
@@ -64,7 +69,9 @@ class Mirror:
         self._kvs: dict[str, KV] = {}
         self._order: list[str] = []
         self._added: set[str] = set()
-        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._fresh: OrderedDict[str, int] = OrderedDict()
+        self._fresh_bytes = 0
+        self._cool_at_s = 0.0
         self._revision = 0
         self._change_revision = 0
         self._connected = False
@@ -94,10 +101,10 @@ class Mirror:
     def get(self, key: str) -> KV | None:
         """The key, or None where it does not exist."""
         kv = self._kvs.get(key)
-        return kv and _unpacked(kv)
+        return kv and opened(kv)
 
     def kept(self, key: str) -> KV | None:
-        """The key as it is kept here, for `deflated`: its value may be packed."""
+        """The key as it is kept here, for `deflated` and `opened`: its value may be packed."""
         return self._kvs.get(key)
 
     def items(self, prefix: str) -> Iterator[KV]:
@@ -105,11 +112,12 @@ class Mirror:
         order = self._sorted()
         first = bisect_left(order, prefix)
         last = bisect_right(order, prefix, first, key=lambda key: key[: len(prefix)])
-        return map(_unpacked, [self._kvs[key] for key in order[first:last]])
+        return map(opened, [self._kvs[key] for key in order[first:last]])
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber(key, before, after)` called for every change from now on.
 
+        `before` is as it was kept: who looks at its value opens it (`opened`), which costs.
         It is called in order of revision, may not wait and should not raise: an error of it ends
         `run`. Who subscribes before the first listing is told of each key in it.
         """
@@ -184,6 +192,7 @@ class Mirror:
         try:
             while True:
                 done, _ = await asyncio.wait((coming,), timeout=self._silence_s)
+                self._cool()
                 if not done:
                     await self._probe()
                     continue
@@ -237,23 +246,37 @@ class Mirror:
             self._refresh(after)
         elif before is not None:
             del self._kvs[key]
-            self._fresh.pop(key, None)
+            self._fresh_bytes -= self._fresh.pop(key, 0)
             order = self._sorted()
             del order[bisect_left(order, key)]
         else:
             return
-        known, now = before and _unpacked(before), after and _unpacked(after)
+        now = after and opened(after)
         for subscriber in tuple(self._subscribers):
-            subscriber(key, known, now)
+            subscriber(key, before, now)
 
     def _refresh(self, kv: KV) -> None:
-        """Note that a value came as it is; the one that is so for longest is packed instead."""
-        self._fresh.pop(kv.key, None)
+        """Note that a value came as it is; where that is too much, the oldest are packed."""
+        self._fresh_bytes -= self._fresh.pop(kv.key, 0)
         if _packs(kv):
-            self._fresh[kv.key] = None
-        if len(self._fresh) > FRESH_KEYS:
-            oldest, _ = self._fresh.popitem(last=False)
-            self._kvs[oldest] = _packed(self._kvs[oldest])
+            self._fresh[kv.key] = len(kv.value)
+            self._fresh_bytes += len(kv.value)
+        while self._fresh_bytes > FRESH_BYTES:
+            self._pack_oldest()
+
+    def _cool(self) -> None:
+        """Pack some of those that changed longest ago, not more often than each `COOL_S`."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._cool_at_s:
+            return
+        self._cool_at_s = now_s + COOL_S
+        for _ in range(math.ceil((len(self._fresh) - FRESH_KEYS) / COOLED_SHARE)):
+            self._pack_oldest()
+
+    def _pack_oldest(self) -> None:
+        oldest, size_bytes = self._fresh.popitem(last=False)
+        self._fresh_bytes -= size_bytes
+        self._kvs[oldest] = _packed(self._kvs[oldest])
 
     def _sorted(self) -> list[str]:
         """All keys in order; what was added since the last call is sorted in now."""
@@ -280,24 +303,25 @@ def deflated(kept: KV) -> bytes:
     return kept.value if isinstance(kept, _PackedKV) else zlib.compress(kept.value, level=1)
 
 
+def opened(kept: KV) -> KV:
+    """The key as the store has it, of what `Mirror.kept` gave or a subscriber was told."""
+    if not isinstance(kept, _PackedKV):
+        return kept
+    value = zlib.decompress(kept.value)
+    return KV(kept.key, value, kept.create_revision, kept.mod_revision, kept.version, kept.lease)
+
+
 def _packed(kv: KV) -> KV:
     """The key as it is kept; the same key and value are always packed alike."""
     if not _packs(kv):
         return kv
-    fields = msgspec.structs.asdict(kv)
-    return _PackedKV(**{**fields, "value": deflated(kv)})
+    return _PackedKV(
+        kv.key, deflated(kv), kv.create_revision, kv.mod_revision, kv.version, kv.lease
+    )
 
 
 def _packs(kv: KV) -> bool:
     return len(kv.value) > PACK_OVER_BYTES and not isinstance(kv, _PackedKV)
-
-
-def _unpacked(kv: KV) -> KV:
-    """The key as the store has it."""
-    if not isinstance(kv, _PackedKV):
-        return kv
-    value = zlib.decompress(kv.value)
-    return KV(kv.key, value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)
 
 
 async def _next(watch: AsyncIterator[WatchBatch]) -> WatchBatch | None:

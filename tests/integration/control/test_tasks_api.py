@@ -34,7 +34,7 @@ async def test_create_answers_where_the_task_is(api: httpx.AsyncClient) -> None:
     answer = await api.post("/api/v1/tasks", json=NEW)
     assert answer.status_code == 201
     made = answer.json()
-    assert set(made) == {"task_id", "status", "created_at", "links"}
+    assert set(made) == {"task_id", "status", "created_at", "links", "warnings"}
     assert made["status"] == "pending"
     place = f"/api/v1/tasks/{made['task_id']}"
     assert made["links"] == {"self": place, "approve": f"{place}/approve"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -19,12 +20,14 @@ from lpmos.agent.run import run_agent
 from lpmos.agent.session import EXIT_INSTALLED
 from lpmos.agent.stop import Stop
 from lpmos.control.config import ControlConfig
+from lpmos.control.traces.calls import SLOW
 from lpmos.model.webhook import NewWebhook
 from lpmos.store import keys
+from lpmos.store.etcd import EtcdStore
 from tests.support.builders import actor
 from tests.support.collector import Collector
-from tests.support.control_plane import RunningControlPlane, running
-from tests.support.etcd import free_port
+from tests.support.control_plane import RunningControlPlane, open_store, running
+from tests.support.etcd import EtcdServer, free_port
 from tests.support.polling import ANSWER_TIMEOUT_S
 from tests.support.receiver import receiving
 from tests.support.region import RunningRegion, until
@@ -34,7 +37,9 @@ SN, MAC = "SIM-7", "52:54:00:00:00:07"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 ASKED = f"00-{TRACE}-{SPAN}-01"
 NEW = {"idc": "dc1", "sn": SN, "mac": MAC, "os_type": "debian", "os_version": "12"}
+NAME = "POST /api/v1/tasks"
 INSTALL_TIMEOUT_S = 120.0
+SLOW_S = 1.5
 
 
 @asynccontextmanager
@@ -104,11 +109,13 @@ async def test_one_trace_goes_from_the_caller_through_the_agent_to_the_collector
             await until(lambda: bytes.fromhex(TRACE) in spans, "the trace")
             await receiver.until_received(1)
 
-    (root,) = (each for each in spans[bytes.fromhex(TRACE)] if each.parent_span_id.hex() == SPAN)
-    others = [each for each in spans[bytes.fromhex(TRACE)] if each is not root]
+    all_spans = spans[bytes.fromhex(TRACE)]
+    top = {each.name: each for each in all_spans if each.parent_span_id.hex() == SPAN}
+    assert {*top} == {NAME, "install debian 12"}
+    root = top["install debian 12"]
+    others = [each for each in all_spans if each.parent_span_id == root.span_id]
     assert task["trace_id"] == TRACE
     assert f" lpmos_trace=00-{TRACE}-{root.span_id.hex()}-01 " in script
-    assert {each.parent_span_id for each in others} == {root.span_id}
     names = {each.span_id.hex(): each.name for each in others}
     assert {"boot.script", "boot.agent", "install.downloading", "booting"} <= {*names.values()}
     assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{root.span_id.hex()}-01"
@@ -116,6 +123,66 @@ async def test_one_trace_goes_from_the_caller_through_the_agent_to_the_collector
     assert {"task prepared", "boot script", "agent is known", "report", "agent status"} <= {*said}
     assert names[said["agent is known"]["span_id"]] == names[said["report"]["span_id"]]
     assert names[said["report"]["span_id"]] == "boot.agent"
+
+
+async def test_call_of_who_keeps_its_span_is_sent_with_what_it_asked_of_the_store(
+    tmp_path: Path,
+) -> None:
+    async with (
+        Collector(free_port()).receiving() as collector,
+        open_store(tmp_path) as store,
+        running(store, config=ControlConfig(otlp_url=collector.url)) as control_plane,
+        httpx.AsyncClient(base_url=control_plane.url, timeout=ANSWER_TIMEOUT_S) as api,
+    ):
+        await control_plane.offer_debian()
+        headers = {"Authorization": f"Bearer {control_plane.token}"}
+        await create(control_plane, ASKED)
+        missing = await api.get("/api/v1/tasks/T-1", headers={**headers, "traceparent": ASKED})
+        await until(lambda: len(_calls(collector, TRACE)) == 2, "both calls")
+        metrics = (await api.get("/metrics", headers=headers)).text
+    made, looked = _calls(collector, TRACE)
+    assert (made.name, made.kind) == (NAME, Span.SPAN_KIND_SERVER)
+    assert looked.name == "GET /api/v1/tasks/{task_id}"
+    assert made.parent_span_id.hex() == looked.parent_span_id.hex() == SPAN
+    said = {each.key: each.value for each in looked.attributes}
+    assert said["http.response.status_code"].int_value == 404
+    assert said["lpmos.request_id"].string_value == missing.headers["x-request-id"]
+    spans = collector.spans[made.trace_id]
+    assert {"store.txn"} <= {each.name for each in spans if each.parent_span_id == made.span_id}
+    assert SN not in str(spans) and MAC not in str(spans)
+    assert 'lpmos_traces_dropped_total{of="calls"} 0.0' in metrics
+
+
+async def test_slow_call_is_sent_and_shows_that_etcd_was_slow(tmp_path: Path) -> None:
+    async with Collector(free_port()).receiving() as collector, EtcdServer() as server:
+        store = await EtcdStore.connect([server.endpoint])
+        config = ControlConfig(otlp_url=collector.url)
+        async with running(store, config=config) as control_plane:
+            await control_plane.offer_debian()
+            server.pause()
+            asking = asyncio.create_task(create(control_plane))
+            await asyncio.sleep(SLOW_S)  # that is how slow etcd is
+            server.resume()
+            await asking
+            await until(lambda: NAME in {each.name for each in _calls(collector)}, "the call")
+        await store.close()
+    call = next(each for each in _calls(collector) if each.name == NAME)
+    spans = collector.spans[call.trace_id]
+    tries = [each for each in spans if each.name.startswith("etcd.")]
+    calls = {each.span_id: each for each in spans if each.name.startswith("store.")}
+    assert not call.parent_span_id and all(each.parent_span_id in calls for each in tries)
+    assert max(map(_seconds, tries)) > SLOW.total_seconds()
+
+
+def _calls(collector: Collector, trace: str = "") -> list[Span]:
+    """The calls of the API that the collector has, of one trace in the order of their ends."""
+    came = (span for spans in collector.spans.values() for span in spans)
+    calls = (each for each in came if each.kind == Span.SPAN_KIND_SERVER)
+    return [each for each in calls if trace in ("", each.trace_id.hex())]
+
+
+def _seconds(span: Span) -> float:
+    return (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from lpmos.control.config import ControlConfig
 from lpmos.control.traces.duty import TraceDuty
+from lpmos.control.traces.outgoing import SPANS_AT_ONCE, WAITING_SPANS, Outgoing
 from lpmos.core.clock import utc_now
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import StatusChange, Task
-from lpmos.model.trace import trace_id
+from lpmos.model.trace import Span, trace_id
 from lpmos.store import keys, records
-from tests.support.builders import MAC, make_task
+from tests.support.builders import MAC, NOW, make_task
 from tests.support.collector import Collector
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import free_port
@@ -65,12 +67,13 @@ async def test_task_that_ends_is_sent_as_one_trace(tmp_path: Path, collector: Co
 
 
 @asynccontextmanager
-async def leading(control_plane: RunningControlPlane, url: str) -> AsyncIterator[TraceDuty]:
-    """The duty alone, over a control plane's memory."""
-    made = TraceDuty(control_plane.services.fleet, utc_now, url, retry_s=0.05)
+async def leading(control_plane: RunningControlPlane, url: str) -> AsyncIterator[Outgoing]:
+    """The duty alone, over a control plane's memory; what it sends."""
+    outgoing = Outgoing(url, retry_s=0.05)
+    duty = TraceDuty(control_plane.services.fleet, utc_now, outgoing)
     leadership = await control_plane.store.elect("traces", "test", 10)
-    task = asyncio.create_task(made.lead(leadership))
-    yield made
+    task = asyncio.create_task(duty.lead(leadership))
+    yield outgoing
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -80,10 +83,10 @@ async def test_collector_that_is_away_or_busy_gets_the_trace_later(tmp_path: Pat
     away.answers = [503, 429]
     async with open_store(tmp_path) as store, running(store) as control_plane:
         await end(control_plane, installing())
-        async with leading(control_plane, away.url) as duty, away.receiving():
+        async with leading(control_plane, away.url) as outgoing, away.receiving():
             await until(lambda: bool(away.spans), "the trace")
-            await until(lambda: duty.sent == 1, "it to be counted")
-        assert (away.asked, duty.dropped) == (3, 0)
+            await until(lambda: outgoing.sent == 1, "it to be counted")
+        assert (away.asked, outgoing.dropped) == (3, 0)
 
 
 async def test_trace_that_a_collector_refuses_is_dropped_and_counted(
@@ -92,6 +95,49 @@ async def test_trace_that_a_collector_refuses_is_dropped_and_counted(
     collector.answers = [400]
     async with open_store(tmp_path) as store, running(store) as control_plane:
         await end(control_plane, installing())
-        async with leading(control_plane, collector.url) as duty:  # it ended just now: sent anew
-            await until(lambda: duty.dropped == 1, "the refusal")
-        assert (duty.sent, collector.asked) == (0, 1)
+        async with leading(control_plane, collector.url) as outgoing:  # it just ended: sent anew
+            await until(lambda: outgoing.dropped == 1, "the refusal")
+        assert (outgoing.sent, collector.asked) == (0, 1)
+
+
+class Slow(Collector):
+    """Takes what it is sent when it is let."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.waiting = 0
+        self.let = asyncio.Semaphore(0)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.waiting += 1
+        await self.let.acquire()
+        return await super().take(request)
+
+
+async def test_queue_that_is_full_while_it_is_sent_counts_each_trace_once() -> None:
+    span = Span(
+        trace_id="1" * 32,
+        span_id="2" * 16,
+        parent_id=None,
+        name="GET /x",
+        start=NOW,
+        end=NOW,
+        attributes={},
+    )
+    trace, full, at_once = (span,) * 100, WAITING_SPANS // 100, SPANS_AT_ONCE // 100
+    collector = Slow(free_port())
+    async with collector.receiving():
+        outgoing = Outgoing(collector.url)
+        for _ in range(full):
+            outgoing.add(trace)
+        sending = asyncio.create_task(outgoing.run())
+        await until(lambda: collector.waiting == 1, "the first request")
+        for _ in range(3):
+            outgoing.add(trace)
+        collector.let.release()
+        await until(lambda: outgoing.sent > 0, "the first answer")
+        assert (outgoing.sent, outgoing.dropped, outgoing.waiting) == (at_once, 3, full - at_once)
+        assert len(collector.spans[b"\x11" * 16]) == SPANS_AT_ONCE
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        collector.let.release()

@@ -409,6 +409,8 @@ async def test_full_quota_is_no_space_until_space_is_made() -> None:
             for _ in range(200):
                 await store.put("/a", bytes(2**16))
         assert await store.get("/a") is not None
+        with pytest.raises(NoSpace):
+            await store.elect("region", "one", 5)
         status = await store.status()
         assert not status.healthy
         assert any("NOSPACE" in alarm for alarm in status.alarms)

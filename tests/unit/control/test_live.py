@@ -97,6 +97,36 @@ async def test_hub_tells_by_itself_soon_after_a_change() -> None:
         assert [message["type"] for message in sink.read()] == ["status", "revision"]
 
 
+async def test_hub_measures_how_long_a_change_takes_to_the_last_client() -> None:
+    def count() -> float:
+        (metric,) = plane.hub.delivery.collect()
+        return sum(each.value for each in metric.samples if each.name.endswith("_count"))
+
+    async def measured() -> bool:
+        return count() > before
+
+    async with live_plane() as plane:
+        with ExitStack() as stack:
+            for number in range(2 * live.LANES):
+                stack.enter_context(plane.listening(HeldSink(), _principal(f"user {number}")))
+            before = count()
+            await plane.catch_up(plane.put(PENDING))
+            await until(measured)
+
+
+async def test_hub_measures_nothing_where_clients_are_told_and_nothing_has_changed() -> None:
+    async with live_plane() as plane:
+        with ExitStack() as stack:
+            sinks = [HeldSink() for _ in range(live.LANES)]  # one in each lane
+            for number, sink in enumerate(sinks):
+                client = stack.enter_context(plane.listening(sink, _principal(f"user {number}")))
+                plane.hub.identify(client, _principal(f"user {number}", tenant="acme"))
+            for sink in sinks:
+                await _something_written(sink)
+            (metric,) = plane.hub.delivery.collect()
+        assert {each.value for each in metric.samples if each.name.endswith("_count")} == {0}
+
+
 @pytest.mark.parametrize(
     ("subscription", "heard"),
     [

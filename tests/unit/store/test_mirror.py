@@ -1,6 +1,7 @@
 """The mirror on a store in memory: what it has, what it tells, and what it survives."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -13,7 +14,7 @@ from lpmos.store.api import (
     Unavailable,
     WatchLagged,
 )
-from lpmos.store.mirror import Mirror
+from lpmos.store.mirror import COOLED_SHARE, FRESH_BYTES, FRESH_KEYS, Mirror, deflated, opened
 from tests.support.followed_store import FollowedStore
 
 TIMEOUT_S = 30.0
@@ -60,7 +61,8 @@ def told(mirror: Mirror) -> Told:
     found: Told = []
 
     def tell(key: str, before: KV | None, after: KV | None) -> None:
-        found.append((key, before.value if before else None, after.value if after else None))
+        was = before and opened(before)
+        found.append((key, was.value if was else None, after.value if after else None))
         assert mirror.get(key) == after
 
     mirror.subscribe(tell)
@@ -287,3 +289,47 @@ async def test_mirror_gives_large_values_as_they_came_and_tells_only_of_changed_
     await _reached(mirror, store.put("/os/b"))
     await _reached(mirror, store.delete("/os/a"))
     assert told == [("/os/a", None, large), ("/os/b", None, b""), ("/os/a", large, None)]
+
+
+@pytest.mark.parametrize("changed", [FRESH_KEYS + 1, 2 * FRESH_KEYS])
+async def test_mirror_packs_the_large_values_that_changed_longest_ago(
+    store: FollowedStore, mirror: Mirror, ready: Ready, told: Told, changed: int
+) -> None:
+    large = b"inventory " * 300
+    await ready()
+    store.put(*(f"/os/{number}" for number in range(changed)), value=large)
+    await _reached(mirror, store.revision)
+
+    def is_packed(number: int) -> bool:
+        kept = mirror.kept(f"/os/{number}")
+        return kept is not None and len(kept.value) < len(large)
+
+    await _until(lambda: is_packed(0))
+    assert is_packed(max(1, (changed - FRESH_KEYS) // COOLED_SHARE) - 1)
+    first, last = mirror.kept("/os/0"), mirror.kept(f"/os/{changed - 1}")
+    assert first is not None and last is not None and not is_packed(changed - 1)
+    assert zlib.decompress(deflated(first)) == zlib.decompress(deflated(last)) == large
+    assert opened(first) == mirror.get("/os/0")
+    await _reached(mirror, store.put("/os/0", value=b"small"))
+    assert told[-1] == ("/os/0", large, b"small")
+
+
+async def test_mirror_packs_at_once_what_is_more_bytes_than_may_be_unpacked(
+    store: FollowedStore, mirror: Mirror, ready: Ready
+) -> None:
+    large = b"inventory " * 100_000
+    most = FRESH_BYTES // len(large)
+    keys = [f"/os/{number}" for number in range(most + 2)]
+
+    def packed() -> list[str]:
+        found = [kv for kv in map(mirror.kept, keys) if kv is not None]
+        return [kv.key for kv in found if len(kv.value) < len(large)]
+
+    await ready()
+    for _ in range(2):  # what is there already counts once
+        store.put(*keys[:most], value=large)
+    store.delete(keys[1])
+    await _reached(mirror, store.put(keys[most], value=large))
+    assert packed() == []
+    await _reached(mirror, store.put(keys[most + 1], value=large))
+    assert packed() == [keys[0]]

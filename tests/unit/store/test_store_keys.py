@@ -89,3 +89,43 @@ def test_unmatched_reports_sort_by_time_as_text() -> None:
     times = [datetime(2026, month, day, tzinfo=UTC) for month in (1, 11, 2) for day in (2, 10)]
     built = [keys.unmatched("dc1", time, "00:00:00:00:00:01") for time in times]
     assert sorted(built) == [built[times.index(time)] for time in sorted(times)]
+
+
+KINDS = [
+    (keys.task("dc1", "SN1"), "task"),
+    (keys.evidence("dc1", "SN1"), "evidence"),
+    (keys.history_prefix("dc1", "SN1"), "machines"),
+    (keys.task_secrets("dc1", "SN1"), "sealed"),
+    (keys.dhcp_lease("dc1", "192.0.2.1"), "dhcp"),
+    (keys.mac_place("dc1", "aa:bb:cc:dd:ee:ff"), "macs"),
+    (keys.task_place("T1"), "tasks"),
+    (keys.event("E1"), "events"),
+    (keys.template("a"), "config"),
+    (keys.control("users", "somebody"), "control.users"),
+    (keys.control("key-tokens"), "control.key-tokens"),
+    (keys.audit_entry(7), "audit"),
+    (keys.RESTORING, "election"),
+    (keys.ROOT, "other"),
+    ("/os/dc1/probe", "other"),
+]
+
+
+@pytest.mark.parametrize(("key", "kind"), KINDS)
+def test_kind_of_a_key_is_one_of_few_words(key: str, kind: str) -> None:
+    assert keys.kind_of(key) == kind
+
+
+@given(part, part)
+def test_kind_of_a_key_has_nothing_of_its_names(idc: str, name: str) -> None:
+    secret = f"-{name}-"
+    for key in (
+        *(keys.task(idc, secret), keys.evidence(idc, secret), keys.task_secrets(idc, secret)),
+        *(keys.control("users", secret), keys.event(secret), keys.taken(idc, secret), secret),
+    ):
+        assert keys.kind_of(key) in KNOWN_KINDS
+
+
+KNOWN_KINDS = {
+    *(kind for _, kind in KINDS),
+    *("taken", "region", "client", "unmatched", "dlq", "server", "history", "unmatched_reports"),
+}

@@ -75,9 +75,10 @@ class Observation:
         )
         self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    def add(self, collector: Collector) -> None:
-        """Have another collector's metrics among these."""
-        self._registry.register(collector)
+    def add(self, *collectors: Collector) -> None:
+        """Have other collectors' metrics among these."""
+        for collector in collectors:
+            self._registry.register(collector)
 
     async def before_send(self, message: Message, scope: Scope) -> None:
         """Complete an answer's headers and count it."""

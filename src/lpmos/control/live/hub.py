@@ -15,7 +15,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from prometheus_client import Histogram
 
 from lpmos.control.live.frames import FrameSink, text_frame
 from lpmos.control.live.messages import Others, of_task
@@ -46,6 +48,10 @@ MAX_ARRIVALS = 200
 
 REACH_TRIES = 20
 REACH_EVERY_S = 0.05
+DELIVERY_S: Final = (
+    *(0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.08),
+    *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5),
+)
 _NOWHERE = -1
 """The place of a client that has to read again."""
 
@@ -112,6 +118,15 @@ class LiveHub:
         self._next_lane = self._idle_lanes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self.delivery = Histogram(
+            "lpmos_live_delivery_seconds",
+            "Time from a change that was heard to its last write to a client that keeps up",
+            registry=None,
+            buckets=DELIVERY_S,
+        )
+        self._sampled_at: float | None = None
+        """When the change was heard whose way is being measured: one at a time."""
+        self._sample_turns = 0
         self._reached = 0
         self._history_lost = False
         self._ambiguous_until = _NOWHERE
@@ -247,6 +262,8 @@ class LiveHub:
             self._reached = self._position.revision
             self._history_lost = True
         self._wake()
+        if revision:
+            self._begin_sample()
         return revision
 
     def _notice_lost_history(self) -> None:
@@ -283,9 +300,25 @@ class LiveHub:
         self._notice_lost_history()
         self._idle_lanes = self._idle_lanes + 1 if self._serve(lane) else 0
         ended = loop.time()
+        self._sample(ended)
         self._due = max(self._due + TURN_S, ended - LANES * TURN_S)
         if self._idle_lanes < LANES:
             self._timer = loop.call_at(max(self._due, ended + (ended - began) / 2), self._turn)
+
+    def _begin_sample(self) -> None:
+        """Measure the way of the change that was just heard, where none is being measured."""
+        if self._sampled_at is None and self._users:
+            self._sampled_at = asyncio.get_running_loop().time()
+            self._sample_turns = LANES
+
+    def _sample(self, now: float) -> None:
+        """After a turn: a change that was heard before as many turns as lanes is written to all."""
+        if self._sampled_at is None:
+            return
+        self._sample_turns -= 1
+        if not self._sample_turns:
+            self.delivery.observe(now - self._sampled_at)
+            self._sampled_at = None
 
     def _serve(self, lane: set[Client]) -> bool:
         """Bring the clients of a lane up to date; whether all of them are."""

@@ -14,7 +14,7 @@ import msgspec
 from lpmos.core.fleet import Fleet
 from lpmos.core.machineindex import MachineRow
 from lpmos.core.taskchange import TaskChange
-from lpmos.core.taskrow import TaskRow
+from lpmos.core.taskrow import NO_HARDWARE, TaskRow
 from lpmos.model.access import Permission
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
@@ -157,7 +157,7 @@ def of_task(change: TaskChange, revision: int, *, with_log: bool = False) -> Ite
     task_id = after.task_id
     if before is not None and before.task_id != task_id:  # the machine's next task
         before = None
-    if before is None or before.hardware_sum != after.hardware_sum:
+    if _has_new_hardware(before, after):
         hardware = change.after.hardware if change.after else None
         if hardware is not None:
             yield _about(after, "hardware", HardwareMessage(task_id, hardware, revision))
@@ -272,6 +272,13 @@ def _statuses(before: Task | None, after: Task | None) -> list[Status]:
     if not came or came[-1] is not after.status:
         came.append(after.status)
     return came
+
+
+def _has_new_hardware(before: TaskRow | None, after: TaskRow) -> bool:
+    """Whether its hardware is to be told; of a task that finishes it is folded, and no other."""
+    if before is None or before.hardware_sum == after.hardware_sum:
+        return before is None
+    return not after.finished or before.hardware_sum == NO_HARDWARE
 
 
 def _how_far(row: TaskRow) -> tuple[object, ...]:

@@ -96,7 +96,7 @@ async def requeue_dead_letter(
     """Try the task again and take it out of the queue, both or neither."""
     made = await tasks.requeue(task_id, by=actor(request), idempotency_key=idempotency_key)
     await until_shown(fleet, made.revision)
-    view = retried(made.task)
+    view = retried(made.task, made.warnings)
     return made_once(view, view.links.self, replayed=made.replayed)
 
 

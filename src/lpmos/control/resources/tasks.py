@@ -98,7 +98,7 @@ async def create_task(
     spec = read_new_task(await json_body(request), request.user.tenant, fleet)
     made = await tasks.create_once(spec, by=actor(request), idempotency_key=idempotency_key)
     await until_shown(fleet, made.revision)
-    view = created(made.task)
+    view = created(made.task, made.warnings)
     return made_once(view, view.links.self, replayed=made.replayed)
 
 
@@ -266,7 +266,7 @@ async def retry_task(  # noqa: PLR0917 - the framework hands them over by name
         at_revision=named_revision(if_match),
     )
     await until_shown(fleet, made.revision)
-    view = retried(made.task)
+    view = retried(made.task, made.warnings)
     return made_once(view, view.links.self, replayed=made.replayed)
 
 

@@ -126,13 +126,14 @@ class MatchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class MatchedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """The task that the machine has now."""
+    """The task that the machine has now; `warnings` as those of any new task."""
 
     task_id: str
     idc: str
     sn: str
     mac: str
     status: Status
+    warnings: tuple[FieldProblem, ...] = ()
 
 
 def check_match(data: MatchReport) -> None:
@@ -218,11 +219,18 @@ async def match_report(
     by = actor(request)
     if data.create is not UNSET:
         require(request.user, Permission.TASK_CREATE)
-        task = await unmatched.create(report, _new_task(data.create), by=by)
+        created = await unmatched.create(report, _new_task(data.create), by=by)
+        task, warnings = created.task, created.warnings
     else:
+        warnings = ()
         task = await unmatched.match(report, str(data.task_id), by=by, force=data.force)
     return MatchedTask(
-        task_id=task.task_id, idc=task.idc, sn=task.sn, mac=task.mac, status=task.status
+        task_id=task.task_id,
+        idc=task.idc,
+        sn=task.sn,
+        mac=task.mac,
+        status=task.status,
+        warnings=warnings,
     )
 
 

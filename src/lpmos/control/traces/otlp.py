@@ -6,7 +6,6 @@ success is not (section "Failures"): the same bytes would be refused again.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,11 +14,16 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from lpmos import __version__
 from lpmos.model.errors import LpmosError
-from lpmos.model.trace import Span
+from lpmos.model.trace import Attributes, Span
 
 SERVICE = "lpmos"
 TIMEOUT_S = 10.0
 RETRYABLE = frozenset({429, 502, 503, 504})
+_KINDS = {
+    "internal": trace_pb2.Span.SPAN_KIND_INTERNAL,
+    "server": trace_pb2.Span.SPAN_KIND_SERVER,
+    "client": trace_pb2.Span.SPAN_KIND_CLIENT,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -73,7 +77,7 @@ def _span(span: Span) -> trace_pb2.Span:
         span_id=bytes.fromhex(span.span_id),
         parent_span_id=bytes.fromhex(span.parent_id or ""),
         name=span.name,
-        kind=trace_pb2.Span.SPAN_KIND_INTERNAL,
+        kind=_KINDS[span.kind],
         start_time_unix_nano=_nanoseconds(span.start),
         end_time_unix_nano=_nanoseconds(span.end),
         attributes=_attributes(span.attributes),
@@ -84,7 +88,7 @@ def _span(span: Span) -> trace_pb2.Span:
     return made
 
 
-def _attributes(values: dict[str, Any]) -> list[KeyValue]:
+def _attributes(values: Attributes) -> list[KeyValue]:
     return [KeyValue(key=key, value=_any(value)) for key, value in values.items()]
 
 

@@ -14,6 +14,7 @@ from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.diskplan import DiskPlan, RootDiskHints, StorageLayout
+from lpmos.model.errors import FieldProblem
 from lpmos.model.fingerprint import fingerprint
 from lpmos.model.installer import Handover
 from lpmos.model.installer import Method as InstallMethod
@@ -36,12 +37,13 @@ class CreatedLinks(msgspec.Struct, frozen=True):
 
 
 class CreatedTask(msgspec.Struct, frozen=True):
-    """The answer to a new task."""
+    """The answer to a new task; `warnings`: what its machine's last report speaks against."""
 
     task_id: str
     status: Status
     created_at: datetime
     links: CreatedLinks
+    warnings: tuple[FieldProblem, ...] = ()
 
 
 class RetriedTask(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class RetriedTask(msgspec.Struct, frozen=True):
     attempt: int
     retry_of: str | None
     links: CreatedLinks
+    warnings: tuple[FieldProblem, ...] = ()
 
 
 class TaskLinks(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -287,12 +290,13 @@ def machine_place(idc: str, sn: str) -> str:
     return f"{API}/machines/{idc}/{sn}"
 
 
-def created(task: Task) -> CreatedTask:
+def created(task: Task, warnings: tuple[FieldProblem, ...] = ()) -> CreatedTask:
     """A new task."""
-    return CreatedTask(task.task_id, task.status, task.created_at, _created_links(task))
+    links = _created_links(task)
+    return CreatedTask(task.task_id, task.status, task.created_at, links, warnings)
 
 
-def retried(task: Task) -> RetriedTask:
+def retried(task: Task, warnings: tuple[FieldProblem, ...] = ()) -> RetriedTask:
     """A new task that tries another one again."""
     return RetriedTask(
         task.task_id,
@@ -301,6 +305,7 @@ def retried(task: Task) -> RetriedTask:
         task.attempt,
         task.retry_of,
         _created_links(task),
+        warnings,
     )
 
 
@@ -396,6 +401,7 @@ def full(
     metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
     del known["intent"], known["acting_for"], known["first_boot_sha256"]
     del known["reported_by"], known["reported_at"], known["traceparent"], known["log_marks"]
+    del known["folded"]
     known["log_count"] = task.lines_logged
     return TaskView(
         **known,

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc.aio
 
+from lpmos.model.tracecontext import HEADER
 from lpmos.store.api import (
     Ambiguous,
     InvalidRequest,
@@ -24,6 +25,7 @@ from lpmos.store.calls import failed, observed
 from lpmos.store.etcd import errors, wire
 from lpmos.store.etcd.endpoint import Endpoint
 from lpmos.store.etcd.wire import Method
+from lpmos.store.spans import under_way
 
 ATTEMPT_TIMEOUT_S = 5.0  # one try at one endpoint
 PATIENCE_S = 2.0  # how long a call that was not applied is tried again, at least once everywhere
@@ -43,6 +45,12 @@ class Credentials:
 def _metadata(token: str = "") -> grpc.aio.Metadata:
     entries = [("hasleader", "true")]  # a member without a leader refuses in place of waiting
     return grpc.aio.Metadata(*entries, *([("token", token)] if token else []))
+
+
+def _traced(metadata: grpc.aio.Metadata) -> grpc.aio.Metadata:
+    """With the span that calls, where there is one: a server that traces hangs its own below it."""
+    span = under_way()
+    return metadata if span is None else grpc.aio.Metadata(*metadata, (HEADER, str(span)))
 
 
 def _is_cancelled() -> bool:
@@ -116,9 +124,9 @@ class Client:
         for renewals_left in reversed(range(TOKEN_RENEWALS + 1)):
             metadata = self.metadata
             try:
-                with observed(method.name):
+                with observed(method.name, endpoint.url):
                     return await endpoint.unary(method)(
-                        request, timeout=timeout_s, metadata=metadata
+                        request, timeout=timeout_s, metadata=_traced(metadata)
                     )
             except grpc.aio.AioRpcError as error:
                 failed(method.name, error.code().name)
