@@ -17,7 +17,7 @@ import structlog
 
 from lpmos.core.clock import Clock
 from lpmos.core.creation import BATCH, Creation
-from lpmos.core.creation_plan import Created, Wanted
+from lpmos.core.creation_plan import Created, Possible, Wanted
 from lpmos.core.fleet import Fleet
 from lpmos.core.newtask import offer_problems, read_new_task
 from lpmos.core.secrets.box import SecretBox
@@ -59,7 +59,10 @@ class RowProblem(msgspec.Struct, frozen=True):
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row's outcome; `line` is where it begins in a CSV file."""
+    """One row's outcome; `line` is where it begins in a CSV file.
+
+    `warnings` are what its machine, as it last reported itself, speaks against.
+    """
 
     row: int
     line: int | None = None
@@ -69,6 +72,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     task_id: str | None = None
     task_status: Status | None = None
     problem: RowProblem | None = None
+    warnings: tuple[FieldProblem, ...] = ()
 
 
 class BulkReport(msgspec.Struct, frozen=True):
@@ -91,8 +95,8 @@ class _Checked(msgspec.Struct, frozen=True):
     error: LpmosError | None = None
 
 
-Outcome = Created | LpmosError | None
-"""What came of a row: its task, why there is none, or None where there would be one."""
+Outcome = Created | LpmosError | Possible | None
+"""What came of a row: its task, why there is none, or that there would be one; None: not yet."""
 
 
 class Bulk:
@@ -300,11 +304,12 @@ def _result(checked: _Checked, outcome: Outcome) -> RowResult:
         task_id=task.task_id if task else None,
         task_status=task.status if task else None,
         problem=_problem(outcome) if isinstance(outcome, LpmosError) else None,
+        warnings=outcome.warnings if isinstance(outcome, Created | Possible) else (),
     )
 
 
 def _status(outcome: Outcome) -> RowStatus:
-    if outcome is None:
+    if outcome is None or isinstance(outcome, Possible):
         return RowStatus.WOULD_CREATE
     if isinstance(outcome, Created):
         return RowStatus.EXISTS if outcome.replayed else RowStatus.CREATED

@@ -23,6 +23,7 @@ from lpmos.core.creation_checks import (
 from lpmos.core.creation_plan import (
     Created,
     Plan,
+    Possible,
     Seen,
     Wanted,
     check_revision,
@@ -30,16 +31,20 @@ from lpmos.core.creation_plan import (
     packed,
     unchanged,
 )
+from lpmos.core.fitting import fitted
 from lpmos.core.fleet import Fleet
+from lpmos.core.foreseen import warnings
 from lpmos.core.journal import told_of_task
 from lpmos.core.secrets.box import SecretBox
 from lpmos.core.tasksecrets import put_sealed
 from lpmos.core.taskstore import TaskStore, logged
 from lpmos.core.tracing import caller
 from lpmos.model.audit import Actor
-from lpmos.model.errors import Conflict, LpmosError, NotFound, UnknownKey
+from lpmos.model.errors import Conflict, FieldProblem, LpmosError, NotFound, UnknownKey
+from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine, ServerEntry
+from lpmos.model.region import Capabilities
 from lpmos.model.setup import TaskSecrets
 from lpmos.model.task import ASKED, StatusChange, Task, TaskPlace, TaskSpec
 from lpmos.store import keys, records
@@ -90,6 +95,7 @@ class Creation:
         retry_of: Task | None = None,
         retry_revision: int | None = None,
         acting_for: str | None = None,
+        reported: Inventory | None = None,
         only_while: Sequence[Compare] = (),
         also: Sequence[Operation] = (),
     ) -> Wanted:
@@ -116,13 +122,15 @@ class Creation:
             task=logged(task, now, line),
             secrets=spec.secrets,
             retry_revision=retry_revision,
+            reported=reported,
             only_while=tuple(only_while),
             also=tuple(also),
         )
 
-    async def made_by(self, by: Actor, idempotency_key: str) -> Task | None:
+    async def made_by(self, by: Actor, idempotency_key: str) -> Created | None:
         """The task that an earlier call of this actor with this key made."""
-        return await self._known(str(_task_id(by, idempotency_key)))
+        known = await self._known(str(_task_id(by, idempotency_key)))
+        return Created(known, 0, replayed=True, warnings=self._warnings(known)) if known else None
 
     async def create(self, wanted: Wanted, by: Actor) -> Created:
         """Make one task.
@@ -156,7 +164,7 @@ class Creation:
             except Ambiguous:
                 continue
             if result.succeeded:
-                return Created(plan.task, result.revision)
+                return plan.made(result.revision)
             if wanted.only_while:
                 raise CasConflict("the machine, or what this task depends on, has changed")
         raise Unavailable(f"machine {wanted.task.sn} is being changed by others; try again")
@@ -180,11 +188,11 @@ class Creation:
 
     async def check_many(
         self, batch: Sequence[Wanted], by: Actor
-    ) -> list[Created | LpmosError | None]:
-        """What would come of `create_many`, with nothing written; None: it can be made."""
+    ) -> list[Created | LpmosError | Possible]:
+        """What would come of `create_many`, with nothing written."""
         plans, others = await self._plan_many(batch, by, fresh=True)
-        free = {plan.wanted.task.task_id: None for plan in plans}
-        found: dict[str, Created | LpmosError | None] = {**others, **free}
+        free = {plan.wanted.task.task_id: Possible(plan.warnings) for plan in plans}
+        found: dict[str, Created | LpmosError | Possible] = {**others, **free}
         return [found[wanted.task.task_id] for wanted in batch]
 
     async def _attempt(self, wanted: Wanted, by: Actor) -> Created | LpmosError:
@@ -233,7 +241,7 @@ class Creation:
             except StoreError:
                 continue  # each is looked at again, and found if it was made
             if result.succeeded:
-                made |= {plan.task.task_id: Created(plan.task, result.revision) for plan in group}
+                made |= {plan.task.task_id: plan.made(result.revision) for plan in group}
         return made
 
     def _remembered(self, wanted: Wanted) -> Seen:
@@ -255,12 +263,12 @@ class Creation:
         """What to write for a task; or the one that an earlier call with its key made."""
         task = wanted.task
         if seen.place is not None and (known := await self._known(task.task_id)):
-            return _same(known, task)
+            return self._same(known, wanted)
         earlier = records.decode(seen.machine_task, Task) if seen.machine_task else None
         if earlier and earlier.task_id == task.task_id:  # a try whose answer was lost
-            return _same(earlier, task)
+            return self._same(earlier, wanted)
         machine = records.decode(seen.meta, Machine) if seen.meta else None
-        self._check_offered(task)
+        capabilities = self._check_offered(task)
         check_retried(task, earlier)
         check_revision(wanted, seen)
         check_owner(task, machine, earlier, by.tenant)
@@ -275,7 +283,28 @@ class Creation:
         )
         operations = await self._operations(task, seen.machine_task, by)
         sealed = self._sealed(task, wanted.secrets)
-        return Plan(wanted, task, compare, (*operations, *sealed, *wanted.also))
+        inventory = wanted.reported or (machine.inventory if machine else None)
+        return Plan(
+            wanted,
+            task,
+            compare,
+            (*operations, *sealed, *wanted.also),
+            warnings(task, capabilities, inventory),
+        )
+
+    def _same(self, known: Task, wanted: Wanted) -> Created:
+        """The task that an earlier call with the same idempotency key made, or an earlier try."""
+        check_same(known, wanted.task)
+        replayed = known.created_at != wanted.task.created_at
+        return Created(known, 0, replayed, self._warnings(known, wanted.reported))
+
+    def _warnings(self, task: Task, reported: Inventory | None = None) -> tuple[FieldProblem, ...]:
+        """What speaks against a task that was made before, as long as it is not finished."""
+        if task.finished:
+            return ()
+        machine = self._fleet.machine(task.idc, task.sn)
+        inventory = reported or (machine.inventory if machine else None)
+        return warnings(task, self._fleet.region(task.idc).capabilities, inventory)
 
     def _sealed(self, task: Task, secrets: TaskSecrets | None) -> list[Operation]:
         """What makes the machine's sealed part that of this task; None: it is already."""
@@ -294,11 +323,12 @@ class Creation:
             known = stored.task
         return known
 
-    def _check_offered(self, task: Task) -> None:
+    def _check_offered(self, task: Task) -> Capabilities | None:
         capabilities = self._fleet.region(task.idc).capabilities
         if capabilities is None and not self._fleet.connected:
             raise Unavailable("the store is away and the regions are not known here yet")
         check_offered(task, capabilities, self._fleet.regions)
+        return capabilities
 
     async def _check_mac(self, task: Task, seen: Seen, by: Actor) -> None:
         """No machine of others has this MAC, and no other machine an unfinished task with it."""
@@ -341,8 +371,9 @@ class Creation:
             told_of_task(None, task, by),
         ]
         if earlier:
-            key = keys.history(task.idc, task.sn, records.decode(earlier, Task).task_id)
-            operations.append(Put(key, earlier.value))
+            past = records.decode(earlier, Task)
+            _, kept = fitted(past, earlier.value, read=past)  # one of an earlier version is larger
+            operations.append(Put(keys.history(task.idc, task.sn, past.task_id), kept))
             if len(self._fleet.tasks_of_machine(task.idc, task.sn)) >= HISTORY_LIMIT:
                 operations += await self._beyond_limit(task)
         return operations
@@ -362,12 +393,6 @@ class Creation:
 def _task_id(by: Actor, idempotency_key: str) -> uuid.UUID:
     """The id of the one task that an actor makes with a key."""
     return uuid.uuid5(IDEMPOTENCY, f"{by.tenant or ''}/{by.name}/{idempotency_key}")
-
-
-def _same(known: Task, task: Task) -> Created:
-    """The task that an earlier call with the same idempotency key made, or an earlier try."""
-    check_same(known, task)
-    return Created(known, 0, replayed=known.created_at != task.created_at)
 
 
 def _is_made(found: Created | LpmosError) -> bool:

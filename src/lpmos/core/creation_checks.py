@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from lpmos.core.fleet import RegionView
+from lpmos.core.foreseen import refusals
 from lpmos.model.access import sees
 from lpmos.model.diskplan import is_one_plain_disk
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound, UnfinishedTask
@@ -14,16 +15,25 @@ from lpmos.model.task import ASKED, Task, TaskSpec
 def check_offered(
     task: Task, capabilities: Capabilities | None, regions: Callable[[], list[RegionView]]
 ) -> None:
-    """The region of the task is there, and offers its OS.
+    """The region of the task is there, offers its OS, and could install it as the task says.
 
     Raises:
-        InvalidInput: names the field, and what there is.
+        InvalidInput: names the fields, and what there is.
     """
-    problem = offer_problem(task.idc, *system_of(task), capabilities, regions)
-    problem = problem or layout_problem(task, capabilities)
-    problem = problem or method_problem(task, capabilities)
-    if problem is not None:
-        raise InvalidInput(problem)
+    if problems := problems_of(task, capabilities, regions):
+        raise InvalidInput(*problems)
+
+
+def problems_of(
+    asked: Task | TaskSpec,
+    capabilities: Capabilities | None,
+    regions: Callable[[], list[RegionView]],
+) -> list[FieldProblem]:
+    """What keeps a region from carrying a task out, whatever the machine is."""
+    problem = offer_problem(asked.idc, *system_of(asked), capabilities, regions)
+    problem = problem or layout_problem(asked, capabilities)
+    problem = problem or method_problem(asked, capabilities)
+    return [problem] if problem else refusals(asked, capabilities)
 
 
 def system_of(asked: Task | TaskSpec) -> tuple[str | None, str | None]:

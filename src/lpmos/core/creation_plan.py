@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lpmos.model.errors import FieldProblem
+from lpmos.model.inventory import Inventory
 from lpmos.model.setup import TaskSecrets
 from lpmos.model.task import Task
 from lpmos.store import keys
@@ -20,11 +22,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     A task that it tries again must be the machine's present one, and at `retry_revision` where that
     is given. `only_while` and `also` join the transaction. `secrets` None: the sealed part stays.
+    `reported` is the machine's hardware where it is newer than the machine's record.
     """
 
     task: Task
     secrets: TaskSecrets | None = None
     retry_revision: int | None = None
+    reported: Inventory | None = None
     only_while: tuple[Compare, ...] = ()
     also: tuple[Operation, ...] = ()
 
@@ -32,12 +36,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Created(msgspec.Struct, frozen=True):
     """The task of a call; `replayed`: an earlier call with the same idempotency key made it.
 
-    `revision` is 0 where it was not made now.
+    `revision` is 0 where it was not made now. `warnings` are what its machine, as it last reported
+    itself, speaks against.
     """
 
     task: Task
     revision: int
     replayed: bool = False
+    warnings: tuple[FieldProblem, ...] = ()
+
+
+class Possible(msgspec.Struct, frozen=True):
+    """A task that could be made; `warnings` as those of `Created`."""
+
+    warnings: tuple[FieldProblem, ...] = ()
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -57,6 +69,11 @@ class Plan(msgspec.Struct, frozen=True):
     task: Task
     compare: tuple[Compare, ...]
     operations: tuple[Operation, ...]
+    warnings: tuple[FieldProblem, ...] = ()
+
+    def made(self, revision: int) -> Created:
+        """What came of it where it was written at this revision."""
+        return Created(self.task, revision, warnings=self.warnings)
 
     @property
     def size_bytes(self) -> int:

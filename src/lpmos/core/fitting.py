@@ -2,11 +2,13 @@
 
 The rule: a change of a task is never refused for its size. What is for reading only is cut first
 (old log lines, the output of a command, the evidence of a job's steps, the inventory, of which the
-machine's own record has more); what decides the task's way is never touched.
+machine's own record has more); what decides the task's way is never touched. A finished task's
+document is folded (`lpmos.core.folding`).
 """
 
 import msgspec
 
+from lpmos.core.folding import folded, unfolded
 from lpmos.model.task import Task
 from lpmos.store import records
 
@@ -24,12 +26,18 @@ def fitted(
     Raises:
         RecordTooLarge: all that can be cut is cut (a new task's own limits keep it from this).
     """
+    whole = over and unfolded(over)
     for cut in (_newest_lines, _short_output, _short_evidence, _small_hardware, _no_hardware):
         try:
-            return task, records.encode(task, over, read=read)
+            return task, _document(task, whole, read)
         except records.RecordTooLarge:
             task = cut(task)
-    return task, records.encode(task, over, read=read)
+    return task, _document(task, whole, read)
+
+
+def _document(task: Task, over: bytes | None, read: Task | None) -> bytes:
+    document = records.encode(task, over, read=read)
+    return folded(document, task) if task.finished else document
 
 
 def _newest_lines(task: Task) -> Task:

@@ -7,7 +7,7 @@ hides no other and ends nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
@@ -70,6 +70,12 @@ class Unmatched(msgspec.Struct, frozen=True):
     revision: int
 
 
+class _Marked(msgspec.Struct, frozen=True):
+    """So much of a task as each call of an agent needs; the rest is passed over."""
+
+    log_marks: dict[str, int] = {}
+
+
 class Fleet:
     """Tasks, machines and regions of the mirrors that it is given."""
 
@@ -121,6 +127,12 @@ class Fleet:
     def row(self, task_id: str) -> TaskRow | None:
         """A present or past task by its id, as a list shows it."""
         return self._tasks.get(task_id)
+
+    def log_marks(self, task_id: str) -> Mapping[str, int]:
+        """How far the lines of those who number theirs are in the log of a task; else empty."""
+        row = self._tasks.get(task_id)
+        found = _decode(self.stored(key_of(row)), _Marked) if row else None
+        return found.log_marks if found else {}
 
     def revision(self, task: Task) -> int:
         """The store's revision at which this task's document was last written; 0: not known."""

@@ -9,12 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lpmos.core.creation_checks import (
-    layout_problem,
-    method_problem,
-    offer_problem,
-    system_of,
-)
+from lpmos.core.creation_checks import offer_problem, problems_of
 from lpmos.core.fleet import Fleet
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
@@ -43,10 +38,7 @@ def offer_problems(spec: TaskSpec, fleet: Fleet) -> list[FieldProblem]:
     capabilities = fleet.region(spec.idc).capabilities
     if capabilities is None and not fleet.connected:
         return []
-    problem = offer_problem(spec.idc, *system_of(spec), capabilities, fleet.regions)
-    problem = problem or layout_problem(spec, capabilities)
-    problem = problem or method_problem(spec, capabilities)
-    return [problem] if problem else []
+    return problems_of(spec, capabilities, fleet.regions)
 
 
 def _checked(body: bytes) -> TaskSpec:

@@ -66,7 +66,7 @@ class Rollbacks:
             back = RolledBack(
                 by=by.name, at=self._clock(), generation=previous_generation(task, machine)
             )
-            after = _after(task, back)
+            after, written = fitted(_after(task, back), task_kv.value, read=task)
             compare = [
                 Compare(task_kv.key, "mod", "=", task_kv.mod_revision),
                 Compare(
@@ -77,7 +77,7 @@ class Rollbacks:
                 ),
             ]
             try:
-                if await self._write(compare, after, back, by):
+                if await self._write(compare, after, written, back, by):
                     return after, back
             except Ambiguous:
                 continue
@@ -94,8 +94,9 @@ class Rollbacks:
         machine = records.decode(machine_kv, Machine) if machine_kv else None
         return task, task_kv, machine, machine_kv
 
-    async def _write(self, compare: list[Compare], task: Task, back: RolledBack, by: Actor) -> bool:
-        _, written = fitted(task)
+    async def _write(
+        self, compare: list[Compare], task: Task, written: bytes, back: RolledBack, by: Actor
+    ) -> bool:
         event = told(
             "task.rolled-back",
             f"task/{task.task_id}",

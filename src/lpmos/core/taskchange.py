@@ -8,6 +8,7 @@ from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.model.task import Task
 from lpmos.store import records
 from lpmos.store.api import KV
+from lpmos.store.mirror import opened
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ def _whole(document: Task | KV | None) -> Task | None:
     if not isinstance(document, KV):
         return document
     try:
-        return records.decode(document, Task)
+        return records.decode(opened(document), Task)
     except records.DamagedRecord as error:
         log.warning("left out a damaged record", key=document.key, error=str(error))
         return None

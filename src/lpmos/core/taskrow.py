@@ -17,12 +17,16 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import KV
 
+NO_HARDWARE = zlib.crc32(b"null")
+"""The `hardware_sum` of a task that nobody has reported for."""
+
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task in a list.
 
     `steps` counts its status history. `revision` is the store's of the document; `past` says that
-    the document is in the machine's history. `hardware_sum` differs where the hardware does.
+    the document is in the machine's history. `hardware_sum` differs where the hardware does, and
+    once more when the task is finished: then its hardware stands folded in the document.
     `words` is what a search looks in. `since` is when it came into its status. `handed_over_at` is
     when the installed system was to start; `by_installer`: an installer has the machine.
     """
@@ -98,6 +102,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     created_by: str
     hardware: msgspec.Raw = msgspec.Raw(b"null")
+    folded: str | None = None
 
 
 def seconds(time: datetime) -> float:
@@ -119,7 +124,8 @@ def row_of_document(kv: KV, *, past: bool = False) -> TaskRow:
         DamagedRecord: it is no task.
     """
     head = records.decode(kv, _Head)
-    return _row(head, zlib.crc32(head.hardware), kv.mod_revision, past)
+    reported = head.folded.encode() if head.folded else head.hardware
+    return _row(head, zlib.crc32(reported), kv.mod_revision, past)
 
 
 def row_of_task(task: Task, *, revision: int = 0, past: bool = False) -> TaskRow:

@@ -23,6 +23,7 @@ from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFound
 from lpmos.model.fingerprint import fingerprint
+from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import ASKED, Approval, Intent, Task, TaskSpec
 from lpmos.store import keys, records
@@ -167,15 +168,20 @@ class Tasks:
         by: Actor,
         idempotency_key: str | None = None,
         acting_for: str | None = None,
+        reported: Inventory | None = None,
         only_while: Sequence[Compare] = (),
         also: Sequence[Operation] = (),
     ) -> Created:
-        """As `create`, and whether an earlier call with the same key made the task."""
+        """As `create`, and whether an earlier call with the same key made the task.
+
+        `reported` is the machine's hardware where it is newer than the machine's record.
+        """
         wanted = self._creation.wanted(
             spec,
             by,
             idempotency_key=idempotency_key,
             acting_for=acting_for,
+            reported=reported,
             only_while=only_while,
             also=also,
         )
@@ -224,8 +230,8 @@ class Tasks:
             letter = await self.dead_letter(task_id, by.tenant)
         except NotFound:
             earlier = idempotency_key and await self._creation.made_by(by, idempotency_key)
-            if earlier and earlier.retry_of == task_id:
-                return Created(earlier, 0, replayed=True)
+            if earlier and earlier.task.retry_of == task_id:
+                return earlier
             raise
         return await self._retry(letter.task, by, idempotency_key)
 

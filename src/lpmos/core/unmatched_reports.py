@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from lpmos.core.clock import Clock
+from lpmos.core.creation_plan import Created
 from lpmos.core.fitting import fitted
 from lpmos.core.fleet import Fleet, Unmatched
 from lpmos.core.journal import told
@@ -144,7 +145,7 @@ class UnmatchedDesk:
                 return
         raise Unavailable("the machine reports all the time; try again")
 
-    async def create(self, identity: str, new: NewTask, *, by: Actor) -> Task:
+    async def create(self, identity: str, new: NewTask, *, by: Actor) -> Created:
         """Create a task for the machine that reported.
 
         Args:
@@ -162,10 +163,14 @@ class UnmatchedDesk:
         self._check_owner(found, new.tenant)
         whole = msgspec.structs.replace(new, idc=found.idc, mac=report.mac_address, sn=report.sn)
         created = await self._tasks.create_once(
-            check_new_task(whole), by=by, only_while=[_as_it_is(found)], also=[_gone(found)]
+            check_new_task(whole),
+            by=by,
+            reported=report.hardware,
+            only_while=[_as_it_is(found)],
+            also=[_gone(found)],
         )
         await self._visible(created.revision)
-        return created.task
+        return created
 
     async def match(self, identity: str, task_id: str, *, by: Actor, force: bool = False) -> Task:
         """Give a waiting task the MAC of the machine that reported.
@@ -197,7 +202,7 @@ class UnmatchedDesk:
             place = await self._free_place(found, task)
             try:
                 compare = [_as_it_is(found), _unchanged(kv.key, kv), place]
-                after, operations = await self._matched(found, task, by)
+                after, operations = await self._matched(found, kv, task, by)
                 done = await self._store.txn(compare, operations)
             except Ambiguous:
                 continue
@@ -280,14 +285,14 @@ class UnmatchedDesk:
         return _unchanged(key, kv)
 
     async def _matched(
-        self, found: Unmatched, task: Task, by: Actor
+        self, found: Unmatched, kv: KV, task: Task, by: Actor
     ) -> tuple[Task, Sequence[Operation]]:
-        """The task with the machine's MAC, and what stores it with all that follows."""
+        """The task of `kv` with the machine's MAC, and what stores it with all that follows."""
         now = self._clock()
         mac = found.report.mac_address
         changed = msgspec.structs.replace(task, mac=mac, updated_at=now)
         line = f"[WARN] MAC {task.mac} became {mac}: {by.name} matched the machine's report"
-        after, written = fitted(logged(changed, now, line))
+        after, written = fitted(logged(changed, now, line), kv.value, read=task)
         server = await self._store.get(keys.server(task.idc, task.sn))
         added_at = records.decode(server, ServerEntry).added_at if server else task.created_at
         entry = ServerEntry(sn=task.sn, status=task.status.value, mac=mac, added_at=added_at)

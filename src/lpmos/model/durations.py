@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import msgspec
 
+from lpmos.model.evidence import Evidence
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Task
 
@@ -16,6 +17,14 @@ FIRST_BOOT = "first_boot"
 """From the restart to the word of the installed system."""
 WHOLE = "whole"
 """From the first boot script to the end: without the time in which people had it wait."""
+
+
+BOOT_FILES = ("kernel", "initramfs")
+BOOT_PARTS = (*(f"boot.{file}" for file in BOOT_FILES), "boot.start")
+"""The agent's files on their way, and from the last byte of them to the report of the hardware."""
+
+
+_STATUSES = frozenset(status.value for status in Status)
 
 
 class Took(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,13 +36,31 @@ class Took(msgspec.Struct, frozen=True, kw_only=True):
     p95_s: float
 
 
+def step_part(step: str) -> str:
+    """The part that a step of the install is: by its own name where no status has the same."""
+    return f"install.{step}" if step in _STATUSES else step
+
+
 def durations(task: Task) -> dict[str, float]:
-    """Seconds by part: statuses by their names, steps of the install by theirs."""
+    """Seconds by part: statuses by their names, steps of the install by `step_part`."""
     found: dict[str, float] = {}
     for part, seconds in (*_statuses(task), *_steps(task), *_ends(task)):
         if seconds >= 0:
             found[part] = found.get(part, 0.0) + seconds
     return found
+
+
+def boot_durations(seen: Evidence, reported_at: datetime | None) -> dict[str, float]:
+    """Seconds by part of `BOOT_PARTS`, of the newest boot, as far as its region saw it."""
+    found: dict[str, float] = {}
+    for file in BOOT_FILES:
+        sent = getattr(seen, file)
+        if sent is not None and sent.done_at is not None:
+            found[f"boot.{file}"] = _seconds(sent.at, sent.done_at)
+    loaded_at = seen.initramfs.done_at if seen.initramfs else None
+    if loaded_at is not None and reported_at is not None:
+        found["boot.start"] = _seconds(loaded_at, reported_at)
+    return {part: seconds for part, seconds in found.items() if seconds >= 0}
 
 
 def took(times: Iterable[Mapping[str, float]]) -> tuple[Took, ...]:
@@ -80,7 +107,7 @@ def _steps(task: Task) -> Iterator[tuple[str, float]]:
         if task.handed_over_at is not None and step.timestamp >= task.handed_over_at:
             return  # from there on it is the first boot
         if begin is not None:
-            yield step.step, _seconds(begin, step.timestamp)
+            yield step_part(step.step), _seconds(begin, step.timestamp)
         begin = step.timestamp
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from lpmos.model.installer import Method
+from lpmos.model.setup import Setup
 
 ImageFormat = Literal["tar.zst", "raw.zst"]
 """An archive of the root file system, or a whole disk with its partitions."""
@@ -48,6 +49,21 @@ class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
     def whole_disk(self) -> bool:
         """Whether it brings its own partitions and boot loader."""
         return self.format == "raw.zst"
+
+
+def hooks_problem(setup: Setup, image: str, first_boot: bool) -> str | None:
+    """Why a system from this image could not do what a task says of its first boot."""
+    if first_boot or not setup.has_hooks:
+        return None
+    return (
+        f"image {image} does not say that it came up, and so can do nothing at its first boot:"
+        " build it again, or take cloud-init, Ansible and Puppet from the task"
+    )
+
+
+def root_bytes(unpacked_bytes: int) -> int:
+    """What the root file system must offer for an archive: a quarter more, and room to work."""
+    return unpacked_bytes * 5 // 4 + 512 * 1024 * 1024
 
 
 def signed_content(manifest: ImageManifest) -> bytes:

@@ -45,9 +45,10 @@ class DhcpNetworkState(msgspec.Struct, frozen=True, kw_only=True):
 def outside(networks: Iterable[DhcpNetworkState], address: str) -> str | None:
     """Why a machine can be given `address` in none of these networks; None where it can.
 
-    Nothing is said of a region that tells of no network, or of one that it knows only by its range.
+    Nothing is said of a region that tells of no network, or of one that it knows only by its range;
+    networks with IPv6 alone do not count.
     """
-    giving = [network for network in networks if network.mode != "proxy"]
+    giving = [each for each in networks if each.mode != "proxy" and ":" not in (each.range or "")]
     subnets = [IPv4Network(each.subnet, strict=False) for each in giving if each.subnet]
     if not subnets or len(subnets) < len(giving):
         return None
@@ -80,7 +81,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that the region has, with the SHA-256 of its file."""
+    """An image of the region, with the SHA-256 of its file; `first_boot` as in its manifest."""
 
     name: str
     os_type: str
@@ -88,6 +89,7 @@ class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     built_at: datetime
+    first_boot: bool = True
 
 
 class HeldInstaller(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from lpmos.model.diskplan import (
     layout_problems,
 )
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.folding import inflated
 from lpmos.model.installer import Handover, Method
 from lpmos.model.inventory import Inventory
 from lpmos.model.job import JOB_OS, Job, JobPlan, StepResult, job_problems
@@ -281,6 +282,15 @@ class TaskPlace(msgspec.Struct, frozen=True, kw_only=True):
     sn: str
 
 
+class _Folded(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a finished task is folded (`lpmos.model.folding.FOLDED`)."""
+
+    hardware: Inventory | None = None
+    logs: tuple[str, ...] = ()
+    progress: tuple[Progress, ...] = ()
+    results: tuple[StepResult, ...] = ()
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The task document of REQUIREMENTS section 3.
 
@@ -292,7 +302,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     distribution's own installer took the machine over from the agent. `reported_by` is the agent
     run whose report `hardware` is, of `reported_at`. `traceparent` names the span of another's
     trace in which it was asked for. A `job` has a `job_plan` in place of `plan`, and `results` of
-    the steps that have ended.
+    the steps that have ended. `folded` is None in every task that is in memory: what a finished
+    task's document has in it stands in its own fields.
     """
 
     task_id: str
@@ -337,6 +348,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     job: Job | None = None
     job_plan: JobPlan | None = None
     results: tuple[StepResult, ...] = ()
+    folded: bytes | None = None
+
+    def __post_init__(self) -> None:
+        """Unfold what is folded; a version that does not know of folding may have added to it."""
+        if self.folded is None:
+            return
+        parts = msgspec.json.decode(inflated(self.folded), type=_Folded)
+        whole = {
+            "hardware": self.hardware or parts.hardware,
+            "logs": parts.logs + self.logs,
+            "progress": parts.progress + self.progress,
+            "results": parts.results + self.results,
+            "folded": None,
+        }
+        for name, value in whole.items():
+            msgspec.structs.force_setattr(self, name, value)
 
     @property
     def plan_digest(self) -> str | None:

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
+from typing import Literal
 
 import msgspec
 
@@ -24,8 +25,15 @@ ROOT = "install"
 BOOT = "boot"
 
 
+Attributes = dict[str, str | int | float | bool]
+Kind = Literal["internal", "server", "client"]
+
+
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """One stretch of time; ids are lower-case hex of 16 and 8 bytes. `error` None: it went well."""
+    """One stretch of time; ids are lower-case hex of 16 and 8 bytes. `error` None: it went well.
+
+    `kind`: whether somebody else called for it, or it is a call to somebody else.
+    """
 
     trace_id: str
     span_id: str
@@ -33,8 +41,9 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     start: datetime
     end: datetime
-    attributes: dict[str, str | int | float | bool]
+    attributes: Attributes
     error: str | None = None
+    kind: Kind = "internal"
 
 
 def trace_id(task: Task) -> str:
@@ -46,6 +55,12 @@ def trace_id(task: Task) -> str:
 def root_of(task: Task) -> TraceContext:
     """The root of a task's trace, which all that is done for the task has as its parent."""
     return TraceContext(trace_id=trace_id(task), span_id=child_id(task.task_id, ROOT))
+
+
+def span_of(task: Task, name: str) -> TraceContext:
+    """The span of this name below a task's root: that of a call which is made in it."""
+    root = root_of(task)
+    return TraceContext(trace_id=root.trace_id, span_id=child_id(root.span_id, name))
 
 
 def child_id(parent_id: str, name: str) -> str:
@@ -76,9 +91,9 @@ def spans(task: Task, seen: Evidence) -> tuple[Span, ...]:
     return (root, *_of_statuses(task), *_of_boot(task, seen), *_of_install(task))
 
 
-def _attributes(task: Task) -> dict[str, str | int | float | bool]:
+def _attributes(task: Task) -> Attributes:
     """What people look for; nothing that is a secret of the task."""
-    found: dict[str, str | int | float | bool] = {
+    found: Attributes = {
         "lpmos.task.id": task.task_id,
         "lpmos.task.status": task.status.value,
         "lpmos.task.attempt": task.attempt,

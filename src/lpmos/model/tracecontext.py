@@ -17,10 +17,14 @@ _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-
 
 
 class TraceContext(msgspec.Struct, frozen=True, kw_only=True):
-    """A span of somebody: its trace and its own id, lower-case hex of 16 and 8 bytes."""
+    """A span of somebody: its trace and its own id, lower-case hex of 16 and 8 bytes.
+
+    `sampled`: whether who made it keeps it, and so wants to see what hangs below it.
+    """
 
     trace_id: str
     span_id: str
+    sampled: bool = True
 
     def __str__(self) -> str:
         """The header's value, in version 00; what is ours is always sampled."""
@@ -30,17 +34,17 @@ class TraceContext(msgspec.Struct, frozen=True, kw_only=True):
 def parse_traceparent(text: str | None) -> TraceContext | None:
     """Who calls, by the header's value; None where there is none, or it is malformed.
 
-    Of a version after 00 the known fields count (section 4.3). Whether the caller keeps its own
-    spans (the flag `sampled`) does not matter: installs are few, and each is worth keeping.
+    Of a version after 00 the known fields count (section 4.3).
     """
     if text is None or len(text) > LIMIT_CHARACTERS:
         return None
     found = _FORM.fullmatch(text)
     if found is None:
         return None
-    version, trace_id, span_id, _, more = found.groups()
+    version, trace_id, span_id, flags, more = found.groups()
     if version == "ff" or (version == "00" and more is not None):
         return None
     if not int(trace_id, 16) or not int(span_id, 16):
         return None
-    return TraceContext(trace_id=trace_id, span_id=span_id)
+    sampled = bool(int(flags, 16) & _SAMPLED)
+    return TraceContext(trace_id=trace_id, span_id=span_id, sampled=sampled)

@@ -6,9 +6,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from lpmos.core.deadlines.duty import HAND_IN_S
 from lpmos.core.taskstore import moved
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import AgentLease
+from lpmos.model.region import OutboxState
 from lpmos.model.task import Progress, StatusChange, Task
 from lpmos.model.waiting import AGENT_AWAY, FIRST_BOOT, LIMITS, Timeouts
 from lpmos.store import keys, records
@@ -144,6 +146,63 @@ async def test_new_leader_fails_nothing_before_it_has_heard_the_region(warden: W
         await warden.task_when(task.task_id, is_failed)
 
 
+async def test_region_that_cannot_write_ends_no_install_before_it_has_handed_in(
+    warden: Warden,
+) -> None:
+    """A full store keeps leases, and takes no heartbeat and no progress."""
+    await warden.beat()
+    await warden.hear_agent()
+    task = await put(warden, Status.INSTALLING)
+    async with warden.leading():
+        await warden.beat()
+        warden.clock.pass_s(allowed_s(Status.INSTALLING) + 1)
+        await warden.rounds()
+        await warden.beat(outbox=OutboxState(waiting=2))
+        await warden.rounds()
+        await warden.synced()
+        assert warden.fleet.task(task.task_id) == task
+
+        later = msgspec.structs.replace(task, updated_at=warden.clock())
+        await warden.store.put(keys.task("dc1", "SN-1"), records.encode(later))
+        await warden.beat(outbox=OutboxState())
+        assert await is_left_alone(warden, later)
+
+
+async def test_words_that_are_never_handed_in_put_an_end_off_for_a_while_only(
+    warden: Warden,
+) -> None:
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    stuck = OutboxState(waiting=1)
+    async with warden.leading():
+        warden.clock.pass_s(allowed_s(Status.BOOTING) + 1)
+        await warden.beat(outbox=stuck)
+        warden.clock.pass_s(HAND_IN_S - 1)
+        await warden.beat(outbox=stuck)
+        await warden.rounds()
+        await warden.synced()
+        assert warden.fleet.task(task.task_id) == task
+
+        warden.clock.pass_s(2)
+        await warden.beat(outbox=stuck)
+        await warden.task_when(task.task_id, is_failed)
+
+
+async def test_words_to_hand_in_put_an_end_off_anew_in_each_leadership(warden: Warden) -> None:
+    stuck = OutboxState(waiting=1)
+    await warden.beat()
+    task = await put(warden, Status.BOOTING)
+    async with warden.leading("one"):
+        await warden.beat(outbox=stuck)
+    await warden.beat(outbox=OutboxState())  # while another leads
+    warden.clock.pass_s(HAND_IN_S + allowed_s(Status.BOOTING) + 1)
+    async with warden.leading("two"):
+        await warden.beat(outbox=stuck)
+        await warden.rounds()
+        await warden.synced()
+        assert warden.fleet.task(task.task_id) == task
+
+
 async def test_news_of_an_installation_move_its_deadline(warden: Warden) -> None:
     await warden.beat()
     await warden.hear_agent()
@@ -158,6 +217,7 @@ async def test_news_of_an_installation_move_its_deadline(warden: Warden) -> None
         assert await is_left_alone(warden, later)
 
         warden.clock.pass_s(101)
+        await warden.beat()
         failed = await warden.task_when(task.task_id, is_failed)
 
     assert failed.error is not None

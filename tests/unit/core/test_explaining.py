@@ -7,7 +7,7 @@ import pytest
 
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.explaining import Explaining
-from lpmos.core.usual import UsualTimes
+from lpmos.core.usual import ENOUGH, FIRST_LOOKS, LOOKS, WAITS_KEPT, UsualTimes, UsualWaits
 from lpmos.model.durations import WHOLE
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.inventory import Product
@@ -99,3 +99,56 @@ async def test_usual_times_are_looked_up_again_after_a_minute(world: World) -> N
     await world.task_that_is(Status.COMPLETED)
     world.now += timedelta(minutes=2)
     assert usual.of(None)
+
+
+async def test_usual_waits_of_a_region_are_known_once_enough_tasks_ended(world: World) -> None:
+    waits = UsualWaits(world.fleet, world.clock)
+    for _ in range(ENOUGH - 1):
+        await world.task_that_is(Status.COMPLETED)
+    assert waits.of(["dc1"]) == {"dc1": (ENOUGH - 1, {})}
+    await world.task_that_is(Status.COMPLETED)
+    assert waits.of(["dc1"]) == {"dc1": (ENOUGH - 1, {})}
+    world.now += WAITS_KEPT
+    found = waits.of(["dc1"])["dc1"]
+    assert found.installs == ENOUGH
+    assert {*found.seconds} >= {"pending", "ready", "booting", "installing"}
+    assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+async def test_usual_waits_of_installing_do_not_count_its_step_of_the_same_name(
+    world: World,
+) -> None:
+    for _ in range(ENOUGH):
+        task = await world.task_that_is(Status.INSTALLING)
+        for step, percent in (("installing", 90), ("configuring", 100)):
+            world.now += timedelta(seconds=60)
+            at = world.at(step, percent)
+            ended = await world.agents.progress(world.run, task.task_id, at)
+        await world.synced()
+    began, end = (change.timestamp for change in ended.status_history[-2:])
+    found = UsualWaits(world.fleet, world.clock).of(["dc1"])["dc1"]
+    assert found.seconds["installing"] == pytest.approx((end - began).total_seconds(), abs=5)
+
+
+async def test_usual_waits_are_looked_up_for_few_regions_at_once_and_for_all_in_turn(
+    world: World,
+) -> None:
+    waits = UsualWaits(world.fleet, world.clock)
+    idcs = [f"dc{number:02}" for number in range(2 * FIRST_LOOKS)]
+    assert [*waits.of(idcs)] == idcs[:FIRST_LOOKS]
+    world.now += WAITS_KEPT
+    assert [*waits.of(idcs)] == idcs
+    assert [*waits.of(idcs[1:])] == idcs[1:]
+
+
+async def test_usual_waits_of_a_late_region_are_renewed_where_looks_do_not_suffice(
+    world: World,
+) -> None:
+    waits = UsualWaits(world.fleet, world.clock)
+    idcs = [*(f"a{number}" for number in range(FIRST_LOOKS - 1)), "dc1"]
+    assert waits.of(idcs)["dc1"].installs == 0
+    await world.task_that_is(Status.COMPLETED)
+    for _ in range(FIRST_LOOKS // LOOKS):
+        world.now += WAITS_KEPT
+        found = waits.of(idcs)
+    assert found["dc1"].installs == 1

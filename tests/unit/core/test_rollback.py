@@ -13,6 +13,7 @@ from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict
 from tests.support.builders import MAC, actor, make_spec
+from tests.support.newer_version import is_kept, write_as_newer
 from tests.unit.core.conftest import World
 
 BOSS = actor("boss")
@@ -93,6 +94,14 @@ async def test_rollback_twice_is_one(world: World) -> None:
     first = await rollbacks(world).roll_back(task.task_id, by=BOSS)
     assert await rollbacks(world).roll_back(task.task_id, by=actor("other")) == first
     assert len(await events(world)) == 1
+
+
+async def test_rollback_keeps_what_a_newer_version_wrote_into_the_task(world: World) -> None:
+    task = await cancelled_before_the_claim(world)
+    await write_as_newer(world.store, keys.task("dc1", "SN-1"))
+    await world.synced()
+    await rollbacks(world).roll_back(task.task_id, by=BOSS)
+    assert await is_kept(world.store, keys.task("dc1", "SN-1"))
 
 
 async def test_rollback_whose_answer_is_lost_is_one(world: World) -> None:

@@ -23,6 +23,7 @@ from lpmos.model.task import NewTask, Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict
 from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec
+from tests.support.newer_version import is_kept, write_as_newer
 from tests.support.rules import Plane, make_report
 from tests.unit.core.conftest import World
 
@@ -232,6 +233,16 @@ async def test_match_of_what_is_not_there_is_refused(plane: Plane) -> None:
         await plane.desk.match(identity, task.task_id, by=actor("x", tenant="other"))
 
 
+async def test_match_keeps_what_a_newer_version_wrote_into_the_task(plane: Plane) -> None:
+    task = await waiting_task(plane)
+    identity = await plane.keep(make_report())
+    await write_as_newer(plane.store, keys.task("dc1", task.sn))
+
+    assert (await plane.desk.match(identity, task.task_id, by=actor())).mac == MAC
+
+    assert await is_kept(plane.store, keys.task("dc1", task.sn))
+
+
 async def test_match_whose_answer_was_lost_is_done_once(world: World, plane: Plane) -> None:
     task = await waiting_task(plane)
     identity = await plane.keep(make_report())
@@ -257,9 +268,12 @@ async def test_match_that_meets_a_dismissal_changes_nothing(world: World, plane:
 async def test_task_is_created_from_a_report_which_is_then_gone(plane: Plane) -> None:
     identity = await plane.keep(make_report())
     new = NewTask(os_type="debian", os_version="12", hostname="web-1", tenant="acme")
+    new = msgspec.structs.replace(new, disk_layout="raid1")
 
-    task = await plane.desk.create(identity, new, by=actor("olga"))
+    created = await plane.desk.create(identity, new, by=actor("olga"))
 
+    task = created.task
+    assert [each.field for each in created.warnings] == ["root_disk"]  # it has one disk
     assert (task.idc, task.sn, task.mac) == ("dc1", "SN-1", MAC)
     assert (task.hostname, task.tenant, task.created_by) == ("web-1", "acme", "olga")
     assert plane.fleet.unmatched() == []

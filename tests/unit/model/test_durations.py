@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.model.durations import FIRST_BOOT, WHOLE, durations, percentile, took
+from lpmos.model.durations import (
+    BOOT_PARTS,
+    FIRST_BOOT,
+    WHOLE,
+    boot_durations,
+    durations,
+    percentile,
+    took,
+)
+from lpmos.model.evidence import Evidence, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, StatusChange, Task
 from tests.support.builders import NOW, make_task
@@ -51,6 +60,12 @@ def test_durations_of_an_install_that_handed_over_end_there() -> None:
     assert "restarting" not in found
 
 
+def test_durations_keep_a_step_apart_from_the_status_of_its_name() -> None:
+    step = Progress(step="installing", percent=90, timestamp=NOW + timedelta(seconds=450))
+    found = durations(finished(progress=(*finished().progress, step)))
+    assert (found["installing"], found["install.installing"]) == (138, 48)
+
+
 def test_durations_leave_out_what_a_clock_made_negative() -> None:
     back = StatusChange(status=Status.READY, timestamp=NOW - timedelta(hours=1))
     task = make_task(status_history=(StatusChange(status=Status.PENDING, timestamp=NOW), back))
@@ -78,3 +93,29 @@ def test_percentile_is_a_value_that_the_share_does_not_exceed(
 def test_percentile_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
+
+
+def sent(begun_s: float, done_s: float | None) -> Transfer:
+    done_at = None if done_s is None else NOW + timedelta(seconds=done_s)
+    return Transfer(NOW + timedelta(seconds=begun_s), 1000, done_at)
+
+
+def test_parts_of_a_boot_are_its_files_and_the_start_of_its_agent() -> None:
+    seen = Evidence(mac="", kernel=sent(0, 2), initramfs=sent(2, 7))
+    found = boot_durations(seen, NOW + timedelta(seconds=19))
+    assert found == {"boot.kernel": 2, "boot.initramfs": 5, "boot.start": 12}
+    assert {*found} == {*BOOT_PARTS}
+
+
+@pytest.mark.parametrize(
+    ("seen", "parts"),
+    [
+        (Evidence(mac=""), set()),
+        (Evidence(mac="", kernel=sent(0, None), initramfs=sent(2, 1)), {"boot.start"}),
+        (Evidence(mac="", kernel=sent(0, 2), initramfs=sent(20, 25)), {*BOOT_PARTS[:2]}),
+    ],
+)
+def test_part_of_a_boot_that_was_not_seen_whole_is_left_out(
+    seen: Evidence, parts: set[str]
+) -> None:
+    assert {*boot_durations(seen, NOW + timedelta(seconds=19))} == parts

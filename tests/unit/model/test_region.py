@@ -80,6 +80,7 @@ FULL = DhcpNetworkState(interface="e0", mode="full", subnet="10.0.0.0/24")
 RELAYED = DhcpNetworkState(interface="e0", mode="relayed", subnet="10.0.1.0/24")
 PROXY = DhcpNetworkState(interface="e0", mode="proxy", subnet="10.0.2.0/24")
 BY_RANGE = DhcpNetworkState(interface="e1", mode="full", range="10.0.3.10-10.0.3.90")
+BY_RANGE6 = DhcpNetworkState(interface="e1", mode="full", range="fd78::1000-fd78::1fff")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,8 @@ BY_RANGE = DhcpNetworkState(interface="e1", mode="full", range="10.0.3.10-10.0.3
         ((FULL,), "10.0.0.0", "is not the address of a machine in 10.0.0.0/24"),
         ((FULL,), "10.0.0.255", "is not the address of a machine in 10.0.0.0/24"),
         ((FULL, BY_RANGE), "10.0.3.20", None),
+        ((FULL, BY_RANGE6), "10.0.2.9", "none of the region's networks (10.0.0.0/24)"),
+        ((BY_RANGE6,), "10.0.3.20", None),
         ((), "10.0.3.20", None),
     ],
 )

@@ -4,6 +4,8 @@ A task is looked at when its time has come, never in between. It fails only whil
 and hears its region, and only as it was looked at: the leadership, the region's presence and, where
 it is an agent that is away, the absence of its lease are compared in the transaction. Where the
 clock of this process was set, it hears every region anew first: then it knows how theirs stand.
+A lease lives on in a store that takes no writes, so a region counts as heard only while it tells
+something; what it has to hand in comes before the end of any task of it.
 """
 
 import asyncio
@@ -41,6 +43,12 @@ SMALLEST_STEP = timedelta(seconds=5)
 RETRY = timedelta(seconds=5)
 """When a task is looked at again that could not be ended."""
 
+SILENT_S = 60.0
+"""A region that told nothing for so long is not heard, though its lease may live."""
+
+HAND_IN_S = 600.0
+"""How long an end is put off by what a region has to hand in and does not."""
+
 
 class DeadlineDuty:
     """Fails what waited too long, for as long as it leads."""
@@ -64,13 +72,15 @@ class DeadlineDuty:
         self._monotonic = monotonic
         self._offset = self._clock_offset()
         self._queue = DueQueue()
-        self._heard: set[str] = set()
+        self._heard_at: dict[str, float] = {}
+        self._hands_in_since: dict[str, float] = {}
         self._parked: defaultdict[str, set[str]] = defaultdict(set)
 
     async def lead(self, leadership: Leadership) -> None:
         """Do it until cancelled; what waits already is taken in first."""
         self._queue, self._parked = DueQueue(), defaultdict(set)
-        self._heard.clear()
+        self._heard_at.clear()
+        self._hands_in_since.clear()
         self._offset = self._clock_offset()
         unsubscribe = [
             self._fleet.subscribe(self._note_task),
@@ -82,7 +92,7 @@ class DeadlineDuty:
                 self._note(row)
             while True:
                 if not self._fleet.connected or self._was_set():
-                    self._heard.clear()  # what is in memory may be old: hear every region anew
+                    self._heard_at.clear()  # what is in memory may be old: hear every region anew
                 for task_id in list(self._queue.due(self._clock())):
                     await self._look(task_id, leadership)
                 await asyncio.sleep(self._look_s)
@@ -112,13 +122,26 @@ class DeadlineDuty:
 
     def _note_region(self, idc: str, *, online: bool) -> None:
         if not online:
-            self._heard.discard(idc)
+            self._heard_at.pop(idc, None)
+            self._hands_in_since.pop(idc, None)
             return
-        self._heard.add(idc)
+        self._heard_at[idc] = now = self._monotonic()
+        heartbeat = self._fleet.region(idc).heartbeat
+        if heartbeat and heartbeat.outbox and heartbeat.outbox.waiting:
+            self._hands_in_since.setdefault(idc, now)
+        else:
+            self._hands_in_since.pop(idc, None)
         for task_id in self._parked.pop(idc, ()):
             row = self._fleet.row(task_id)
             if row is not None:
                 self._note(row)
+
+    def _is_heard(self, idc: str) -> bool:
+        """Whether the region tells how it is, and all of what its machines said."""
+        now = self._monotonic()
+        if now - self._heard_at.get(idc, float("-inf")) > SILENT_S:
+            return False
+        return now - self._hands_in_since.get(idc, float("-inf")) > HAND_IN_S
 
     def _note(self, row: TaskRow) -> None:
         """Look at a task when its time has come, or when its region is heard again."""
@@ -137,7 +160,7 @@ class DeadlineDuty:
         deadline = self._deadlines.of(row)
         if deadline is None or deadline.at > self._clock():
             self._note(row)
-        elif row.idc not in self._heard:
+        elif not self._is_heard(row.idc):
             self._parked[row.idc].add(task_id)
         else:
             await self._end(row, deadline, leadership)

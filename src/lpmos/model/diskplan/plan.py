@@ -126,6 +126,15 @@ class DiskPlan(msgspec.Struct, frozen=True, kw_only=True):
         return (first, *self.members)
 
     @property
+    def made_filesystems(self) -> tuple[Filesystem, ...]:
+        """Every file system; the layout `auto` says its only one by a partition's role."""
+        return self.filesystems or tuple(
+            Filesystem(on=f"p{each.number}", kind="ext4", mount="/")
+            for each in self.partitions
+            if each.role == "root"
+        )
+
+    @property
     def all_overwrites(self) -> tuple[str, ...]:
         """What stands on any of its disks now, each kind once."""
         return tuple(dict.fromkeys(kind for disk in self.disks for kind in disk.overwrites))
