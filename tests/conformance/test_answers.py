@@ -3,7 +3,7 @@
 import pytest
 
 from lpmos.install import answers
-from lpmos.install.answers import blocks, checks, samples
+from lpmos.install.answers import checks, samples
 from lpmos.install.answers.quoting import shell
 from lpmos.model.diskplan import GIB, DiskPlan, PartitionWish, StorageLayout
 from lpmos.model.errors import InvalidInput
@@ -45,9 +45,7 @@ def wanted(plan: DiskPlan) -> Storage:
     """What a plan says, in no installer's words."""
     return Storage(
         disks=len(plan.disks),
-        systems=frozenset(
-            (each.mount or each.kind, each.kind) for each in blocks.filesystems(plan)
-        ),
+        systems=frozenset((each.mount or each.kind, each.kind) for each in plan.made_filesystems),
         arrays=tuple((each.level, len(plan.disks)) for each in plan.arrays),
         volumes=frozenset((g.id, volume.name) for g in plan.groups for volume in g.volumes),
         encrypted=bool(plan.encrypted),
@@ -68,7 +66,7 @@ def test_answer_makes_the_planned_disks_or_the_family_refuses_them(
     task = answer_task(layout=LAYOUTS[layout], uefi=uefi)
     assert task.plan is not None
     manifest = samples.manifest_of(answers.FAMILIES[family], *answers.FAMILIES[family].releases[1])
-    if answers.plan_problems(manifest, task.plan):
+    if answers.plan_problems(manifest, task.plan, task.hardware):
         assert layout not in MADE_BY_ALL
         with pytest.raises(InvalidInput, match="disk_layout"):
             answer_of(family, task)

@@ -273,28 +273,33 @@ class Commands:
         watchdog = threading.Timer(timeout_s, hang)
         watchdog.daemon = True
         watchdog.start()
+        telling = self._tell_of_end(process, ended) if ended is not None else None
         try:
             with process:
-                if ended is not None:
-                    self._tell_of_end(process, ended)
                 _feed(process, stdin)
                 text = _drain(process, say)
         finally:
             watchdog.cancel()
+            if telling is not None:  # what it does would meet the next program
+                telling.join()
             self._release(process)
         if hung.is_set():
             text += f"\nkilled after {timeout_s:.0f} s"
         return Output(process.returncode, text)
 
     @staticmethod
-    def _tell_of_end(process: "subprocess.Popen[bytes]", ended: Callable[[], None]) -> None:
+    def _tell_of_end(
+        process: "subprocess.Popen[bytes]", ended: Callable[[], None]
+    ) -> threading.Thread:
         """Call `ended` when the program itself is over: what it left may hold its output open."""
 
         def wait() -> None:
             process.wait()
             ended()
 
-        threading.Thread(target=wait, daemon=True).start()
+        telling = threading.Thread(target=wait, daemon=True)
+        telling.start()
+        return telling
 
     def _start(
         self,

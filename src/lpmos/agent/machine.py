@@ -51,9 +51,9 @@ class Machine(Protocol):
         order: JobOrder,
         job: Job,
         note: Callable[[Result], None],
-        tell: Callable[[Inventory], None],
+        look: Callable[[], Inventory],
     ) -> None:
-        """Do the steps of a job; each result goes to `note`, a new inventory to `tell`.
+        """Do the steps of a job; each result goes to `note`, `look` reports what there is now.
 
         Raises:
             InstallError: a step failed.
@@ -108,17 +108,12 @@ class RealMachine:
         order: JobOrder,
         job: Job,
         note: Callable[[Result], None],
-        tell: Callable[[Inventory], None],
+        look: Callable[[], Inventory],
     ) -> None:
         """Do the steps on this machine."""
         # Only a job pays for these imports; an install starts sooner without them.
         from lpmos.agent.jobs import run_steps
         from lpmos.agent.realjobs import steps
-
-        def look() -> Inventory:
-            found = self.inventory()
-            tell(found)
-            return found
 
         run_steps(order, steps(order, job, self._tree, look), job, note)
 

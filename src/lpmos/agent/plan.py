@@ -72,7 +72,6 @@ def parse_plan(document: object) -> Plan:
         raise not_understood("boot_loader", plan["boot_loader"])
     first_boot = plan.get("first_boot")
     disk = parse_disk(mapping(plan.get("disk"), "disk"))
-    disk = parse_disk(mapping(plan.get("disk"), "disk"))
     passphrase = optional(plan, "disk_passphrase", str)
     if disk.encrypted and not passphrase:
         raise not_understood("disk_passphrase", passphrase)

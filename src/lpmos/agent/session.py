@@ -210,7 +210,7 @@ class Session:
         job = Job(self._region, self._console, stop, self._pace, reporter.update)
         reporter.start()
         try:
-            self._machine.run_job(order, job, reporter.note, self._tell_again)
+            self._machine.run_job(order, job, reporter.note, self._look_again)
         except (InstallError, Stopped):
             raise
         except Exception as error:
@@ -222,9 +222,11 @@ class Session:
         self._console.info("the job is done; the machine restarts to what it was before")
         return EXIT_INSTALLED
 
-    def _tell_again(self, hardware: Inventory) -> None:
-        """Report what the machine has now, in the middle of a job."""
+    def _look_again(self) -> Inventory:
+        """What the machine has now, in the middle of a job; it is reported too."""
+        hardware = self._machine.inventory()
         self._report(hardware)
+        return hardware
 
     def _carry_out(self, plan: Plan, job: Job, reporter: Reporter) -> None:
         """Install, with progress reported meanwhile.

@@ -138,15 +138,9 @@ class SimulatedMachine:
         order: JobOrder,
         job: Job,
         note: Callable[[Result], None],
-        tell: Callable[[Inventory], None],
+        look: Callable[[], Inventory],
     ) -> None:
         """Go through the steps, each in a moment; raises as a real one's does."""
-
-        def look() -> Inventory:
-            found = self.inventory()
-            tell(found)
-            return found
-
         run_steps(order, steps(self._sn, look), job, note)
 
     def start_installer(self, job: Job) -> str | None:

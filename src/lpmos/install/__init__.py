@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lpmos.install import cloud_init, debian, disk_image, first_boot, steps
 from lpmos.model.errors import Conflict, ImageError
-from lpmos.model.image import ImageManifest
+from lpmos.model.image import ImageManifest, hooks_problem, root_bytes
 from lpmos.model.installplan import FirstBoot, ImageSource, InstallPlan, PlannedFile
 from lpmos.model.setup import NO_SECRETS, TaskSecrets
 from lpmos.model.task import Task
@@ -59,11 +59,8 @@ def plan_install(
             f"image {manifest.name} is {'of a whole disk' if manifest.whole_disk else 'an archive'}"
             " now, and the disk was planned for the other: create the task again"
         )
-    if task.setup.has_hooks and not manifest.first_boot:
-        raise ImageError(
-            f"image {manifest.name} does not say that it came up, and so can do nothing at its"
-            " first boot: build it again, or take cloud-init, Ansible and Puppet from the task"
-        )
+    if problem := hooks_problem(task.setup, manifest.name, manifest.first_boot):
+        raise ImageError(problem)
     planned = steps.steps(task, secrets, manifest.family)
     return InstallPlan(
         task_id=task.task_id,
@@ -97,10 +94,7 @@ def _of_disk(manifest: ImageManifest) -> Family:
 
 
 def required_bytes(manifest: ImageManifest) -> int:
-    """What the root file system must offer for this image: a quarter more, and room to work.
-
-    The image of a whole disk needs a disk that is as large.
-    """
+    """What the root file system must offer for this image; of a whole disk's the disk."""
     if manifest.disk_bytes is not None:
         return manifest.disk_bytes
-    return manifest.unpacked_bytes * 5 // 4 + 512 * 1024 * 1024
+    return root_bytes(manifest.unpacked_bytes)

@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lpmos.install import hooks
+from lpmos.model.durations import FIRST_BOOT
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.setup import NO_SECRETS, TaskSecrets
 from lpmos.model.task import Task
+from lpmos.model.trace import span_of
 
 SCRIPT = "/usr/local/sbin/lpmos-first-boot"
 REQUEST = "/etc/lpmos/first-boot.request"
@@ -66,6 +68,7 @@ ask() {
     {
         printf 'POST @PATH@ HTTP/1.1\\r\\nHost: @AUTHORITY@\\r\\n' &&
             printf 'Content-Type: application/json\\r\\nConnection: close\\r\\n' &&
+            printf 'traceparent: @TRACE@\\r\\n' &&
             printf 'Content-Length: %d\\r\\n\\r\\n%s' "${#body}" "$body"
     } >&3 || return
     read -r -t 20 protocol status rest <&3 || return
@@ -129,6 +132,7 @@ def files(
         "PORT": str(address.port or 80),
         "AUTHORITY": address.netloc,
         "PATH": PATH,
+        "TRACE": str(span_of(task, FIRST_BOOT)),
         "REQUEST": REQUEST,
         "LONGEST": str(LONGEST_S),
         "UNIT": UNIT,

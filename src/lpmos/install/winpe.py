@@ -23,7 +23,9 @@ import msgspec
 
 from lpmos.install.answers.order import Order
 from lpmos.install.first_boot import PATH
+from lpmos.model.durations import FIRST_BOOT
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.trace import root_of, span_of
 from lpmos.model.windows import password_name
 
 SHELL, SCRIPT = "winpeshl.ini", "lpmos.cmd"
@@ -97,6 +99,7 @@ def _pe_script(order: Order, mark: str) -> str:
         "digest": windows.install.sha256,
         "mark": mark,
         "image": _shown(windows.image_name),
+        "trace": str(root_of(order.task)),
     }
     partitions = _text("uefi.diskpart" if order.uefi else "bios.diskpart").splitlines()
     names = [name for name in system_files(order, "") if name != COMPLETE]
@@ -133,6 +136,7 @@ def _first_script(order: Order, token: str) -> str:
         FAILED=msgspec.json.encode(said | failed).decode(),
         URL=batch(here, "region"),
         INSTALLED=batch(f"{origin.scheme}://{origin.netloc}{PATH}", "region"),
+        TRACE=str(span_of(order.task, FIRST_BOOT)),
     )
 
 

@@ -61,6 +61,22 @@ async def test_approved_install_completes_offline_and_is_handed_in_as_it_was(
     assert await site.told("outbox.refused") == []
 
 
+async def test_install_completes_while_the_store_is_full_and_is_handed_in_when_it_is_not(
+    site: OfflineSite,
+) -> None:
+    """It answers whatever is asked, so the region counts as connected."""
+    task = await site.approved()
+    site.link.full = True
+    done = await site.install(task)
+    assert done.status is Status.COMPLETED
+    assert site.region.agents.outbox_state.waiting == 5
+    await site.synced()
+    assert (await site.stored(task)).status is Status.APPROVED
+    site.link.full = False
+    await site.heal()
+    assert [change.status for change in (await site.stored(task)).status_history] == WHOLE_WAY
+
+
 async def test_install_over_a_restart_of_the_region_at_every_step(site: OfflineSite) -> None:
     task = await site.approved()
     await site.cut()
@@ -146,14 +162,20 @@ async def delete(site: OfflineSite, task: Task) -> None:
         (delete, "the task was deleted meanwhile"),
     ],
 )
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not heard of yet"])
 async def test_what_people_decided_meanwhile_stands_and_what_is_refused_is_told(
-    site: OfflineSite, meanwhile: Callable[[OfflineSite, Task], Awaitable[None]], reason: str
+    site: OfflineSite,
+    meanwhile: Callable[[OfflineSite, Task], Awaitable[None]],
+    reason: str,
+    heard: bool,
 ) -> None:
     task = await site.approved()
     await site.cut()
     await site.install(task)
     await meanwhile(site, task)
     kv = await site.store.get(keys.task(task.idc, task.sn))
+    if not heard:
+        await site.hand_in_before_the_news(task)
     await site.heal()
     after = await site.store.get(keys.task(task.idc, task.sn))
     assert _decision(kv) == _decision(after)
@@ -238,6 +260,20 @@ async def test_report_of_before_an_install_that_another_client_let_begin_does_no
     await site.heal()
     assert site.region.agents.outbox_state.handed_in == 1
     assert await site.stored(task) == claimed
+
+
+async def test_words_of_a_client_that_stands_by_since_are_handed_in_all_the_same(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    await site.install(task)
+    site.stands_by = True
+    await site.restart_region()
+    await site.heal()
+    stored = await site.stored(task)
+    assert [change.status for change in stored.status_history] == WHOLE_WAY
+    assert site.region.agents.outbox_state.refused == 0
 
 
 async def test_old_approval_is_not_taken_from_what_a_region_knew_before_it_was_started(

@@ -148,3 +148,15 @@ def test_pipeline_of_a_missing_program_leaves_none_running() -> None:
     commands, _ = _commands()
     with pytest.raises(CommandFailed, match="no-such-program"):
         commands.pipeline(["cat"], ["no-such-program"])
+
+
+def test_stream_is_over_when_the_end_that_was_told_is_dealt_with() -> None:
+    commands, said = _commands()
+
+    def deal() -> None:
+        threading.Event().wait(0.2)  # as who looks through all processes of a busy machine
+        said.append("dealt with")
+
+    commands.stream(["true"], say=said.append, timeout_s=SOON_S, ended=deal)
+    said.append("next")
+    assert said[-2:] == ["dealt with", "next"]

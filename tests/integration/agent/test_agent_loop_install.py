@@ -10,13 +10,13 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lpmos.agent.commands import COMMAND_TIMEOUT_S, Commands
+from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
 from lpmos.agent.errors import CommandFailed, InstallError, Stopped
 from lpmos.agent.installer import Installer
@@ -31,21 +31,11 @@ from lpmos.agent.stop import Stop
 from lpmos.model.diskplan import Array, DiskPlan, Filesystem, Member, Partition
 from lpmos.model.installplan import PlannedFile
 from tests.support.agent_region import AgentRegion, agent_region, plan_document, plan_for
+from tests.support.outside_commands import CommandsOutside
 
 NONE_LEFT_OUT = re.compile(r"(?!)")
 DISK_BYTES = 256 << 20
 ROOT_LINE = "UUID={{ROOT_UUID}} / ext4 defaults 0 1\n"
-
-
-class CommandsWithoutGrub(Commands):
-    """All programs are real but those that the tiny system does not have."""
-
-    def run(
-        self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S
-    ) -> str:
-        if argv[0] == "chroot":
-            return ""
-        return super().run(argv, stdin=stdin, timeout_s=timeout_s)
 
 
 @pytest.fixture
@@ -123,7 +113,7 @@ class Install:
         self.stop = Stop()
         self.reports: list[Progress] = []
         self.stream = io.StringIO()
-        self.commands = CommandsWithoutGrub(self.stop, Console(self.stream).info)
+        self.commands = CommandsOutside(self.stop, Console(self.stream).info)
         self.target = target
         job = Job(
             Region(region.url),

@@ -1,88 +1,42 @@
 """Whole agent runs against a region over real HTTP, in good and bad weather."""
 
-import hashlib
-import io
 import itertools
-import os
-import subprocess
-import sys
 import threading
-import time
-import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lpmos.agent.console import Console
 from lpmos.agent.errors import InstallError
-from lpmos.agent.image import ImageStream
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.inventory.nics import with_neighbours
 from lpmos.agent.job import Job
 from lpmos.agent.options import Options
-from lpmos.agent.pace import Pace
-from lpmos.agent.plan import Plan, parse_plan
-from lpmos.agent.region import Region
+from lpmos.agent.plan import Plan
 from lpmos.agent.reporter import Progress
-from lpmos.agent.run import run_agent
 from lpmos.agent.session import (
-    EXIT_BAD_OPTIONS,
     EXIT_FAILED,
     EXIT_INSTALLED,
     EXIT_NO_TASK,
     EXIT_STOPPED,
-    Session,
 )
 from lpmos.agent.simulation import SimulatedMachine
-from lpmos.agent.stop import Stop
 from lpmos.agent.trace import Trace
 from tests.support.agent_region import (
     IMAGE_PATH,
-    AgentRegion,
     Fault,
     agent_region,
-    plan_document,
-    plan_for,
 )
-
-MAC = "52:54:00:00:00:01"
-IMAGE = hashlib.shake_256(b"image").digest(3_000_000)
-REPORT, APPROVAL = "/api/v1/agent/report", "/api/v1/agent/approval"
-STATUS, PROGRESS = "/api/v1/agent/status", "/api/v1/agent/progress"
-STAGES = ["partitioning", "downloading", "installing", "configuring"]
-SOON_S = 20.0
-
-
-class Run:
-    """One agent in a thread."""
-
-    def __init__(self, region: AgentRegion, machine: Any = None, **options: Any) -> None:
-        self.stream = io.StringIO()
-        self.stop = Stop()
-        self.exit_code: int | None = None
-        self._options = Options(region.url, "SIM-1", MAC, simulate=True, **options)
-        self._machine = machine
-        self._thread = threading.Thread(target=self._work)
-        self._thread.start()
-
-    def _work(self) -> None:
-        console, pace = Console(self.stream), Pace(first_s=0.01, most_s=0.05, scale=0.01)
-        if self._machine is None:
-            self.exit_code = run_agent(self._options, console, self.stop, pace)
-        else:
-            session = Session(self._options, self._machine, console, self.stop, pace)
-            self.exit_code = session.run()
-
-    def end(self) -> int | None:
-        """Wait for the end."""
-        self._thread.join(SOON_S)
-        assert not self._thread.is_alive(), self.stream.getvalue()
-        return self.exit_code
-
-    @property
-    def text(self) -> str:
-        return self.stream.getvalue()
+from tests.support.agent_runs import (
+    APPROVAL,
+    IMAGE,
+    MAC,
+    PROGRESS,
+    REPORT,
+    SOON_S,
+    STAGES,
+    STATUS,
+    Run,
+)
 
 
 class ScriptedMachine(SimulatedMachine):
@@ -288,56 +242,6 @@ def test_run_with_a_plan_it_does_not_know_reports_the_failure() -> None:
         assert "build-agent" in failed["error"]["hint"]
 
 
-def test_download_that_breaks_is_resumed_by_range() -> None:
-    with agent_region(IMAGE, break_after=[1_000_000, 0, 500_000]) as region:
-        region.set("approved")
-        assert Run(region).end() == EXIT_INSTALLED
-        ranges = [call.range for call in region.calls if call.path.startswith("/boot")]
-        assert ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=1500000-"]
-
-
-def test_download_from_a_server_without_ranges_skips_what_it_has() -> None:
-    with agent_region(IMAGE, break_after=[1_000_000], ignore_range=True) as region:
-        region.set("approved")
-        assert Run(region).end() == EXIT_INSTALLED
-
-
-def test_download_answered_with_503_waits() -> None:
-    with agent_region(IMAGE) as region:
-        region.faults = [Fault("/boot/images", 503, {"Retry-After": "1"})] * 2
-        region.set("approved")
-        assert Run(region).end() == EXIT_INSTALLED
-
-
-@pytest.mark.parametrize(
-    ("served", "reason"),
-    [
-        (IMAGE[:-1] + b"x", "sha256"),
-        (IMAGE[:-1], "the plan says"),
-        (IMAGE + b"x", "the plan says"),
-    ],
-)
-def test_download_of_another_image_fails_and_never_completes(served: bytes, reason: str) -> None:
-    with agent_region(IMAGE) as region:
-        region.image = served
-        region.set("approved")
-        assert Run(region).end() == EXIT_FAILED
-        assert region.status == "failed"
-        failed = region.heard(STATUS)[-1]
-        assert reason in failed["message"]
-        assert "image verify" in failed["error"]["hint"]
-        assert 20 <= failed["progress"] <= 60
-        assert all(body["percentage"] < 100 for body in region.heard(PROGRESS))
-
-
-def test_download_of_a_missing_image_fails() -> None:
-    with agent_region(IMAGE) as region:
-        region.faults = [Fault("/boot/images", 404)]
-        region.set("approved")
-        assert Run(region).end() == EXIT_FAILED
-        assert "404" in region.heard(STATUS)[-1]["message"]
-
-
 def test_cancel_in_the_middle_ends_the_install_and_nothing_more_is_said() -> None:
     with agent_region(IMAGE) as region:
         region.set("approved")
@@ -509,64 +413,3 @@ def test_simulated_machine_is_the_same_for_the_same_serial() -> None:
     ours = made("SIM-1") | {"collected_at": ""}
     assert ours == made("SIM-1") | {"collected_at": ""}
     assert ours != made("SIM-2") | {"collected_at": ""}
-
-
-def _agent(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lpmos.agent", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
-
-
-def test_agent_as_a_program_installs_and_exits_0() -> None:
-    with agent_region(IMAGE) as region:
-        region.set("approved")
-        ended = _agent(
-            "--simulate", "--sn", "SIM-9", environment={"REGIONAL_CLIENT_URL": region.url}
-        )
-        assert ended.returncode == EXIT_INSTALLED, ended.stdout + ended.stderr
-        assert "[4/4] Installing..." in ended.stdout
-        assert ended.stderr == ""
-
-
-def test_agent_as_a_program_without_a_region_says_how_to_name_one() -> None:
-    ended = _agent("--simulate")
-    assert ended.returncode == EXIT_BAD_OPTIONS
-    assert "--regional-url" in ended.stdout
-
-
-def test_agent_package_needs_only_the_standard_library(tmp_path: Path) -> None:
-    source = Path(__file__).parents[3] / "src/lpmos"
-    target = tmp_path / "lpmos"
-    target.mkdir()
-    (target / "__init__.py").symlink_to(source / "__init__.py")
-    (target / "agent").symlink_to(source / "agent")
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import lpmos.agent.__main__"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], check=True, timeout=60)
-
-
-def test_image_of_any_size_passes_in_constant_memory() -> None:
-    image = bytes(64 << 20)
-    plan = parse_plan(plan_document(plan_for(image)))
-    with agent_region(image) as region:
-        stream = ImageStream(
-            Region(region.url), Console(io.StringIO()), Stop(), Pace(), time.monotonic
-        )
-        tracemalloc.start()
-        try:
-            stream.stream(plan.image, _Nowhere(), lambda done, rate: None)
-            _, peak_bytes = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert peak_bytes < 4 << 20
-
-
-class _Nowhere:
-    def write(self, data: bytes) -> None:
-        """Drop the bytes."""

@@ -1,7 +1,5 @@
 """The boot agent's image in a virtual machine with 384 MB: drivers, network, agent, ends."""
 
-from pathlib import Path
-
 import pytest
 
 from lpmos.images.agent_image import BuiltAgent
@@ -22,8 +20,8 @@ def inspector(tmp_path_factory: pytest.TempPathFactory) -> BuiltAgent:
     return build_with_inspector(tmp_path_factory.mktemp("inspector"))
 
 
-async def test_boot_reaches_the_agents_first_report(tmp_path: Path) -> None:
-    built = build_quickly(tmp_path)
+async def test_boot_reaches_the_agents_first_report() -> None:
+    built = build_quickly()
     told = f"{BOOTIF} lpmos_client={NOBODY} lpmos_nonce=a.secret.nonce loglevel=4"
     async with booted(built.image, told) as machine:
         await machine.until("[1/4] Collecting hardware information", BOOT_TIMEOUT_S)

@@ -11,12 +11,9 @@ import pytest
 from lpmos.images.catalog import Catalog
 from lpmos.images.debian_image import BuiltImage, build_debian_image
 from lpmos.model.errors import ImageError
-from tests.support.agent_images import CACHE_DIR
+from tests.support.lab_images import CACHE_DIR, IMAGES_DIR
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-IMAGES_DIR = CACHE_DIR.parent / "images"
-"""As `make demo` uses it: the image is built once for both."""
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from lpmos.install.answers.order import InstallerUrls, order_of
 from lpmos.model.installer import Family
 from lpmos.model.setup import Setup, TaskSecrets
 from lpmos.model.task import Task
+from lpmos.model.trace import root_of
 from tests.support.answers import READERS, SHELL_FAMILIES, answer_task
 
 SHELLS = [
@@ -29,7 +30,10 @@ SHELLS = [
     if (path := shutil.which(name))
 ]
 TIMEOUT_S = 60
+STOP_LOOKS_S = 0.02
 PROFILE = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
+YAST = "/var/lib/YaST2"
+STARTUP = "/usr/lib/YaST2"
 FIRST_BOOT = 'echo first boot >"$1/first-boot"\n'
 
 
@@ -41,6 +45,7 @@ class Region(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[tuple[str, dict[str, str]]] = []
+        self.traces: set[str | None] = set()
         self.logged: list[tuple[dict[str, str], str]] = []
         self.refuses = 0
 
@@ -62,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.server.heard.append((parts.path, query))
+        self.server.traces.add(self.headers["traceparent"])
         body = FIRST_BOOT.encode() if parts.path == "/first_boot" else b""
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -74,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         text = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.logged.append((query, text))
+        self.server.traces.add(self.headers["traceparent"])
         status = 503 if len(self.server.logged) <= self.server.refuses else 200
         self.send_response(status)
         self.send_header("Content-Length", "0")
@@ -87,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 def region() -> Iterator[Region]:
     """A region that hears installers."""
     server = Region()
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(STOP_LOOKS_S,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -103,6 +110,7 @@ class Machine:
         self.block = place / "sys" / "block"
         self.target = place / "target"
         self.programs = place / "bin"
+        self.path = f"{self.programs}:{os.environ['PATH']}"
         for folder in (self.block, self.target / "var/lib", self.programs, place / "tmp"):
             folder.mkdir(parents=True)
 
@@ -120,10 +128,10 @@ class Machine:
 
     def run(self, shell: list[str], script: str) -> subprocess.CompletedProcess[str]:
         """Run a script that takes this folder for the machine."""
-        for path in ("/sys/block", scripts.PLACE, PROFILE):
+        for path in ("/sys/block", scripts.PLACE, PROFILE, YAST, STARTUP):
             script = script.replace(path, f"{self.place}{path}")
         (self.place / "script.sh").write_text(script)
-        environment = {"PATH": f"{self.programs}:{os.environ['PATH']}", "LC_ALL": "C"}
+        environment = {"PATH": self.path, "LC_ALL": "C"}
         return subprocess.run(
             [*shell, str(self.place / "script.sh")],
             env=environment,
@@ -261,6 +269,7 @@ def test_early_scripts_name_the_disks_of_this_boot_to_the_installer(
     early = found[:2] if family == "debian" else found[:1]
     autoinstall = machine.place / "autoinstall.yaml"
     autoinstall.write_text("path: /dev/lpmos-disk-01\n")
+    machine.add_program("mount", "exit 1")
     for script in early:
         done = machine.run(
             ["bash"] if family in ("rhel", "suse") else ["sh"],
@@ -358,7 +367,8 @@ def streaming(machine: Machine, region: Region, *calls: str, secrets: TaskSecret
     machine.add_program("sleep", ":")
     folder = f"mkdir -p {scripts.PLACE}/log"
     hidden = [f"echo '{text}' >{scripts.SECRETS}" for text in secrets.texts]
-    functions = scripts.hooks(order, [f"{machine.place}/own*.log"])
+    signs = [f"{machine.place}/downloads.log"]
+    functions = scripts.hooks(order, [f"{machine.place}/own*.log"], signs)
     return "\n".join([folder, *hidden, functions, *calls, ""])
 
 
@@ -385,6 +395,101 @@ def test_log_of_an_installer_arrives_once_in_order_and_without_secrets(
     firsts = [int(query["first"]) for query, _ in taken]
     assert firsts == [1 + sum(map(len, said[:at])) for at in range(len(said))]
     assert {query["file"] for query, _ in taken} == {"own.log"}
+
+
+@pytest.mark.parametrize("caller", [name for name in ("curl", "wget") if shutil.which(name)])
+def test_calls_of_an_installer_belong_to_the_trace_of_its_task(
+    caller: str, machine: Machine, region: Region
+) -> None:
+    (machine.place / "own.log").write_text("a line\n")
+    calls = ("lpmos_progress installing 40 a step", "lpmos_stream last", "lpmos_failed 'it ended'")
+    script = streaming(machine, region, *calls, secrets=TaskSecrets())
+    if caller == "wget":
+        script = script.replace("command -v curl", "false")
+    done = machine.run(["dash"], script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path for path, _ in region.heard] == ["/progress", "/failed"]
+    assert len(region.logged) == 1
+    assert region.traces == {str(root_of(answer_task()))}
+
+
+CARD = "printf 'Inter-|\\n face |bytes\\n  %s: %s 9 0 0\\n'"
+DISK = "printf '   8   0 %s 1 0 8 0 9 0 %s 0\\n'"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("grows", "fails"),
+    [
+        pytest.param(":", True, id="nothing"),
+        pytest.param("echo more >>own.log", False, id="log"),
+        pytest.param("echo more >>downloads.log", False, id="sign"),
+        pytest.param("echo installing 40 step $up >state", False, id="state"),
+        pytest.param(f"{CARD} eth0 $((up * 100000)) >proc/net/dev", False, id="card"),
+        pytest.param(f"{CARD} eth0 $((up * 1700)) >proc/net/dev", True, id="broadcasts"),
+        pytest.param(f"{CARD} lo $((up * 100000)) >proc/net/dev", True, id="loopback"),
+        pytest.param(f"{DISK} nvme0n1 $((up * 200)) >proc/diskstats", False, id="disk"),
+        pytest.param(f"{DISK} loop0 $((up * 200)) >proc/diskstats", True, id="image in memory"),
+        pytest.param(
+            f"{DISK} sda $((up * 200)) >proc/diskstats; echo '[=>] resync = 9.1%' >proc/mdstat",
+            True,
+            id="array",
+        ),
+        pytest.param("touch tmp/lpmos/late.log", False, id="last script"),
+    ],
+)
+def test_installer_of_which_nothing_moves_has_failed_with_the_end_of_its_log(
+    shell: list[str], grows: str, fails: bool, machine: Machine, region: Region
+) -> None:
+    (machine.place / "own.log").write_text("Do you want to go on?\n")
+    (machine.place / "proc/net").mkdir(parents=True)
+    calls = (f"lpmos_state() {{ cat {machine.place}/state 2>/dev/null; }}", "lpmos_watch")
+    script = streaming(machine, region, *calls, secrets=TaskSecrets())
+    (machine.place / "proc/uptime").write_text("1000.00 10.00\n")
+    machine.add_program(
+        "sleep",
+        f"cd {machine.place}\nread -r up idle <proc/uptime; up=${{up%.*}}\n"
+        f"echo $((up + 900)).00 0.00 >proc/uptime\n{grows}\n"
+        "[ $up -lt 3700 ] || touch tmp/lpmos/end",
+    )
+    done = machine.run(shell, script.replace("/proc/", f"{machine.place}/proc/"))
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [each["message"].split("\n") for each in region.said("failed")]
+    told = "the installer says nothing any more: it may wait on its console"
+    assert said == ([[told, "Do you want to go on?"]] if fails else [])
+
+
+@pytest.mark.parametrize("mounts", [True, False], ids=["from a medium", "in memory"])
+def test_what_yast_calls_when_it_gives_up_tells_the_end_of_its_log(
+    mounts: bool, machine: Machine, region: Region
+) -> None:
+    hooks = machine.place / "var/lib/YaST2/hooks/installation"
+    after = machine.place / "usr/lib/YaST2/startup/hooks/postFirstCall"
+    hooks.mkdir(parents=True)
+    (hooks / "installation_start_50_vendor").write_text("#!/bin/sh\n")
+    bound = '[ "$1 $2" = "-o bind" ] && rm -rf "$4" && ln -s "$3" "$4"'
+    machine.add_program("mount", bound if mounts else "exit 32")
+    machine.add_disk("sdx", SIZE, {"serial": b"DISK-a"})
+    log = machine.place / "var/log/YaST2/y2log"
+    log.parent.mkdir(parents=True)
+    log.write_text("<3> install(1) no product\nthe token is s3cret-1\n")
+    profile = machine.place / "tmp/profile/autoinst.xml"
+    profile.parent.mkdir(parents=True)
+    profile.touch()
+    secrets = TaskSecrets(values={"TOKEN": "s3cret-1"})
+    early, *_ = answer_scripts("suse", answer_task(), region, secrets)
+    done = machine.run(["bash"], early.replace("/var/log/YaST2", str(log.parent)))
+    assert done.returncode == 0, done.stderr
+    assert {each.name for each in hooks.iterdir()} == {
+        *("installation_start_50_vendor", "installation_aborted_00_lpmos"),
+        "installation_failure_00_lpmos",
+    }
+    for script in (hooks / "installation_aborted_00_lpmos", after / "%00-lpmos"):
+        subprocess.run([str(script)], check=True, timeout=TIMEOUT_S)
+    (said,) = region.said("failed")
+    assert said["message"].split("\n") == [
+        "the installer gave up", "<3> install(1) no product", "(a line with a secret)"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -4,9 +4,11 @@ import pytest
 
 from lpmos.install import first_boot, plan_install
 from lpmos.model.diskplan import RootDiskHints, plan_disk
+from lpmos.model.durations import FIRST_BOOT
 from lpmos.model.errors import Conflict, ImageError
 from lpmos.model.network import Network
 from lpmos.model.task import Intent, Task
+from lpmos.model.trace import span_of
 from tests.support.builders import make_inventory, make_manifest, make_task
 
 PLAN = plan_disk(make_inventory(), "auto", RootDiskHints(), 1)
@@ -73,3 +75,10 @@ def test_plan_of_an_image_that_can_tell_has_the_first_boot_beside_its_own_files(
     assert telling.files == plain.files
     (script,) = (f.content for f in telling.first_boot.files if f.path == first_boot.SCRIPT)
     assert "host=192.0.2.1 port=8081" in script
+
+
+def test_installed_systems_first_word_belongs_to_the_trace_of_its_task() -> None:
+    task = make_task()
+    files = {each.path: each.content for each in first_boot.files(task, "http://192.0.2.1:8080")}
+    header = f"printf 'traceparent: {span_of(task, FIRST_BOOT)}\\r\\n' &&"
+    assert header in files[first_boot.SCRIPT]

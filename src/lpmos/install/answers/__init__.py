@@ -15,9 +15,11 @@ from lpmos.core import rendering
 from lpmos.install.answers import debian, quoting, rhel, suse, ubuntu, windows
 from lpmos.install.answers.family import Answers
 from lpmos.install.answers.order import InstallerUrls, order_of
+from lpmos.model import installerlimits
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.installer import Family, InstallerManifest
+from lpmos.model.inventory import Inventory
 from lpmos.model.setup import TaskSecrets
 from lpmos.model.task import Task
 
@@ -55,7 +57,7 @@ def variables(
     """
     answers = FAMILIES[manifest.family]
     order = order_of(task, manifest, urls, secrets)
-    if problems := plan_problems(manifest, order.disks):
+    if problems := plan_problems(manifest, order.disks, task.hardware):
         raise InvalidInput(*problems)
     plain, ready = answers.values(order)
     about = {**plain, "task": rendering.plain(task, *_HIDDEN)}
@@ -85,12 +87,12 @@ def default_template(family: Family) -> str:
     return place.read_text(encoding="utf-8")
 
 
-def plan_problems(manifest: InstallerManifest, plan: DiskPlan) -> list[FieldProblem]:
-    """Why an installer cannot make a disk plan; empty where it can."""
-    parts = manifest.os_version.split(".")
-    version = tuple(int(part) for part in parts if part.isdecimal())
-    found = FAMILIES[manifest.family].refusals(plan, manifest.os_type, version)
-    return [FieldProblem("disk_layout", text) for text in found]
+def plan_problems(
+    manifest: InstallerManifest, plan: DiskPlan, hardware: Inventory | None
+) -> list[FieldProblem]:
+    """Why an installer cannot make a disk plan on a machine; empty where it can."""
+    release = manifest.family, manifest.os_type, manifest.os_version
+    return installerlimits.plan_problems(*release, plan, hardware)
 
 
 def meta_data(task: Task) -> str:

@@ -84,13 +84,6 @@ _ENTER = "env -u DEBIAN_HAS_FRONTEND -u DEBIAN_FRONTEND -u DEBCONF_REDIR -u DEBC
 """Outside of debconf's conversation with the installer, whose words a script would steal."""
 
 
-def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
-    """What partman's recipes cannot say."""
-    del os_type, version
-    yield from blocks.refused(plan, levels=tuple(LEVELS), encryption=False)
-    yield from blocks.unmounted(plan)
-
-
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     mirror = urlsplit(order.urls.mirror)
@@ -244,7 +237,6 @@ ANSWERS = Answers(
     template="installer.preseed",
     file="preseed.cfg.j2",
     encode=preseed,
-    refusals=refusals,
     values=values,
     releases=(("debian", "11"), ("debian", "12"), ("debian", "13")),
 )

@@ -1,11 +1,10 @@
 """What a module of this package offers for one family of installers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import Encode
-from lpmos.model.diskplan import DiskPlan
 from lpmos.model.installer import Family
 
 
@@ -17,18 +16,16 @@ class Values(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """One family: its template's name and file, how a text stands in it, and what it can make.
+    """One family: its template's name and file, and how a text stands in it.
 
-    `refusals` says for a disk plan and a release why the installer cannot make it; nothing where
-    it can. `releases` are those that the conformance test makes answers for, by OS type. With
-    `whole_disk` it makes the partitions of one disk itself, and no plan says them.
+    `releases` are those that the conformance test makes answers for, by OS type. With `whole_disk`
+    it makes the partitions of one disk itself, and no plan says them.
     """
 
     family: Family
     template: str
     file: str
     encode: Encode
-    refusals: Callable[[DiskPlan, str, tuple[int, ...]], Iterator[str]]
     values: Callable[[Order], Values]
     releases: tuple[tuple[str, str], ...]
     whole_disk: bool = False

@@ -9,6 +9,7 @@ from lpmos.install.steps import steps
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.installer import InstallerManifest
+from lpmos.model.installerlimits import version_of
 from lpmos.model.installplan import Step
 from lpmos.model.network import Layout, layout
 from lpmos.model.setup import TaskSecrets
@@ -50,8 +51,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def version(self) -> tuple[int, ...]:
         """The numbers of the release, `(24, 4)` of `24.04`; empty where it has a name alone."""
-        parts = self.manifest.os_version.split(".")
-        return tuple(int(part) for part in parts if part.isdecimal())
+        return version_of(self.manifest.os_version)
 
     @property
     def uefi(self) -> bool:

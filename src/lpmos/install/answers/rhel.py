@@ -4,7 +4,7 @@ The disks' commands are written by the first script, which knows their names, an
 system's network are NetworkManager's keyfiles; the installer itself uses DHCP.
 
 Sources: pykickstart's documentation of the commands and the versions that know them, Anaconda's
-kickstart scripts (`%pre`, `%post --nochroot`, `%onerror`), nm-settings-keyfile(5).
+kickstart scripts (`%pre`, `%post --nochroot`, `%onerror`, `%traceback`), nm-settings-keyfile(5).
 """
 
 import re
@@ -16,14 +16,13 @@ from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import KERNEL_ARGUMENTS, Order
 from lpmos.install.answers.quoting import kickstart
 from lpmos.install.network import networkmanager
-from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.installerlimits import is_before_luks2
 
-LEVELS = ("raid1", "raid5", "raid10")
 DISKS_FILE = f"{scripts.PLACE}/disks.ks"
 LOGS = tuple(f"/tmp/{name}.log" for name in ("anaconda", "packaging", "storage", "program"))  # noqa: S108 - Anaconda's own place
-FIRST_WITH_LUKS2 = 8
-"""Of RHEL and what is built from it; a Fedora is newer."""
+DOWNLOADS = "/tmp/dnf.librepo.log"  # noqa: S108 - Anaconda's own place
+"""Grows with each package that comes, and has the URL of each."""
 _REBUILDS = ("rhel", "rocky", "almalinux")
 _PACKAGE = re.compile(r"[A-Za-z0-9@^][A-Za-z0-9.+_:~=/^-]*")
 
@@ -65,15 +64,6 @@ done
 """
 
 
-def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
-    """What a release's Anaconda does not make: RHEL has no btrfs since 8, and LUKS2 only since."""
-    fedora = os_type == "fedora"
-    recent = fedora or not version or version[0] >= FIRST_WITH_LUKS2
-    kinds = () if fedora or not recent else ("btrfs",)
-    yield from blocks.refused(plan, kinds=kinds, levels=LEVELS, encryption=recent)
-    yield from blocks.unmounted(plan)
-
-
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     plain = {
@@ -86,7 +76,7 @@ def values(order: Order) -> Values:
     }
     ready = {
         "packages": [_package(name) for name in order.task.setup.packages],
-        "recent": order.manifest.os_type == "fedora" or order.version >= (FIRST_WITH_LUKS2,),
+        "recent": not is_before_luks2(order.manifest.os_type, order.manifest.os_version),
         "disks_file": DISKS_FILE,
         "pre_script": _pre(order),
         "late_script": _late(order),
@@ -181,7 +171,7 @@ def _pre(order: Order) -> str:
     )
     edits = scripts.named_disks(order, f"{places} >{DISKS_FILE}").replace("s|/dev/", "s|")
     return (
-        scripts.start(order, _STATE, LOGS)
+        scripts.start(order, _STATE, LOGS, signs=(DOWNLOADS,))
         + scripts.find_disks(order)
         + names
         + f"cat >{places} <<'LPMOS_DISKS'\n{commands}\nLPMOS_DISKS\n"
@@ -211,7 +201,6 @@ ANSWERS = Answers(
     template="installer.kickstart",
     file="kickstart.ks.j2",
     encode=kickstart,
-    refusals=refusals,
     values=values,
     releases=(
         ("centos", "7"),

@@ -20,6 +20,7 @@ from lpmos.model.diskplan import (
     plan_disk,
 )
 from lpmos.model.installer import FileRef, InstallerManifest, WindowsFiles
+from lpmos.model.installerlimits import plan_problems
 from lpmos.model.inventory import Disk, Inventory, Memory
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import Bond, Bridge, Ethernet, Network, NetworkConfig, Route, Vlan
@@ -122,11 +123,10 @@ def tried(answers: Answers) -> Iterator[tuple[Task, InstallerManifest]]:
         return
     for os_type, os_version in answers.releases:
         manifest = manifest_of(answers, os_type, os_version)
-        version = tuple(int(part) for part in os_version.split(".") if part.isdecimal())
         for number, layout in enumerate(_LAYOUTS):
             inventory = _inventory(uefi=bool(number % 2))
             plan = plan_disk(inventory, layout, RootDiskHints(), GIB)
-            if not any(answers.refusals(plan, os_type, version)):
+            if not plan_problems(answers.family, os_type, os_version, plan):
                 network: NetworkConfig = _LINKS if number % 2 else "dhcp"
                 yield _task(os_type, os_version, inventory, plan, network), manifest
 

@@ -17,6 +17,7 @@ from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import shell, words
 from lpmos.model.diskplan import Member
 from lpmos.model.installplan import PlannedFile
+from lpmos.model.trace import root_of
 
 PLACE = "/tmp/lpmos"  # noqa: S108 - the installer's own file system, in RAM, with nobody else in it
 HOOKS = f"{PLACE}/hooks.sh"
@@ -24,6 +25,11 @@ LATE_LOG = f"{PLACE}/late.log"
 SECRETS = f"{PLACE}/secrets"
 MASKED_CHARACTERS = 4
 """Shorter secrets would hide every line."""
+SILENT_S = 1800
+"""How long nothing of an installer may move before it counts as one that waits for an answer."""
+MOVED_BYTES = 16 << 20
+"""What a card receives, or a disk takes, of an installer that works: a network's broadcasts alone
+bring some megabytes within `SILENT_S`."""
 
 _HOOKS = r"""# What an install of LPMOS says to its region.
 lpmos_progress_url=@PROGRESS@
@@ -31,14 +37,16 @@ lpmos_failed_url=@FAILED@
 lpmos_installed_url=@INSTALLED@
 lpmos_log_url=@LOG@
 lpmos_logs=@LOGS@
+lpmos_signs=@SIGNS@
+lpmos_trace=@TRACE@
 
 # Fetch a URL; the second argument is the file for the answer.
 lpmos_fetch() {
     if command -v curl >/dev/null; then
-        curl -fsS -m 30 -o "$2" "$1"
+        curl -fsS -m 30 -H "traceparent: $lpmos_trace" -o "$2" "$1"
         return
     fi
-    wget -q -O "$2" "$1" &
+    wget -q --header="traceparent: $lpmos_trace" -O "$2" "$1" &
     lpmos_wget=$! lpmos_waited=0
     while kill -0 "$lpmos_wget" 2>/dev/null; do
         [ "$lpmos_waited" -lt 30 ] || { kill "$lpmos_wget"; break; }
@@ -107,11 +115,13 @@ lpmos_shown() {
 # refuses weighs as much as ten calls that it did not hear.
 lpmos_hand_in() {
     [ -e @PLACE@/log/piece ] || return 0
-    lpmos_query=$(cat @PLACE@/log/query) lpmos_refused=1
+    lpmos_query=$(cat @PLACE@/log/query) lpmos_refused=1 lpmos_header="traceparent: $lpmos_trace"
     if command -v curl >/dev/null; then
-        curl -fs -m 30 -o /dev/null --data-binary @@PLACE@/log/piece "$lpmos_log_url?$lpmos_query"
+        curl -fs -m 30 -o /dev/null -H "$lpmos_header" --data-binary @@PLACE@/log/piece \
+            "$lpmos_log_url?$lpmos_query"
     else
-        wget -q -T 30 -t 1 -O /dev/null --post-file=@PLACE@/log/piece "$lpmos_log_url?$lpmos_query"
+        wget -q -T 30 -t 1 -O /dev/null --header="$lpmos_header" \
+            --post-file=@PLACE@/log/piece "$lpmos_log_url?$lpmos_query"
     fi
     case $? in
     0) rm @PLACE@/log/piece ;;
@@ -187,9 +197,32 @@ lpmos_stream() {
     rmdir @PLACE@/log/held 2>/dev/null || true
 }
 
+# What the cards received and the disks took, in steps. While an array is synchronised the disks
+# say nothing of the installer.
+lpmos_moved() {
+    awk '{ sub(/:/, " ") } NR > 2 && $1 != "lo" { bytes += $2 }
+        END { print int(bytes / @MOVED@) }' /proc/net/dev 2>/dev/null
+    grep -q 'resync *=\|recovery *=\|reshape *=' /proc/mdstat 2>/dev/null ||
+        awk '$3 !~ /^(loop|ram|zram|dm-|md)/ { sectors += $10 }
+            END { print int(sectors / (@MOVED@ / 512)) }' /proc/diskstats 2>/dev/null
+}
+
+# Whether nothing has moved for so long that the installer has to be waiting for an answer on its
+# console: no log, no state, no card, no disk. The last script does not count: its steps have limits
+# of their own.
+lpmos_silent() {
+    lpmos_sizes=$(ls -ln $lpmos_logs $lpmos_signs 2>/dev/null)
+    lpmos_life="$lpmos_now $lpmos_sizes $(lpmos_moved)"
+    if [ "$lpmos_life" != "$lpmos_known" ] || [ -z "$lpmos_sizes" ] ||
+        [ -e @PLACE@/late.log ]; then
+        lpmos_known=$lpmos_life lpmos_since=$(lpmos_seconds)
+    fi
+    [ "$(($(lpmos_seconds) - lpmos_since))" -ge @SILENT@ ]
+}
+
 # Say what lpmos_state prints (STAGE PERCENT TEXT) whenever it changes, until the end.
 lpmos_watch() {
-    lpmos_last=
+    lpmos_last='' lpmos_known='' lpmos_since=$(lpmos_seconds)
     while [ ! -e @PLACE@/end ]; do
         lpmos_now=$(lpmos_state)
         if [ -n "$lpmos_now" ] && [ "$lpmos_now" != "$lpmos_last" ]; then
@@ -197,6 +230,10 @@ lpmos_watch() {
             lpmos_progress $lpmos_now
         fi
         lpmos_stream
+        if lpmos_silent; then
+            lpmos_failed "the installer says nothing any more: it may wait on its console" \
+                "$(ls -t $lpmos_logs 2>/dev/null | head -n 1)"
+        fi
         sleep 5
     done
 }
@@ -301,26 +338,38 @@ lpmos_part() {
 """
 
 
-def hooks(order: Order, logs: Iterable[str] = ()) -> str:
-    """The functions that all scripts of an install share; `logs` are handed in as they grow."""
+def hooks(order: Order, logs: Iterable[str] = (), signs: Iterable[str] = ()) -> str:
+    """The functions that all scripts of an install share; `logs` and `signs` as in `start`."""
     urls = {
         "PROGRESS": shell(order.urls.progress),
         "FAILED": shell(order.urls.failed),
         "INSTALLED": shell(order.urls.installed),
         "LOG": shell(order.urls.log),
         "LOGS": shell(" ".join(logs)),
+        "SIGNS": shell(" ".join(signs)),
+        "TRACE": shell(str(root_of(order.task))),
         "PLACE": PLACE,
+        "SILENT": str(SILENT_S),
+        "MOVED": str(MOVED_BYTES),
     }
     return re.sub("@([A-Z]+)@", lambda found: urls[found[1]], _HOOKS)
 
 
-def start(order: Order, state: str, logs: Iterable[str], *, background: str = "") -> str:
+def start(
+    order: Order,
+    state: str,
+    logs: Iterable[str],
+    *,
+    signs: Iterable[str] = (),
+    background: str = "",
+) -> str:
     """What the first script begins with: the functions, the first word, and the watching.
 
     Args:
         order: what is installed.
         state: shell lines that print `STAGE PERCENT TEXT`, run every few seconds.
         logs: the installer's own log files, which are handed in as they grow; patterns too.
+        signs: more files that grow while it works, which are not handed in.
         background: the command before one that shall outlive the script; else it is the shell's.
     """
     watch = f"{background} sh {PLACE}/watch.sh" if background else f"sh {PLACE}/watch.sh"
@@ -328,7 +377,7 @@ def start(order: Order, state: str, logs: Iterable[str], *, background: str = ""
         [
             f"mkdir -p {PLACE}/log",
             f"cat >{HOOKS} <<'LPMOS_HOOKS'",
-            f"{hooks(order, logs)}LPMOS_HOOKS",
+            f"{hooks(order, logs, signs)}LPMOS_HOOKS",
             f". {HOOKS}",
             *_hidden(order),
             f"cat >{PLACE}/watch.sh <<'LPMOS_WATCH'",
@@ -426,7 +475,7 @@ def _hidden(order: Order) -> list[str]:
 
 
 def failure(log: str) -> str:
-    """The script for an installer that gave up."""
+    """The script for an installer that gave up; it says nothing where that was said before."""
     return f'. {HOOKS}\nlpmos_failed "the installer gave up" {log}\n'
 
 

@@ -1,10 +1,12 @@
 """AutoYaST (SLES, openSUSE Leap and Tumbleweed): an XML profile.
 
-Its first script finds the disks and writes the profile again with their names. The network is
-AutoYaST's own, since it alone knows whether the release runs wicked or NetworkManager; cards get
-their names by MAC.
+Its first script finds the disks and writes the profile again with their names, and hangs a script
+into YaST where it calls one when it aborts, fails or ends. The network is AutoYaST's own, since it
+alone knows whether the release runs wicked or NetworkManager; cards get their names by MAC.
 
-Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`.
+Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`, `report`;
+YaST's Hooks.md for `installation_aborted` and `installation_failure`, and the startup scripts of
+yast2-installation for what is called after YaST (`startup/hooks/postFirstCall`).
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,6 @@ from lpmos.install.answers.quoting import cdata, xml
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
 
-LEVELS = ("raid1", "raid5", "raid10")
 PRODUCTS = {
     "sles": "SLES",
     "opensuse": "openSUSE",
@@ -30,6 +31,25 @@ PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 
 """libstorage-ng's numbers of GPT partition types."""
 LOGS = ("/var/log/YaST2/y2log",)
 REST = "max"
+
+_GAVE_UP = f"""\
+mkdir -p {scripts.PLACE}/within {scripts.PLACE}/after
+cat >{scripts.PLACE}/gave-up.sh <<'LPMOS_GAVE_UP'
+{scripts.failure(LOGS[0])}LPMOS_GAVE_UP
+for hook in within/installation_aborted_00_lpmos within/installation_failure_00_lpmos \\
+    after/%00-lpmos; do
+    printf '#!/bin/sh\\nsh %s\\n' {scripts.PLACE}/gave-up.sh >"{scripts.PLACE}/$hook"
+    chmod 755 "{scripts.PLACE}/$hook"
+done
+lpmos_hang() {{
+    mkdir -p "$2"
+    cp -a "$2/." "$1/"
+    mount -o bind "$1" "$2" || cp -a "$1/." "$2/"
+}}
+lpmos_hang {scripts.PLACE}/within /var/lib/YaST2/hooks/installation
+lpmos_hang {scripts.PLACE}/after /usr/lib/YaST2/startup/hooks/postFirstCall
+"""
+"""YaST calls what is in these two folders, which are not written to where it runs from a medium."""
 
 _STATE = """\
 log=/mnt/var/log/zypp/history
@@ -44,17 +64,12 @@ fi
 """
 
 
-def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
-    """What AutoYaST's drives cannot say."""
-    del os_type, version
-    return blocks.refused(plan, levels=LEVELS, encryption=True)
-
-
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     profile = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
     early = (
         scripts.start(order, _STATE, LOGS)
+        + _GAVE_UP
         + scripts.find_disks(order)
         + scripts.named_disks(order, f"{profile}/autoinst.xml >{profile}/modified.xml")
     )
@@ -232,7 +247,6 @@ ANSWERS = Answers(
     template="installer.autoyast",
     file="autoyast.xml.j2",
     encode=xml,
-    refusals=refusals,
     values=values,
     releases=(
         ("sles", "15.6"),

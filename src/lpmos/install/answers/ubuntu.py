@@ -16,7 +16,6 @@ from lpmos.install.answers.quoting import yaml, yaml_block, yaml_flow
 from lpmos.install.network import netplan
 from lpmos.model.diskplan import DiskPlan, Encrypted, Filesystem, Partition, VolumeGroup
 
-LEVELS = ("raid1", "raid5", "raid10")
 LOGS = (
     "/var/log/installer/subiquity-server-debug.log",
     "/var/log/installer/curtin-install.log",
@@ -39,12 +38,6 @@ case $step in
 *packages) echo installing 85 the installer installs packages ;;
 esac
 """
-
-
-def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
-    """What curtin's actions cannot say."""
-    del os_type, version
-    return blocks.refused(plan, levels=LEVELS, encryption=True)
 
 
 _ASSEMBLED = "mdadm --assemble --scan || true\nvgchange -ay || true\n"
@@ -194,17 +187,17 @@ def _group(group: VolumeGroup) -> Iterator[dict[str, Any]]:
 
 def _mounts(plan: DiskPlan) -> Iterator[dict[str, Any]]:
     """File systems on their blocks; parents are mounted before what is in them."""
-    for found in blocks.filesystems(plan):
+    for found in plan.made_filesystems:
         yield _format(found)
     mounts = sorted(
-        (found for found in blocks.filesystems(plan) if found.mount),
+        (found for found in plan.made_filesystems if found.mount),
         key=lambda found: (found.mount or "").count("/") if found.mount != "/" else 0,
     )
     for found in mounts:
         name = f"fs-{_id(found.on)}"
         yield {"type": "mount", "id": f"mount-{name}", "device": name, "path": found.mount}
     yield {"type": "mount", "id": "mount-esp", "device": "esp1", "path": "/boot/efi"}
-    for found in blocks.filesystems(plan):
+    for found in plan.made_filesystems:
         if found.kind == "swap":
             name = f"fs-{_id(found.on)}"
             yield {"type": "mount", "id": f"mount-{name}", "device": name, "path": ""}
@@ -236,7 +229,6 @@ ANSWERS = Answers(
     template="installer.autoinstall",
     file="autoinstall.yaml.j2",
     encode=yaml,
-    refusals=refusals,
     values=values,
     releases=(("ubuntu", "20.04"), ("ubuntu", "22.04"), ("ubuntu", "24.04"), ("ubuntu", "26.04")),
 )

@@ -15,7 +15,6 @@ from typing import Any
 from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import xml
-from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.network import Ethernet, Layout, Link
 from lpmos.model.windows import ADMINISTRATOR, ZONES, language_tag, password_name
@@ -28,28 +27,10 @@ COMPONENT = (
 """What every component says besides its name."""
 TIME_ZONE = "UTC"
 ADMINISTRATORS, USERS = "Administrators", "Users"
-MBR_BYTES = 2 * 1024**4
-"""What a partition table of a BIOS reaches with sectors of 512 bytes."""
-
-
-def refusals(plan: DiskPlan, os_type: str, version: tuple[int, ...]) -> Iterator[str]:
-    """Windows takes one whole disk, which it was told to be of."""
-    del os_type, version
-    if not plan.whole_image:
-        yield "Windows makes partitions of its own, and the disk was planned for others"
-    if plan.members:
-        yield "Windows is installed on one disk"
 
 
 def values(order: Order) -> Values:
     """See `Answers.values`."""
-    if not order.uefi and order.disks.size_bytes > MBR_BYTES:
-        text = "with BIOS Windows reaches 2 TiB of a disk: start the machine by UEFI"
-        raise InvalidInput(FieldProblem("root_disk", text))
-    hardware = order.task.hardware
-    if hardware is not None and hardware.secure_boot:
-        text = "wimboot's loader is not signed: turn Secure Boot off while Windows is installed"
-        raise InvalidInput(FieldProblem("hardware.secure_boot", text))
     windows = order.manifest.windows
     tag = language_tag(order.task.setup.locale or "")
     image_language = windows.language if windows else "en-US"
@@ -114,7 +95,6 @@ ANSWERS = Answers(
     template="installer.unattend",
     file="unattend.xml.j2",
     encode=xml,
-    refusals=refusals,
     values=values,
     releases=(("windows", "server-2022"), ("windows", "server-2025"), ("windows", "11")),
     whole_disk=True,

@@ -38,14 +38,14 @@ exit /b 0
 :broken
 set "lpmos_log=%lpmos_here%step.log"
 for %%f in ("%lpmos_log%") do if %%~zf GTR 32000 call :cut
-"%lpmos_here%curl.exe" -fsS -m 30 -o nul --data-binary "@%lpmos_log%" "@URL@/log?file=step.log&first=1" 2>nul
+"%lpmos_here%curl.exe" -fsS -m 30 -H "traceparent: @TRACE@" -o nul --data-binary "@%lpmos_log%" "@URL@/log?file=step.log&first=1" 2>nul
 call :forget
 >"%lpmos_here%said.json" echo @FAILED@
 
 :say
 set /a lpmos_tries=0
 :saying
-"%lpmos_here%curl.exe" -sS -m 30 -o nul -w "%%{http_code}" -H "Content-Type: application/json" --data-binary "@%lpmos_here%said.json" "@INSTALLED@" >"%lpmos_here%status.txt" 2>nul
+"%lpmos_here%curl.exe" -sS -m 30 -H "traceparent: @TRACE@" -o nul -w "%%{http_code}" -H "Content-Type: application/json" --data-binary "@%lpmos_here%said.json" "@INSTALLED@" >"%lpmos_here%status.txt" 2>nul
 set "lpmos_status=000"
 for /f "usebackq" %%s in ("%lpmos_here%status.txt") do set "lpmos_status=%%s"
 if "%lpmos_status%"=="200" exit /b 0

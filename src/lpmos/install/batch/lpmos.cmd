@@ -46,7 +46,7 @@ call :progress downloading 10 "0 of %lpmos_mb% MB"
 set /a lpmos_tries=0
 set "lpmos_had=0"
 :download
-curl -fsS -C - -m 30 -o W:\lpmos\install.wim "%lpmos_install%" 2>"%lpmos_out%"
+curl -fsS -C - -m 30 -H "traceparent: %lpmos_trace%" -o W:\lpmos\install.wim "%lpmos_install%" 2>"%lpmos_out%"
 set "lpmos_size="
 for %%f in (W:\lpmos\install.wim) do set "lpmos_size=%%~zf"
 if not defined lpmos_size set "lpmos_size=0"
@@ -179,16 +179,16 @@ exit /b 0
 
 :progress
 echo LPMOS: %~3
-curl -fsS -m 30 -o nul -G --data-urlencode "message=%~3" "%lpmos_url%/progress?stage=%~1&percent=%~2" 2>nul
+curl -fsS -m 30 -H "traceparent: %lpmos_trace%" -o nul -G --data-urlencode "message=%~3" "%lpmos_url%/progress?stage=%~1&percent=%~2" 2>nul
 exit /b 0
 
 :failed
 rem Said once, with what the last program said.
 echo LPMOS: %~1
-if exist "%lpmos_out%" curl -fsS -m 30 -o nul --data-binary "@%lpmos_out%" "%lpmos_url%/log?file=out.txt&first=1" 2>nul
+if exist "%lpmos_out%" curl -fsS -m 30 -H "traceparent: %lpmos_trace%" -o nul --data-binary "@%lpmos_out%" "%lpmos_url%/log?file=out.txt&first=1" 2>nul
 set /a lpmos_failing=0
 :failing
-curl -fsS -m 30 -o nul -G --data-urlencode "message=%~1" "%lpmos_url%/failed" 2>nul
+curl -fsS -m 30 -H "traceparent: %lpmos_trace%" -o nul -G --data-urlencode "message=%~1" "%lpmos_url%/failed" 2>nul
 if not errorlevel 1 exit /b 0
 set /a lpmos_failing+=1
 if %lpmos_failing% GEQ 30 exit /b 1
@@ -199,7 +199,7 @@ goto failing
 rem Fetches a URL into a file, for up to five minutes.
 set /a lpmos_insisting=0
 :insisting
-curl -fsS -m 30 -o "%~1" "%~2" 2>nul
+curl -fsS -m 30 -H "traceparent: %lpmos_trace%" -o "%~1" "%~2" 2>nul
 if not errorlevel 1 exit /b 0
 set /a lpmos_insisting+=1
 if %lpmos_insisting% GEQ 30 exit /b 1

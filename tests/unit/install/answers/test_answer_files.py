@@ -168,6 +168,7 @@ tmux
 """
     )
     pre = READERS["rhel"](text).scripts[0]
+    assert "lpmos_signs='/tmp/dnf.librepo.log'\n" in pre
     assert (
         pre.partition("<<'LPMOS_DISKS'\n")[2].partition("LPMOS_DISKS\n")[0]
         == """\
