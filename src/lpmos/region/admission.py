@@ -1,7 +1,8 @@
 """What a boot script tells an agent of how to come in: where to call, the nonce, the CA.
 
 The rule: where this region gives addresses itself, only the machine that has an address gets a
-nonce for it. Who asks in another machine's name from an address of its own gets none.
+nonce for it. Who asks in another machine's name from an address of its own gets none; over IPv6,
+where a machine has several, it gets one that is good from the other machine's own address alone.
 """
 
 from collections.abc import Callable
@@ -10,21 +11,22 @@ from urllib.parse import urlsplit
 from lpmos.model.errors import LpmosError
 from lpmos.region.identities import Identities
 from lpmos.region.scripts import AgentCall
+from lpmos.region.slaac import own_address
 from lpmos.region.tls import AgentTls
 
 LeaseHolder = Callable[[str], str | None]
-"""The MAC that has a living lease of an address."""
+"""The MAC of the machine that has an address, by its lease or by how it is made."""
 
 
 class AddressTaken(LpmosError):
-    """A boot script was asked for from an address that is leased to another machine, `holder`."""
+    """A boot script was asked for from an address that another machine has, `holder`."""
 
     code = "address-taken"
 
     def __init__(self, address: str, holder: str) -> None:
         self.holder = holder
         super().__init__(
-            f"the address {address} is another machine's by DHCP ({holder}), so this one waits;"
+            f"the address {address} is another machine's ({holder}), so this one waits;"
             " look for two machines with one address, or with one MAC"
         )
 
@@ -51,7 +53,7 @@ class Admission:
         return self._tls.ca_pem if self._tls else None
 
     def holder(self, address: str) -> str | None:
-        """The MAC that has a living lease of this address."""
+        """The MAC of the machine that has this address."""
         return self._lease_holder(address)
 
     def check(self, mac: str, address: str) -> None:
@@ -76,7 +78,7 @@ class Admission:
             AddressTaken: the address is another machine's.
         """
         self.check(mac, address)
-        nonce = self._identities.nonce(mac, address)
+        nonce = self._identities.nonce(mac, own_address(mac, address))
         if self._tls is None:
             return AgentCall(base_url, nonce)
         host = urlsplit(base_url).netloc.rpartition(":")[0]

@@ -226,8 +226,8 @@ class AgentApi:
             bytes_per_second=call.bytes_per_second,
         )
         lines: Sequence[str] = () if is_over else call.lines()
-        known = self._fleet.task(call.task_id)
-        results, numbered = call.step_results(), call.numbered(known.log_marks if known else {})
+        numbered = call.numbered(self._fleet.log_marks(call.task_id))
+        results = call.step_results()
         writer = self.progress_writer
         task = await writer.submit(run, call.task_id, progress, lines, results, numbered=numbered)
         if not is_over:

@@ -13,6 +13,7 @@ from lpmos.region.agent_gate import AgentGate
 from lpmos.region.identities import Identities
 from lpmos.region.lease_holders import LeaseHolders
 from lpmos.region.metrics import Metrics
+from lpmos.region.reached import served_addresses
 from lpmos.region.settings import RegionSettings
 from lpmos.region.signing import FILE_NAME, Signer, Signers
 from lpmos.region.taken import Ledger, ledger
@@ -39,7 +40,10 @@ async def agent_tls(settings: RegionSettings, clock: Clock) -> AgentTls | None:
     if settings.agent_tls is None:
         return None
     address = settings.service_address or settings.address
-    return await asyncio.to_thread(load, settings.agent_tls, address, clock())
+    also = served_addresses(settings.dhcp, version=6)
+    networks = settings.dhcp.networks if settings.dhcp else ()
+    needed = {each.address6 for each in networks if each.ipv6_only and each.address6}
+    return await asyncio.to_thread(load, settings.agent_tls, address, clock(), also, needed)
 
 
 @asynccontextmanager

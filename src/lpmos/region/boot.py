@@ -42,7 +42,7 @@ from lpmos.region.evidence import TOLD, SentFile
 from lpmos.region.handover_plans import HandoverPlans
 from lpmos.region.reached import Reached
 from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
-from lpmos.region.sources import Sources, grub_given
+from lpmos.region.sources import Sources, grub_given, ipv4_needed
 
 IMAGE_RETRY_S = 30
 """How long a machine waits where the region lacks the agent's image."""
@@ -193,6 +193,8 @@ class Boot:
             if task:
                 about(task)
             if isinstance(plan, BootInstaller) and task:  # all that can fail comes before the note
+                if waiting := self._waits_for_ipv4(task, caller):
+                    return waiting
                 await self._check_starts(task, asked.mac, caller)
                 text = await self._installer_script(task, plan.reason, caller)
                 await self._agents.installer_given(asked.mac, task)
@@ -264,6 +266,17 @@ class Boot:
         if (pem := self._admission.ca_pem) is None:
             raise NotFound("this region answers agents without TLS")
         return web.Response(text=pem, content_type="application/x-pem-file")
+
+    def _waits_for_ipv4(self, task: Task, caller: Caller) -> Answer | None:
+        """What a machine is told that restarts into its installer over IPv6; its script is kept."""
+        manifest = self._sources.of(task)
+        if not isinstance(manifest, InstallerManifest) or ":" not in caller.address:
+            return None
+        why = f"{ipv4_needed(manifest.name).reason}: start it by PXE over IPv4"
+        if self._said.takes((task.task_id, caller.address)):
+            self._log.warning("an installer waits for IPv4", task_id=task.task_id, reason=why)
+        text = caller.words.wait_script(caller.base_url, why, scripts.RETRY_S)
+        return Answer(200, text, told=f"wait: {why}")
 
     async def _check_starts(self, task: Task, mac: str, caller: Caller) -> None:
         """Fail a task whose installer the machine's loader cannot start, and say so.

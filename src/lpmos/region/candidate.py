@@ -4,13 +4,14 @@ The rule: what is won while it may not be is not kept; whoever waits for it is t
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
 import structlog
 
 from lpmos.core.duties import resign
-from lpmos.store.api import Leadership, PermissionDenied, Store, StoreError
+from lpmos.store.api import Leadership, NoSpace, PermissionDenied, Store, StoreError
 from lpmos.store.election import ELECTIONS
 
 MARGIN_S = 1.0
@@ -41,6 +42,8 @@ class Candidate:
         self._standing: asyncio.Task[Leadership] | None = None
         self._gave_way = False
         self._leadership: Leadership | None = None
+        self.refused = False
+        """Whether the store had no room for its last candidacy, and has none as far as is known."""
         self._log = structlog.get_logger().bind(candidate=name)
 
     @property
@@ -65,6 +68,8 @@ class Candidate:
         """Stand until cancelled."""
         while True:
             if (wait_s := self._waits_s()) > 0:
+                if self.refused:
+                    await self._ask_for_room()
                 await asyncio.sleep(wait_s)
                 continue
             won = await self._elected()
@@ -91,21 +96,39 @@ class Candidate:
             self._gave_way = True
             await resign(won)
 
+    async def _ask_for_room(self) -> None:
+        """Learn by a lease whether a store that refused has room again: it may not stand for it."""
+        try:
+            lease = await self._store.grant(self._ttl_s)
+        except (StoreError, OSError) as error:
+            self.refused = isinstance(error, NoSpace)
+            return
+        self.refused = False
+        with contextlib.suppress(StoreError, OSError):
+            await lease.revoke()
+
     async def _elected(self) -> Leadership | None:
         """The leadership, once it is won; None where it could not be, or was withdrawn."""
         standing = asyncio.create_task(self._store.elect(self._election, self._name, self._ttl_s))
         self._standing = standing
         try:
             await asyncio.wait({standing})
-            return None if standing.cancelled() else standing.result()
+            if standing.cancelled():
+                return None
+            won = standing.result()
         except PermissionDenied as error:
+            self.refused = False
             self._log.error(
                 "the store's user may not stand for election",
                 reason=str(error),
                 hint=f"grant its role readwrite on {ELECTIONS}{self._election}/",
             )
         except (StoreError, OSError) as error:
+            self.refused = isinstance(error, NoSpace)
             self._log.warning("cannot stand for election", reason=str(error))
+        else:
+            self.refused = False
+            return won
         finally:
             self._standing = None
             standing.cancel()

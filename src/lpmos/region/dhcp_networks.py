@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.region.slaac import may_be_of_macs
+
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}")
 MIN_LEASE_S = 120
 """dnsmasq takes no shorter lease."""
@@ -33,8 +35,9 @@ class DhcpNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `range` is what is given to machines, `address` where machines of this network reach the region
     (its address everywhere where not given). Without a `router` machines get no default gateway.
-    `range6` is given by DHCPv6 too, and `address6` is where machines reach the region then. With
-    `secure_boot` UEFI machines get the signed shim and GRUB in place of iPXE.
+    `range6` is given by DHCPv6 too, and `address6` is where machines reach the region then; with
+    a `range6` and no `range` the network has IPv6 alone. With `secure_boot` UEFI machines get the
+    signed shim and GRUB in place of iPXE.
     """
 
     interface: str
@@ -53,6 +56,11 @@ class DhcpNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def network(self) -> IPv4Network | None:
         """The subnet; None where it is the interface's."""
         return IPv4Network(self.subnet) if self.subnet else None
+
+    @property
+    def ipv6_only(self) -> bool:
+        """Whether machines of it have no IPv4."""
+        return bool(self.range6) and not self.range and self.mode == "full"
 
     @property
     def bounds(self) -> tuple[int, int] | None:
@@ -75,7 +83,7 @@ class DhcpNetwork(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def name(self) -> str:
         """What people call it: the subnet, else the range, on its interface."""
-        return f"{self.subnet or '-'.join(self.range)} on {self.interface}"
+        return f"{self.subnet or '-'.join(self.range or self.range6)} on {self.interface}"
 
     def gives(self, ip: str) -> bool:
         """Whether an address is in the range for machines."""
@@ -176,7 +184,9 @@ def _mode_problems(network: DhcpNetwork) -> Iterator[str]:
             if getattr(network, name):
                 yield f"{name}: the other DHCP server gives it; leave it out beside mode proxy"
         return
-    if len(network.range) != 2:
+    if network.ipv6_only:
+        yield from _ipv6_only_problems(network)
+    elif len(network.range) != 2:
         yield "dhcp_range: first and last address are needed, as 192.0.2.100,192.0.2.200"
     if network.mode == "relayed":
         if network.subnet is None:
@@ -185,6 +195,14 @@ def _mode_problems(network: DhcpNetwork) -> Iterator[str]:
             yield "router: is missing; machines behind a relay reach the region through it"
         if network.range6:
             yield "range6: DHCPv6 through a relay is not served; leave it out"
+
+
+def _ipv6_only_problems(network: DhcpNetwork) -> Iterator[str]:
+    for name in ("subnet", "router", "dns", "address"):
+        if getattr(network, name):
+            yield f"{name}: is of IPv4, which a network without a range does not have"
+    if network.secure_boot:
+        yield "secure_boot: GRUB asks over IPv4; give the network a range, or leave it out"
 
 
 def _range_problems(network: DhcpNetwork) -> Iterator[str]:
@@ -220,6 +238,20 @@ def _ipv6_problems(network: DhcpNetwork) -> Iterator[str]:
         yield f"range6: {first} is beyond {last}"
     if int(first) >> IPV6_PREFIX != int(last) >> IPV6_PREFIX:
         yield f"range6: {first} and {last} are not in the same /{IPV6_PREFIX}"
+        return
+    if network.ipv6_only and network.address6 and not _beside(network.address6, first):
+        yield f"address6: {network.address6} is not in the /{IPV6_PREFIX} of range6"
+    # Beside IPv4 only what is plainly so: a region that serves a wide range6 has to go on.
+    looked_at = [(first, last)] if network.ipv6_only else [(first, first), (last, last)]
+    if any(may_be_of_macs(*each) for each in looked_at):
+        yield (
+            f"range6: {first}-{last} has addresses with ff:fe in the middle of the host part, which"
+            " are those that machines make of their MACs; choose others, as ::1000 to ::1fff"
+        )
+
+
+def _beside(address: str, other: IPv6Address) -> bool:
+    return int(IPv6Address(address)) >> IPV6_PREFIX == int(other) >> IPV6_PREFIX
 
 
 def _together_problems(networks: Sequence[DhcpNetwork]) -> Iterator[str]:
@@ -230,8 +262,18 @@ def _together_problems(networks: Sequence[DhcpNetwork]) -> Iterator[str]:
             yield f"{where}subnet: {a.subnet} and {b.subnet} overlap"
         elif (x := a.bounds) and (y := b.bounds) and x[0] <= y[1] and y[0] <= x[1]:
             yield f"{where}dhcp_range: {'-'.join(a.range)} and {'-'.join(b.range)} overlap"
+        alone = a.ipv6_only or b.ipv6_only  # beside IPv4 a region goes on with what it had
+        if alone and a.range6 and b.range6 and _overlap6(a, b):
+            yield f"{where}range6: {'-'.join(a.range6)} and {'-'.join(b.range6)} overlap"
         if a.interface == b.interface and {a.mode, b.mode} == {"proxy", "full"}:
             yield f"{where}mode: {a.interface} cannot be both full and proxy"
+
+
+def _overlap6(a: DhcpNetwork, b: DhcpNetwork) -> bool:
+    (first, last), (other_first, other_last) = (
+        tuple(map(IPv6Address, each.range6)) for each in (a, b)
+    )
+    return first <= other_last and other_first <= last
 
 
 def _is(kind: type[IPv4Address] | type[IPv6Address] | type[IPv4Network], text: str) -> bool:

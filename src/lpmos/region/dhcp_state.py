@@ -42,7 +42,7 @@ class DhcpState:
                 interface=network.interface,
                 mode=network.mode,
                 subnet=network.subnet,
-                range="-".join(network.range) or None,
+                range="-".join(network.range or network.range6) or None,
                 size=network.size,
                 leases=leases,
             )

@@ -144,7 +144,7 @@ class _Net(NamedTuple):
 
     @property
     def url6(self) -> str:
-        """Where machines with IPv6 alone reach the region."""
+        """Where machines reach the region over IPv6."""
         return f"http://[{self.network.address6}]:{self.url.rpartition(':')[2]}"
 
 
@@ -232,6 +232,8 @@ def _leases(dhcp: DhcpSettings, place: Place) -> Iterator[Line]:
 
 def _addresses(net: _Net) -> Iterator[Line]:
     network, subnet = net.network, net.network.network
+    if network.ipv6_only:
+        return
     name = f"network {net.tag[1:]}, {network.mode}: {network.name}"
     if network.mode == "proxy":
         assert subnet is not None  # noqa: S101 - checked with the settings
@@ -283,7 +285,9 @@ def _proxy(nets: Sequence[_Net]) -> Iterator[Line]:
 
 
 def _loaders(net: _Net, files: frozenset[str]) -> Iterator[Line]:
-    """Which loader, and for iPXE which script, the machines of a network get."""
+    """Which loader, and for iPXE which script, the machines of a network get over IPv4."""
+    if net.network.ipv6_only:
+        return
     proxy = net.network.mode == "proxy"
     # a proxy's answer names no server by itself
     server = net.tftp_address or (urlsplit(net.url).hostname if proxy else None)
@@ -319,8 +323,8 @@ def _ipv6(net: _Net, files: frozenset[str]) -> Iterator[Line]:
     first, last = network.range6
     tag = f"{net.tag}v6"
     yield Line(
-        f"dhcp-range=set:{tag},{first},{last},{IPV6_PREFIX},{network.lease_s}",
-        f"network {net.tag[1:]} by IPv6",
+        f"dhcp-range=set:{tag},{first},{last},slaac,{IPV6_PREFIX},{network.lease_s}",
+        f"network {net.tag[1:]} by IPv6; agents call from the address that they make of their MAC",
     )
     yield Line("dhcp-userclass=set:ipxe,iPXE", "how iPXE shows itself over IPv6")
     script = f"{net.url6}/boot/boot.ipxe"

@@ -27,6 +27,7 @@ from lpmos.model.lifecycle import Status
 from lpmos.model.machine import parse_mac
 from lpmos.region.agent_gate import address_of
 from lpmos.region.dhcp_events import DhcpEvent
+from lpmos.region.slaac import own_address
 from lpmos.store import keys, records
 from lpmos.store.api import Delete, Operation, Put, Store, StoreError
 
@@ -156,9 +157,12 @@ class EvidenceBook:
 
     def _learn_asker(self, request: web.Request) -> None:
         try:
-            self._learn(address_of(request), parse_mac(request.query.get("mac", "")))
+            mac = parse_mac(request.query.get("mac", ""))
         except InvalidInput:
             return  # it is answered so
+        address = address_of(request)
+        for each in {address, own_address(mac, address)}:
+            self._learn(each, mac)
 
     def _learn(self, ip: str, mac: str) -> None:
         self._macs[ip] = mac

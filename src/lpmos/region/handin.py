@@ -230,7 +230,8 @@ class HandIn:
         task = records.decode(kv, Task)
         if (noted := with_claim(task, kept)) is task:
             return [], []
-        return [Compare(kv.key, "mod", "=", kv.mod_revision)], [Put(kv.key, fitted(noted)[1])]
+        _, written = fitted(noted, kv.value, read=task)
+        return [Compare(kv.key, "mod", "=", kv.mod_revision)], [Put(kv.key, written)]
 
 
 def _shown(kept: AnyKept) -> dict[str, object]:

@@ -74,7 +74,12 @@ class Health:
 def probes_for(
     address: str, http_host: str, http_port: int, *, dhcp: DhcpSettings | None
 ) -> dict[str, Probe | None]:
-    """The questions of a region whose dnsmasq, where it runs one, serves `address`."""
+    """The questions of a region whose dnsmasq, where it runs one, serves `address`.
+
+    Where all networks have IPv6 alone, that address may be on none of them.
+    """
+    if dhcp and all(network.ipv6_only for network in dhcp.networks):
+        address = dhcp.networks[0].address6 or address
     return {
         "dhcp": _dhcp_probe(address, dhcp) if dhcp else None,
         "tftp": (lambda: probe_tftp(address, PROBE_FILE)) if dhcp else None,
@@ -83,11 +88,17 @@ def probes_for(
 
 
 def _dhcp_probe(address: str, dhcp: DhcpSettings) -> Probe:
-    """One network is asked for: dnsmasq is one process with one loop."""
+    """One network is asked for: dnsmasq is one process with one loop.
+
+    So where all have IPv6 alone, TFTP answers for DHCP: an answer of DHCPv6 would come to a port of
+    this host that its own client may have.
+    """
     giving = next((network for network in dhcp.networks if network.range), None)
     if giving is not None:
         machine = giving.range[0]
         return lambda: probe_dhcp(address, machine)
+    if ":" in address:
+        return lambda: probe_tftp(address, PROBE_FILE)
     own = dhcp.networks[0].address or address
     return lambda: probe_proxy(own)
 

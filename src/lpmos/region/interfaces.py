@@ -24,7 +24,7 @@ def parse_networks(text: str) -> tuple[IPv4Network, ...]:
 
 
 async def with_subnets(dhcp: DhcpSettings) -> DhcpSettings:
-    """The same networks, each with its subnet: the interface's where none is named.
+    """The same networks, those with IPv4 each with its subnet: the interface's where none is named.
 
     Raises:
         SettingsError: a range is not in any network of its interface, or networks overlap.
@@ -37,7 +37,7 @@ async def with_subnets(dhcp: DhcpSettings) -> DhcpSettings:
 
 
 async def _with_subnet(network: DhcpNetwork) -> DhcpNetwork:
-    if network.subnet is not None:
+    if network.subnet is not None or network.ipv6_only:
         return network
     here = await _networks_of(network.interface)
     subnet = next((each for each in here if network.within(each)), None)

@@ -1,4 +1,5 @@
-"""Whose an address is, by dnsmasq's lease file: dnsmasq writes it before a machine has its address.
+"""Whose an address is: by dnsmasq's lease file, which it writes before a machine has its address,
+and of IPv6 by the address itself, where it was made of a MAC.
 
 The rule: the file is read again whenever it changed, so nobody is refused, or let in, for a lease
 of before.
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 from lpmos.region.leases import DhcpLease, parse_leases
+from lpmos.region.slaac import mac_of
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
@@ -23,6 +25,8 @@ class LeaseHolders:
 
     def holder(self, ip: str) -> str | None:
         """The MAC whose lease of this address lives; None where there is none, or no Ethernet's."""
+        if ":" in ip:
+            return mac_of(ip)
         self._read()
         lease = self._leases.get(ip)
         if lease is None or 0 < lease.expires <= time.time() or not _MAC.fullmatch(lease.mac):

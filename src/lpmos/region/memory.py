@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 import zlib
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,8 @@ from lpmos.store.mirror import Mirror, deflated
 
 INTERVAL_S = 0.5
 RETRY_S = 10.0
+ROWS_AT_ONCE = 500
+"""So many are one statement: after each the thread waits for its turn again."""
 LIMIT_BYTES = 2 << 30
 """What the file may take; where it is full it stays as it is, and the log says so."""
 PAGE_BYTES = 4096
@@ -120,12 +123,14 @@ class Memory:
     def _write(self, changed: dict[str, KV | None], revision: int) -> None:
         with contextlib.closing(self._open()) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            for key, kv in changed.items():
-                if kv is None:
-                    connection.execute("DELETE FROM documents WHERE key = ?", (key,))
-                else:
-                    row = _row(kv)
-                    connection.execute("REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
+            gone = [(key,) for key, kv in changed.items() if kv is None]
+            connection.executemany("DELETE FROM documents WHERE key = ?", gone)
+            rows = [_row(kv) for kv in changed.values() if kv is not None]
+            for first in range(0, len(rows), ROWS_AT_ONCE):
+                part = rows[first : first + ROWS_AT_ONCE]
+                places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(part))
+                values = list(chain.from_iterable(part))
+                connection.execute(f"REPLACE INTO documents VALUES {places}", values)  # noqa: S608
             connection.execute("REPLACE INTO moment VALUES (1, ?)", (revision,))
 
     def _open(self) -> sqlite3.Connection:

@@ -21,7 +21,9 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
+from typing import ParamSpec
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
@@ -52,6 +54,7 @@ _IMMUTABLE = re.compile(
     r"(/by-hash/|\.(u?deb|d?rpm|iso|squashfs)$|[0-9a-f]{64})", re.ASCII | re.IGNORECASE
 )
 _PASSED = ("Content-Type", "ETag", "Last-Modified")
+P = ParamSpec("P")
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +182,7 @@ class MirrorCache:
                 # Another piece may have needed its room meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     if said is not None:
-                        await asyncio.to_thread(os.utime, place)
+                        await asyncio.to_thread(_note_use, place)
                         return web.FileResponse(place, headers=said.headers)
         raise Unavailable("the piece was not kept; ask again")
 
@@ -201,7 +204,7 @@ class MirrorCache:
         try:
             async with self._fetches, self._session.get(url, headers=_conditions(known)) as answer:
                 if answer.status == 304 and known is not None:
-                    await asyncio.to_thread(_write_said, place, self._asked(url, known.headers))
+                    await self._taken(_write_said, place, self._asked(url, known.headers))
                     return None
                 _check_status(url, answer.status)
                 return await self._take(request, url, place, answer)
@@ -229,12 +232,13 @@ class MirrorCache:
         caller = Caller(request, response if streams else None, self._caller_s)
         arriving = place.with_name(f"{place.name}.{os.getpid()}.new")
         try:
-            if not too_large:
-                await asyncio.to_thread(self._make_room, answer.content_length or 0)
-            arrived_bytes = await self._pass_on(caller, answer, arriving)
-            if arrived_bytes is not None:
-                await asyncio.to_thread(self._make_room, arrived_bytes)
-                await asyncio.to_thread(_keep, arriving, place, self._asked(url, headers))
+            file = None if too_large else await self._opened(arriving, answer.content_length or 0)
+            arrived_bytes = await self._pass_on(caller, answer, file)
+            if arrived_bytes is not None and not (
+                await self._taken(self._make_room, arrived_bytes)
+                and await self._taken(_keep, arriving, place, self._asked(url, headers))
+            ):
+                arrived_bytes = None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if not caller.has_head:
                 raise
@@ -242,38 +246,81 @@ class MirrorCache:
             caller.leave()
             return caller.response
         finally:
-            arriving.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that is read only says so of no file, too
+                arriving.unlink()
         if arrived_bytes is None and caller.response is None:
-            raise Unavailable(f"it has more than the {self._limit_bytes} bytes that are kept here")
+            raise Unavailable(
+                f"it has more than the {self._limit_bytes} bytes that are kept here, or the disk"
+                " has no room for it"
+            )
         self._log.info("fetched from a repository", url=url, kept=arrived_bytes is not None)
         return caller.response
 
     async def _pass_on(
-        self, caller: Caller, answer: aiohttp.ClientResponse, arriving: Path
+        self, caller: Caller, answer: aiohttp.ClientResponse, file: FileIO | None
     ) -> int | None:
         """Write what comes and give it to the caller; its bytes, None where it is not to be kept.
 
-        What is larger than all that is kept is given to the caller only, while it takes it.
+        What is larger than all that is kept, or than the disk has room for, is given to the caller
+        only, while it takes it; so is all where there is no file.
         """
         arrived_bytes = 0
-        keeps = (answer.content_length or 0) <= self._limit_bytes
-        with arriving.open("wb") as file:
+        keeps = file is not None
+        with file or contextlib.nullcontext():
             async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                 arrived_bytes += len(chunk)
-                if keeps and arrived_bytes > self._limit_bytes:
+                if (file is not None and keeps) and not (
+                    arrived_bytes <= self._limit_bytes and await self._taken(_write, file, chunk)
+                ):
                     keeps = False
                     await asyncio.to_thread(file.truncate, 0)
-                if keeps:
-                    await asyncio.to_thread(file.write, chunk)
-                elif not caller.takes:
+                if not keeps and not caller.takes:
                     break
                 await caller.give(chunk)
         return arrived_bytes if keeps else None
 
+    async def _opened(self, arriving: Path, size_bytes: int) -> FileIO | None:
+        """The file for a piece, with room for it; None where the disk makes none."""
+
+        def opened() -> FileIO:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._make_room(size_bytes)
+            return arriving.open("wb", buffering=0)
+
+        try:
+            return await asyncio.to_thread(opened)
+        except OSError as error:
+            self._say_full(error)
+            return None
+
+    async def _taken(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether the disk took it; where it is full, pieces are passed on and not kept."""
+        try:
+            await asyncio.to_thread(write, *args, **kwargs)
+        except OSError as error:
+            self._say_full(error)
+            return False
+        return True
+
+    def _say_full(self, error: OSError) -> None:
+        self._log.error(
+            "the region's disk takes no more: a piece is passed on, and not kept",
+            error=str(error),
+            hint=f"make space in {self._directory}",
+        )
+
     def _prepare(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self._directory.glob("*.new"):
-            leftover.unlink(missing_ok=True)
+        """Make the directory, without leftovers; where the disk refuses, pieces are passed on."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self._directory.glob("*.new"):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.error(
+                "the region's disk refuses the directory of the mirror: nothing is kept meanwhile",
+                error=str(error),
+                hint=f"make {self._directory} one that can be written",
+            )
 
     def _make_room(self, size_bytes: int) -> None:
         """Remove what was used longest ago until `size_bytes` more fit."""
@@ -351,6 +398,20 @@ def _read(place: Path, url: str) -> Said | None:
         if said.url == url and place.is_file():
             return said
     return None
+
+
+def _note_use(place: Path) -> None:
+    """Note that a piece is used now, where the disk takes that; FileNotFoundError: it is gone."""
+    with contextlib.suppress(OSError):
+        os.utime(place)
+    place.stat()
+
+
+def _write(file: FileIO, chunk: bytes) -> None:
+    """Write all of it; a file without a buffer may take a part at a time."""
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _keep(arriving: Path, place: Path, said: Said) -> None:

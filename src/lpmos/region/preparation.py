@@ -10,6 +10,7 @@ import structlog
 
 from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet, TaskChange
+from lpmos.core.taskrow import TaskRow
 from lpmos.core.tasksecrets import TaskSecretReader
 from lpmos.core.taskstore import Superseded
 from lpmos.core.tracing import named
@@ -59,10 +60,10 @@ class Preparation:
             unsubscribe()
 
     def _look(self, change: TaskChange) -> None:
-        if change.after is not None and self._concerns(change.after):
+        if change.row is not None and self._concerns(change.row):
             self._announced.set()
 
-    def _concerns(self, task: Task) -> bool:
+    def _concerns(self, task: Task | TaskRow) -> bool:
         return task.idc == self._idc and task.status is Status.PENDING
 
     async def _wait(self, longest_s: float) -> None:

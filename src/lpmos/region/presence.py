@@ -237,6 +237,7 @@ def held_images(catalog: Catalog) -> tuple[HeldImage, ...]:
             sha256=each.sha256,
             size_bytes=each.size_bytes,
             built_at=each.built_at,
+            first_boot=each.first_boot,
         )
         for each in sorted(catalog.manifests(), key=lambda manifest: manifest.name)
     )

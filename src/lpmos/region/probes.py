@@ -35,7 +35,7 @@ async def probe_tftp(address: str, file: str, port: int = 69) -> None:
     """
     request = struct.pack("!H", _OPCODE_READ) + file.encode() + b"\0octet\0"
     loop = asyncio.get_running_loop()
-    with _answered("TFTP"), _socket() as sock:
+    with _answered("TFTP"), _socket(address) as sock:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await loop.sock_sendto(sock, request, (address, port))
             answer, sender = await loop.sock_recvfrom(sock, 1024)
@@ -70,7 +70,7 @@ async def probe_proxy(address: str, port: int = _PXE_PORT) -> None:
 
 async def _ask(request: bytes, to: tuple[str, int]) -> None:
     loop = asyncio.get_running_loop()
-    with _answered("DHCP"), _socket() as sock:
+    with _answered("DHCP"), _socket(to[0]) as sock:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await loop.sock_sendto(sock, request, to)
             answer, _ = await loop.sock_recvfrom(sock, 2048)
@@ -113,8 +113,9 @@ async def probe_http(host: str, port: int, path: str) -> None:
 
 
 @contextmanager
-def _socket() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def _socket(address: str) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         yield sock
 

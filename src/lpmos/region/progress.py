@@ -230,12 +230,17 @@ class ProgressWriter:
             await asyncio.wait(unanswered)
 
     async def _serve(self, lane: Lane, waiting: _Waiting) -> None:
-        """Write what comes, then pause; end when a whole pause brought nothing."""
+        """Write what comes, then pause; end when a whole pause brought nothing.
+
+        From the beginning of a write: who speaks once a second is never late for the next one.
+        """
         try:
             while await _happens(waiting.arrived, self._interval_s):
                 async with self._turn:
+                    began_s = asyncio.get_running_loop().time()
                     await self._write_once(lane, waiting)
-                await _happens(waiting.urgent, self._interval_s)
+                took_s = asyncio.get_running_loop().time() - began_s
+                await _happens(waiting.urgent, max(0.0, self._interval_s - took_s))
         finally:
             del self._lanes[lane]
             _answer(waiting.calls, _STOPPING)

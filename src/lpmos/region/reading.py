@@ -20,6 +20,11 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     too_large = TooLarge(f"the body has more than {limit_bytes} bytes")
     if (request.content_length or 0) > limit_bytes:
         raise too_large
+    if request.content.is_eof():  # it came with the head, as nearly all do
+        whole = request.content.read_nowait()
+        if len(whole) > limit_bytes:
+            raise too_large
+        return whole
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
@@ -77,6 +77,9 @@ READY_POLL_S = 0.1
 NOT_READY_LOG_S = 5.0
 """How often a region that does not get ready says why."""
 BACKLOG = 1024
+ACCEPT_TURNS = 4
+"""Of the loop, after which who was let in at the last moment is known, and closed as the others."""
+DISK_RETRY_S = 2.0
 
 
 class _Site(NamedTuple):
@@ -162,14 +165,16 @@ class Region:
         with contextlib.ExitStack() as stack:
             listening = stack.enter_context(self._listen())
             sites = [_Site(listening)]
-            for address in served_addresses(self._settings.dhcp, version=6):
+            over_ipv6 = served_addresses(self._settings.dhcp, version=6)
+            for address in over_ipv6:
                 also = self._listen_on(self.port, "--api-port", address)
                 sites.append(_Site(stack.enter_context(also)))
             if tls and self._settings.agent_tls:
-                port = self._settings.agent_tls.port
-                listening = stack.enter_context(self._listen_on(port, "--agent-tls-port"))
-                self.tls_port = listening.getsockname()[1]
-                sites.append(_Site(listening, tls.context))
+                port, flag = self._settings.agent_tls.port, "--agent-tls-port"
+                for host in (None, *tls.also):
+                    also = stack.enter_context(self._listen_on(port, flag, host))
+                    self.tls_port = port = also.getsockname()[1]
+                    sites.append(_Site(also, tls.context))
             await self._serve(sites, tls)
 
     async def _serve(self, sites: "list[_Site]", tls: AgentTls | None) -> None:
@@ -301,16 +306,38 @@ class Region:
             group.create_task(taken.run())
             group.create_task(self._evidence.run())
             if self._dhcp:
-                await leases.prepare()
-                group.create_task(leases.run())
-                hosts = DhcpHosts(self._fleet, settings.hosts_dir, self._dhcp, idc=settings.idc)
-                await hosts.prepare()
                 guard = until if self._standby else None
-                dnsmasq = self._dnsmasq(self._dhcp, leases, guard)
-                group.create_task(dnsmasq.run())
-                group.create_task(hosts.run(dnsmasq.reread))
+                group.create_task(self._serve_dhcp(self._dhcp, leases, guard))
             if self._dhcp and self._dhcp.secure_boot:
                 group.create_task(self._grub(self._dhcp, boot).run())
+
+    async def _serve_dhcp(self, dhcp: DhcpSettings, leases: Leases, until: Until | None) -> None:
+        """DHCP and TFTP until cancelled, from when the disk takes the files they begin with."""
+        hosts = DhcpHosts(self._fleet, self._settings.hosts_dir, dhcp, idc=self._settings.idc)
+
+        async def prepared() -> Dnsmasq:
+            await leases.prepare()
+            await hosts.prepare()
+            return self._dnsmasq(dhcp, leases, until)
+
+        dnsmasq = await self._once_the_disk_takes_it(prepared)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leases.run())
+            group.create_task(dnsmasq.run())
+            group.create_task(hosts.run(dnsmasq.reread))
+
+    async def _once_the_disk_takes_it(self, prepared: Callable[[], Awaitable[Dnsmasq]]) -> Dnsmasq:
+        """A full disk ends no client: agents at work go on, and nobody gets a lease twice."""
+        while True:
+            try:
+                return await prepared()
+            except OSError as error:
+                self._log.error(
+                    "DHCP and TFTP wait: the files that they begin with cannot be written",
+                    error=str(error),
+                    hint=f"make space in {self._settings.state_dir}; all else goes on",
+                )
+            await asyncio.sleep(DISK_RETRY_S)
 
     async def _become_ready(self, services: health.Health, presence: Presence) -> None:
         await presence.announced.wait()
@@ -381,7 +408,9 @@ class Region:
         )
         config = settings.state_dir / "dnsmasq.conf"
         prefixes = {interface: ula_prefixes(interface) for interface in dhcp.interfaces}
-        config.write_text(render(dhcp, place, prefixes))
+        new = config.with_suffix(".new")
+        new.write_text(render(dhcp, place, prefixes))
+        new.replace(config)
         dnsmasq = Dnsmasq(
             config,
             idc=settings.idc,
@@ -502,4 +531,8 @@ async def _serving(app: web.Application, sites: list[_Site]) -> AsyncIterator[No
             ).start()
         yield
     finally:
+        for each in tuple(runner.sites):
+            await each.stop()
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         await runner.cleanup()

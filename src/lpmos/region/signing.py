@@ -77,8 +77,9 @@ class Signer:
             SettingsError: it cannot be read or made, is none, or others may read it.
         """
         try:
-            with contextlib.suppress(FileExistsError):
-                _make(path)
+            if not path.exists():  # a full disk keeps no client with a key from starting
+                with contextlib.suppress(FileExistsError):
+                    _make(path)
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 seed = file.read(_SEED_BYTES + 1)

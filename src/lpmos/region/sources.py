@@ -3,11 +3,12 @@
 The rule: what the task names is taken; where it names none, an image goes before an installer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
 from lpmos.install import answers, required_bytes
+from lpmos.model.errors import FieldProblem
 from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
@@ -81,22 +82,25 @@ class Sources:
         source = self.of(task)
         if not isinstance(source, InstallerManifest):
             return None
-        problems = answers.plan_problems(source, task.plan)
+        problems = answers.plan_problems(source, task.plan, task.hardware)
         if not problems:
             return self.loader_refusal(task, address)
         why = "; ".join(problem.message for problem in problems)
         return TaskError(
-            reason=f"the installer {source.name} cannot make these disks: {why}",
+            reason=f"the installer {source.name} cannot {_what(problems)}: {why}",
             hint="create the task again with another disk_layout, or install by image",
         )
 
     def loader_refusal(self, task: Task, address: str) -> TaskError | None:
         """Why the loader that this machine gets cannot start its installer; None where it can.
 
-        What Windows is started by, wimboot, needs iPXE: a network for Secure Boot gives UEFI
-        machines GRUB, also those whose Secure Boot is off.
+        Installers load what they need over IPv4: their kernel lines ask for it. What Windows is
+        started by, wimboot, needs iPXE: a network for Secure Boot gives UEFI machines GRUB, also
+        those whose Secure Boot is off.
         """
         source = self.of(task)
+        if isinstance(source, InstallerManifest) and ":" in address:
+            return ipv4_needed(source.name)
         uefi = task.hardware is not None and task.hardware.boot_mode == "uefi"
         windows = isinstance(source, InstallerManifest) and source.windows is not None
         network = self._signed_network(address) if uefi and windows else None
@@ -124,6 +128,20 @@ class Sources:
                 whole_disk=image.whole_disk,
             )
         return tuple(systems[name] for name in sorted(systems))
+
+
+def ipv4_needed(installer: str) -> TaskError:
+    """An installer on a machine that was booted over IPv6."""
+    return TaskError(
+        reason=f"the installer {installer} works over IPv4, and this machine was booted over IPv6",
+        hint="install by image (method = image), or boot the machine in a network with IPv4",
+        code="installer-needs-ipv4",
+    )
+
+
+def _what(problems: Iterable[FieldProblem]) -> str:
+    of_disks = any(problem.field == "disk_layout" for problem in problems)
+    return "make these disks" if of_disks else "install this machine"
 
 
 def grub_given(why: str) -> TaskError:

@@ -31,7 +31,7 @@ from lpmos.region.probes import ProbeFailed, probe_http
 from lpmos.region.remembered import Kept, Remembered
 from lpmos.region.settings import RegionSettings
 from lpmos.store import keys, records
-from lpmos.store.api import KV, Leadership, Store, StoreError
+from lpmos.store.api import KV, Leadership, NoSpace, Store, StoreError
 from lpmos.store.election import ELECTIONS
 from lpmos.store.fenced import FencedStore
 
@@ -48,6 +48,8 @@ STORE_TIMEOUT_S = 2.0
 SETTLED_S = 45.0
 """Only a store that has answered for so long is believed that a client has left: after an outage,
 its key may have ended, and it has not told anew yet."""
+LEFT_BEHIND_S = 45.0
+"""So long after a start, the lease of a process before it may live: etcd may put its end off."""
 TURN_S = 0.2
 PREDECESSOR_TIMEOUT_S = 1.0
 PREDECESSOR_PATH = "/boot/boot.ipxe"
@@ -101,6 +103,7 @@ class Standby:
         self._log = structlog.get_logger().bind(idc=settings.idc, identity=settings.identity)
         self._store_answers = True
         self._store_since: float | None = time.monotonic()
+        self._began = time.monotonic()
         self._serving: asyncio.Task[None] | None = None
         self._ground: Ground | None = None
         self._said_off: frozenset[str] = frozenset()
@@ -184,18 +187,32 @@ class Standby:
         page = await self.store.range(f"{ELECTIONS}{self._election}/")
         clients = await self.store.range(keys.region_client(self._settings.idc, ""))
         first = min(page.kvs, key=lambda kv: kv.create_revision, default=None)
-        self._other_leads = first is not None and first.value.decode() != self._name
+        leader = self._name if first is None else first.value.decode()
+        self._other_leads = leader != self._name
         kept, others = self._remembered.kept, self._others(page.kvs, clients.kvs)
         leads = self._candidate.leads
-        alone = not others and (leads or (kept.alone and not self._other_leads))
         if leads:
-            alone = alone and all(kv.value.decode() == self._name for kv in page.kvs)
+            alone = all(kv.value.decode() == self._name for kv in page.kvs)
+        else:
+            alone = kept.alone and (not self._other_leads or self._was_left_behind(leader))
+        alone = alone and not others
         self._remembered.keep(Kept(alone, others, page.revision, self._term()))
         if leads and self.active:
             await self._tell_of_serving_alone()
             if not self._recorded:
                 await self._record(ended=False)
                 self._recorded = True
+        stands = any(kv.value.decode() == self._name for kv in page.kvs)
+        if self._candidate.refused and not stands:
+            raise NoSpace("the store is full: it elects nobody")
+
+    def _was_left_behind(self, candidate: str) -> bool:
+        """Whether it is of a process of this client that died: its lease ends a little later.
+
+        One directory has one process. What has this client's name for longer is on another host.
+        """
+        own = candidate.rsplit(":", 2)[0] == self._settings.identity
+        return own and time.monotonic() - self._began < LEFT_BEHIND_S
 
     def _others(self, candidates: tuple[KV, ...], clients: tuple[KV, ...]) -> dict[str, str]:
         """The other clients that live, and where: candidates, and those that tell."""

@@ -6,7 +6,9 @@ ended are both there. The directory keeps the `FILES_KEPT` files that were writt
 """
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ HEAD_SHARE = 8
 """One part in so many of a full file is its beginning."""
 LEFT_OUT = "[WARN] {} bytes are left out here: this log was full\n"
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 _LEFT_OUT = re.compile(rb"(?m)^\[WARN\] (\d+) bytes are left out here: this log")
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -62,20 +65,38 @@ class TaskLogs:
     def _write_all(self, texts: Mapping[Path, Sequence[bytes]]) -> None:
         for path, added in texts.items():
             try:
-                for text in added:
-                    self._write(path, text)
+                self._write(path, b"".join(added))
             except OSError as error:
                 why = str(error)
                 structlog.get_logger().error("task log not written", task_id=path.stem, error=why)
 
     def _write(self, path: Path, text: bytes) -> None:
-        if not path.exists():
+        if not self._appended(path, text, self._limit_bytes):
+            _thin(path, self._limit_bytes)
+            self._appended(path, text)
+
+    def _appended(self, path: Path, text: bytes, limit_bytes: int = sys.maxsize) -> bool:
+        """Write, unless the file would have more than the limit.
+
+        By few calls of the system: at each of them the thread waits for its turn again.
+        """
+        file = self._opened(path)
+        try:
+            if os.fstat(file).st_size + len(text) > limit_bytes:
+                return False
+            while text:
+                text = text[os.write(file, text) :]
+            return True
+        finally:
+            os.close(file)
+
+    def _opened(self, path: Path) -> int:
+        try:
+            return os.open(path, _APPEND)
+        except FileNotFoundError:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._forget_oldest()
-        if path.exists() and path.stat().st_size + len(text) > self._limit_bytes:
-            _thin(path, self._limit_bytes)
-        with path.open("ab") as file:
-            file.write(text)
+            return os.open(path, _APPEND | os.O_CREAT, 0o666)
 
     def _forget_oldest(self) -> None:
         files = sorted(self._directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
@@ -88,6 +109,8 @@ def _thin(path: Path, limit_bytes: int) -> None:
     whole = path.read_bytes()
     begin = whole.rfind(b"\n", 0, limit_bytes // HEAD_SHARE) + 1
     rest = whole.find(b"\n", max(begin, len(whole) - limit_bytes // 2)) + 1 or len(whole)
+    if rest == begin:
+        return  # there is no more than the beginning: what comes now is larger than the limit
     before = sum(int(size) for size in _LEFT_OUT.findall(whole[begin:rest]))
     word = LEFT_OUT.format(rest - begin + before).encode()
     thinned = path.with_suffix(".thinned")

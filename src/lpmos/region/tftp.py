@@ -1,6 +1,7 @@
 """The TFTP root: the boot loaders of the distribution's iPXE, copied whole before DHCP starts.
 
-A loader that the operator put beside them goes before the distribution's.
+A loader that the operator put beside them goes before the distribution's. What is there already is
+not written again, so that a region starts on a disk that is full.
 """
 
 import os
@@ -50,12 +51,8 @@ def prepare_root(root: Path, own: Path, source: Path = IPXE_DIR) -> frozenset[st
         if file is None:
             (root / name).unlink(missing_ok=True)
             continue
-        partial = root / f".{name}.partial"
-        shutil.copyfile(file, partial)
-        partial.replace(root / name)
-    partial = root / f".{PROBE_FILE}.partial"
-    partial.write_bytes(PROBE_TEXT)
-    partial.replace(root / PROBE_FILE)
+        _put(root / name, file.read_bytes())
+    _put(root / PROBE_FILE, PROBE_TEXT)
     return frozenset(name for name, file in found.items() if file is not None)
 
 
@@ -74,15 +71,20 @@ def prepare_signed(
                 f"{theirs} is missing, which machines with Secure Boot need: `apt-get install"
                 f" {package}`, or leave secure_boot out of the network"
             )
-        partial = root / f".{name}.partial"
-        shutil.copyfile(file, partial)
-        partial.replace(root / name)
+        _put(root / name, file.read_bytes())
     entry = root / grub.ENTRY_FILE
     entry.parent.mkdir(exist_ok=True)
-    partial = entry.with_suffix(".partial")
-    partial.write_text(grub.entry_script())
-    partial.replace(entry)
+    _put(entry, grub.entry_script().encode())
     return frozenset(source)
+
+
+def _put(place: Path, content: bytes) -> None:
+    """Have this content there, and never half of it."""
+    if place.is_file() and place.read_bytes() == content:
+        return
+    partial = place.with_name(f".{place.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(place)
 
 
 def _found(name: str, *directories: Path) -> Path | None:

@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import itertools
 import ssl
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -38,24 +39,36 @@ class AgentTls(msgspec.Struct, frozen=True):
     ca_pem: str
     ca_sha256: str
     """Of the CA's DER, in hex: what stands in kernel lines."""
+    also: tuple[str, ...] = ()
+    """The further addresses that the certificate is for."""
 
 
-def load(files: TlsFiles, address: str, now: datetime) -> AgentTls:
+def load(
+    files: TlsFiles,
+    address: str,
+    now: datetime,
+    also: Iterable[str] = (),
+    needed: Container[str] = (),
+) -> AgentTls:
     """Read the files and make sure that agents will accept what is served; blocks on the disk.
 
     Args:
         files: the files.
         address: at which agents call the region.
         now: to tell of certificates that end.
+        also: further addresses at which they may; one that is not in the certificate is left out,
+            and that is logged.
+        needed: those of `also` at which machines call that have no other.
 
     Raises:
         SettingsError: a file cannot be used; it names the file and what to do.
     """
     context, cert, ca = _checked(files, address)
+    served = tuple(each for each in also if _is_for(cert, each, files.cert, each in needed))
     _tell_of_end(cert, files.cert, now)
     der = ca.public_bytes(Encoding.DER)
     pem = ca.public_bytes(Encoding.PEM).decode()
-    return AgentTls(context, pem, hashlib.sha256(der).hexdigest())
+    return AgentTls(context, pem, hashlib.sha256(der).hexdigest(), served)
 
 
 def ends_at(files: TlsFiles, address: str) -> datetime:
@@ -106,6 +119,22 @@ def _check_address(cert: x509.Certificate, address: str, path: Path) -> None:
             f"agent_tls_cert: {path} is not for {address}: agents call this address; make one with"
             f" subjectAltName=IP:{address}"
         )
+
+
+def _is_for(cert: x509.Certificate, address: str, path: Path, needed: bool) -> bool:
+    try:
+        _check_address(cert, address, path)
+    except SettingsError as error:
+        if needed:
+            raise
+        structlog.get_logger().error(
+            "no TLS for agents at an address: machines that boot over it cannot install",
+            address=address,
+            error=str(error),
+            hint="have all addresses in one certificate and start this client of the region again",
+        )
+        return False
+    return True
 
 
 def _check_issuer(cert: x509.Certificate, ca: x509.Certificate, files: TlsFiles) -> None:

@@ -1,9 +1,10 @@
 """The region as a caching mirror: over real HTTP, of a repository that counts what is asked."""
 
 import asyncio
+import resource
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,50 @@ async def test_part_of_a_piece_that_is_not_kept_is_the_whole_or_refused(mirror: 
     assert (status, b"that are kept here" in said) == (503, True)
     answer = await mirror.client.head("/mirror/debian-12/large.deb")
     assert (answer.status, answer.content_length) == (200, len(LARGE))
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """This process writes no larger file until the block ends, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_disk_that_takes_no_more_keeps_a_piece_from_nobody(mirror: Mirror) -> None:
+    with no_file_beyond(len(PACKAGE) // 2):
+        assert await mirror.get("a.deb") == (200, PACKAGE)
+        assert (await mirror.get("a.deb", Range="bytes=0-9"))[0] == 503
+    assert not list(mirror.directory.iterdir())
+    assert await mirror.get("a.deb", Range="bytes=0-9") == (206, PACKAGE[:10])
+
+
+async def test_disk_that_makes_no_file_keeps_a_piece_from_nobody(tmp_path: Path) -> None:
+    (tmp_path / "mirror").write_bytes(b"")  # so that there can be no directory, also not for root
+    async with mirroring(tmp_path, limit_bytes=LIMIT_BYTES) as mirror:
+        assert await mirror.get("a.deb") == (200, PACKAGE)
+        assert (await mirror.get("a.deb", Range="bytes=0-9"))[0] == 503
+        mirror.directory.unlink()
+        for _ in range(2):
+            assert await mirror.get("a.deb", Range="bytes=0-9") == (206, PACKAGE[:10])
+        assert len(mirror.repository.asked) == 3
+
+
+async def test_disk_that_does_not_take_what_was_said_of_a_piece_keeps_it_from_nobody(
+    mirror: Mirror,
+) -> None:
+    assert await mirror.get("Release") == (200, b"first")
+    await until(lambda: any(mirror.directory.glob("*.json")), "it to be kept, once it was given")
+    mirror.now_s += FRESH_S
+    (said,) = mirror.directory.glob("*.json")
+    taken = said.with_suffix(".json-new")  # what it is written through
+    taken.mkdir()
+    assert await mirror.get("Release") == (200, b"first")
+    mirror.repository.index = "second"
+    assert await mirror.get("Release") == (200, b"second")
 
 
 async def test_room_is_made_also_where_a_piece_goes_meanwhile(mirror: Mirror) -> None:

@@ -1,6 +1,7 @@
 """DHCP and TFTP by the real dnsmasq in a network of its own, asked by clients that are not ours."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from lpmos.model.errors import SettingsError
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
+from lpmos.region.probes import ProbeFailed, probe_http
+from tests.support.etcd import free_port
 from tests.support.region import RunningRegion, running, until
 from tests.support.wire import ADDRESS, BRIDGE, Wire, wire
 
@@ -156,6 +159,31 @@ async def test_region_killed_leaves_no_dnsmasq(network: Wire, tmp_path: Path) ->
         supervisor.kill()
         await supervisor.wait()
     await until(lambda: not dnsmasq_pids(config), "the kernel to end dnsmasq")
+
+
+async def test_disk_that_takes_no_lease_file_keeps_dhcp_away_and_nothing_else(
+    network: Wire, tmp_path: Path
+) -> None:
+    state_dir, port = tmp_path / "state", free_port()
+    taken = state_dir / "dhcp.new"  # what the lease file is written through
+    taken.mkdir(parents=True)
+
+    async def is_answered() -> bool:
+        with contextlib.suppress(ProbeFailed):
+            await probe_http(ADDRESS, port, "/boot/boot.ipxe")
+            return True
+        return False
+
+    async def make_room() -> None:
+        await until(is_answered, "machines to be answered")
+        assert not dnsmasq_pids(state_dir / "dnsmasq.conf")
+        taken.rmdir()
+
+    making = asyncio.create_task(make_room())
+    async with running(tmp_path, dhcp=DHCP, address=ADDRESS, port=port):
+        await making
+        lease = await network.lease("52:54:00:00:00:01", o93="0007")
+        assert lease["file"] == "snponly.efi"
 
 
 async def test_region_with_an_unknown_interface_says_which_there_are(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from lpmos.region.settings import RegionSettings
 from lpmos.region.standby import Standby
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Page, Unavailable
+from lpmos.store.election import ELECTIONS
 from lpmos.store.fenced import FencedStore, NotActive
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import NOW
@@ -64,6 +66,8 @@ class Member:
         self.neighbours: dict[str, Member] = {}
         self.serving = False
         self.served = 0
+        self.ahead = timedelta()
+        """By how much its clock is wrong."""
         state_dir = directory / name
         state_dir.mkdir(exist_ok=True)
         self.file = state_dir / "standing.json"
@@ -77,12 +81,15 @@ class Member:
             service_interface="e0",
         )
         self.standby = Standby(
-            settings, self.store, self.fenced, utc_now, ttl_s=TTL_S, answers=self._answers
+            settings, self.store, self.fenced, self._clock, ttl_s=TTL_S, answers=self._answers
         )
 
     @property
     def remembers_itself_alone(self) -> bool:
         return self.file.exists() and b'"alone":true' in self.file.read_bytes()
+
+    def _clock(self) -> datetime:
+        return utc_now() + self.ahead
 
     async def _answers(self, address: str, port: int) -> bool:
         self.asked.append(address)
@@ -230,6 +237,38 @@ async def test_alone_without_the_store_goes_on_and_after_a_restart_too(
         await until(lambda: again.serving, "it to serve")
 
 
+async def test_alone_restarted_while_the_store_is_full_serves_and_is_elected_when_it_is_not(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """A full store answers what is asked, and elects nobody."""
+    a = Member("a", store, tmp_path)
+    async with a.running():
+        await until(lambda: a.remembers_itself_alone, "it to be remembered")
+    again = Member("a", store, tmp_path)
+    again.store.full = True
+    async with again.running():
+        await until(lambda: again.standby.state.by is Ground.ALONE, "it to serve alone")
+        again.store.full = False
+        await until(lambda: again.standby.state.by is Ground.LEASE, "it to be elected")
+        assert again.served == 1
+
+
+async def test_alone_that_died_while_the_store_is_full_serves_before_its_lease_has_ended(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    a = Member("a", store, tmp_path)
+    async with a.running():
+        await until(lambda: a.remembers_itself_alone, "it to be remembered")
+    lease = await store.grant(TTL_S)
+    await store.put(f"{ELECTIONS}region-dc1/{lease.id:016x}", b"a:1:dead", lease=lease.id)
+    again = Member("a", store, tmp_path)
+    again.store.full = True
+    async with again.running():
+        await until(lambda: again.standby.state.by is Ground.ALONE, "it to serve alone")
+        assert again.remembers_itself_alone
+    await lease.revoke()
+
+
 async def test_alone_that_loses_the_store_as_it_begins_goes_on(
     store: SqliteStore, tmp_path: Path
 ) -> None:
@@ -295,7 +334,7 @@ async def both_know_of_each_other(a: Member, b: Member) -> None:
     await until(known, "both to know of each other")
 
 
-async def test_store_away_the_active_goes_on_by_promise_and_is_elected_again(
+async def test_store_away_and_clocks_that_jump_the_active_goes_on_by_promise_and_is_elected_again(
     store: SqliteStore, tmp_path: Path
 ) -> None:
     a, b = await pair_of(store, tmp_path)
@@ -303,10 +342,12 @@ async def test_store_away_the_active_goes_on_by_promise_and_is_elected_again(
         await until(lambda: a.serving, "a to serve")
         async with b.running():
             await both_know_of_each_other(a, b)
+            a.ahead, b.ahead = timedelta(hours=-2), timedelta(hours=2)
             a.store.away = b.store.away = True
             await until(lambda: a.promised, "b to promise")
             assert b.standby.state.promised_s > PROMISE_S
             await a.loses_its_lease()
+            a.ahead, b.ahead = timedelta(hours=2), timedelta(hours=-2)
             await until(lambda: a.standby.state.by is Ground.PROMISE, "a to go on by promise")
             with pytest.raises(Unavailable):
                 await a.fenced.put("/x", b"")

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -19,7 +20,9 @@ from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
+from lpmos.region.boot import Answer, Boot, Caller
 from lpmos.region.installer_api import LOG_CALLS_A_MINUTE, LOG_LINES
+from lpmos.store import keys, records
 from tests.support.builders import MAC, actor
 from tests.support.region import AGENT_ID, RunningRegion, running, until
 
@@ -103,7 +106,14 @@ async def test_simulated_machine_goes_through_its_installer_to_a_completed_task(
 async def test_disks_that_the_installer_cannot_make_fail_the_task_before_it_is_approved(
     region: RunningRegion,
 ) -> None:
-    task = await region.create_task(**OS, disk_layout=StorageLayout(erase="discard"))
+    task = await region.create_task(**OS)
+    layout = StorageLayout(erase="discard")  # as from a control plane that lets it through
+    put = records.encode(msgspec.structs.replace(task, disk_layout=layout))
+    await region.store.put(keys.task(task.idc, task.sn), put)
+    await until(
+        lambda: getattr(region.fleet.task(task.task_id), "disk_layout", None) == layout,
+        "its layout",
+    )
     status, body = await region.report()
     assert (status, body["next_action"]) == (200, "stop")
     failed = await region.task_in(task.task_id, "failed")
@@ -204,6 +214,23 @@ async def test_restart_gives_one_boot_script_of_the_installer_and_then_the_agent
 def waits(region: RunningRegion, task: Task) -> bool:
     known = region.fleet.task(task.task_id)
     return bool(known and known.handover and known.handover.script_waits)
+
+
+async def test_restart_that_comes_over_ipv6_waits_and_loses_no_script(
+    region: RunningRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Boot.answer
+
+    async def over_ipv6(boot: Boot, query: Mapping[str, str], caller: Caller) -> Answer:
+        return await asked(boot, query, caller._replace(address="fd78::1abc"))
+
+    task, _ = await claimed(region)
+    assert (await hand_over(region, task, "restart"))[0] == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(Boot, "answer", over_ipv6)
+        status, text = await region.text(BOOT)
+    assert status == 200 and "works over IPv4" in text and "/boot/installers/" not in text
+    assert "/boot/installers/" in (await region.text(BOOT))[1]
 
 
 async def test_restart_asked_for_many_times_at_once_gives_one_script_of_the_installer(

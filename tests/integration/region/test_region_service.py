@@ -348,6 +348,13 @@ def test_prepare_signed_without_its_files_names_the_package(tmp_path: Path) -> N
         prepare_signed(tmp_path, tmp_path / "own", source)
 
 
+def test_prepare_root_on_a_disk_that_takes_no_more_leaves_what_is_there(tmp_path: Path) -> None:
+    loaders = prepare_root(tmp_path / "tftp", tmp_path / "own")
+    for name in (*loaders, PROBE_FILE):  # what a write would go through
+        (tmp_path / f"tftp/.{name}.partial").mkdir()
+    assert prepare_root(tmp_path / "tftp", tmp_path / "own") == loaders
+
+
 def test_prepare_root_without_boot_loaders_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="apt-get install ipxe"):
         prepare_root(tmp_path / "tftp", tmp_path / "own", tmp_path)

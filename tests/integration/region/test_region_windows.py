@@ -198,14 +198,12 @@ async def test_file_of_windows_that_is_not_there_is_not_found(region: RunningReg
     assert (await region.text(f"{seed}/windows/step-09.cmd"))[0] == 404
 
 
-async def test_machine_with_secure_boot_gets_no_plan_and_its_disk_is_not_touched(
-    region: RunningRegion,
-) -> None:
-    task = await approved(region, secure_boot=True)
-    _, body = await region.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
-    assert "plan" not in body or body["plan"] is None
+async def test_machine_with_secure_boot_is_refused_at_its_report(region: RunningRegion) -> None:
+    task = await reported(region, secure_boot=True)
     failed = await region.task_in(task.task_id, "failed")
-    assert failed.error is not None and "Secure Boot" in failed.error.reason
+    assert failed.error is not None and failed.intent is None
+    assert "cannot install this machine" in failed.error.reason
+    assert "Secure Boot" in failed.error.reason
 
 
 async def test_uefi_machine_of_a_network_for_secure_boot_is_refused_at_its_report(

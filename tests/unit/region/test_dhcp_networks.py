@@ -24,6 +24,8 @@ RELAYED = DhcpNetwork(
     router="203.0.113.1",
 )
 
+IPV6_ONLY = DhcpNetwork(interface="eno1", range6=("fd78::1000", "fd78::1fff"), address6="fd78::1")
+
 
 def problems(*networks: DhcpNetwork) -> list[str]:
     """What is wrong with these."""
@@ -48,6 +50,14 @@ def test_address_is_in_the_network_whose_uefi_machines_get_grub(ip: str, name: s
 
 def test_networks_of_every_mode_stand_beside_one_another() -> None:
     assert problems(FULL, PROXY, RELAYED) == []
+    assert problems(FULL, PROXY, RELAYED, IPV6_ONLY) == []
+
+
+def test_network_with_ipv6_alone_needs_no_range_and_gives_no_address_of_ipv4() -> None:
+    assert problems(IPV6_ONLY) == []
+    assert IPV6_ONLY.name == "fd78::1000-fd78::1fff on eno1"
+    assert not IPV6_ONLY.gives("192.0.2.15")
+    assert not IPV6_ONLY.reserves("192.0.2.15")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,12 @@ def test_networks_of_every_mode_stand_beside_one_another() -> None:
         (FULL, {"range6": ("1.2.3.4", "fd78::9")}, "range6: '1.2.3.4' is not an IPv6 address"),
         (FULL, {"range6": ("fd78::1%a,b", "fd78::9")}, "range6: 'fd78::1%a,b' is not an IPv6"),
         (FULL, {"address6": "fd78::2"}, "address6: has no use"),
+        (IPV6_ONLY, {"address6": "fd79::1"}, "address6: fd79::1 is not in the /64"),
+        (IPV6_ONLY, {"router": "192.0.2.1"}, "router: is of IPv4"),
+        (IPV6_ONLY, {"dns": ("192.0.2.53",)}, "dns: is of IPv4"),
+        (IPV6_ONLY, {"secure_boot": True}, "secure_boot: GRUB asks over IPv4"),
+        (IPV6_ONLY, {"mode": "proxy"}, "subnet: is missing"),
+        (IPV6_ONLY, {"mode": "relayed"}, "dhcp_range: first and last"),
         (PROXY, {"subnet": None}, "subnet: is missing"),
         (PROXY, {"router": "198.51.100.1"}, "router: the other DHCP server gives it"),
         (RELAYED, {"subnet": None}, "subnet: is missing"),
@@ -98,6 +114,45 @@ def test_network_that_cannot_work_is_refused_by_its_field(
 def test_networks_that_cannot_stand_together_are_both_named(other: DhcpNetwork, said: str) -> None:
     assert problems(FULL, other) == [each for each in problems(FULL, other) if said in each]
     assert problems(FULL, other)[0].startswith("dhcp_network 1 and 2: ")
+
+
+DUAL = msgspec.structs.replace(FULL, range6=("fd78::1000", "fd78::1fff"), address6="fd78::1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"address6": "fd79::1"}, {"range6": ("fd78::2", "fd78::ffff:ffff:ffff:ffff")}],
+)
+def test_network_with_ipv4_too_is_served_as_before_what_ipv6_alone_needs_was_asked_for(
+    changes: dict[str, Any],
+) -> None:
+    beside = msgspec.structs.replace(PROXY, interface="eno9")
+    assert problems(msgspec.structs.replace(DUAL, **changes), beside) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "first", "last"),
+    [
+        (IPV6_ONLY, "fd78::5054:ff:fe78:301", "fd78::5054:ff:fe78:3ff"),
+        (IPV6_ONLY, "fd78::1000", "fd78::ffff:ffff:ffff"),
+        (IPV6_ONLY, "fd78::ff:ff00:0", "fd78::1ff:feff:ffff"),
+        (DUAL, "fd78::ff:fe00:1000", "fd78::ff:fe00:1fff"),
+    ],
+)
+def test_range_of_addresses_that_machines_make_of_their_macs_is_refused(
+    network: DhcpNetwork, first: str, last: str
+) -> None:
+    (found,) = problems(msgspec.structs.replace(network, range6=(first, last)))
+    assert found.startswith(f"range6: {first}-{last} has addresses with ff:fe in the middle")
+
+
+def test_networks_whose_ranges_of_ipv6_overlap_are_both_named() -> None:
+    other = msgspec.structs.replace(
+        IPV6_ONLY, interface="eno9", range6=("fd78::1f00", "fd78::2fff")
+    )
+    assert problems(IPV6_ONLY, other) == [
+        "dhcp_network 1 and 2: range6: fd78::1000-fd78::1fff and fd78::1f00-fd78::2fff overlap"
+    ]
 
 
 def test_no_network_at_all_is_refused() -> None:

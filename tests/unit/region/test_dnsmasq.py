@@ -111,12 +111,21 @@ def test_render_ipv6_names_loaders_by_architecture() -> None:
         NETWORK, range6=("fd78::1000", "fd78::1fff"), address6="fd78::1"
     )
     lines = rendered(network, eno1=("fd78::",))
-    assert "dhcp-range=set:n1v6,fd78::1000,fd78::1fff,64,3600" in lines
+    assert "dhcp-range=set:n1v6,fd78::1000,fd78::1fff,slaac,64,3600" in lines
     assert not [line for line in lines if "ra-only" in line]
     url = "option6:bootfile-url"
     assert f"dhcp-option=tag:n1v6,tag:ipxe,{url},http://[fd78::1]:8081/boot/boot.ipxe" in lines
     assert "dhcp-match=set:arch7,option6:61,00:07" in lines
     assert f"dhcp-option=tag:n1v6,tag:!ipxe,tag:arch7,{url},tftp://[fd78::1]/snponly.efi" in lines
+
+
+def test_render_network_with_ipv6_alone_says_nothing_over_ipv4() -> None:
+    network = DhcpNetwork(interface="eno1", range6=("fd78::1000", "fd78::1fff"), address6="fd78::1")
+    lines = rendered(network)
+    assert "dhcp-range=set:n1v6,fd78::1000,fd78::1fff,slaac,64,3600" in lines
+    assert "enable-ra" in lines
+    assert "dhcp-lease-max=4096" in lines
+    assert not [line for line in lines if "tag:n1," in line or line.startswith("dhcp-boot")]
 
 
 def test_render_every_loader_stands_with_its_reason() -> None:

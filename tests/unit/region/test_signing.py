@@ -1,5 +1,6 @@
 """Tokens: what was signed is read back whole, and nothing else is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,13 @@ def test_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert Signer.load(path, "a").key_id == first.key_id
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_key_that_is_there_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "agent.key"
+    first = Signer.load(path, "a")
+    (tmp_path / f"agent.key.{os.getpid()}.new").mkdir()  # what a write would go through
+    assert Signer.load(path, "a").key_id == first.key_id
 
 
 def test_key_that_others_may_read_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 from lpmos.core.agents import AgentRun
 from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Status
+from lpmos.store import keys
 from lpmos.store.api import NoSpace, PermissionDenied, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, actor
-from tests.support.offline_region import OfflineSite, offline_site
+from tests.support.newer_version import is_kept, write_as_newer
+from tests.support.offline_region import OfflineSite, intent_of, offline_site
 
 
 @pytest.fixture
@@ -107,6 +109,20 @@ async def test_state_tells_since_when_and_how_much_and_is_empty_again(site: Offl
     state = site.region.agents.outbox_state
     assert (state.waiting, state.size_bytes, state.oldest_at) == (0, 0, None)
     assert (state.handed_in, state.refused) == (5, 5)
+
+
+async def test_claim_of_a_task_that_ended_is_noted_beside_what_a_newer_version_wrote(
+    site: OfflineSite,
+) -> None:
+    task = await site.approved()
+    await site.cut()
+    await site.region.agents.claim(site.run, task.task_id, intent_of(task))
+    await site.tasks.cancel(task.task_id, by=actor("boss"))
+    await write_as_newer(site.store, keys.task(task.idc, task.sn))
+    await site.heal()
+    noted = await site.stored(task)
+    assert noted.intent and noted.intent.claimed_by == site.run.agent_id
+    assert await is_kept(site.store, keys.task(task.idc, task.sn))
 
 
 async def test_store_that_refuses_words_keeps_them_and_the_region_goes_on(

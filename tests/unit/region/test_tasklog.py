@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from lpmos.region.tasklog import TaskLogs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,6 +34,18 @@ async def test_file_that_cannot_be_written_keeps_no_other_from_being_written(
     logs.path(ID.format(1)).mkdir()
     await asyncio.gather(*(logs.append(ID.format(task), NOW, ["[INFO] x"]) for task in range(3)))
     assert logs.path(ID.format(0)).read_text() == logs.path(ID.format(2)).read_text() != ""
+
+
+@pytest.mark.parametrize("before", [[], ["[INFO] short"]])
+async def test_batch_larger_than_the_limit_leaves_nothing_out_and_says_so_of_nothing(
+    tmp_path: Path, before: list[str]
+) -> None:
+    logs = TaskLogs(tmp_path, limit_bytes=1_000)
+    said = [*before, "[INFO] " + "x" * 2_000]
+    for line in said:
+        await logs.append(ID.format(1), NOW, [line])
+    kept = logs.path(ID.format(1)).read_text().splitlines()
+    assert [line.partition(" ")[2] for line in kept] == said
 
 
 async def test_full_log_keeps_its_beginning_and_its_end_and_says_what_is_left_out(
