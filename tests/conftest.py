@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-from tests.support import fault_table
+from tests.support import fault_table, processor_share
 
 LONGEST_FIRST = ("e2e", "qemu", "slow")
 """Marks of tests: a file with one of the first comes before those with one of the others."""
@@ -29,8 +29,9 @@ WITH_LOOP_DEVICES = (
     "tests/integration/agent/test_agent_loop_install.py",
 )
 """One test takes a loop device from another, and none of the others may be given it meanwhile."""
-NICENESS = 4
-"""Of what tests without guests; guests, whose end all wait for, are given twice as much."""
+
+SHARE = pytest.StashKey[str]()
+"""The share of the processors that this process has now."""
 
 # Bounded by its examples, not by the speed of the machine.
 settings.register_profile("lpmos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,10 +62,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         fault_table.write(text)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give way to guests, from the first test without one on."""
-    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(WITH_GUESTS):
-        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    """Let what has guests come first on the processors, and the rest give way."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        share = "guests" if item.nodeid.startswith(WITH_GUESTS) else "others"
+        if item.config.stash.get(SHARE, None) != share:
+            processor_share.join(share)
+            item.config.stash[SHARE] = share
+
+
+def pytest_unconfigure() -> None:
+    """Leave no group of processes behind, where this process was the last one."""
+    processor_share.leave_none()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,31 +1,24 @@
 """What every end-to-end test stands on: images, and how guests run here."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from rich.console import Console
 
 from lpmos.lab.acceleration import Acceleration, choose_acceleration
 from lpmos.lab.rack import Rack, check_host
 from lpmos.lab.site import Site
-from lpmos.lab.stage import OS, build_missing_images
-
-BUILD = Path(__file__).parents[2] / "build"
+from lpmos.lab.stage import OS
+from tests.support.lab_images import lab_images
 
 
 @pytest.fixture(scope="session")
 def images_dir() -> Path:
     """The catalog with the agent's image and Debian's; what is missing is built now."""
     check_host()
-    images_dir = Path(os.environ.get("LPMOS_IMAGES_DIR", BUILD / "images"))
-    cache_dir = Path(os.environ.get("LPMOS_CACHE_DIR", BUILD / "cache"))
-    mirror = os.environ.get("LPMOS_MIRROR")
-    build_missing_images(images_dir, cache_dir, Console(stderr=True), mirror)
-    return images_dir
+    return lab_images()
 
 
 @pytest.fixture(scope="session")

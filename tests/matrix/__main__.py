@@ -20,10 +20,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from lpmos.lab.acceleration import choose_acceleration
+from lpmos.lab.acceleration import Acceleration, choose_acceleration
 from lpmos.lab.stage import build_missing_images
 from tests.matrix import page
-from tests.matrix.cells import PRODUCT, SPREAD, Cell
+from tests.matrix.cells import LAID, PRODUCT, SPREAD, Cell
 from tests.matrix.play import Result, play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,22 +34,25 @@ RESULTS = Path(__file__).with_name("results.json")
 def main() -> int:
     """Play what is asked for; 1 where a cell failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="cells; without: the spread")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="cells; without: all of the page")
     parser.add_argument("--full", action="store_true", help="everything with everything, for a day")
     parser.add_argument("--write", action="store_true", help="write the page of the documents anew")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    known = {cell.name: cell for cell in (*SPREAD, *PRODUCT)}
+    known = {cell.name: cell for cell in (*SPREAD, *PRODUCT, *LAID)}
     if unknown := set(chosen.names) - known.keys():
         parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    cells = [known[name] for name in chosen.names] or (PRODUCT if chosen.full else SPREAD)
-    results = kept_results(chosen.results)
+    every = (*(PRODUCT if chosen.full else SPREAD), *LAID)
+    cells = [known[name] for name in chosen.names] or every
+    images_dir = _built_images()
+    accel = asyncio.run(choose_acceleration())
     failed = 0
     for number, cell in enumerate(cells, start=1):
         print(f"== {number} of {len(cells)}: {cell.name}", flush=True)
-        result = results[cell.name] = _play(cell)
+        result = _play(cell, images_dir, accel)
         failed += not result.passed
         print(f"== {'passed' if result.passed else 'FAILED: ' + result.words}", flush=True)
+        results = {**kept_results(chosen.results), cell.name: result}
         chosen.results.parent.mkdir(parents=True, exist_ok=True)
         kept = msgspec.json.format(msgspec.json.encode(list(results.values())), indent=1)
         chosen.results.write_bytes(kept + b"\n")
@@ -66,14 +69,17 @@ def kept_results(path: Path = RESULTS) -> dict[str, Result]:
     return {each.cell.name: each for each in results}
 
 
-def _play(cell: Cell) -> Result:
+def _built_images() -> Path:
     images_dir = Path(os.environ.get("LPMOS_IMAGES_DIR", BUILD / "images"))
     cache_dir = Path(os.environ.get("LPMOS_CACHE_DIR", BUILD / "cache"))
     build_missing_images(
         images_dir, cache_dir, Console(stderr=True), os.environ.get("LPMOS_MIRROR") or None
     )
+    return images_dir
+
+
+def _play(cell: Cell, images_dir: Path, accel: Acceleration) -> Result:
     kept = Path(tempfile.mkdtemp(prefix=f"lpmos-matrix-{cell.name}-"))
-    accel = asyncio.run(choose_acceleration())
     began = time.monotonic()
     result = asyncio.run(play(cell, directory=kept, images_dir=images_dir, accel=accel))
     print(f"   {time.monotonic() - began:.0f} s", flush=True)

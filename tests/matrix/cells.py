@@ -2,7 +2,8 @@
 
 The rule: every cell begins with a server that is off and ends at the login prompt of its installed
 system, or where it has to be refused. `SPREAD` has each firmware with each bus, each with either
-card and each kind of disks at least once; `PRODUCT` is everything with everything.
+card and each kind of disks at least once; `PRODUCT` is everything with everything. `LAID` has each
+layout of disks once.
 """
 
 from itertools import product
@@ -11,8 +12,9 @@ from typing import Final, Literal
 import msgspec
 
 from lpmos.lab.machine import GIB, BlankDisk, DiskBus, MachineSpec, Netboot, NicModel
+from tests.matrix.layouts import LAYOUTS, Laid, Layout
 
-Kind = Literal["bios", "uefi", "http", "secure", "ipv6"]
+Kind = Literal["bios", "uefi", "http", "secure", "ipv6", "ipv6only"]
 Disks = Literal["one", "two", "4k", "lvm", "lvm-kept"]
 
 KINDS: Final[dict[Kind, str]] = {
@@ -21,6 +23,7 @@ KINDS: Final[dict[Kind, str]] = {
     "http": "OVMF, HTTP boot",
     "secure": "OVMF, Secure Boot",
     "ipv6": "OVMF, PXE over IPv6",
+    "ipv6only": "OVMF, no IPv4 at all",
 }
 DISKS: Final[dict[Disks, str]] = {
     "one": "one",
@@ -32,7 +35,8 @@ DISKS: Final[dict[Disks, str]] = {
 NICS: Final[tuple[NicModel, ...]] = ("virtio-net-pci", "e1000e")
 BUSES: Final[tuple[DiskBus, ...]] = ("virtio", "sata", "nvme", "scsi")
 MEMORY_MIB: Final = 512
-_NETBOOT: Final[dict[Kind, Netboot]] = {"http": "http", "ipv6": "pxe6"}
+MEMBER_BYTES: Final = 3 * GIB
+_NETBOOT: Final[dict[Kind, Netboot]] = {"http": "http", "ipv6": "pxe6", "ipv6only": "pxe6"}
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -41,12 +45,17 @@ class Cell(msgspec.Struct, frozen=True):
     kind: Kind
     nic: NicModel
     bus: DiskBus
-    disks: Disks = "one"
+    disks: Disks | Laid = "one"
 
     @property
     def name(self) -> str:
         """How it is called on the command line and in host names."""
         return f"{self.kind}-{self.nic.partition('-')[0]}-{self.bus}-{self.disks}"
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout that its task asks for; None: the one that tasks have by default."""
+        return next((LAYOUTS[name] for name in LAYOUTS if name == self.disks), None)
 
     @property
     def refused(self) -> str | None:
@@ -74,6 +83,11 @@ class Cell(msgspec.Struct, frozen=True):
             disks = [BlankDisk(serial="ROOT", bus=self.bus, sector_bytes=4096)]
         if self.disks == "two":
             disks.append(BlankDisk(serial="DATA", bus=self.bus, size_bytes=10 * GIB))
+        if self.layout is not None and self.layout.disks > 1:
+            disks = [
+                BlankDisk(serial=f"MEMBER-{number}", bus=self.bus, size_bytes=MEMBER_BYTES)
+                for number in range(1, self.layout.disks + 1)
+            ]
         return MachineSpec(
             name=self.name,
             sn=f"MATRIX-{self.name}".upper(),
@@ -88,7 +102,7 @@ class Cell(msgspec.Struct, frozen=True):
         )
 
 
-def _cell(kind: Kind, nic: Literal["v", "e"], bus: DiskBus, disks: Disks) -> Cell:
+def _cell(kind: Kind, nic: Literal["v", "e"], bus: DiskBus, disks: Disks | Laid) -> Cell:
     return Cell(kind, NICS["ve".index(nic)], bus, disks)
 
 
@@ -108,10 +122,18 @@ SPREAD: Final = (
     _cell("http", "v", "nvme", "4k"),
     _cell("http", "v", "scsi", "one"),
     _cell("ipv6", "v", "nvme", "one"),
+    _cell("ipv6only", "v", "virtio", "one"),
     _cell("secure", "v", "virtio", "one"),
     _cell("secure", "v", "sata", "lvm"),
     _cell("secure", "v", "nvme", "two"),
     _cell("secure", "v", "scsi", "4k"),
+)
+LAID: Final = (
+    _cell("uefi", "v", "virtio", "raid10"),
+    _cell("bios", "v", "sata", "raid5"),
+    _cell("uefi", "v", "scsi", "raid1-lvm"),
+    _cell("bios", "v", "virtio", "luks"),
+    _cell("bios", "v", "nvme", "format"),
 )
 PRODUCT: Final = tuple(
     cell

@@ -22,7 +22,11 @@ _ARGUMENT = re.compile(r"^kernel .*\blpmos_nonce=(\S+)", re.MULTILINE)
 async def booted(http: aiohttp.ClientSession, url: str, mac: str) -> str:
     """The nonce of the machine's boot script."""
     async with http.get(f"{url}/boot/ipxe?mac={mac}") as answer:
-        script = await answer.text()
+        return nonce_in(await answer.text())
+
+
+def nonce_in(script: str) -> str:
+    """The nonce of a boot script for the agent."""
     match = _ARGUMENT.search(script)
     assert match, script
     return match[1]

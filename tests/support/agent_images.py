@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from lpmos.images.agent_image import BuiltAgent, build_agent_image
+from lpmos.lab.stage import QUICK_LEVEL
+from tests.support.lab_images import CACHE_DIR, IMAGES_DIR
 
-CACHE_DIR = Path(__file__).resolve().parents[2] / "build" / "cache"
-"""As `make demo` uses it: what one of them downloaded, the other has."""
-QUICK_LEVEL = 3
 INSPECTOR = '''
 """Stands in for the agent: shows what the image found, and ends as the kernel line says."""
 import os
@@ -34,8 +33,8 @@ raise SystemExit(int(re.search(r"test_exit=(\\d+)", Path("/proc/cmdline").read_t
 '''
 
 
-def build_quickly(images_dir: Path, *, force: bool = False) -> BuiltAgent:
-    """The boot agent's real image, at a quick compression level."""
+def build_quickly(images_dir: Path = IMAGES_DIR, *, force: bool = False) -> BuiltAgent:
+    """The boot agent's real image, as guests boot it; built where it is missing, or by `force`."""
     return build_agent_image(images_dir, CACHE_DIR, compression_level=QUICK_LEVEL, force=force)
 
 

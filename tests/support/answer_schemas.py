@@ -213,6 +213,13 @@ AUTOYAST = (
     + _element(
         "profile",
         _element("general", _element("mode", _flag("confirm") + _flag("second_stage")))
+        + _element(
+            "report",
+            "".join(
+                _element(kind, _flag("show") + _word("timeout", "integer") + _flag("log"))
+                for kind in ("errors", "warnings")
+            ),
+        )
         + _element("language", _word("language"))
         + _element("keyboard", _word("keymap"))
         + _element("timezone", _word("hwclock", "", "UTC") + _word("timezone"))

@@ -79,8 +79,8 @@ class Authority:
             .not_valid_after(now + _LIFE)
         )
 
-    def issue(self, common_name: str) -> KeyPair:
-        """A certificate for a server on the loopback interface and for a client."""
+    def issue(self, common_name: str, *addresses: str) -> KeyPair:
+        """A certificate for a server on the loopback and at `addresses`, and for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._builder(_name(common_name), key.public_key())
@@ -88,7 +88,10 @@ class Authority:
                 x509.SubjectAlternativeName(
                     [
                         x509.DNSName("localhost"),
-                        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                        *(
+                            x509.IPAddress(ipaddress.ip_address(each))
+                            for each in ("127.0.0.1", *addresses)
+                        ),
                     ]
                 ),
                 critical=False,

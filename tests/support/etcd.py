@@ -207,6 +207,9 @@ class EtcdServer:
         """Stop the process (SIGSTOP): connections stay open and nothing answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        threads = list(Path(f"/proc/{self._process.pid}/task").iterdir())
+        while any(") T " not in (each / "stat").read_text() for each in threads):
+            os.sched_yield()  # one that runs on another processor answers until it is told
 
     def resume(self) -> None:
         """Let a paused process go on."""

@@ -9,8 +9,10 @@ from lpmos.store.api import (
     Compare,
     Leadership,
     Lease,
+    NoSpace,
     Operation,
     Page,
+    Put,
     Store,
     StoreStatus,
     TxnResult,
@@ -25,6 +27,8 @@ class FaultyStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.away = False
+        self.full = False
+        """Whether it answers what is asked, and takes nothing."""
         self.lose_answers = 0
         self.before_txn: list[Callable[[], Awaitable[object]]] = []
         self.after_lost_answer: list[Callable[[], Awaitable[object]]] = []
@@ -37,6 +41,8 @@ class FaultyStore:
         failure: Sequence[Operation] = (),
     ) -> TxnResult:
         self._check()
+        if any(isinstance(each, Put) for each in success):
+            self._check_room()
         if self.before_txn:
             await self.before_txn.pop(0)()
         result = await self._store.txn(compare, success, failure)
@@ -64,6 +70,7 @@ class FaultyStore:
 
     async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         self._check()
+        self._check_room()
         return await self._store.put(key, value, lease=lease)
 
     async def delete(self, key: str, *, prefix: bool = False) -> int:
@@ -72,6 +79,7 @@ class FaultyStore:
 
     async def cas(self, key: str, mod_revision: int, value: bytes, *, lease: int = 0) -> int:
         self._check()
+        self._check_room()
         return await self._store.cas(key, mod_revision, value, lease=lease)
 
     def watch(self, prefix: str, *, from_revision: int) -> AsyncIterator[WatchBatch]:
@@ -79,10 +87,12 @@ class FaultyStore:
 
     async def grant(self, ttl_s: int) -> Lease:
         self._check()
+        self._check_room()
         return await self._store.grant(ttl_s)
 
     async def elect(self, name: str, identity: str, ttl_s: int) -> Leadership:
         self._check()
+        self._check_room()
         return await self._store.elect(name, identity, ttl_s)
 
     async def compact(self, revision: int) -> None:
@@ -101,3 +111,7 @@ class FaultyStore:
     def _check(self) -> None:
         if self.away:
             raise Unavailable("the store is away")
+
+    def _check_room(self) -> None:
+        if self.full:
+            raise NoSpace("the store is full")

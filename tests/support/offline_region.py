@@ -22,6 +22,7 @@ from lpmos.model.task import Progress, Task
 from lpmos.region.offline import Offline, offline
 from lpmos.store import keys, records
 from lpmos.store.api import Store, WatchBatch
+from lpmos.store.fenced import FencedStore
 from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
 from tests.support.faulty_store import FaultyStore
@@ -31,14 +32,23 @@ SILENCE_S = 0.05
 
 
 class CutStore(FaultyStore):
-    """A store whose watch, too, gives nothing while it is away, and comes `late_s` after writes."""
+    """A store whose watch, too, gives nothing while it is away, and comes `late_s` after writes.
+
+    Without `news` every call is answered, and the watch says nothing of what has changed.
+    """
 
     late_s = 0.0
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.news = asyncio.Event()
+        self.news.set()
 
     async def watch(self, prefix: str, *, from_revision: int) -> AsyncIterator[WatchBatch]:
         async for batch in super().watch(prefix, from_revision=from_revision):
             while self.away:  # noqa: ASYNC110 - a test sets it
                 await asyncio.sleep(0.01)
+            await self.news.wait()
             await asyncio.sleep(self.late_s)
             yield batch
 
@@ -52,6 +62,8 @@ class OfflineSite:
         self.idc = f"dc-{uuid.uuid4().hex[:8]}"
         self.store = store
         self.link = CutStore(store)
+        self.stands_by = False
+        """Whether the region, when it is started next, may write nothing but what it kept."""
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self._state_dir = state_dir
         self._mirrors = [
@@ -91,7 +103,7 @@ class OfflineSite:
         )
         self.region = await self._stack.enter_async_context(
             offline(
-                self.link,
+                FencedStore(self.link) if self.stands_by else self.link,
                 self._mirror,
                 self.clock,
                 idc=self.idc,
@@ -132,6 +144,18 @@ class OfflineSite:
         await until(lambda: self.region.fleet.connected)
         await until(lambda: self.region.agents.outbox_state.waiting == 0)
         await self.synced()
+
+    async def hand_in_before_the_news(self, task: Task) -> None:
+        """Hand in all to a store that has not told the region yet what was done to the task."""
+        key = keys.task(task.idc, task.sn)
+        before = self._mirror.get(key)
+        self.link.news.clear()
+        self.link.away = False
+        try:
+            await until(lambda: self.region.agents.outbox_state.waiting == 0)
+            assert self._mirror.get(key) == before
+        finally:
+            self.link.news.set()
 
     async def synced(self) -> None:
         """Both sides have all that was written so far."""

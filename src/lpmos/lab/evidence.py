@@ -21,6 +21,8 @@ PARTITION_ROLES: Final = {
     "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "esp",
     "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": "root",
     "0FC63DAF-8483-4772-8E79-3D69D8477DE4": "linux",
+    "A19D880F-05FC-4D3B-A006-743F0F84911E": "raid",
+    "CA7D7CCB-63ED-4C53-861C-1742536059CC": "luks",
 }
 """GPT partition types (UEFI 2.10 section 5.3.3; the Discoverable Partitions Specification)."""
 

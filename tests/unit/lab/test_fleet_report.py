@@ -46,4 +46,4 @@ def test_plot_is_svg_with_each_line_in_its_frame() -> None:
 def test_report_is_a_page_and_a_document_that_reads_back(tmp_path: Path) -> None:
     document, page = write(RESULT, tmp_path / "made")
     assert msgspec.json.decode(document.read_bytes(), type=FleetResult) == RESULT
-    assert page.read_text().count("<svg") == 2
+    assert page.read_text().count("<svg") == 3

@@ -15,8 +15,10 @@ from lpmos.lab.machine import (
     MachineSpec,
     Netboot,
     NicModel,
+    VirtualMachine,
     qemu_command,
 )
+from lpmos.lab.rack import Rack
 
 DIRECTORY = Path("/lab")
 
@@ -126,3 +128,15 @@ def test_machine_with_a_kernel_of_ours_gets_it_from_qemu() -> None:
     ours = ["-kernel", "/k", "-initrd", "/i", "-append", "console=ttyS0 a=b"]
     assert line[begin : begin + len(ours)] == ours
     assert "-kernel" not in command()
+
+
+def test_first_disk_that_is_pulled_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    disks = tuple(BlankDisk(serial=serial) for serial in "ABC")
+    spec = MachineSpec(name="web", sn="SN-1", mac="52:54:00:78:00:01", firmware="bios", disks=disks)
+    accel = translator("test")
+    machine = VirtualMachine(spec, rack=Rack(), tap="t", directory=tmp_path, accel=accel)
+    for number, disk in enumerate(disks):
+        machine.disk(number).write_text(disk.serial)
+    machine.pull_first_disk()
+    assert machine.spec.disks == disks[1:]
+    assert [machine.disk(number).read_text() for number in (0, 1)] == ["B", "C"]

@@ -47,6 +47,10 @@ class Answered(NamedTuple):
     document: dict[str, Any]
 
 
+REBOOTS = ("script", "identity", "report", "restart")
+"""After what a machine may lose its power without harm: the last is the word of its restart."""
+
+
 class Ended(Exception):
     """The region told the agent to stop, or refuses it."""
 
@@ -70,6 +74,7 @@ class FleetMachine:
         self._agent_id = ""
         self._identity = ""
         self._left = set(profile.faults)
+        self._reboots_after = self._chance.choice(REBOOTS) if profile.has(Fault.REBOOT) else ""
 
     async def run(self) -> None:
         """Live from power-on until its own system is up, or nothing is left to do."""
@@ -102,15 +107,18 @@ class FleetMachine:
                 return False
             nonce = _NONCE.search(script)
             if boot == "agent" and nonce:
+                if self._reboots("script"):
+                    continue
                 self._agent_id = f"{self._chance.getrandbits(128):032x}"
                 await self._identify(nonce[1])
                 return True
             await asyncio.sleep(RETRY_S)
 
     async def _agent(self) -> None:
+        if self._reboots("identity"):
+            raise Crashed
         task_id = await self._report()
-        if Fault.REBOOT in self._left:
-            self._left.discard(Fault.REBOOT)
+        if self._reboots("report"):
             raise Crashed
         plan = await self._approved(task_id)
         body = {"task_id": task_id, "intent_id": plan["intent_id"], "status": "installing"}
@@ -118,6 +126,13 @@ class FleetMachine:
         self.installs += 1
         await self._install(task_id)
         await self._hand_over(task_id)
+
+    def _reboots(self, after: str) -> bool:
+        """Whether its power goes now, which it does once."""
+        goes = self._reboots_after == after
+        if goes:
+            self._reboots_after = ""
+        return goes
 
     async def _identify(self, nonce: str) -> None:
         self._identity = ""
@@ -200,7 +215,7 @@ class FleetMachine:
         body = {"task_id": task_id, "status": "restarting", "progress": 99, "message": "restarts"}
         self._check(await self._call("status", {**body, "first_boot_sha256": digest}))
         self.says = "restarts"
-        if await self._booted():
+        if await self._booted() or (self._reboots("restart") and await self._booted()):
             raise Ended("it would be installed once more")
         said = {"task_id": task_id, "mac_address": self.profile.mac, "token": token}
         await self._answered("installed", lambda: self._post(f"{API}/installed", said))

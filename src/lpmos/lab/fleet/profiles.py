@@ -28,7 +28,7 @@ class Fault(StrEnum):
     LOSS = "loss"
     SLOW_DISK = "slow-disk"
     REBOOT = "reboot"
-    """It starts again while it waits for its approval."""
+    """It starts again once, at a moment where that does no harm."""
     CRASH = "crash"
     """It loses its power in the middle of its install, and boots again."""
     DISK_FAILS = "disk-fails"

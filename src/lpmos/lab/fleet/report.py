@@ -114,6 +114,10 @@ def render(result: FleetResult) -> str:
         for name, of, colour in SHOWN
     ]
     calls = [Line("answered calls a second", "teal", [(s.at_s, s.calls) for s in samples])]
+    took = [
+        Line("p50 ms", "teal", [(s.at_s, s.p50_ms) for s in samples]),
+        Line("p99 ms", "purple", [(s.at_s, s.p99_ms) for s in samples]),
+    ]
     latency = "".join(
         f"<tr><td>{html.escape(each.call)}</td><td>{each.count:,}</td><td>{each.p50_ms}</td>"
         f"<td>{each.p95_ms}</td><td>{each.p99_ms}</td><td>{each.worst_ms}</td></tr>"
@@ -131,6 +135,7 @@ svg{{width:100%;height:auto}}svg text{{font:11px system-ui;fill:#555}}</style>
 <h1>A simulated fleet</h1><p>{html.escape(verdict(result)).replace(chr(10), "<br>")}</p>
 <h2>Tasks by status</h2>{plot(statuses)}
 <h2>Calls of agents</h2>{plot(calls)}
+<h2>How long their answers took, second by second</h2>{plot(took)}
 <table><tr><th>call</th><th>count</th><th>p50 ms</th><th>p95 ms</th><th>p99 ms</th><th>worst ms</th>
 </tr>{latency}</table>
 <h2>What it took</h2><table><tr><th>program</th><th>CPU s</th><th>most MB</th></tr>{usage}</table>

@@ -26,6 +26,7 @@ from lpmos.model.task import NewTask
 SAMPLE_S: Final = 1.0
 ROWS_AT_ONCE: Final = 5_000
 READS_AT_ONCE: Final = 16
+LONG_POLL: Final = "approval"
 LEFT_TO_END_S: Final = 120.0
 """What tasks may need when the last machine has said its last word."""
 
@@ -33,11 +34,16 @@ log = structlog.get_logger()
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """The fleet at one moment: tasks by status, and answered calls in the second before."""
+    """The fleet at one moment: tasks by status, and what the second before had of answered calls.
+
+    The percentiles are of those that do not wait on purpose; 0 where there were none.
+    """
 
     at_s: float
     counts: dict[str, int]
     calls: int
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -149,7 +155,7 @@ async def _live(
                 log.warning("no sample", reason=str(error))
                 continue
             at_s = round(time.monotonic() - begun, 1)
-            samples.append(Sample(at_s, counts, len(calls) - before))
+            samples.append(_sample(at_s, counts, calls[before:]))
             show(samples[-1])
             if all(task.done() for task in living):
                 over_at = min(over_at, time.monotonic() + LEFT_TO_END_S)
@@ -160,6 +166,12 @@ async def _live(
             task.cancel()
         await asyncio.gather(*living, return_exceptions=True)
     return samples
+
+
+def _sample(at_s: float, counts: dict[str, int], calls: Sequence[Call]) -> Sample:
+    took_ms = [call.took_s * 1e3 for call in calls if call.name != LONG_POLL]
+    p50, p99 = (percentile(took_ms or [0.0], share) for share in (0.5, 0.99))
+    return Sample(at_s, counts, len(calls), round(p50, 1), round(p99, 1))
 
 
 async def _live_one(machine: FleetMachine) -> None:
@@ -199,7 +211,7 @@ def _latencies(calls: Sequence[Call]) -> tuple[Latency, ...]:
     """By kind of call; a long poll waits on purpose, and is left out."""
     by_name: dict[str, list[float]] = {}
     for call in calls:
-        if call.name != "approval":
+        if call.name != LONG_POLL:
             by_name.setdefault(call.name, []).append(call.took_s * 1e3)
     return tuple(_latency(name, took) for name, took in sorted(by_name.items()))
 
