@@ -24,6 +24,7 @@ BENCHES = (
     "dhcp",
     "region_memory",
     "fleet",
+    "finished_task",
     "failover",
     "outbox",
     "store_etcd",
@@ -35,6 +36,8 @@ BENCHES = (
     "dashboard",
     "file_serving",
     "agent_payload",
+    "agent_boot",
+    "agent_memory",
     "install_time",
 )
 TIMEOUT_S = 3600.0

@@ -1,8 +1,7 @@
 """How large the boot agent is: against the limit of requirement G1, and the whole image by part.
 
 `python -m bench.agent_payload` builds the image as a release does, prints the table of its parts,
-and ends with status 1 where the agent with its interpreter reaches the limit. Sizes do not depend
-on the machine.
+and ends with status 1 where a size is beyond its limit. Sizes do not depend on the machine.
 """
 
 import sys
@@ -16,6 +15,10 @@ from lpmos.images.agent_image import RELEASE_LEVEL, build_agent_image
 from lpmos.images.agent_parts import PAYLOAD_LIMIT_BYTES
 from lpmos.images.agent_sizes import size_table
 
+IMAGE_LIMIT_MB = 40.0
+"""Kernel and initramfs, with the drivers of servers."""
+TO_BEAT_MB = 7.9
+"""The agent of the system whose figures are to be beaten: one file, its runtime in it."""
 CACHE_DIR = Path(__file__).resolve().parents[1] / "build" / "cache"
 
 
@@ -34,12 +37,21 @@ def main() -> int:
     print(size_table(built.manifest), end="")
     manifest = built.manifest
     image = manifest.kernel.size_bytes + manifest.initramfs.size_bytes
+    agent = next(part.compressed_bytes for part in manifest.parts if part.name == "agent")
     rows = [
         report.limited(
             "agent with its interpreter", manifest.payload_bytes / 1e6, "MB",
             at_most=PAYLOAD_LIMIT_BYTES / 1e6,
         ),
-        report.noted("kernel and initramfs", image / 1e6, "MB"),
+        report.limited(
+            "agent with its interpreter, to beat", manifest.payload_bytes / 1e6, "MB",
+            at_most=TO_BEAT_MB, note=f"agent without interpreter {agent / 1e6:.2f} MB",
+        ),
+        report.limited(
+            "kernel and initramfs", image / 1e6, "MB", at_most=IMAGE_LIMIT_MB,
+            note=f"{len(manifest.modules_wanting_firmware)} of {manifest.modules} modules name"
+            " firmware, which is not in it",
+        ),
         report.noted("build of the image", took_s, "s"),
     ]  # fmt: skip
     return report.end(rows, chosen)

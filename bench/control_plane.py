@@ -5,7 +5,8 @@ with machines that have whole inventories, and asks with 50 parallel clients: at
 as fast as they can (wrk: each sends when its answer is there, so that the percentile is mostly 50
 over the rate). Both ask for one list page and one task again and again; `any of all` asks for every
 task in turn, so that hardly an answer is kept. wrk, etcd and the server share the machine: beside
-each rate stands the processor time that the server alone took for a request.
+each rate stands the processor time that the server alone took for a request. A server is added by
+one client, one after the other, each with its task, as a script of an operator does.
 Creation is the use case against its own transaction sent to the same store with nothing around it,
 in turns, on both stores. It ends with status 1 where a figure is beyond its limit.
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -49,6 +50,9 @@ P99_LIMIT_MS = 10.0
 MEMORY_LIMIT_MB = 300.0
 START_LIMIT_S = 3.0
 CREATE_RATIO_LIMIT = 0.7
+ADDED = 200
+ADDED_LIMIT_MS = 10.0
+ADDED_FIELDS = ("idc", "sn", "mac", "hostname", "os_type", "os_version")
 
 
 def _details(tasks: int) -> list[str]:
@@ -105,6 +109,7 @@ async def _served(tasks: int, seconds: float) -> list[report.Row]:
                 )  # fmt: skip
                 name = f"{what}, p99 at {STEADY_PER_S}/s"
                 rows.append(report.limited(name, p99_ms, "ms", at_most=P99_LIMIT_MS))
+            rows.append(await _added(url, headers))
             assert process.pid is not None
             script = in_turn(directory, _details(tasks))
             for what, path, coding, turn in (
@@ -131,6 +136,24 @@ async def _served(tasks: int, seconds: float) -> list[report.Row]:
                 *rows,
                 report.limited("memory at its highest", memory_mb, "MB", at_most=MEMORY_LIMIT_MB),
             ]
+
+
+async def _added(url: str, headers: Mapping[str, str]) -> report.Row:
+    """How long the call that adds a server takes its client."""
+    latencies_ms = []
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        for number in range(ADDED):
+            spec = _spec(number)
+            body = {name: getattr(spec, name) for name in ADDED_FIELDS}
+            began = time.perf_counter()
+            answer = await client.post("/api/v1/tasks", json=body)
+            latencies_ms.append((time.perf_counter() - began) * 1e3)
+            assert answer.status_code == 201, answer.text
+    p99_ms = statistics.quantiles(latencies_ms, n=100)[98]
+    return report.limited(
+        "add a server, p50", statistics.median(latencies_ms), "ms", at_most=ADDED_LIMIT_MS,
+        note=f"p99 {p99_ms:.1f} ms of {ADDED}, one after the other",
+    )  # fmt: skip
 
 
 async def _rate(worker: Callable[[int], Awaitable[None]], first: int, count: int) -> float:

@@ -8,6 +8,10 @@ processes of curl download at once. The two servers take turns, and the ratio is
 ratios of each turn, so that what else the machine does weighs on both. Ends with status 1 where a
 limit is missed.
 
+Then ten downloads for each core begin at once from the region alone: each has to have as many bytes
+a second as an install at 100 Mbit/s. How many such installs one core of the region feeds is said of
+its processor time for each byte, since the clients are on the same cores.
+
 Tried and left out: a send buffer fixed at 4 MiB instead of the kernel's tuning halves the region's
 CPU time again, but costs a quarter of the throughput.
 """
@@ -49,6 +53,8 @@ START_TIMEOUT_S = 60.0
 DOWNLOAD_TIMEOUT_S = 300.0
 LEAST_THROUGHPUT_RATIO = 1.0
 MOST_CPU_RATIO = 0.9
+INSTALL_MBIT = 100.0
+INSTALLS_PER_CORE = 10
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of its own is made in it
 
 NGINX = """\
@@ -112,11 +118,27 @@ def main() -> int:
         measured: dict[Server, list[Measured]] = {region: [], nginx: []}
         for server in measured:
             measure(server, chosen.size)  # warms up
+        slowest = slowest_mbit(region)
         for number in range(chosen.rounds):
             in_turn = list(measured) if number % 2 else list(reversed(measured))
             for server in in_turn:
                 measured[server].append(measure(server, chosen.size))
-    return report.end(_rows(measured[region], measured[nginx]), chosen)
+    rows = _rows(measured[region], measured[nginx])
+    return report.end([*rows, *_install_rows(measured[region], slowest)], chosen)
+
+
+def _install_rows(region: list[Measured], slowest: float) -> list[report.Row]:
+    cost = median(m.cpu_s_per_gigabyte for m in region)
+    return [
+        report.limited(
+            "installs of 100 Mbit/s that one core feeds", 8e3 / INSTALL_MBIT / cost,
+            at_least=INSTALLS_PER_CORE,
+        ),
+        report.limited(
+            f"slowest of {INSTALLS_PER_CORE} downloads for each core", slowest, "Mbit/s",
+            at_least=INSTALL_MBIT,
+        ),
+    ]  # fmt: skip
 
 
 def _rows(region: list[Measured], nginx: list[Measured]) -> list[report.Row]:
@@ -141,19 +163,28 @@ def _rows(region: list[Measured], nginx: list[Measured]) -> list[report.Row]:
 def measure(server: Server, size_bytes: int) -> Measured:
     """Download the file `DOWNLOADS` times at once."""
     cpu_before, began = busy_s(server.pid), time.monotonic()
-    received = download(server)
+    received = sum(int(said) for said in curl(server, DOWNLOADS, "%{size_download}"))
     took_s, cpu = time.monotonic() - began, busy_s(server.pid) - cpu_before
     if received < DOWNLOADS * size_bytes:
         raise SystemExit(f"{server.name} sent {received} bytes of {DOWNLOADS * size_bytes}")
     return Measured(received / took_s / 1e9, cpu / (received / 1e9))
 
 
-def download(server: Server) -> int:
-    """How many bytes of bodies came."""
+def slowest_mbit(server: Server) -> float:
+    """What the slowest of `INSTALLS_PER_CORE` downloads for each core gets, all at once."""
+    downloads = INSTALLS_PER_CORE * len(os.sched_getaffinity(0))
+    return min(float(said) for said in curl(server, downloads, "%{speed_download}")) * 8 / 1e6
+
+
+def curl(server: Server, downloads: int, wanted: str) -> list[str]:
+    """Download so often at once; what curl says of each."""
     url = f"http://127.0.0.1:{server.port}{server.path}"
-    argv = ["curl", "-sf", "-o", "/dev/null", "-w", "%{size_download}", url]
-    clients = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(DOWNLOADS)]
-    return sum(int(client.communicate(timeout=DOWNLOAD_TIMEOUT_S)[0]) for client in clients)
+    argv = ["curl", "-sf", "-o", "/dev/null", "-w", wanted, url]
+    clients = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(downloads)]
+    said = [client.communicate(timeout=DOWNLOAD_TIMEOUT_S)[0].decode() for client in clients]
+    if any(client.returncode for client in clients):
+        raise SystemExit(f"{server.name} did not send all")
+    return said
 
 
 @contextlib.contextmanager

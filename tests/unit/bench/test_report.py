@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 BENCH_DIR = Path(report.__file__).parent
-SUPPORT = {"__main__", "figures", "known", "load", "region_process", "report"}
+SUPPORT = {
+    *("__main__", "console_times", "figures", "known", "load", "one_install", "package_mirror"),
+    *("region_process", "report"),
+}
 MACHINE = {"Processor": "Any CPU", "Cores": "2"}
 ROWS = {
     "outbox": [
