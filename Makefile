@@ -22,7 +22,8 @@ demo-simulated: ## the same flow with simulated machines: no root, no QEMU
 
 test: ## everything, real firmware included (PROCESSES=1: one after the other)
 	@$(ROOT) true
-	@$(MAKE) --no-print-directory lint
+	@requirements/install test
+	@$(MAKE) --no-print-directory -j3 -Oline lint-python lint-dashboard images
 	@$(ROOT) env $(PYTEST) --durations=10
 
 test-installers: ## Debian's installer as far as any mirror lets it; with LPMOS_MIRROR=URL each installer to its login prompt
@@ -54,14 +55,23 @@ test-fast: ## unit tests and layers, under a minute
 
 lint: ## style, types, layers, of the code and of the dashboard
 	@requirements/install test
+	@$(MAKE) --no-print-directory -j2 -Oline lint-python lint-dashboard
+
+lint-python:
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check -q .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
-	@mkdir -p build && $(VENV)/python -m lpmos.control.openapi > build/openapi.json
+
+lint-dashboard:
+	@$(VENV)/python -m lpmos.control.openapi > build/openapi.json
 	@$(NPM) run -s schema > /dev/null
 	@$(NPM) run -s check
 	@$(NPM) run -s test
+
+# As `make demo` has them; the tests would wait for them, and say what they miss where there are none.
+images:
+	-@$(ROOT) $(VENV)/python -m tests.support.lab_images
 
 dashboard: ## build the pages of the dashboard
 	@requirements/install simulated
@@ -88,7 +98,14 @@ start-etcd: ## a single etcd for trying out, in build/etcd, until Ctrl-C
 	@requirements/install etcd
 	@mkdir -p build/etcd && exec etcd --data-dir build/etcd --log-level warn
 
+# Root's commands write into build/ too: it is the user's, whoever comes first, and so is what only the user writes.
+demo test test-installers test-windows test-causes test-matrix test-fast lint screenshots bench docs start-etcd: | build
+build:
+	@mkdir -p $@
+	@[ -w $@ ] || $(ROOT) chown "$$(id -u):$$(id -g)" $@
+	@for each in $@/azurite $@/openapi.json; do [ ! -e $$each ] || [ -w $$each ] || $(ROOT) rm -rf $$each; done
+
 clean: ## remove what was built
 	@rm -rf build .venv web/node_modules src/lpmos/control/dashboard 2> /dev/null || $(ROOT) rm -rf build .venv web/node_modules src/lpmos/control/dashboard
 
-.PHONY: help demo demo-simulated test test-causes test-installers test-windows test-matrix test-fast lint dashboard screenshots bench docs requirements start-etcd clean
+.PHONY: help demo demo-simulated test test-causes test-installers test-windows test-matrix test-fast lint lint-python lint-dashboard images dashboard screenshots bench docs requirements start-etcd build clean

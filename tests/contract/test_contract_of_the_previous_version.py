@@ -8,20 +8,28 @@ docs/reference/store.md ("Versions"); here it is held against the record.
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from lpmos.agent.options import Options
+from lpmos.agent.pace import Pace
+from lpmos.agent.plan import parse_plan
+from lpmos.agent.run import run_agent
 from lpmos.core.backup.kinds import KINDS
+from lpmos.core.fitting import fitted
 from lpmos.model import machine, region, task
 from lpmos.model.audit import Anchor, Head
 from lpmos.model.diskplan import GIB, RootDiskHints, StorageLayout, plan_disk
-from lpmos.model.lifecycle import Status
+from lpmos.model.installplan import InstallPlan
+from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.network import Ethernet, Network
 from lpmos.region import wire
 from lpmos.store import records
 from lpmos.store.api import KV
+from tests.support.agent_region import TASK_ID, agent_region, plan_for
 from tests.support.builders import NOW, make_inventory, make_task
 from tests.support.rules import make_rule
 
@@ -78,6 +86,9 @@ def _types() -> dict[str, type[msgspec.Struct]]:
 TYPES = _types()
 _, NEW = msgspec.json.schema_components(list(TYPES.values()), ref_template="#/$defs/{name}")
 OLD: dict[str, Any] = RECORDED["schemas"]["documents"]
+OLD_BODIES: dict[str, Any] = RECORDED["schemas"]["bodies"]
+CALLS = {"report": "Report", "status": "StatusCall", "progress": "ProgressCall"}
+IMAGE = b"image" * 100_000
 
 
 def _bare(schema: Any) -> Any:
@@ -161,6 +172,17 @@ def test_task_with_all_that_is_new_is_read_by_the_previous_version() -> None:
     assert written.keys() > set(OLD["Task"]["properties"])
 
 
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_finished_task_as_it_stays_is_read_by_the_previous_version(status: Status) -> None:
+    hardware = make_inventory()
+    plan = plan_disk(hardware, "auto", RootDiskHints(overwrite=True), GIB)
+    logs = tuple(f"2026-01-02T03:04:05.000Z [INFO] line {number}" for number in range(50))
+    task = make_task(status=status, hardware=hardware, plan=plan, logs=logs)
+    document = fitted(task)[1]
+    assert b'"folded":' in document
+    Draft202012Validator({"$ref": "#/$defs/Task", "$defs": OLD}).validate(json.loads(document))
+
+
 def test_network_of_one_address_is_read_by_the_previous_version_and_one_of_links_is_not() -> None:
     simple = make_task(network_config=Network(address="192.0.2.10/24", gateway="192.0.2.1"))
     links = Network(links=(Ethernet(name="eno1"),))
@@ -212,3 +234,40 @@ def test_call_of_an_agent_of_the_previous_version_is_understood(exchange: dict[s
     kind = bodies[exchange["path"].rpartition("/")[2]]
     body = msgspec.convert(exchange["request"], kind)
     assert msgspec.structs.asdict(body)["agent_id"] == exchange["request"]["agent_id"]
+
+
+def _plan() -> dict[str, Any]:
+    """The plan that a region of the previous version gave."""
+    answers = [each["answer"] for each in RECORDED["exchanges"]]
+    (plan,) = [dict(each["plan"]) for each in answers if each.get("plan")]
+    return plan
+
+
+def test_plan_of_the_previous_version_is_taken_and_this_versions_has_all_of_it() -> None:
+    """A newer agent with an older region, and an older agent with a newer region."""
+    taken = parse_plan(_plan())
+    assert (taken.disk.serial, taken.first_boot) == (_plan()["disk"]["serial"], ())
+    written = json.loads(msgspec.json.encode(msgspec.convert(_plan(), InstallPlan)))
+    assert _same(written, _plan())
+
+
+@pytest.mark.parametrize("image", [IMAGE, IMAGE[:-1]], ids=["completed", "failed"])
+def test_agent_under_a_plan_of_the_previous_version_says_only_what_that_understands(
+    image: bytes,
+) -> None:
+    plan = msgspec.structs.replace(
+        msgspec.convert(_plan(), InstallPlan), task_id=TASK_ID, image=plan_for(IMAGE).image
+    )
+    with agent_region(image, plan=plan, status="approved") as region:
+        options = Options(region.url, "SIM-1", "52:54:00:00:00:01", simulate=True)
+        code = run_agent(options, pace=Pace(first_s=0.01, most_s=0.05, scale=0.01))
+        assert (code, region.status) == ((0, "completed") if image == IMAGE else (1, "failed"))
+        for name, kind in CALLS.items():
+            understood = Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": OLD_BODIES})
+            said = region.heard(f"/api/v1/agent/{name}")
+            assert said, name
+            for body in said:
+                understood.validate(body)
+        paths = {urlsplit(call.path).path.rpartition("/")[0] for call in region.calls}
+        known = {urlsplit(each["path"]).path.rpartition("/")[0] for each in RECORDED["exchanges"]}
+        assert paths <= known | {"/boot/images"}

@@ -141,8 +141,8 @@ TABLE: tuple[Setting, ...] = (
         public_url,
         None,
         (UP, CONTROL),
-        "Where each task that ends is sent as one trace, by OTLP over HTTP:"
-        " `http://collector:4318/v1/traces`.",
+        "Where each task that ends is sent as one trace, and slow calls of the API, by OTLP over"
+        " HTTP: `http://collector:4318/v1/traces`.",
     ),
     Setting(
         "unmatched_limit",

@@ -105,13 +105,15 @@ class Display:
             print(each)
 
     def result(self, document: Document, identity: str, said: str) -> None:
-        """Show what a change answered: itself, its id, or a sentence."""
+        """Show what a change answered: itself, its id, or a sentence with what it warns of."""
         if self.json:
             self.document(document)
         elif self.quiet:
             print(identity)
         else:
             self.console.print(Text(plain(said)), soft_wrap=True)
+            for each in document.get("warnings") or ():  # an older control plane says none
+                self.note(f"warning: {each['field']}: {each['message']}")
 
     def for_person(self, document: Document, identity: str) -> bool:
         """Whether a person reads, to be shown more; a program has got the document or its id."""

@@ -8,7 +8,7 @@ lost connection or Ctrl-C left open, the same command completes.
 import argparse
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -36,6 +36,7 @@ PROBLEMS = (
     Column("", lambda row: row["status"], drop=3),
     Column("WHY", lambda row: why(row)),
 )
+WARNINGS = (*PROBLEMS[:-1], Column("WARNING", lambda row: _fields(row.get("warnings") or ())))
 
 
 class Advance(Protocol):
@@ -160,8 +161,11 @@ def parts(rows: Sequence[Row], size: int, name: str, *, dry_run: bool = False) -
 def why(row: Document) -> str:
     """Why a row has no task."""
     problem = row.get("problem") or {}
-    fields = [f"{each['field']}: {each['message']}" for each in problem.get("errors") or ()]
-    return "; ".join(fields) or str(problem.get("detail") or "")
+    return _fields(problem.get("errors") or ()) or str(problem.get("detail") or "")
+
+
+def _fields(problems: Iterable[Document]) -> str:
+    return "; ".join(f"{each['field']}: {each['message']}" for each in problems)
 
 
 def _send(client: Client, part: Part, chosen: argparse.Namespace) -> Iterator[Document]:
@@ -207,6 +211,9 @@ def _show(display: Display, chosen: argparse.Namespace, results: Sequence[Docume
     else:
         if bad:
             display.table(bad[:PROBLEMS_SHOWN], PROBLEMS)
+        warned = [each for each in results if each.get("warnings")]
+        if warned:
+            display.table(warned[:PROBLEMS_SHOWN], WARNINGS)
         said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         display.line(f"{len(results)} rows: {said}")
         if counts["exists"]:

@@ -82,3 +82,14 @@ def test_listing_of_nothing_leaves_the_output_empty(capsys: pytest.CaptureFixtur
 def test_get_follows_a_path_as_far_as_it_goes() -> None:
     assert get({"a": {"b": 1}}, "a", "b") == 1
     assert get({"a": None}, "a", "b") is get([], "a") is None
+
+
+def test_result_says_beside_itself_what_speaks_against_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = {"id": "a", "warnings": [{"field": "root_disk", "message": "vda holds ext4"}]}
+    display().result(made, "a", "created a")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("created a\n", "warning: root_disk: vda holds ext4\n")
+    display(quiet=True).result(made, "a", "created a")
+    assert capsys.readouterr() == ("a\n", "")
