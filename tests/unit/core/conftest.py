@@ -13,6 +13,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.diskplan import GIB
+from lpmos.model.evidence import Evidence
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, Task, TaskError
@@ -20,7 +21,9 @@ from lpmos.store import keys, records
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
+from tests.support.deliveries import Standing
 from tests.support.faulty_store import FaultyStore
+from tests.support.notifications import Notifications, StandingClock
 
 TIMEOUT_S = 30
 
@@ -30,6 +33,8 @@ class World:
 
     run = AgentRun(mac=MAC, agent_id="run-1")
     mirroring: asyncio.Task[None]
+    seen = Evidence(mac=MAC)
+    """What the region sees of the machine's boots."""
 
     def __init__(self, store: FaultyStore) -> None:
         self.store = store
@@ -43,7 +48,12 @@ class World:
         """A region that knows nothing but what it hears; not `listed`: nothing from the store."""
         fleet = self.fleet if listed else Fleet(Mirror(self.store, keys.ROOT))
         self.agents = Agents(
-            self.store, fleet, self.clock, idc="dc1", unknown=UnknownMachines.DISCOVER
+            self.store,
+            fleet,
+            self.clock,
+            idc="dc1",
+            unknown=UnknownMachines.DISCOVER,
+            seen=lambda _: self.seen,
         )
 
     async def lagging_tasks(self) -> Tasks:
@@ -135,3 +145,22 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with suppress(asyncio.CancelledError):
         await world.mirroring
     await store.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
+    store = await SqliteStore.open(tmp_path / "store.db")
+    yield FaultyStore(store)
+    await store.close()
+
+
+@pytest.fixture
+async def notifications(store: FaultyStore) -> AsyncIterator[Standing]:
+    notifications = Notifications(store, StandingClock())
+    mirroring = asyncio.create_task(notifications.mirror.run())
+    async with asyncio.timeout(TIMEOUT_S):
+        await notifications.mirror.wait_ready()
+    yield notifications
+    mirroring.cancel()
+    with suppress(asyncio.CancelledError):
+        await mirroring

@@ -2,83 +2,35 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
 import structlog
 
 from lpmos.core.notifications.deliveries import OPERATIONS_LIMIT, PREFIX, WAITING_LIMIT
-from lpmos.core.notifications.duty import GONE, KEPT_FOR, KEPT_PER_WEBHOOK
+from lpmos.core.notifications.duty import GONE
 from lpmos.core.notifications.payload import LIMIT_BYTES, Payloads
 from lpmos.core.notifications.webhooks import LIMIT, Letter
 from lpmos.model.audit import AuditEvent, new_event_id
 from lpmos.model.errors import Conflict, NotFound
-from lpmos.model.webhook import Delivery, DeliveryState, NewWebhook, Outcome, WebhookChange
+from lpmos.model.webhook import DeliveryState, Outcome, WebhookChange
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Put
-from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import actor, make_task
+from tests.support.deliveries import (
+    URL,
+    Standing,
+    delivery_of,
+    made,
+    sending,
+    until_state,
+    until_tried,
+    waiting_copies,
+)
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, Notifications, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, StandingClock, leading
 from tests.support.polling import until
-
-URL = "https://example.com/hook"
-
-Standing = Notifications[StandingClock]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    store = await SqliteStore.open(tmp_path / "store.db")
-    yield FaultyStore(store)
-    await store.close()
-
-
-@pytest.fixture
-async def notifications(store: FaultyStore) -> AsyncIterator[Standing]:
-    notifications = Notifications(store, StandingClock())
-    mirroring = asyncio.create_task(notifications.mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await notifications.mirror.wait_ready()
-    yield notifications
-    mirroring.cancel()
-    with suppress(asyncio.CancelledError):
-        await mirroring
-
-
-async def made(notifications: Standing, *events: str, tenant: str | None = None) -> str:
-    """The id of a new webhook."""
-    new = NewWebhook(name="hook", url=URL, events=list(events) or ["task.*"], tenant=tenant)
-    return (await notifications.webhooks.create(new, by=actor())).held.name
-
-
-@asynccontextmanager
-async def sending(notifications: Standing) -> AsyncIterator[asyncio.Task[None]]:
-    """The duty, doing its work."""
-    leadership = await leading(notifications.store)
-    duty = asyncio.create_task(notifications.duty.lead(leadership))
-    try:
-        yield duty
-    finally:
-        duty.cancel()
-        await asyncio.gather(duty, return_exceptions=True)
-        await leadership.resign()
-
-
-def delivery_of(notifications: Standing, webhook_id: str) -> Delivery:
-    (held,) = notifications.deliveries.index.of(webhook_id)
-    return held.document
-
-
-async def until_state(notifications: Standing, webhook_id: str, state: DeliveryState) -> None:
-    async def reached() -> bool:
-        return delivery_of(notifications, webhook_id).state is state
-
-    await until(reached, TIMEOUT_S)
 
 
 def some_event(**fields: object) -> AuditEvent:
@@ -372,66 +324,6 @@ async def test_redelivered_of_a_disabled_webhook_is_refused(notifications: Stand
         await notifications.deliveries.redeliver(held.document, event.event_id, by=actor())
 
 
-async def test_tidy_deletes_what_is_old_and_what_is_too_many_and_nothing_that_waits(
-    notifications: Standing, store: FaultyStore
-) -> None:
-    webhook_id = await made(notifications)
-    await notifications.deliver(webhook_id)
-    (waiting,) = notifications.deliveries.index.of(webhook_id)
-    now = notifications.clock.now
-    sent = msgspec.structs.replace(waiting.document, state=DeliveryState.SENT, done_at=now)
-    old = msgspec.structs.replace(sent, done_at=now - KEPT_FOR)
-    for first in range(0, KEPT_PER_WEBHOOK + 20, 60):
-        done = await store.txn(
-            [],
-            [
-                Put(f"{PREFIX}{webhook_id}/{number:06}", records.encode(sent))
-                for number in range(first, first + 60)
-            ],
-        )
-    done = await store.txn([], [Put(f"{PREFIX}{webhook_id}/0-old", records.encode(old))])
-    await notifications.mirror.wait_for(done.revision)
-    leadership = await leading(store)
-    await notifications.duty.tidy(leadership)
-    kept = {kv.key for kv in (await store.range(PREFIX)).kvs}
-    assert len(kept) == KEPT_PER_WEBHOOK + 1  # and the one that waits
-    assert PREFIX + waiting.name in kept
-    assert f"{PREFIX}{webhook_id}/0-old" not in kept
-    assert f"{PREFIX}{webhook_id}/000000" not in kept
-    await leadership.resign()
-
-
-async def test_tidy_deletes_deliveries_without_a_webhook(
-    notifications: Standing, store: FaultyStore
-) -> None:
-    webhook_id = await made(notifications)
-    await notifications.deliver(webhook_id)
-    (orphan,) = notifications.deliveries.index.of(webhook_id)
-    await notifications.webhooks.delete(webhook_id, by=actor())
-    assert (await store.range(PREFIX)).kvs == ()
-    done = await store.put(PREFIX + orphan.name, records.encode(orphan.document))
-    await notifications.mirror.wait_for(done)
-    leadership = await leading(store)
-    await notifications.duty.tidy(leadership)
-    assert (await store.range(PREFIX)).kvs == ()
-    await leadership.resign()
-
-
-async def test_tidy_gives_up_what_waits_for_a_disabled_webhook_for_a_day(
-    notifications: Standing,
-) -> None:
-    webhook_id = await made(notifications)
-    await notifications.deliver(webhook_id)
-    await notifications.webhooks.change(webhook_id, WebhookChange(enabled=False), by=actor())
-    leadership = await leading(notifications.store)
-    await notifications.duty.tidy(leadership)
-    assert delivery_of(notifications, webhook_id).state is DeliveryState.PENDING
-    notifications.clock.move(hours=24)
-    await notifications.duty.tidy(leadership)
-    await until_state(notifications, webhook_id, DeliveryState.FAILED)
-    await leadership.resign()
-
-
 async def test_duty_dead_receiver_is_left_alone_holds_up_no_other_and_gets_all_when_it_is_back(
     notifications: Standing, store: FaultyStore
 ) -> None:
@@ -469,27 +361,6 @@ async def test_duty_dead_receiver_is_left_alone_holds_up_no_other_and_gets_all_w
     assert lines.count("notifications arrive again") == 1
 
 
-async def test_tidy_gives_up_what_waits_for_a_failing_webhook_for_a_day(
-    notifications: Standing, store: FaultyStore
-) -> None:
-    webhook_id = await made(notifications)
-    await notifications.deliver(webhook_id)
-    await waiting_copies(notifications, store, webhook_id, 19)
-    notifications.told.answer = lambda _: notifications.told.refused(retry_after_s=90_000)
-    leadership = await leading(store)
-    duty = asyncio.create_task(notifications.duty.lead(leadership))
-    try:
-        await until_tried(notifications, webhook_id, 4)
-        notifications.clock.move(hours=24, seconds=1)
-        await notifications.duty.tidy(leadership)
-        await notifications.until_waiting(webhook_id, 0)
-    finally:
-        duty.cancel()
-        await asyncio.gather(duty, return_exceptions=True)
-        await leadership.resign()
-    assert len(notifications.told.letters) == 4
-
-
 async def test_duty_changed_webhook_is_tried_at_once(notifications: Standing) -> None:
     webhook_id = await made(notifications)
     await notifications.deliver(webhook_id)
@@ -503,35 +374,8 @@ async def test_duty_changed_webhook_is_tried_at_once(notifications: Standing) ->
         await notifications.until_waiting(webhook_id, 1)
 
 
-async def waiting_copies(
-    notifications: Standing, store: FaultyStore, webhook_id: str, count: int
-) -> None:
-    """Have as many more deliveries wait as the one that does."""
-    delivery = delivery_of(notifications, webhook_id)
-    for first in range(0, count, 100):
-        copies = [
-            msgspec.structs.replace(delivery, event_id=f"{number:06}")
-            for number in range(first, min(first + 100, count))
-        ]
-        puts = [
-            Put(f"{PREFIX}{webhook_id}/{each.event_id}", records.encode(each)) for each in copies
-        ]
-        done = await store.txn([], puts)
-    await notifications.mirror.wait_for(done.revision)
-
-
 def waiting_ids(notifications: Standing, webhook_id: str) -> set[str]:
     return {held.document.event_id for held in notifications.deliveries.index.of(webhook_id)}
-
-
-async def until_tried(notifications: Standing, webhook_id: str, count: int) -> None:
-    """Wait until this many deliveries of a webhook have a try in them."""
-
-    async def reached() -> bool:
-        found = notifications.deliveries.index.of(webhook_id)
-        return sum(1 for held in found if held.document.attempts) == count
-
-    await until(reached, TIMEOUT_S)
 
 
 async def test_duty_survives_a_sender_with_a_defect(notifications: Standing) -> None:

@@ -1,0 +1,30 @@
+"""A machine in a folder, and a region that hears its installer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.support.answer_scripts import STOP_LOOKS_S, Machine, Region
+
+
+@pytest.fixture
+def region() -> Iterator[Region]:
+    """A region that hears installers."""
+    server = Region()
+    thread = Thread(target=server.serve_forever, args=(STOP_LOOKS_S,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine without disks, on which entering the new system is staying in its folder."""
+    found = Machine(tmp_path)
+    found.add_program("chroot", 'root=$1; shift 4; exec /bin/sh "$root$1"')
+    yield found
+    found.end_watching()
