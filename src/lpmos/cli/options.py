@@ -56,6 +56,15 @@ def command(
     return declared(parser, run, calls)
 
 
+def named_command(
+    kinds: Any, name: str, run: Run, help_text: str, calls: Sequence[str], *, what: str
+) -> argparse.ArgumentParser:
+    """Declare a `command` that takes the name of one thing; `what` it is, as `the user`."""
+    parser = command(kinds, name, run, help_text, calls=calls)
+    parser.add_argument("name", metavar="NAME", help=what)
+    return parser
+
+
 def declared(
     parser: argparse.ArgumentParser, run: Run, calls: Sequence[str] = ()
 ) -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
 """`lpmos rule`: what is approved or created without a person, and why it would be."""
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from rich.text import Text
@@ -19,6 +19,7 @@ from lpmos.cli.options import (
     command,
     group,
     limit,
+    named_command,
 )
 from lpmos.cli.task_create import read_json
 from lpmos.cli.words import ago, listed
@@ -50,6 +51,7 @@ DRY_RUN = (
     Column("", lambda each: "no task" if each["unmatched"] else "", drop=2),
     Column("WHY", lambda each: each["reason"]),
 )
+_named = partial(named_command, what="the rule")
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -84,14 +86,6 @@ def define(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     test.add_argument("name", nargs="?", metavar="NAME", help="a stored rule")
     _fields(test)
-
-
-def _named(
-    kinds: Any, name: str, run: Any, help_text: str, calls: tuple[str, ...]
-) -> argparse.ArgumentParser:
-    parser = command(kinds, name, run, help_text, calls=calls)
-    parser.add_argument("name", metavar="NAME", help="the rule")
-    return parser
 
 
 def _fields(parser: argparse.ArgumentParser) -> None:

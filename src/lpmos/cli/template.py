@@ -1,14 +1,21 @@
 """`lpmos template`: install templates, their versions, and what they make for a task."""
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, confirm, utc_now
 from lpmos.cli.failures import Unfinished
-from lpmos.cli.options import add_at_revision, add_yes, at_revision, command, group
+from lpmos.cli.options import (
+    add_at_revision,
+    add_yes,
+    at_revision,
+    command,
+    group,
+    named_command,
+)
 from lpmos.cli.task_create import read_text
 from lpmos.cli.task_names import FINDS, task_id
 from lpmos.cli.words import ago
@@ -21,6 +28,7 @@ COLUMNS = (
     Column("BY", lambda template: template["updated_by"], drop=3),
 )
 VERSIONS = COLUMNS[1:]
+_named = partial(named_command, what="the template")
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +69,6 @@ def define(parser: argparse.ArgumentParser) -> None:
     validate.add_argument(
         "--name", help="check it as the template of this name: `installer.kickstart` and the like"
     )
-
-
-def _named(kinds: Any, name: str, *declaration: Any, **more: Any) -> argparse.ArgumentParser:
-    parser = command(kinds, name, *declaration, **more)
-    parser.add_argument("name", metavar="NAME", help="the template")
-    return parser
 
 
 def _path(chosen: argparse.Namespace, *below: object) -> str:

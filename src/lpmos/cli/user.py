@@ -3,8 +3,8 @@
 import argparse
 import getpass
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from lpmos.cli.client import Document, stated
@@ -19,6 +19,7 @@ from lpmos.cli.options import (
     command,
     group,
     limit,
+    named_command,
 )
 from lpmos.cli.task_create import read_text
 from lpmos.cli.words import ago, listed, stamp
@@ -42,6 +43,7 @@ SESSIONS = (
     Column("FROM", lambda session: session["address"]),
     Column("WITH", lambda session: session["user_agent"], drop=3),
 )
+_named = partial(named_command, what="the user")
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +88,6 @@ def define(parser: argparse.ArgumentParser) -> None:
     ends.add_argument("--end", metavar="SESSION", help="end this session")
     ends.add_argument("--end-all", action="store_true", help="sign the user out everywhere")
     add_yes(sessions)
-
-
-def _named(
-    kinds: Any, name: str, run: Any, help_text: str, calls: tuple[str, ...]
-) -> argparse.ArgumentParser:
-    parser = command(kinds, name, run, help_text, calls=calls)
-    parser.add_argument("name", metavar="NAME", help="the user")
-    return parser
 
 
 def _fields(parser: argparse.ArgumentParser) -> None:

@@ -33,6 +33,7 @@ from lpmos.model.task import (
     TenantName,
     check_new_task,
 )
+from lpmos.model.tolerance import WHOLE
 
 CONDITION_CHARACTERS = 1000
 RULE_LIMIT = 200
@@ -127,10 +128,11 @@ class NewRule(RuleFields, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule as it is kept, under its name; `fields` is what a person said.
 
-    `changed_by` is for whom it acts: the person who changed it last.
+    `changed_by` is for whom it acts: the person who changed it last. A rule of which something is
+    not understood approves nothing.
     """
 
-    fields: RuleFields
+    fields: Annotated[RuleFields, WHOLE]
     created_at: datetime
     changed_at: datetime
     changed_by: str

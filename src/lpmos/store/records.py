@@ -1,13 +1,16 @@
 """Documents as they stand in the store: JSON of the model's types, and the size they may have.
 
 A document that is changed keeps what this version does not know of it: the parts of a system are
-updated one after the other, and an older part may not take away what a newer one wrote.
+updated one after the other, and an older part may not take away what a newer one wrote. Nor does
+it stumble over that: what a type refuses of a caller as unknown is passed over in what is stored
+(`lpmos.model.tolerance`).
 """
 
 from typing import Any, TypeVar
 
 import msgspec
 
+from lpmos.model.tolerance import known_part
 from lpmos.store.api import KV, StoreError
 
 VALUE_LIMIT_BYTES = 65_536
@@ -44,7 +47,7 @@ def encode(
     """
     value = msgspec.json.encode(document)
     if over is not None:
-        value = _carried(value, over, read or msgspec.json.decode(over, type=type(document)))
+        value = _carried(value, over, read or _read(over, type(document)))
     if len(value) >= VALUE_LIMIT_BYTES:
         raise RecordTooLarge(f"a document of {len(value)} bytes is over {VALUE_LIMIT_BYTES}")
     return value
@@ -90,6 +93,14 @@ def decode(kv: KV, document: type[T]) -> T:
         DamagedRecord: names the key and what is wrong with it.
     """
     try:
-        return msgspec.json.decode(kv.value, type=document)
+        return _read(kv.value, document)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedRecord(f"{kv.key}: {error}") from error
+
+
+def _read(value: bytes, document: type[T]) -> T:
+    """The document; it is taken apart only where the quick way finds something that is unknown."""
+    try:
+        return msgspec.json.decode(value, type=document)
+    except msgspec.ValidationError:
+        return msgspec.convert(known_part(msgspec.json.decode(value), document), document)

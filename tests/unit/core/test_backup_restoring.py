@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lpmos.app.backend import embedded_store
@@ -39,6 +40,7 @@ from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.backups import ENTRIES, everything, files_in, fill, task_id, task_key
 from tests.support.faulty_store import FaultyStore
+from tests.support.newer_version import is_kept, write_as_newer
 from tests.support.notifications import TIMEOUT_S, StandingClock, leading
 from tests.support.polling import until
 
@@ -209,6 +211,35 @@ async def test_restore_disables_rules_and_says_which(backup: Backup, other: Sqli
     for name in ("all", "off"):
         kv = await other.get(keys.control("rules", name))
         assert kv is not None and not records.decode(kv, Rule).fields.enabled
+
+
+async def test_restore_keeps_what_a_newer_version_wrote(
+    store: SqliteStore, other: SqliteStore, tmp_path: Path
+) -> None:
+    """And nothing of it is allowed: no rule nor job either of which this version knows a part."""
+    task, rule = task_key(Status.APPROVED), keys.control("rules", "all")
+    await write_as_newer(store, task)
+    job = await store.get(task_key(Status.INSTALLING))
+    assert job is not None
+    unread = {**msgspec.json.decode(job.value), "job": {"steps": [{"step": "newer"}]}}
+    await store.put(job.key, msgspec.json.encode(unread))
+    kv = await store.get(rule)
+    assert kv is not None
+    await store.put(rule, kv.value.replace(b'"fields":{', b'"fields":{"unless":"true",'))
+    backup = await made(store, tmp_path / "b")
+    restored = await restore(other, _path(backup), CLOCK)
+    assert restored is not None and restored.disabled == ["all"]
+    assert await is_kept(other, task) and (await _task(other, Status.APPROVED)).intent is None
+    kept = await other.get(rule)
+    assert kept is not None
+    fields = msgspec.json.decode(kept.value)["fields"]
+    assert (fields["unless"], fields["enabled"]) == ("true", False)
+    assert set(restored.failed) == {task_id(Status.APPROVED), task_id(Status.INSTALLING)}
+    job = await other.get(job.key)
+    assert job is not None
+    failed = msgspec.json.decode(job.value)
+    assert (failed["status"], failed["intent"], failed["error"]["code"]) == ("failed", None, CODE)
+    assert failed["job"] == unread["job"]
 
 
 async def test_restore_tells_of_itself(backup: Backup, other: SqliteStore) -> None:

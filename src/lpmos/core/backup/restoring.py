@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,7 +31,6 @@ from lpmos.model.audit import SYSTEM
 from lpmos.model.errors import Conflict
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import ServerEntry
-from lpmos.model.rule import Rule
 from lpmos.model.task import Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import MAX_TXN_OPERATIONS, Delete, Put, Store
@@ -40,6 +39,7 @@ from lpmos.store.election import ELECTIONS
 CODE = "restored"
 REASON = "the store was restored from a backup while this task was approved or being installed"
 HINT = "look at the machine: it may have been installed since; then approve a new task for it"
+ERROR = TaskError(reason=REASON, hint=HINT, code=CODE)
 ALLOWED = frozenset({Status.APPROVED, Status.INSTALLING})
 
 Agree = Callable[[dict[str, int]], bool]
@@ -113,7 +113,7 @@ async def restore(
         await load(store, made_safe.written(batch))
     for held in made_safe.held:
         await _put_failed(store, held)
-    failed = [held.failed.task_id for held in made_safe.held]
+    failed = [held.failed.task_id for held in made_safe.held] + made_safe.unread
     restored = Restored(verdict.manifest, failed, made_safe.disabled)
     await store.txn([], [Delete(keys.RESTORING), _told(restored, path, clock())])
     return restored
@@ -135,9 +135,10 @@ async def require_whole(store: Store) -> None:
 
 
 class _Held(NamedTuple):
-    """A task as it was, and as it is restored."""
+    """A task as it was, its document, and the task as it is restored."""
 
     before: Task
+    document: bytes
     failed: Task
 
 
@@ -147,6 +148,7 @@ class _MadeSafe:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self.held: list[_Held] = []
+        self.unread: list[str] = []
         self.disabled: list[str] = []
 
     def written(self, batch: list[Record]) -> list[Record]:
@@ -155,36 +157,55 @@ class _MadeSafe:
 
     def _one(self, record: Record) -> Record | None:
         kind = kind_of(record.key)
-        try:
-            if kind == "tasks":
-                return self._task(record)
-            if kind == "rules":
-                return self._rule(record)
-        except records.DamagedRecord:  # what nobody can read allows nothing
+        if kind == "rules":
+            return self._rule(record)
+        if kind != "tasks":
             return record
-        return record
+        try:
+            return self._task(record)
+        except records.DamagedRecord:
+            return self._unread_task(record)
 
     def _task(self, record: Record) -> Record | None:
         task = decoded(*record, Task)
         if task.status not in ALLOWED:
             return record
-        error = TaskError(reason=REASON, hint=HINT, code=CODE)
-        failed = moved(task, Event.FAIL, self._now, error=error, intent=None)
+        failed = moved(task, Event.FAIL, self._now, error=ERROR, intent=None)
         *earlier, last = failed.status_history
         signed = msgspec.structs.replace(
             failed,
             status_history=(*earlier, msgspec.structs.replace(last, by=SYSTEM.name)),
         )
-        self.held.append(_Held(task, logged(signed, self._now, f"[ERROR] {REASON}")))
+        self.held.append(_Held(task, record.value, logged(signed, self._now, f"[ERROR] {REASON}")))
         return None
 
+    def _unread_task(self, record: Record) -> Record:
+        """A task that perhaps a newer version reads, as failed as it can be without reading it."""
+        task = _members(record.value)
+        if str(task.get("status")) not in ALLOWED:
+            return record
+        self.unread.append(str(task.get("task_id")))
+        failed = {**task, "status": Status.FAILED, "intent": None, "error": ERROR}
+        return Record(record.key, msgspec.json.encode(failed))
+
     def _rule(self, record: Record) -> Record:
-        rule = decoded(*record, Rule)
-        if not rule.fields.enabled:
+        """The rule, disabled; as plain JSON, for one that only a newer version reads is one too."""
+        rule = _members(record.value)
+        fields = rule.get("fields")
+        if not isinstance(fields, dict) or fields.get("enabled", True) is False:
             return record
         self.disabled.append(record.key.rpartition("/")[2])
-        fields = msgspec.structs.replace(rule.fields, enabled=False)
-        return Record(record.key, records.encode(msgspec.structs.replace(rule, fields=fields)))
+        disabled = {**rule, "fields": {**fields, "enabled": False}}
+        return Record(record.key, msgspec.json.encode(disabled))
+
+
+def _members(value: bytes) -> dict[str, Any]:
+    """The members of a JSON object; none where it is something else."""
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def _require_nobody(store: Store) -> None:
@@ -218,7 +239,7 @@ async def _delete(store: Store, prefix: str) -> None:
 
 async def _put_failed(store: Store, held: "_Held") -> None:
     """Write a task as failed, with all that goes with that in the life of a store."""
-    task, value = fitted(held.failed)
+    task, value = fitted(held.failed, held.document, read=held.before)
     entry = ServerEntry(
         sn=task.sn, status=task.status.value, mac=task.mac, added_at=await _added_at(store, task)
     )

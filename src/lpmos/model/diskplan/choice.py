@@ -136,6 +136,8 @@ def not_erasable(disk: Disk, erase: Erase) -> str | None:
 
 
 def _not_wanted(disk: Disk, hints: RootDiskHints) -> str | None:
+    if hints.unknown:
+        return f"may not match root_disk.{hints.unknown}, which a newer version of LPMOS knows"
     name = differing_hint(disk, hints)
     if name is not None:
         return f"does not match root_disk.{name}"
