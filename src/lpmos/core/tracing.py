@@ -1,7 +1,8 @@
 """The trace that the present call belongs to, so that logs, tasks and outgoing calls meet in it.
 
 The rule: a context is of one call and ends with it. Who calls says it by the header `traceparent`;
-as soon as a call is known to be about a task, that task's trace counts for what is logged.
+as soon as a call is known to be about a task, that task's trace counts for what is logged, and for
+the call's own span where its caller named none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,9 @@ from contextvars import ContextVar
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from lpmos.model.task import Task
-from lpmos.model.trace import trace_id
+from lpmos.model.trace import root_of, trace_id
 from lpmos.model.tracecontext import TraceContext, parse_traceparent
+from lpmos.store.spans import made_for, under_way
 
 _CALLER: ContextVar[TraceContext | None] = ContextVar("caller", default=None)
 
@@ -37,8 +39,10 @@ def called(headers: Sequence[str]) -> Iterator[None]:
 
 
 def about(task: Task) -> None:
-    """From here on, what the present call logs is of this task's trace."""
+    """From here on, what the present call logs is of this task's trace, as the call itself is."""
     bind_contextvars(trace_id=trace_id(task))
+    if under_way():
+        made_for(root_of(task))
 
 
 def named(task: Task) -> dict[str, str]:

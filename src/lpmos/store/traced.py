@@ -3,7 +3,7 @@
 The rule: of keys only their kinds are said, of values only how many bytes they have.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from lpmos.model.trace import Attributes
@@ -44,12 +44,16 @@ class TracedStore(Delegate):
     async def list(self, prefix: str, *, page: int = 500) -> AsyncIterator[Page]:
         """See `Store.list`; each page is a span."""
         pages = self._store.list(prefix, page=page)
-        while True:
-            with _span("list", [prefix]):
-                found = await anext(pages, None)
-            if found is None:
-                return
-            yield found
+        try:
+            while True:
+                with _span("list", [prefix]):
+                    found = await anext(pages, None)
+                if found is None:
+                    return
+                yield found
+        finally:  # who asked may have enough before the end
+            if isinstance(pages, AsyncGenerator):
+                await pages.aclose()
 
     async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         """See `Store.put`."""

@@ -20,7 +20,7 @@ from lpmos.agent.run import run_agent
 from lpmos.agent.session import EXIT_INSTALLED
 from lpmos.agent.stop import Stop
 from lpmos.control.config import ControlConfig
-from lpmos.control.traces.calls import SLOW
+from lpmos.core.traces.calls import SLOW
 from lpmos.model.webhook import NewWebhook
 from lpmos.store import keys
 from lpmos.store.etcd import EtcdStore

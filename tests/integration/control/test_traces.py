@@ -11,8 +11,8 @@ from aiohttp import web
 
 from lpmos.control.config import ControlConfig
 from lpmos.control.traces.duty import TraceDuty
-from lpmos.control.traces.outgoing import SPANS_AT_ONCE, WAITING_SPANS, Outgoing
 from lpmos.core.clock import utc_now
+from lpmos.core.traces.outgoing import SPANS_AT_ONCE, WAITING_SPANS, Outgoing
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import StatusChange, Task

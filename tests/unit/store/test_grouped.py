@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.model.tracecontext import TraceContext
 from lpmos.store.api import (
     Ambiguous,
     Compare,
@@ -23,7 +24,10 @@ from lpmos.store.api import (
 )
 from lpmos.store.delegate import Delegate
 from lpmos.store.grouped import GROUP_OPERATIONS, GroupedStore
+from lpmos.store.spans import Trail, following
 from lpmos.store.sqlite import SqliteStore
+from lpmos.store.traced import TracedStore
+from tests.support.builders import NOW
 
 KEYS = tuple(f"/os/{name}" for name in "abcd")
 
@@ -219,3 +223,22 @@ async def test_any_transactions_together_are_what_they_are_in_some_order(
         last = next((a for a in left if not any(a[1] & b[0] for b in left if b is not a)), None)
         assert last is not None, done
         left.remove(last)
+
+
+async def test_what_is_written_together_is_a_span_of_each_that_asked(store: Store) -> None:
+    trails = [
+        Trail(TraceContext(trace_id=f"{n:032x}", span_id=f"{n:016x}"), NOW) for n in range(1, 4)
+    ]
+
+    async def ask(trail: Trail, key: str) -> None:
+        with following(trail):
+            await grouped.txn([absent(key)], [Put(key, b"1")])
+
+    async with grouping(TracedStore(store)) as (gate, grouped):
+        await asyncio.gather(*(map(ask, trails, KEYS)))
+    assert len(gate.sizes) == 1
+    for trail in trails:
+        written, asked = trail.spans
+        assert (written.name, written.parent_id) == ("store.txn", asked.span_id)
+        assert (asked.name, asked.parent_id) == ("store.group", trail.root.span_id)
+        assert {written.trace_id, asked.trace_id} == {trail.root.trace_id}

@@ -333,3 +333,30 @@ async def test_mirror_packs_at_once_what_is_more_bytes_than_may_be_unpacked(
     assert packed() == []
     await _reached(mirror, store.put(keys[most + 1], value=large))
     assert packed() == [keys[0]]
+
+
+async def test_mirror_packs_of_a_listing_what_is_more_bytes_than_may_be_unpacked(
+    store: FollowedStore, mirror: Mirror, ready: Ready, told: Told
+) -> None:
+    large = b"inventory " * 100_000
+    most = FRESH_BYTES // len(large)
+    keys = [f"/os/{number:03}" for number in range(most + 2)]
+    for key in keys:
+        store.put(key, value=large)
+    await ready()
+    kept = [mirror.kept(key) for key in keys]
+    assert [kv is not None and kv.value == large for kv in kept] == [True] * most + [False] * 2
+    assert told == [(key, None, large) for key in keys]
+
+
+async def test_mirror_listing_again_tells_nothing_of_what_is_only_packed_otherwise(
+    store: FollowedStore, mirror: Mirror, ready: Ready, told: Told
+) -> None:
+    large = b"inventory " * 300
+    store.put(*(f"/os/{number:05}" for number in range(FRESH_KEYS + 1)), value=large)
+    await ready()
+    await _until(lambda: (kv := mirror.kept("/os/00000")) is not None and kv.value != large)
+    told.clear()
+    store.break_watches(WatchLagged("slow"))
+    await _reached(mirror, store.put("/os/b", value=b"new"))
+    assert told == [("/os/b", None, b"new")]

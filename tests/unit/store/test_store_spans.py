@@ -1,7 +1,9 @@
 """What one call asks of the store becomes spans of its trace, and anywhere else nothing."""
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,18 @@ import pytest
 from lpmos.model.trace import Span
 from lpmos.model.tracecontext import TraceContext
 from lpmos.store import keys, spans
-from lpmos.store.api import CasConflict, Compare, Delete, Get, Put
-from lpmos.store.spans import SPANS_LIMIT, Trail, following, spanned, under_way
+from lpmos.store.api import CasConflict, Compare, Delete, Get, Page, Put, Store
+from lpmos.store.delegate import Delegate
+from lpmos.store.spans import (
+    SPANS_LIMIT,
+    Trail,
+    following,
+    places,
+    resumed,
+    spanned,
+    under_way,
+    waited_on_purpose,
+)
 from lpmos.store.sqlite import SqliteStore
 from lpmos.store.traced import TracedStore
 
@@ -72,6 +84,41 @@ async def test_failure_is_said_by_its_kind_and_never_by_its_text() -> None:
     assert [span.error for span in made.spans] == ["store-conflict", "ValueError", "CancelledError"]
 
 
+def test_what_is_done_for_two_calls_is_a_span_of_each() -> None:
+    first, second = trail(), Trail(TraceContext(trace_id="c3" * 16, span_id="d4" * 8), NOW)
+    with following(first), spanned("waits", {}):
+        found = places()
+        with following(second), spanned("waits", {}):
+            found += places()
+            with resumed(found), spanned("done", {}), spanned("deeper", {}):
+                pass
+    for each in (first, second):
+        deeper, done, waits = each.spans
+        assert (waits.parent_id, done.parent_id) == (each.root.span_id, waits.span_id)
+        assert deeper.parent_id == done.span_id
+        assert {span.trace_id for span in each.spans} == {each.root.trace_id}
+
+
+def test_what_goes_on_for_a_call_that_is_over_is_a_span_of_the_other_alone() -> None:
+    over, goes_on = trail(), trail()
+    with following(over):
+        found = places()
+    with following(goes_on):
+        found += places()
+        with resumed(found), spanned("done", {}):
+            pass
+    assert [span.name for span in goes_on.spans] == ["done"] and not over.spans
+
+
+async def test_wait_on_purpose_does_not_make_a_call_slow() -> None:
+    made = trail()
+    with following(made):
+        await asyncio.sleep(0.02)
+        took = made.took
+        waited_on_purpose(places())
+        assert timedelta(0) <= made.took < took <= made.now() - made.began
+
+
 def test_spans_beyond_the_limit_are_only_counted() -> None:
     made = trail()
     with following(made):
@@ -111,3 +158,31 @@ async def test_each_call_of_the_store_is_a_span_without_names_of_keys(tmp_path: 
     }
     assert [span.error for span in made.spans if span.error] == ["store-conflict"]
     assert not any(word in repr(made.spans) for word in ("SN-SECRET", "dc1", "somebody", "value"))
+
+
+class Pages(Delegate):
+    """A store of endless pages, which knows whether they are still read."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    @property
+    def inner(self) -> Store:
+        raise AssertionError
+
+    async def list(self, prefix: str, *, page: int = 500) -> AsyncIterator[Page]:
+        try:
+            while True:
+                yield Page((), 1, True)
+        finally:
+            self.closed = True
+
+
+async def test_pages_are_let_go_of_when_who_asked_has_enough() -> None:
+    inner = Pages()
+    listed = TracedStore(inner).list(keys.ROOT)
+    assert isinstance(listed, AsyncGenerator)
+    async with aclosing(listed) as pages:
+        async for _ in pages:
+            break
+    assert inner.closed

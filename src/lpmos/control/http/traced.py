@@ -6,7 +6,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from lpmos.control.http.observation import request_id
-from lpmos.control.traces.calls import Call, CallTraces
+from lpmos.core.traces.calls import Call, CallTraces
 from lpmos.core.tracing import called
 from lpmos.model.tracecontext import HEADER
 

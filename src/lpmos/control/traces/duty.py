@@ -6,11 +6,11 @@ same, for their ids are.
 
 from datetime import timedelta
 
-from lpmos.control.traces.outgoing import Outgoing
 from lpmos.core.clock import Clock
 from lpmos.core.evidence import seen_of
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskindex import TaskQuery
+from lpmos.core.traces.outgoing import Outgoing
 from lpmos.model.lifecycle import FINAL
 from lpmos.model.task import Task
 from lpmos.model.trace import spans

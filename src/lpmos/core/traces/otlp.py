@@ -4,6 +4,7 @@ A collector's answer decides: 429, 502, 503 and 504 are tried again later, anyth
 success is not (section "Failures"): the same bytes would be refused again.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +14,6 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from lpmos import __version__
-from lpmos.model.errors import LpmosError
 from lpmos.model.trace import Attributes, Span
 
 SERVICE = "lpmos"
@@ -27,16 +27,12 @@ _KINDS = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class CollectorAway(LpmosError):
-    """The collector cannot be reached or takes nothing now: try again."""
-
-    code = "collector-away"
+class CollectorAway(Exception):
+    """The collector cannot be reached or takes nothing now: try again. No call ends with it."""
 
 
-class Refused(LpmosError):
-    """The collector does not take these spans, now or later."""
-
-    code = "collector-refused"
+class Refused(Exception):
+    """The collector does not take these spans, now or later. No call ends with it."""
 
 
 def encode(spans: Sequence[Span]) -> bytes:
@@ -62,8 +58,9 @@ async def send(client: httpx.AsyncClient, url: str, body: bytes) -> None:
     """
     headers = {"Content-Type": "application/x-protobuf"}
     try:
-        answer = await client.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
-    except httpx.HTTPError as error:
+        async with asyncio.timeout(TIMEOUT_S):  # httpx's own is of each piece of an answer
+            answer = await client.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
+    except (httpx.HTTPError, TimeoutError) as error:
         raise CollectorAway(f"the collector {url} cannot be reached: {error!r}") from error
     if answer.status_code in RETRYABLE:
         raise CollectorAway(f"the collector {url} answered {answer.status_code}")
