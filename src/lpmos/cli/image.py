@@ -178,6 +178,13 @@ def _define_builds(kinds: Any) -> None:
     agent.add_argument(
         "--level", type=int, default=AGENT_LEVEL, help="zstd level, 1 to 19 (default: %(default)s)"
     )
+    agent.add_argument(
+        "--firmware",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with the files that drivers load into their devices, from Debian's component"
+        " non-free-firmware (default: with them)",
+    )
     build = _build(kinds, "build", _build_os, "build an OS image; needs root")
     build.add_argument("os", choices=["debian"], help="which system")
 

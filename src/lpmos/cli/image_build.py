@@ -4,6 +4,7 @@ import argparse
 import os
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lpmos.cli.image_installer import table_of
@@ -25,6 +26,7 @@ def build_agent(chosen: argparse.Namespace) -> int:
             chosen.cache_dir,
             progress=report,
             compression_level=chosen.level,
+            firmware=chosen.firmware,
             force=chosen.force,
             mirror=os.environ.get("LPMOS_MIRROR"),
         )
@@ -45,6 +47,11 @@ def _show_agent(console: Console, built: BuiltAgent) -> None:
         f" {manifest.initramfs.size_bytes / MB:.1f} MB with {manifest.modules} modules;"
         f" agent and interpreter {manifest.payload_bytes / MB:.1f} MB"
     )
+    if built.missing_firmware:
+        console.print(f"[yellow]firmware packages are missing[/]: {escape(built.missing_firmware)}")
+    if manifest.modules_wanting_firmware:
+        drivers = ", ".join(manifest.modules_wanting_firmware)
+        console.print(f"[yellow]without their firmware files[/]: {drivers}")
 
 
 def build_os(chosen: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ _LIST_TIMEOUT_S = 30.0
 def collect(
     root: Path, stage: Path, kernel_version: str, modules: Closure, version: str
 ) -> Contents:
-    """Everything that the initramfs holds.
+    """Everything that the initramfs holds but for firmware.
 
     Args:
         root: unpacked packages.

@@ -14,6 +14,12 @@ from pathlib import Path
 import msgspec
 
 from lpmos.images.agent_contents import AGENT_ROOT, collect
+from lpmos.images.agent_firmware import (
+    FetchedFirmware,
+    choose_firmware,
+    fetch_firmware,
+    unpack_firmware,
+)
 from lpmos.images.agent_manifest import AgentFile, AgentImage, AgentManifest
 from lpmos.images.agent_parts import PARTS, SUITE, packages
 from lpmos.images.agent_sizes import compress, part_sizes, payload_bytes
@@ -40,6 +46,7 @@ class _Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     lpmos_package: Path
     compression_level: int
+    with_firmware: bool
     digest: str
 
     @property
@@ -48,11 +55,15 @@ class _Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuiltAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished agent image; `reused` where the one in the catalog was already of this recipe."""
+    """A finished agent image; `reused` where the one in the catalog was already of this recipe.
+
+    `missing_firmware` says which packages of firmware could not be had, and why.
+    """
 
     image: AgentImage
     manifest: AgentManifest
     reused: bool
+    missing_firmware: str = ""
 
 
 def build_agent_image(
@@ -61,6 +72,7 @@ def build_agent_image(
     *,
     progress: Progress = silent,
     compression_level: int = RELEASE_LEVEL,
+    firmware: bool = True,
     force: bool = False,
     mirror: str | None = None,
     lpmos_package: Path = LPMOS_PACKAGE,
@@ -72,6 +84,8 @@ def build_agent_image(
         cache_dir: keeps downloaded and unpacked packages between builds.
         progress: told of each step.
         compression_level: of zstd, 1 to 19.
+        firmware: put in the files that drivers load into their devices, where the mirror has them;
+            most of them are not free software.
         force: build also where the catalog has an image of the same recipe; this is how security
             updates of the packages come in.
         mirror: see `debian_sources`.
@@ -84,7 +98,8 @@ def build_agent_image(
     recipe = _Recipe(
         lpmos_package=lpmos_package,
         compression_level=compression_level,
-        digest=_digest(lpmos_package, compression_level),
+        with_firmware=firmware,
+        digest=_digest(lpmos_package, compression_level, with_firmware=firmware),
     )
     known = catalog.agent_manifest()
     if known is not None and known.recipe == recipe.digest and not force:
@@ -92,23 +107,42 @@ def build_agent_image(
     require_programs({"zstd": "zstd"})
     with building_in(cache_dir, progress):
         sources = debian_sources(SUITE, mirror=mirror)
-        fetched = fetch_packages(packages(), sources, cache_dir, within(progress, 0.0, 0.3))
+        fetched = fetch_packages(packages(), sources, cache_dir, within(progress, 0.0, 0.25))
+        blobs = FetchedFirmware()
+        if firmware:
+            blobs = fetch_firmware(sources, fetched, cache_dir, within(progress, 0.25, 0.3))
         root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
         with scratch_directory(cache_dir) as scratch:
-            manifest = _build(root, fetched, scratch, recipe, within(progress, 0.45, 1.0))
+            trees = unpack_firmware(blobs.packages, scratch / "firmware")
+            manifest = _build(
+                recipe,
+                scratch,
+                within(progress, 0.45, 1.0),
+                root=root,
+                fetched=fetched,
+                firmware_trees=trees,
+            )
             image = catalog.put_agent(manifest, scratch / "vmlinuz", scratch / "initramfs")
     progress("done", 1.0, f"agent image {manifest.version}")
-    return BuiltAgent(image=image, manifest=manifest, reused=False)
+    return BuiltAgent(image=image, manifest=manifest, reused=False, missing_firmware=blobs.missing)
 
 
 def is_of_this_version(manifest: AgentManifest) -> bool:
     """Whether building the agent image now would make it of the same recipe; reads the sources."""
     _, _, level = manifest.compression.rpartition("-")
-    return level.isdigit() and manifest.recipe == _digest(LPMOS_PACKAGE, int(level))
+    return level.isdigit() and manifest.recipe == _digest(
+        LPMOS_PACKAGE, int(level), with_firmware=manifest.with_firmware
+    )
 
 
 def _build(
-    root: Path, fetched: Sequence[Path], scratch: Path, recipe: _Recipe, progress: Progress
+    recipe: _Recipe,
+    scratch: Path,
+    progress: Progress,
+    *,
+    root: Path,
+    fetched: Sequence[Path],
+    firmware_trees: Sequence[Path],
 ) -> AgentManifest:
     """Leave `vmlinuz` and `initramfs` in `scratch`."""
     level = recipe.compression_level
@@ -117,6 +151,8 @@ def _build(
     progress("modules", 0.15, "choosing kernel modules")
     kernel_version, modules = _modules(root)
     contents = collect(root, scratch / "stage", kernel_version, modules, recipe.version)
+    firmware = choose_firmware(modules.modules, firmware_trees)
+    firmware.add_to(contents)
     progress("compress", 0.3, f"compressing with zstd -{level}")
     shutil.copyfile(root / "boot" / f"vmlinuz-{kernel_version}", scratch / "vmlinuz")
     size_bytes = compress(contents.entries(), scratch / "initramfs", level)
@@ -135,16 +171,18 @@ def _build(
         parts=part_sizes(contents, scratch, size_bytes, within(progress, 0.95, 1.0)),
         modules=len(modules.modules),
         unknown_modules=modules.unknown,
-        modules_wanting_firmware=tuple(m.name for m in modules.modules if m.firmware),
+        modules_wanting_firmware=firmware.modules_wanting,
         packages=tuple(path.stem for path in fetched),
+        with_firmware=recipe.with_firmware,
+        firmware=firmware.packages,
     )
 
 
-def _digest(lpmos_package: Path, level: int) -> str:
+def _digest(lpmos_package: Path, level: int, *, with_firmware: bool) -> str:
     agent = lpmos_package / "agent"
     if not (agent / "__main__.py").is_file():
         raise ImageError(f"{agent} is not the agent's package: it has no __main__.py")
-    digest = hashlib.sha256(msgspec.json.encode((PARTS, level)))
+    digest = hashlib.sha256(msgspec.json.encode((PARTS, level, with_firmware)))
     sources = [*own_files(AGENT_ROOT), *own_files(agent), *BUILDERS.glob("*.py")]
     for path in sorted(sources):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())

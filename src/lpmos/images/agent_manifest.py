@@ -24,11 +24,24 @@ class PartSize(msgspec.Struct, frozen=True, kw_only=True):
     compressed_bytes: int
 
 
-class AgentManifest(msgspec.Struct, frozen=True, kw_only=True):
+class FirmwarePackage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the image has of one package: `files` below `/lib/firmware`.
+
+    `licence` is the path of its terms in the image, of all that the package holds.
+    """
+
+    name: str
+    version: str
+    licence: str
+    files: tuple[str, ...]
+
+
+class AgentManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One build. `recipe` is the digest of all that decides it but the packages' versions.
 
     `payload_bytes` is the agent with its interpreter and their libraries, compressed alone;
-    `modules_wanting_firmware` name firmware files, of which the image has none.
+    `with_firmware` says that firmware was asked for; `modules_wanting_firmware` name firmware files
+    that the image does not have.
     """
 
     version: str
@@ -45,6 +58,8 @@ class AgentManifest(msgspec.Struct, frozen=True, kw_only=True):
     unknown_modules: tuple[str, ...]
     modules_wanting_firmware: tuple[str, ...]
     packages: tuple[str, ...]
+    with_firmware: bool = False
+    firmware: tuple[FirmwarePackage, ...] = ()
 
 
 class AgentImage(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,20 @@ KERNEL_PACKAGE = "linux-image-amd64"
 """The generic kernel: the cloud kernel lacks the drivers of real servers."""
 
 
+FIRMWARE = "firmware"
+"""The part whose files are not listed: they are those that the drivers of the others name."""
+FREE_FIRMWARE = ("firmware-linux-free",)
+NON_FREE_FIRMWARE = (
+    "firmware-bnx2",
+    "firmware-bnx2x",
+    "firmware-misc-nonfree",  # cxgb4, ice, tg3
+    "firmware-netxen",  # netxen_nic, qlcnic
+    "firmware-qlogic",  # qed, qla2xxx
+    "firmware-realtek",  # r8169, r8152
+)
+"""Where the drivers' files are looked for; a driver whose file none of them has is reported."""
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A part of the image; `links` are names that lead to a program of this or an earlier part."""
 
@@ -138,6 +152,11 @@ PARTS = (
             # what counts memory errors, for a job's memory test
             " sb_edac skx_edac i10nm_edac ie31200_edac amd64_edac"
         ),
+    ),
+    Part(
+        name=FIRMWARE,
+        why="what the drivers above load into their devices, and its licences",
+        packages=FREE_FIRMWARE,
     ),
 )
 

@@ -31,14 +31,15 @@ def compress(entries: Mapping[str, cpio.Entry], output: Path, level: int) -> int
 def part_sizes(
     contents: Contents, scratch: Path, whole_bytes: int, progress: Progress
 ) -> tuple[PartSize, ...]:
-    """How large each part is, raw and as its share of the `whole_bytes` of the initramfs.
+    """How large each part that has files is, raw and as its share of the initramfs' `whole_bytes`.
 
     The shares are those that the parts have at a quick level, where they are compressed alone.
     """
     files = {part.name: contents.entries(part.name) for part in PARTS}
+    parts = [part for part in PARTS if files[part.name]]
     alone = {}
-    for done, part in enumerate(PARTS):
-        progress("measure", done / len(PARTS), f"measuring part {part.name}")
+    for done, part in enumerate(parts):
+        progress("measure", done / len(parts), f"measuring part {part.name}")
         alone[part.name] = compress(files[part.name], scratch / "measured", _MEASURING_LEVEL)
     scale = whole_bytes / sum(alone.values())
     return tuple(
@@ -49,7 +50,7 @@ def part_sizes(
             raw_bytes=sum(len(piece) for piece in cpio.archive(files[part.name])),
             compressed_bytes=round(alone[part.name] * scale),
         )
-        for part in PARTS
+        for part in parts
     )
 
 

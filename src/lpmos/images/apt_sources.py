@@ -6,7 +6,7 @@ only Debian's own key counts. Format: sources.list(5), both the one-line and the
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,9 @@ from lpmos.model.errors import ImageError
 APT_DIRECTORY = Path("/etc/apt")
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 COMPONENT = "main"
-"""Everything in the images is in this component: free software, without firmware blobs."""
+"""Everything in the images is in this component, which is free software, but for firmware files."""
+FIRMWARE_COMPONENT = "non-free-firmware"
+"""What drivers load into devices and Debian may only pass on, not change."""
 
 _ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<rest>\S.*)$")
 _DEBIAN_SUITE = re.compile(
@@ -73,6 +75,13 @@ def debian_sources(
         " debian-archive-keyring and set LPMOS_MIRROR=<URL of a Debian mirror>, or"
         " LPMOS_MIRROR='<URL of a Debian mirror> <URL of its security archive>' for the security"
         " updates as well; then run the command again (through sudo: `sudo LPMOS_MIRROR=… lpmos …`)"
+    )
+
+
+def firmware_sources(sources: Sequence[AptSource]) -> tuple[AptSource, ...]:
+    """The same archives, asked for firmware alone; whether they have any is not known here."""
+    return tuple(
+        msgspec.structs.replace(source, components=(FIRMWARE_COMPONENT,)) for source in sources
     )
 
 

@@ -7,8 +7,10 @@ reaches the network (proxies, certificates). apt checks every signature and dige
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from lpmos.images.apt_sources import AptSource
 from lpmos.images.atomic import scratch_directory, write_file
@@ -38,6 +40,63 @@ def network_settings() -> tuple[str, ...]:
     return tuple(line for line in output.splitlines() if _NETWORK_SETTINGS.match(line))
 
 
+class PackageLists(msgspec.Struct, frozen=True, kw_only=True):
+    """What some sources have, read into a private state; `environment` makes apt use that."""
+
+    cache_dir: Path
+    environment: Mapping[str, str]
+
+    def known(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that the sources have a package of."""
+        output = run(
+            ["apt-cache", "pkgnames"], timeout_s=UPDATE_TIMEOUT_S, environment=self.environment
+        )
+        held = set(output.split())
+        return tuple(name for name in names if name in held)
+
+    def fetch(self, names: Sequence[str], progress: Progress) -> tuple[Path, ...]:
+        """As `fetch_packages`."""
+        files = _resolve(names, self.cache_dir, self.environment)
+        if all(path.is_file() for path in files):
+            return files
+
+        shown = -1.0
+
+        def show(line: str) -> None:
+            nonlocal shown
+            match = _DOWNLOAD_STATUS.match(line)
+            if match and float(match["percent"]) >= shown + SHOWN_STEP_PERCENT:
+                shown = float(match["percent"])
+                progress("packages", 0.2 + 0.8 * shown / 100, match["message"])
+
+        run(
+            [*_INSTALL, "-o", "APT::Status-Fd=1", *names],
+            timeout_s=DOWNLOAD_TIMEOUT_S,
+            environment=self.environment,
+            on_line=show,
+        )
+        return files
+
+
+def read_lists(sources: Sequence[AptSource], cache_dir: Path, progress: Progress) -> PackageLists:
+    """Ask the sources what they have.
+
+    Args:
+        sources: where from.
+        cache_dir: holds the private state and the packages; made where it is missing.
+        progress: told that it begins.
+
+    Raises:
+        ImageError: a program is missing, or a source cannot be read (apt's output is in the text).
+    """
+    require_programs({"apt-get": "apt", "apt-config": "apt"})
+    cache_dir = cache_dir.absolute()  # apt takes a relative directory as one below /
+    options = _private_apt(cache_dir, sources)
+    progress("packages", 0.0, "reading the package lists")
+    run(["apt-get", "update", *_ALL_OR_NOTHING], timeout_s=UPDATE_TIMEOUT_S, environment=options)
+    return PackageLists(cache_dir=cache_dir, environment=options)
+
+
 def fetch_packages(
     names: Sequence[str], sources: Sequence[AptSource], cache_dir: Path, progress: Progress
 ) -> tuple[Path, ...]:
@@ -46,7 +105,7 @@ def fetch_packages(
     Args:
         names: package names.
         sources: where from.
-        cache_dir: holds the private state and the packages; made where it is missing.
+        cache_dir: as for `read_lists`.
         progress: told of the download.
 
     Returns:
@@ -55,32 +114,7 @@ def fetch_packages(
     Raises:
         ImageError: a program is missing, or apt failed (its output is in the text).
     """
-    require_programs({"apt-get": "apt", "apt-config": "apt"})
-    cache_dir = cache_dir.absolute()  # apt takes a relative directory as one below /
-    options = _private_apt(cache_dir, sources)
-    progress("packages", 0.0, "reading the package lists")
-    run(["apt-get", "update", *_ALL_OR_NOTHING], timeout_s=UPDATE_TIMEOUT_S, environment=options)
-
-    files = _resolve(names, cache_dir, options)
-    if all(path.is_file() for path in files):
-        return files
-
-    shown = -1.0
-
-    def show(line: str) -> None:
-        nonlocal shown
-        match = _DOWNLOAD_STATUS.match(line)
-        if match and float(match["percent"]) >= shown + SHOWN_STEP_PERCENT:
-            shown = float(match["percent"])
-            progress("packages", 0.2 + 0.8 * shown / 100, match["message"])
-
-    run(
-        [*_INSTALL, "-o", "APT::Status-Fd=1", *names],
-        timeout_s=DOWNLOAD_TIMEOUT_S,
-        environment=options,
-        on_line=show,
-    )
-    return files
+    return read_lists(sources, cache_dir, progress).fetch(names, progress)
 
 
 def unpacked_root(packages: Sequence[Path], cache_dir: Path, progress: Progress) -> Path:
@@ -140,7 +174,7 @@ def _private_apt(cache_dir: Path, sources: Sequence[AptSource]) -> dict[str, str
     return {"APT_CONFIG": str(state / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
 
 
-def _resolve(names: Sequence[str], cache_dir: Path, options: dict[str, str]) -> tuple[Path, ...]:
+def _resolve(names: Sequence[str], cache_dir: Path, options: Mapping[str, str]) -> tuple[Path, ...]:
     """Where apt will put each package of the set, from `'<uri>' <file name> <size> <digest>` lines.
 
     apt leaves out what its archive directory has, so it is shown an empty one.

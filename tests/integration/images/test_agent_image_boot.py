@@ -17,7 +17,7 @@ NOBODY = "http://10.0.2.2:9"
 
 @pytest.fixture(scope="module")
 def inspector(tmp_path_factory: pytest.TempPathFactory) -> BuiltAgent:
-    return build_with_inspector(tmp_path_factory.mktemp("inspector"))
+    return build_with_inspector(tmp_path_factory.mktemp("inspector"), firmware=True)
 
 
 async def test_boot_reaches_the_agents_first_report() -> None:
@@ -53,6 +53,15 @@ async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> No
         assert f"found NIC {driver}" in machine.said
     for gib in range(1, len(controllers) + 1):
         assert f" {gib * 2**21}\n" in machine.said, f"no disk of {gib} GiB in:\n{machine.said}"
+
+
+async def test_driver_loads_its_firmware_from_the_image(inspector: BuiltAgent) -> None:
+    """No device of QEMU's has a driver with firmware; isci asks for its file before it looks."""
+    told = f"{BOOTIF} test_exit=0 test_bind=isci:1234:11e8"
+    async with booted(inspector.image, told, devices=("-device", "edu")) as machine:
+        await machine.power_off(BOOT_TIMEOUT_S)
+    assert "OEM SAS parameters" in machine.said, machine.said
+    assert "loaded (firmware)" in machine.said, machine.said
 
 
 async def test_agent_ending_well_restarts_the_machine(inspector: BuiltAgent) -> None:

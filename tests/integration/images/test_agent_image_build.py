@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from lpmos.images.agent_image import BuiltAgent, build_agent_image, is_of_this_version
 from lpmos.images.agent_parts import PARTS, PAYLOAD_LIMIT_BYTES
 from lpmos.images.catalog import Catalog
+from lpmos.images.contents import merged
 from lpmos.images.debian_packages import fetch_packages
 from lpmos.images.progress import silent
 from lpmos.images.target_python import program
 from lpmos.model.errors import ImageError
-from tests.support.agent_images import build_quickly
+from tests.support.agent_images import build_quickly, build_with_inspector
 from tests.support.cpio_reader import Member, read_newc
 from tests.support.lab_images import CACHE_DIR
 
@@ -29,7 +31,11 @@ def built() -> BuiltAgent:
 
 @pytest.fixture(scope="module")
 def files(built: BuiltAgent) -> dict[str, Member]:
-    command = ["zstd", "-dc", str(built.image.initramfs)]
+    return unpacked(built)
+
+
+def unpacked(image: BuiltAgent) -> dict[str, Member]:
+    command = ["zstd", "-dc", str(image.image.initramfs)]
     return read_newc(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -118,6 +124,40 @@ def dependencies(text: str) -> dict[str, set[str]]:
     return {path: set(rest.split()) for path, _, rest in lines}
 
 
+def test_firmware_is_what_the_drivers_name_and_the_same_twice(tmp_path: Path) -> None:
+    first = build_with_inspector(tmp_path / "first", firmware=True)
+    if first.missing_firmware:
+        pytest.skip(f"the mirror has no firmware: {first.missing_firmware}")
+    assert first.manifest.modules_wanting_firmware == ()
+    again = build_with_inspector(tmp_path / "again", firmware=True)
+    assert again.manifest.initramfs == first.manifest.initramfs
+    files = unpacked(first)
+    described = {
+        path
+        for package in first.manifest.firmware
+        for path in (package.licence, *(f"/lib/firmware/{name}" for name in package.files))
+    }
+    places = ("usr/lib/firmware/", "usr/share/doc/")
+    held = {p for p, m in files.items() if p.startswith(places) and stat.S_ISREG(m.mode)}
+    assert held == {merged(path) for path in described}
+
+
+def test_build_without_firmware_has_none_and_names_the_drivers(
+    built: BuiltAgent, files: dict[str, Member]
+) -> None:
+    assert not [path for path in files if "lib/firmware" in path]
+    assert built.manifest.firmware == ()
+    assert {"bnx2x", "ice", "qla2xxx"} <= set(built.manifest.modules_wanting_firmware)
+
+
+def test_image_without_firmware_is_of_this_version_and_not_taken_for_one_with_it(
+    built: BuiltAgent,
+) -> None:
+    assert is_of_this_version(built.manifest)
+    other = msgspec.structs.replace(built.manifest, with_firmware=True)
+    assert not is_of_this_version(other)
+
+
 def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: Path) -> None:
     agent = tmp_path / "lpmos" / "agent"
     agent.mkdir(parents=True)
@@ -126,7 +166,11 @@ def test_build_with_an_agent_that_imports_what_is_left_out_is_refused(tmp_path: 
     (agent / "__main__.py").write_text("def later():\n    import tkinter\n")
     with pytest.raises(ImageError, match="No module named 'tkinter'"):
         build_agent_image(
-            tmp_path / "images", CACHE_DIR, compression_level=1, lpmos_package=agent.parent
+            tmp_path / "images",
+            CACHE_DIR,
+            compression_level=1,
+            firmware=False,
+            lpmos_package=agent.parent,
         )
     assert Catalog(tmp_path / "images").agent_manifest() is None
 
