@@ -2,7 +2,7 @@
 
     python -m bench.dashboard
 
-The control plane is that of `bench.live_updates`: a whole one over the embedded store, in a process
+The control plane is that of `bench.live_server`: a whole one over the embedded store, in a process
 of its own, in which 1,000 updates a second are written. The browser is Debian's Chromium, headless
 and without a GPU: what is drawn is drawn by the processor, on the same cores as the server. The
 figures:
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 
 import httpx
 from bench import report
-from bench.live_updates import TASKS, serve, start
+from bench.live_server import TASKS, serve
+from bench.parts import start
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
 from lpmos.control.pages import load_files

@@ -285,6 +285,7 @@ async def serve_region(directory: Path, port_file: Path) -> None:
             store=store,
             fleet=known.fleet,
             agents=known.agents,
+            evidence=known.evidence,
             catalog=Catalog(directory / "images"),
             installers=Installers(directory / "images"),
             clock=utc_now,

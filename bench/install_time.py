@@ -141,10 +141,11 @@ async def serve_mirror(rack: Rack, mirror: Path, log: Path) -> None:
     await rack.spawn([sys.executable, "-m", "http.server", *where], log=log)
 
 
-async def boot_shell(machine: VirtualMachine, catalog: Catalog) -> None:
+async def boot_shell(machine: VirtualMachine, catalog: Catalog, site: Site) -> None:
     """Boot the agent's RAM image into its shell."""
     agent = catalog.agent()
-    arguments = f"console=ttyS0,115200n8 BOOTIF=01-{machine.spec.mac.replace(':', '-')} lpmos_shell"
+    card = f"BOOTIF=01-{machine.spec.mac.replace(':', '-')}"
+    arguments = f"console=ttyS0,115200n8 {card} lpmos_shell {site.kernel_arguments}"
     await machine.power_on(
         DirectBoot(kernel=agent.kernel, initramfs=agent.initramfs, arguments=arguments)
     )
@@ -185,7 +186,7 @@ async def install(machine: VirtualMachine, site: Site) -> None:
     """Install the machine until all is on its disk, and switch it off."""
     spec = machine.spec
     display = LineDisplay(Console(stderr=True))
-    task = new_task(spec.sn, spec.mac, spec.name)
+    task = new_task(site, spec.sn, spec.mac, spec.name)
     journey = Journey(machine, task, api=site.api, display=display, approve=True)
     going = asyncio.create_task(journey.run())
     written = asyncio.create_task(all_written(machine))
@@ -213,7 +214,15 @@ async def measure(
 ) -> Measured:
     """Install one server, switch it off; stream to the other, and install packages there."""
     catalog = Catalog(images_dir)
-    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
+    async with (
+        Rack() as rack,
+        Site(
+            rack,
+            directory=directory,
+            images_dir=images_dir,
+            kernel_arguments=accel.kernel_arguments,
+        ) as site,
+    ):
         await site.wait_offered(*OS)
         await serve_mirror(rack, directory / "mirror", directory / "mirror.log")
         installed, blank = [
@@ -223,7 +232,7 @@ async def measure(
             for number in (1, 2)
         ]
         await install(installed, site)
-        await boot_shell(blank, catalog)
+        await boot_shell(blank, catalog, site)
         await stream(blank, catalog)
         whole = await install_packages(blank)
         await blank.power_off()

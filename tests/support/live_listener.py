@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from lpmos.control.live.frames import FrameSink
-from lpmos.control.live.hub import STALL_S, Client, LiveHub
+from lpmos.control.live.hub import STALL_LOOKS, Client, LiveHub
 from lpmos.control.live.replay import Replay
 from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.fleet import Fleet
@@ -137,13 +137,13 @@ class LivePlane:
     """The part of a control plane that tells what happens, over a store that others share."""
 
     def __init__(
-        self, store: FollowedStore, replay: Replay | None, stall_s: float, silence_s: float
+        self, store: FollowedStore, replay: Replay | None, stall_looks: int, silence_s: float
     ) -> None:
         self.store = store
         self.gate = GatedStore(store)
         self.mirror = Mirror(self.gate, keys.ROOT, silence_s=silence_s, retry_s=0.001)
         self.fleet = Fleet(self.mirror)
-        self.hub = LiveHub(self.fleet, self.mirror, replay=replay, stall_s=stall_s)
+        self.hub = LiveHub(self.fleet, self.mirror, replay=replay, stall_looks=stall_looks)
 
     @contextmanager
     def listening(self, sink: FrameSink, principal: Principal) -> Iterator[Client]:
@@ -175,11 +175,11 @@ async def live_plane(
     store: FollowedStore | None = None,
     *,
     replay: Replay | None = None,
-    stall_s: float = STALL_S,
+    stall_looks: int = STALL_LOOKS,
     silence_s: float = SILENCE_S,
 ) -> AsyncIterator[LivePlane]:
     """A running plane that has listed the store."""
-    plane = LivePlane(store or FollowedStore(), replay, stall_s, silence_s)
+    plane = LivePlane(store or FollowedStore(), replay, stall_looks, silence_s)
     running = asyncio.create_task(plane.mirror.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):

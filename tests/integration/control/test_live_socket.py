@@ -281,9 +281,10 @@ async def test_clients_that_left_are_not_counted(
 
 
 async def test_listener_that_does_not_read_is_cut_off_and_the_others_hear_all(
-    control_plane: RunningControlPlane, api: httpx.AsyncClient
+    control_plane: RunningControlPlane, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader keeps up while the other's buffers are full, in the kernel and in the hub."""
+    monkeypatch.setattr(control_plane.services.hub, "_stall_looks", 40)
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     narrow.setblocking(False)

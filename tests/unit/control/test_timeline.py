@@ -47,6 +47,51 @@ def test_timeline_of_a_first_boot_has_each_stage_with_its_time() -> None:
     assert timeline(written)[-1].event == "restarting"
 
 
+def test_timeline_is_one_list_from_the_first_packet_to_the_login() -> None:
+    states = ((Status.PENDING, 0), (Status.READY, 1), (Status.BOOTING, 12))
+    history = (*states, (Status.PENDING_APPROVAL, 30))
+    seen = {"boot.dhcp": 5, "boot.script": 12, "boot.agent": 29}
+    again = {"restart.seen": 100, "restart.script": 110}
+    task = installing()
+    changes = (StatusChange(status=status, timestamp=NOW + at(s)) for status, s in history)
+    task = msgspec.structs.replace(
+        task,
+        status_history=(*changes, *task.status_history[1:]),
+        boot={name: NOW + at(s) for name, s in (seen | again).items()},
+    )
+    written = firstboot.handed_over(task, DIGEST, NOW + at(90))
+    found = timeline(firstboot.came_up(written, DIGEST, NOW + at(130)))
+    assert [(entry.event, entry.after_s) for entry in found] == [
+        ("pending", None),
+        ("ready", 1),
+        ("boot.dhcp", 4),
+        ("booting", 7),
+        ("boot.script", 0),
+        ("boot.agent", 17),
+        ("pending_approval", 1),
+        ("approved", 30),
+        ("installing", 5),
+        ("downloading", 15),
+        ("configuring", 10),
+        ("restarting", 0),
+        ("restart.seen", 10),
+        ("restart.script", 10),
+        ("came_up", 20),
+        ("completed", 0),
+    ]
+
+
+def test_boot_that_a_task_was_created_after_comes_first_and_all_of_it_before_the_install() -> None:
+    seen = {"boot.script": -50, "boot.agent": 70}
+    task = installing()
+    task = msgspec.structs.replace(
+        task, boot={name: NOW + at(seconds) for name, seconds in seen.items()}
+    )
+    assert [entry.event for entry in timeline(task)] == [
+        *("boot.script", "pending", "approved", "boot.agent", "installing", "downloading"),
+    ]
+
+
 def test_time_that_two_clocks_make_negative_is_left_out() -> None:
     task = installing()
     early = StatusChange(status=Status.FAILED, timestamp=NOW)

@@ -4,6 +4,8 @@ What goes to a thousand browsers is made into a frame once; each connection only
 connection is in the ASGI scope's `extensions` under `EXTENSION`, as a `FrameSink`.
 """
 
+import asyncio
+import socket
 import struct
 from typing import Protocol, cast
 
@@ -13,6 +15,13 @@ from wsproto import events
 EXTENSION = "lpmos.frames"
 LINGER_S = 5.0
 """How long a peer that reads nothing may leave the last words to it unread."""
+
+KERNEL_UNSENT_BYTES = 32 << 10
+"""How much the kernel takes beyond what is on its way to the peer.
+
+Left alone it takes megabytes for one that reads slowly, and no more until a third of that is read:
+what such a peer hears is long past, and it looks as if it took nothing.
+"""
 
 _FINAL_TEXT = 0x81
 _LENGTH_16, _LENGTH_64 = 126, 127
@@ -46,6 +55,13 @@ class FrameSink(Protocol):
 
 class FrameProtocol(WSProtocol):
     """One WebSocket connection; it is its own `FrameSink`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Bound what the kernel takes (tcp(7), `TCP_NOTSENT_LOWAT`)."""
+        super().connection_made(transport)
+        connection: socket.socket = transport.get_extra_info("socket")
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
 
     def handle_connect(self, event: events.Request) -> None:
         """Put the sink into the scope, before the application's task begins."""

@@ -4,7 +4,8 @@ The messages are one log in order of the store's revisions (`Replay`), and each 
 it: the revision up to which it has heard all. So a client that comes back, one that is slow and one
 that keeps up are served alike, by what comes after its place. Nothing is queued for a client: one
 whose socket is full is left where it is, and later hears the newest only. One that takes nothing
-for `STALL_S` is cut off.
+for `STALL_S` is cut off; that is counted in looks at it, so a control plane that is late itself,
+as the processor is others', cuts off nobody sooner.
 
 The clients are dealt to `LANES`, which are served in turn, each `BATCHES_PER_SECOND` times in a
 second: so that the loop is never held up by all of them at once, and the last of a thousand does
@@ -33,7 +34,10 @@ BATCHES_PER_SECOND = 40
 LANES = 8
 TURN_S = 1 / BATCHES_PER_SECOND / LANES
 STALL_S = 10.0
-"""How long a client's socket may stay full before it is cut off."""
+"""How long a client may take nothing of what is in its full socket before it is cut off."""
+
+STALL_LOOKS = round(STALL_S * BATCHES_PER_SECOND)
+"""The same in looks at it, which come `BATCHES_PER_SECOND` times a second at most."""
 
 UNSENT_BYTES = 16 << 10
 """A client with more than this in its socket's buffer gets no more for now."""
@@ -86,7 +90,10 @@ class Client:
         self.listening = False
         """Until it is, its place in the log stays where it is."""
         self.stated_at = float("-inf")
-        self.stalled_since: float | None = None
+        self.unsent_bytes = 0
+        """What its full socket held at the last look."""
+        self.stalled_looks = 0
+        """How many looks in turn found that it had taken nothing of it."""
         self.lagged = asyncio.Event()
         """Set once it is to be cut off."""
 
@@ -105,10 +112,10 @@ class LiveHub:
         position: Position,
         *,
         replay: Replay | None = None,
-        stall_s: float = STALL_S,
+        stall_looks: int = STALL_LOOKS,
     ) -> None:
         self._position = position
-        self._stall_s = stall_s
+        self._stall_looks = stall_looks
         self._others = Others(fleet)
         self._replay = replay or Replay()
         self._lanes: tuple[set[Client], ...] = tuple(set() for _ in range(LANES))
@@ -334,10 +341,11 @@ class LiveHub:
     def _bring(
         self, client: Client, revision: int, now: float, batches: dict[tuple[Wish, int], Batch]
     ) -> bool:
-        if client.sink.unsent_bytes() > UNSENT_BYTES:
-            self._stalled(client, now)
+        unsent_bytes = client.sink.unsent_bytes()
+        if unsent_bytes > UNSENT_BYTES:
+            self._look_at_full(client, unsent_bytes)
             return False
-        client.stalled_since = None
+        client.stalled_looks = 0
         if not self._replay.covers(client.revision):
             self._state(client, "resync", revision)
             return True
@@ -367,10 +375,12 @@ class LiveHub:
         client.stated_at = asyncio.get_running_loop().time()
         client.sink.write_frames(text_frame(_stating(kind, revision)))
 
-    def _stalled(self, client: Client, now: float) -> None:
-        if client.stalled_since is None:
-            client.stalled_since = now
-        if now - client.stalled_since > self._stall_s or not self._replay.covers(client.revision):
+    def _look_at_full(self, client: Client, unsent_bytes: int) -> None:
+        """Cut off a client that took nothing for too long; nothing is written to it meanwhile."""
+        took = unsent_bytes < client.unsent_bytes
+        client.unsent_bytes = unsent_bytes
+        client.stalled_looks = 0 if took else client.stalled_looks + 1
+        if client.stalled_looks > self._stall_looks:
             client.lagged.set()
 
 
