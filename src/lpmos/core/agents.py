@@ -15,6 +15,7 @@ from lpmos.core.agentrun import AgentRun as AgentRun
 from lpmos.core.agentrun import NoTask as NoTask
 from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
+from lpmos.core.evidence import Seen, nothing_seen, with_restart
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import handing_in
 from lpmos.core.loglines import NO_MARKS, Marks, are_known, newest
@@ -58,16 +59,18 @@ class Agents:
         idc: str,
         unknown: UnknownMachines,
         remembered: Remembered = nothing,
+        seen: Seen = nothing_seen,
     ) -> None:
-        """`remembered`: see `TaskStore`."""
+        """`remembered`: see `TaskStore`; `seen` is what the region sees of machines' boots."""
         self._store = store
         self._changes = TaskStore(store, remembered)
         self._fleet = fleet
         self._clock = clock
+        self._seen = seen
         self._idc = idc
         self._unknown = unknown
         self._actor = Actor(name=f"region:{idc}")
-        self._reporting = Reporting(store, self._changes, fleet, clock, idc)
+        self._reporting = Reporting(store, self._changes, fleet, clock, idc=idc, seen=seen)
 
     @property
     def discovers(self) -> bool:
@@ -357,7 +360,8 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            return firstboot.came_up(task, token_sha256, self._clock())
+            now = self._clock()
+            return self._restarted(task, firstboot.came_up(task, token_sha256, now), now)
 
         run = AgentRun(mac=mac, agent_id="")
         also = [Delete(keys.dead_letter(self._idc, task_id)), *self._spent(task_id)]
@@ -373,7 +377,9 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            return firstboot.came_up_failing(task, token_sha256, error, self._clock())
+            now = self._clock()
+            after = firstboot.came_up_failing(task, token_sha256, error, now)
+            return self._restarted(task, after, now)
 
         return await self._own_change(AgentRun(mac=mac, agent_id=""), task_id, step)
 
@@ -405,6 +411,10 @@ class Agents:
     def _reported_macs(self, task: TaskRow) -> tuple[str, ...]:
         machine = self._fleet.machine(task.idc, task.sn)
         return machine.macs if machine else ()
+
+    def _restarted(self, before: Task, after: Task, now: datetime) -> Task:
+        """With a word that changes the task goes what was seen of the restart into the system."""
+        return after if after is before else with_restart(after, self._seen(after.mac), now)
 
     def _boot_requested(self, task: Task) -> Task:
         if task.status is not Status.READY:

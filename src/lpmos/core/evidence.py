@@ -1,18 +1,50 @@
-"""What a region saw of a task's machine, as memory has it."""
+"""What a region saw of a task's machine, and what of it goes into the task."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
 
 from lpmos.core.fleet import Fleet
+from lpmos.model.boot import boot_moments, restart_moments
 from lpmos.model.evidence import Evidence
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 
+Seen = Callable[[str], Evidence]
+"""What was seen of the machine with this MAC until now."""
+
+
+def nothing_seen(mac: str) -> Evidence:
+    """Of a machine whose boots nobody sees."""
+    return Evidence(mac=mac)
+
+
+def stored(fleet: Fleet, idc: str, sn: str) -> Evidence | None:
+    """The signs of a machine as memory has them; damaged ones are none."""
+    kv = fleet.stored(keys.evidence(idc, sn))
+    try:
+        return records.decode(kv, Evidence) if kv else None
+    except records.DamagedRecord:
+        return None  # it only helps people; the next sign writes it anew
+
 
 def seen_of(fleet: Fleet, task: Task) -> Evidence:
-    """The signs of this task's machine that are newer than the task; damaged ones are none."""
-    kv = fleet.stored(keys.evidence(task.idc, task.sn))
-    try:
-        found = records.decode(kv, Evidence) if kv else None
-    except records.DamagedRecord:
-        found = None  # it only helps people; the next sign writes it anew
+    """The signs of this task's machine that are newer than the task."""
+    found = stored(fleet, task.idc, task.sn)
     if found is None or found.mac != task.mac:
         return Evidence(mac=task.mac)
     return found.since(task.created_at)
+
+
+def with_boot(task: Task, seen: Evidence, now: datetime) -> Task:
+    """The task whose agent reports now, with the moments of the boot that brought it."""
+    return msgspec.structs.replace(task, boot=boot_moments(seen.boot, now))
+
+
+def with_restart(task: Task, seen: Evidence, now: datetime) -> Task:
+    """The task whose installed system speaks now, with what was seen of it since the restart."""
+    if task.handed_over_at is None:
+        return task
+    found = restart_moments(seen.boot, task.handed_over_at, now)
+    return msgspec.structs.replace(task, boot=task.boot | found)

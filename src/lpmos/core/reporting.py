@@ -12,6 +12,7 @@ import msgspec
 
 from lpmos.core.agentrun import AgentRun, NoTask, agent_of, claimed_by, ended, prepared
 from lpmos.core.clock import Clock
+from lpmos.core.evidence import Seen, with_boot
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import handing_in
 from lpmos.core.journal import put
@@ -38,12 +39,21 @@ class Reporting:
     """Takes the reports of one region's machines."""
 
     def __init__(
-        self, store: Store, changes: TaskStore, fleet: Fleet, clock: Clock, idc: str
+        self,
+        store: Store,
+        changes: TaskStore,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        idc: str,
+        seen: Seen,
     ) -> None:
+        """`seen` is what the region sees of machines' boots."""
         self._changes = changes
         self._fleet = fleet
         self._clock = clock
         self._idc = idc
+        self._seen = seen
         self._unmatched = UnmatchedReports(store, clock, idc)
 
     async def take(
@@ -124,6 +134,8 @@ class Reporting:
         now = self._clock()
         if task.status is Status.PENDING:
             task = prepared(task, now)
+        if task.reported_by != run.agent_id:  # it says the same of its boot each time
+            task = with_boot(task, self._seen(task.mac), now)
         bounded = inventory.bounded()
         seen: dict[str, object] = {
             "hardware": bounded,

@@ -1,4 +1,4 @@
-"""How long each part of a task took, from its document: its waits, its steps, its first boot.
+"""How long each part of a task took, from its document: its boots, its waits, its steps.
 
 A clock that was set back makes no negative time: what would be one is left out.
 """
@@ -6,10 +6,11 @@ A clock that was set back makes no negative time: what would be one is left out.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
+from types import MappingProxyType
 
 import msgspec
 
-from lpmos.model.evidence import Evidence
+from lpmos.model import boot
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.task import Task
 
@@ -19,10 +20,26 @@ WHOLE = "whole"
 """From the first boot script to the end: without the time in which people had it wait."""
 
 
-BOOT_FILES = ("kernel", "initramfs")
-BOOT_PARTS = (*(f"boot.{file}" for file in BOOT_FILES), "boot.start")
-"""The agent's files on their way, and from the last byte of them to the report of the hardware."""
-
+BOOT_PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "boot": (boot.DHCP, boot.AGENT),
+        "boot.address": (boot.DHCP, boot.ADDRESS),
+        "boot.loader": (boot.ADDRESS, boot.LOADER),
+        "boot.ipxe": (boot.LOADER, boot.IPXE),
+        "boot.kernel": (boot.KERNEL_ASKED, boot.KERNEL),
+        "boot.initramfs": (boot.INITRAMFS_ASKED, boot.INITRAMFS),
+        "boot.start": (boot.INITRAMFS, boot.AGENT),
+    }
+)
+"""From which moment to which each part of the boot is that brings the agent."""
+RESTART_PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "restart.seen": ("restart", boot.RESTART_SEEN),
+        "restart.script": (boot.RESTART_SEEN, boot.RESTART_SCRIPT),
+        "restart.system": (boot.RESTART_SCRIPT, "up"),
+    }
+)
+"""The parts of `FIRST_BOOT`: `restart` is the agent's last word, `up` the system's first."""
 
 _STATUSES = frozenset(status.value for status in Status)
 
@@ -42,25 +59,15 @@ def step_part(step: str) -> str:
 
 
 def durations(task: Task) -> dict[str, float]:
-    """Seconds by part: statuses by their names, steps of the install by `step_part`."""
+    """Seconds by part: statuses by their names, steps of the install by `step_part`, of its boots
+    `BOOT_PARTS` and `RESTART_PARTS`.
+    """
     found: dict[str, float] = {}
-    for part, seconds in (*_statuses(task), *_steps(task), *_ends(task)):
+    parts = (*_boot(task), *_statuses(task), *_steps(task), *_ends(task), *_restart(task))
+    for part, seconds in parts:
         if seconds >= 0:
             found[part] = found.get(part, 0.0) + seconds
     return found
-
-
-def boot_durations(seen: Evidence, reported_at: datetime | None) -> dict[str, float]:
-    """Seconds by part of `BOOT_PARTS`, of the newest boot, as far as its region saw it."""
-    found: dict[str, float] = {}
-    for file in BOOT_FILES:
-        sent = getattr(seen, file)
-        if sent is not None and sent.done_at is not None:
-            found[f"boot.{file}"] = _seconds(sent.at, sent.done_at)
-    loaded_at = seen.initramfs.done_at if seen.initramfs else None
-    if loaded_at is not None and reported_at is not None:
-        found["boot.start"] = _seconds(loaded_at, reported_at)
-    return {part: seconds for part, seconds in found.items() if seconds >= 0}
 
 
 def took(times: Iterable[Mapping[str, float]]) -> tuple[Took, ...]:
@@ -90,6 +97,27 @@ def percentile(values: list[float], share: float) -> float:
         raise ValueError("no values")
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * round(share * 100) // 100) - 1)]
+
+
+def _boot(task: Task) -> Iterator[tuple[str, float]]:
+    return _between(BOOT_PARTS, task.boot)
+
+
+def _restart(task: Task) -> Iterator[tuple[str, float]]:
+    moments = dict(task.boot)
+    if task.handed_over_at is not None:
+        moments["restart"] = task.handed_over_at
+        if task.status is Status.COMPLETED:
+            moments["up"] = task.status_history[-1].timestamp
+    return _between(RESTART_PARTS, moments)
+
+
+def _between(
+    parts: Mapping[str, tuple[str, str]], moments: Mapping[str, datetime]
+) -> Iterator[tuple[str, float]]:
+    for part, (begin, end) in parts.items():
+        if begin in moments and end in moments:
+            yield part, _seconds(moments[begin], moments[end])
 
 
 def _statuses(task: Task) -> Iterator[tuple[str, float]]:

@@ -8,6 +8,8 @@ from datetime import datetime
 
 import msgspec
 
+from lpmos.model.boot import Boot
+
 DETAIL_CHARACTERS = 120
 """What is kept of a sign's words; some of them are a machine's own."""
 
@@ -33,7 +35,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `asked` is its newest DHCP request, `given` the newest address that it got (`detail`). `loader`
     is the boot loader that was sent, `entry` the script that iPXE begins with, `script` what the
     machine was told to do. `agent` is the newest call of its agent that is not said by the task
-    already, `refused` the newest one that was refused.
+    already, `refused` the newest one that was refused. `boot` has when each came first in the boot
+    under way.
     """
 
     mac: str
@@ -46,15 +49,16 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     initramfs: Transfer | None = None
     agent: Sign | None = None
     refused: Sign | None = None
+    boot: Boot = Boot()
 
     def since(self, moment: datetime) -> "Evidence":
-        """What of it was seen from `moment` on."""
+        """What of it was seen from `moment` on; its boot may have begun before."""
         signs = {
             name: sign
             for name in self.__struct_fields__
             if isinstance(sign := getattr(self, name), Sign | Transfer) and sign.at >= moment
         }
-        return msgspec.structs.replace(Evidence(mac=self.mac), **signs)
+        return msgspec.structs.replace(Evidence(mac=self.mac, boot=self.boot), **signs)
 
     @property
     def newest(self) -> datetime | None:

@@ -7,7 +7,7 @@ decides what happens to a machine is folded, so that a version which does not kn
 
 import zlib
 
-FOLDED = ("hardware", "logs", "progress", "results")
+FOLDED = ("hardware", "logs", "progress", "results", "boot")
 """The fields of a task that are folded; of `progress` the newest word stays outside, too."""
 
 DICTIONARY = (

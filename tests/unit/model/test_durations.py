@@ -1,21 +1,21 @@
 """How long each part of a task took, and the percentiles over many."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.model import boot
 from lpmos.model.durations import (
     BOOT_PARTS,
     FIRST_BOOT,
+    RESTART_PARTS,
     WHOLE,
-    boot_durations,
     durations,
     percentile,
     took,
 )
-from lpmos.model.evidence import Evidence, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, StatusChange, Task
 from tests.support.builders import NOW, make_task
@@ -95,27 +95,38 @@ def test_percentile_of_nothing_is_refused() -> None:
         percentile([], 0.5)
 
 
-def sent(begun_s: float, done_s: float | None) -> Transfer:
-    done_at = None if done_s is None else NOW + timedelta(seconds=done_s)
-    return Transfer(NOW + timedelta(seconds=begun_s), 1000, done_at)
+def moments(**at_s: float) -> dict[str, datetime]:
+    """Moments by the names of their constants, so many seconds after `NOW`."""
+    return {getattr(boot, name): NOW + timedelta(seconds=s) for name, s in at_s.items()}
 
 
-def test_parts_of_a_boot_are_its_files_and_the_start_of_its_agent() -> None:
-    seen = Evidence(mac="", kernel=sent(0, 2), initramfs=sent(2, 7))
-    found = boot_durations(seen, NOW + timedelta(seconds=19))
-    assert found == {"boot.kernel": 2, "boot.initramfs": 5, "boot.start": 12}
-    assert {*found} == {*BOOT_PARTS}
+def test_parts_of_a_boot_are_between_its_moments() -> None:
+    seen = moments(DHCP=31, ADDRESS=32, LOADER=34, IPXE=39, SCRIPT=39.5)
+    files = moments(KERNEL_ASKED=40, KERNEL=42, INITRAMFS_ASKED=42, INITRAMFS=47, AGENT=59)
+    found = durations(finished(boot=seen | files))
+    assert {part: found[part] for part in BOOT_PARTS} == {
+        "boot": 28,
+        "boot.address": 1,
+        "boot.loader": 2,
+        "boot.ipxe": 5,
+        "boot.kernel": 2,
+        "boot.initramfs": 5,
+        "boot.start": 12,
+    }
 
 
-@pytest.mark.parametrize(
-    ("seen", "parts"),
-    [
-        (Evidence(mac=""), set()),
-        (Evidence(mac="", kernel=sent(0, None), initramfs=sent(2, 1)), {"boot.start"}),
-        (Evidence(mac="", kernel=sent(0, 2), initramfs=sent(20, 25)), {*BOOT_PARTS[:2]}),
-    ],
-)
-def test_part_of_a_boot_that_was_not_seen_whole_is_left_out(
-    seen: Evidence, parts: set[str]
-) -> None:
-    assert {*boot_durations(seen, NOW + timedelta(seconds=19))} == parts
+def test_part_of_a_boot_that_was_not_seen_whole_is_left_out() -> None:
+    seen = moments(DHCP=31, KERNEL_ASKED=40, INITRAMFS_ASKED=42, INITRAMFS=41, AGENT=59)
+    found = durations(finished(boot=seen))
+    assert {*found} & {*BOOT_PARTS} == {"boot", "boot.start"}
+
+
+def test_parts_of_a_restart_fill_the_first_boot() -> None:
+    seen = moments(RESTART_SEEN=430, RESTART_SCRIPT=440, RESTART_NETWORK=470)
+    found = durations(finished(handed_over_at=NOW + timedelta(seconds=410), boot=seen))
+    assert {part: found[part] for part in RESTART_PARTS} == {
+        "restart.seen": 20,
+        "restart.script": 10,
+        "restart.system": 60,
+    }
+    assert sum(found[part] for part in RESTART_PARTS) == found[FIRST_BOOT]

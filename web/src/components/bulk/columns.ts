@@ -10,6 +10,7 @@ const KNOWN = new Set([
   "sn",
   "hostname",
   "method",
+  "kernel_arguments",
   "disk_layout",
   "disk_passphrase",
   "root_disk.serial",

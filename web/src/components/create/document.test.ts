@@ -14,6 +14,12 @@ test("what was left as it is does not stand in the document", () => {
   });
 });
 
+test("arguments of the kernel are sent without the spaces around them", () => {
+  const found = newTask({ ...TYPED, kernelArguments: " console=ttyS1,115200n8 nomodeset " });
+  expect(found.kernel_arguments).toBe("console=ttyS1,115200n8 nomodeset");
+  expect(newTask({ ...TYPED, kernelArguments: " " })).not.toHaveProperty("kernel_arguments");
+});
+
 test("links are sent as they are written", () => {
   const found = newTask({ ...TYPED, network: "links", links: LINKS });
   expect(found.network_config).toEqual(JSON.parse(LINKS));
@@ -28,6 +34,7 @@ test.each([
   ["network_config.links.0.name", "links"],
   ["network_config.address", "address"],
   ["tags.rack", "tags"],
+  ["kernel_arguments", "kernelArguments"],
   ["elsewhere", null],
 ])("an error at %s stands at %s", (field, name) => {
   expect(placeOf(field)).toBe(name);

@@ -48,7 +48,11 @@ export function ofReport(fields: Fields): Schemas["TaskOfReport"] {
   return {
     os_type,
     os_version,
-    ...given({ hostname: fields.hostname, tenant: fields.tenant }),
+    ...given({
+      hostname: fields.hostname,
+      tenant: fields.tenant,
+      kernel_arguments: fields.kernelArguments,
+    }),
     ...(fields.method ? { method: fields.method } : {}),
     ...(layout === undefined ? {} : { disk_layout: layout as "auto" }),
     ...(isSecret && fields.passphrase ? { disk_passphrase: fields.passphrase } : {}),

@@ -30,6 +30,8 @@ export class Fields {
   /** "image" or "installer"; empty: the region chooses. */
   method: "" | "image" | "installer" = "";
   hostname = "";
+  /** For the installed system's kernel. */
+  kernelArguments = "";
   tenant = "";
   /** The name of a layout, or that each part of it is chosen. */
   layout = "auto";
@@ -114,6 +116,7 @@ const API_NAMES: Record<string, Name> = {
   "network_config.dns": "dns",
   "network_config.links": "links",
   ssh_keys: "sshKeys",
+  kernel_arguments: "kernelArguments",
   "tags.notes": "notes",
   setup: "commands",
   "setup.root_password_hash": "rootHash",

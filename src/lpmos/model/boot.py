@@ -1,0 +1,123 @@
+"""The moments of a machine's boots: from its first packet to its agent, and on to its own system.
+
+A `Boot` is made sign by sign, as a region hears them; what of it belongs to a task is taken out
+when the agent reports (`boot_moments`), and when the installed system speaks (`restart_moments`).
+The rule: firmware, boot loader, agent and installed system each ask for an address, so a request
+says nothing by itself. It begins a boot where what is seen next is earlier on the way than what was
+seen before it. Pure.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import msgspec
+
+Moments = dict[str, datetime]
+"""When each moment was, by its name."""
+
+DHCP, ADDRESS = "boot.dhcp", "boot.address"
+LOADER, IPXE, SCRIPT = "boot.loader", "boot.ipxe", "boot.script"
+KERNEL_ASKED, KERNEL = "boot.kernel_asked", "boot.kernel"
+INITRAMFS_ASKED, INITRAMFS = "boot.initramfs_asked", "boot.initramfs"
+NETWORK, AGENT = "boot.network", "boot.agent"
+RESTART_SEEN, RESTART_SCRIPT = "restart.seen", "restart.script"
+RESTART_NETWORK = "restart.network"
+
+MOMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        DHCP: "the machine asked for an address",
+        ADDRESS: "it was given one",
+        LOADER: "the boot loader was sent",
+        IPXE: "iPXE asked what to do",
+        SCRIPT: "the boot script was sent",
+        KERNEL_ASKED: "the agent's kernel was asked for",
+        KERNEL: "all of it was sent",
+        INITRAMFS_ASKED: "the agent's initramfs was asked for",
+        INITRAMFS: "all of it was sent",
+        NETWORK: "the started kernel asked for an address",
+        AGENT: "the agent called",
+        RESTART_SEEN: "the machine was seen again",
+        RESTART_SCRIPT: "its boot script was sent again",
+        RESTART_NETWORK: "the started system asked for an address",
+    }
+)
+"""What each moment is, in the order in which they come; what was not seen is left out."""
+
+QUIET = timedelta(minutes=5)
+"""A request for an address that comes so long after the one before is of another boot."""
+LONGEST = timedelta(minutes=30)
+"""An agent that calls so long after the last sign of a boot was not started by it."""
+_RANK = {moment: rank for rank, moment in enumerate(MOMENTS)}
+
+
+class Boot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest boot of one machine.
+
+    `asked` is the first request for an address since the newest of `moments`, `given` its answer:
+    nobody can tell yet whether this boot goes on or the next one has begun.
+    """
+
+    moments: Moments = {}
+    asked: datetime | None = None
+    given: datetime | None = None
+
+    def after(self, moment: str, at: datetime) -> "Boot":
+        """The boot with one moment more, or the next boot, which begins with it."""
+        at = _short(at)
+        if moment == DHCP:
+            newest = self.given or self.asked
+            goes_on = newest is not None and at - newest <= QUIET
+            return self if goes_on else Boot(self.moments, at)
+        if moment == ADDRESS:
+            return Boot(self.moments, self.asked, self.given or at) if self.asked else self
+        if moment == AGENT and AGENT in self.moments:
+            return Boot(self.moments)
+        return Boot({**self._until(moment, at), moment: at})
+
+    def _until(self, moment: str, at: datetime) -> Moments:
+        """What was before `moment` in its boot."""
+        rank = _RANK[moment]
+        goes_back = any(_RANK.get(known, 0) > rank for known in self.moments)
+        if not self.moments or (goes_back and (self.asked or AGENT in self.moments)):
+            if self.asked is None or at - (self.given or self.asked) > QUIET:
+                return {}
+            return {DHCP: self.asked, **({ADDRESS: self.given} if self.given else {})}
+        known = {name: seen for name, seen in self.moments.items() if _RANK.get(name, 0) < rank}
+        return {**known, NETWORK: self.asked} if moment == AGENT and self.asked else known
+
+
+def boot_moments(boot: Boot, now: datetime) -> Moments:
+    """The moments of the boot that brought the agent which reports `now`; none where nothing was
+    seen of it.
+    """
+    if not any(at <= now for at in boot.moments.values()):
+        return {}
+    if AGENT not in boot.moments:
+        if now - max(boot.moments.values()) > LONGEST:
+            return {}
+        boot = boot.after(AGENT, now)
+    return {name: at for name, at in boot.moments.items() if at <= now}
+
+
+def restart_moments(boot: Boot, since: datetime, now: datetime) -> Moments:
+    """What was seen from the restart at `since` until the installed system spoke, which is `now`.
+
+    A machine that starts its own disk without asking for a script is seen once its system is there.
+    """
+    later = {name: at for name, at in boot.moments.items() if since <= at <= now}
+    network = boot.asked if boot.asked and since <= boot.asked <= now else None
+    signs = [*later.values(), *([network] if network else [])]
+    if not signs:
+        return {}
+    found = {RESTART_SEEN: min(signs)}
+    if SCRIPT in later:
+        found[RESTART_SCRIPT] = later[SCRIPT]
+        if network:
+            found[RESTART_NETWORK] = network
+    return found
+
+
+def _short(at: datetime) -> datetime:
+    """To the millisecond: a task keeps these for years."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -1,0 +1,97 @@
+"""A machine's way from its first packet to its own system stands in its task."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+from lpmos.control.views.timeline import timeline
+from lpmos.model.boot import MOMENTS
+from lpmos.model.durations import BOOT_PARTS, FIRST_BOOT, RESTART_PARTS, durations
+from lpmos.model.task import Task
+from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
+from lpmos.store import keys
+from tests.support.builders import MAC, actor
+from tests.support.region import AGENT_ID, RunningRegion, fill, running, until
+from tests.support.wire import ADDRESS, BRIDGE, Wire, wire
+
+NETWORK = DhcpNetwork(interface=BRIDGE, range=("10.92.0.100", "10.92.0.199"))
+IPXE = {"o93": "0000", "o175": "b1050200010001"}
+TOKEN = "0123456789abcdef" * 4
+FETCH = ("curl", "-sS", "--max-time", "20")
+
+
+async def netboot(region: RunningRegion, network: Wire) -> str:
+    """As a BIOS and iPXE do it; the script of the machine."""
+    firmware = await network.lease(MAC, o93="0000")
+    await network.run(*FETCH, f"tftp://{ADDRESS}/{firmware['file']}")
+    ipxe = await network.lease(MAC, **IPXE)
+    await network.run(*FETCH, ipxe["file"])
+    return (await network.run(*FETCH, f"{region.url}/boot/ipxe?mac={MAC}")).decode()
+
+
+async def restart(region: RunningRegion, task: Task) -> None:
+    """The agent's last word."""
+    token_sha256 = hashlib.sha256(TOKEN.encode()).hexdigest()
+    said = {"status": "restarting", "progress": 99, "first_boot_sha256": token_sha256}
+    whose = {"mac_address": MAC, "task_id": task.task_id, "agent_id": AGENT_ID}
+    status, _ = await region.post("/api/v1/agent/status", whose | said)
+    assert status == 200
+
+
+async def come_up(region: RunningRegion, task: Task) -> None:
+    """The installed system's word."""
+    said = {"task_id": task.task_id, "mac_address": MAC, "token": TOKEN}
+    body = io.BytesIO(json.dumps(said).encode())
+    async with region.http.post(f"{region.url}/api/v1/installed", data=body) as answer:
+        assert answer.status == 200
+
+
+async def test_task_has_every_moment_from_the_first_packet_to_the_word_of_its_system(
+    tmp_path: Path,
+) -> None:
+    dhcp = DhcpSettings(networks=(NETWORK,))
+    with wire() as network:
+        async with running(tmp_path, dhcp=dhcp, address=ADDRESS) as region:
+            fill(region.catalog, tmp_path, first_boot=True)
+            task = await region.create_task()
+            script = await netboot(region, network)
+            for url in [word for word in script.split() if "/boot/agent/" in word]:
+                await network.run(*FETCH, "-o", "/dev/null", url)
+            await network.lease(MAC)
+            assert (await region.report())[0] == 200
+            reported = await region.task_in(task.task_id, "pending_approval")
+            assert [*reported.boot] == [name for name in MOMENTS if name.startswith("boot.")]
+            await region.tasks.approve(task.task_id, by=actor("admin"), notes=None)
+            approved = await region.task_in(task.task_id, "approved")
+            assert (await region.claim(approved))[0] == 200
+            await restart(region, task)
+            await netboot(region, network)
+            await network.lease(MAC)
+            await come_up(region, task)
+            done = await region.task_in(task.task_id, "completed")
+    assert [*done.boot] == [*MOMENTS]
+    assert [*done.boot.values()] == sorted(done.boot.values())
+    found = durations(done)
+    assert found.keys() >= {*BOOT_PARTS, *RESTART_PARTS}
+    parts = sum(found[part] for part in RESTART_PARTS)
+    assert abs(parts - found[FIRST_BOOT]) < 0.01
+    entries = timeline(done)
+    assert {*MOMENTS} < {entry.event for entry in entries}
+    assert [entry.timestamp for entry in entries if entry.event in MOMENTS] == sorted(
+        done.boot.values()
+    )
+
+
+async def test_region_that_is_restarted_knows_the_boot_that_it_saw(tmp_path: Path) -> None:
+    async with running(tmp_path) as region:
+        task = await region.create_task()
+        await region.text(f"/boot/ipxe?mac={MAC}")
+
+        def is_written() -> bool:
+            return region.fleet.stored(keys.evidence("dc1", task.sn)) is not None
+
+        await until(is_written, "what was seen to be written")
+    async with running(tmp_path) as region:
+        assert (await region.report())[0] == 200
+        assert [*(await region.stored_task(task)).boot] == ["boot.script", "boot.agent"]
