@@ -33,9 +33,7 @@ from lpmos.control.resources.statistics import StatisticsDesk
 from lpmos.control.resources.task_answers import TaskAnswers
 from lpmos.control.resources.unmatched import UnmatchedCollector
 from lpmos.control.store_metrics import StoreCollector
-from lpmos.control.traces.calls import CallTraces
 from lpmos.control.traces.duty import TraceDuty
-from lpmos.control.traces.outgoing import Outgoing, OutgoingCollector
 from lpmos.core import bmc, tasksecrets
 from lpmos.core.audit.chain import AuditChain, Sink
 from lpmos.core.audit.reader import AuditReader
@@ -69,6 +67,8 @@ from lpmos.core.secrets.rotation import SecretKeys
 from lpmos.core.storecare import StoreCare
 from lpmos.core.tasks import Tasks
 from lpmos.core.templates import Templates
+from lpmos.core.traces.calls import CallTraces
+from lpmos.core.traces.outgoing import Outgoing, OutgoingCollector
 from lpmos.core.unmatched_reports import UnmatchedDesk
 from lpmos.core.unmatched_retention import UnmatchedRetention
 from lpmos.images.catalog import Catalog

@@ -96,6 +96,7 @@ class Fleet:
         self._dead_letters = TaskIndex()
         self._listeners: list[Callable[[TaskChange], None]] = []
         self._other_listeners: list[Callable[[keys.KeyName, int], None]] = []
+        self._awaited: dict[str, set[asyncio.Event]] = {}
         for mirror in mirrors:
             mirror.subscribe(self._apply)
 
@@ -310,12 +311,8 @@ class Fleet:
     ) -> Task | None:
         """The task as soon as `condition` holds, or as it is after `timeout_s`."""
         changed = asyncio.Event()
-
-        def look(change: TaskChange) -> None:
-            if task_id in change.task_ids:
-                changed.set()
-
-        unsubscribe = self.subscribe(look)
+        waiting = self._awaited.setdefault(task_id, set())
+        waiting.add(changed)
         try:
             async with asyncio.timeout(timeout_s):
                 while (task := self.task(task_id)) is not None and not condition(task):
@@ -324,7 +321,9 @@ class Fleet:
         except TimeoutError:
             pass
         finally:
-            unsubscribe()
+            waiting.remove(changed)
+            if not waiting:
+                del self._awaited[task_id]
         return self.task(task_id)
 
     def _apply(self, key: str, before: KV | None, after: KV | None) -> None:
@@ -393,6 +392,9 @@ class Fleet:
         )
         for listener in tuple(self._listeners):
             listener(change)
+        for task_id in change.task_ids:
+            for changed in self._awaited.get(task_id, ()):
+                changed.set()
 
     def _note_unseen(self, place: tuple[str, str], task: TaskRow | None) -> None:
         """A machine without a record of its own is known by its task."""

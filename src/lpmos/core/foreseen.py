@@ -10,7 +10,7 @@ import msgspec
 from lpmos.model.diskplan import plan_disk
 from lpmos.model.diskplan.imagined import imagined_plan
 from lpmos.model.errors import FieldProblem, NoSuitableDisk
-from lpmos.model.image import hooks_problem, root_bytes
+from lpmos.model.image import arguments_problem, hooks_problem, root_bytes
 from lpmos.model.installerlimits import plan_problems
 from lpmos.model.inventory import Inventory
 from lpmos.model.jobplan import plan_job
@@ -40,7 +40,8 @@ def refusals(asked: Task | TaskSpec, capabilities: Capabilities | None) -> list[
     if image and (problem := hooks_problem(asked.setup, image.name, image.first_boot)):
         return [FieldProblem("setup", problem)]
     if installer is None:
-        return []
+        problem = arguments_problem(asked.kernel_arguments, source.whole_disk)
+        return [FieldProblem("kernel_arguments", problem)] if problem else []
     return plan_problems(installer.family, installer.os_type, installer.os_version, plan)
 
 

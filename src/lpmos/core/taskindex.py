@@ -174,14 +174,15 @@ class TaskIndex:
     def _move(self, before: TaskRow | None, after: TaskRow | None) -> None:
         """From where the row was in the orders and counts to where it is now."""
         self.statistics.move(before, after)
+        was = before and _place_in_time(before)
+        now = after and _place_in_time(after)
         for name, value in _ORDERS.items():
-            was = None if before is None else (value(before), _created_s(before), before.task_id)
-            now = None if after is None else (value(after), _created_s(after), after.task_id)
-            if was != now:
-                if was is not None:
-                    self._orders[name].remove(*was)
-                if now is not None:
-                    self._orders[name].add(*now)
+            old, new = before and value(before), after and value(after)
+            if (old, was) != (new, now):
+                if was:
+                    self._orders[name].remove(old, *was)
+                if now:
+                    self._orders[name].add(new, *now)
         for row, change in ((before, -1), (after, 1)):
             if row is not None:
                 self._counts[row.idc, row.tenant, row.status] += change

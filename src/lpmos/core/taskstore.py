@@ -7,7 +7,7 @@ took.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -43,6 +43,7 @@ A record that comes back as it was, or as None, is left alone.
 """
 Remembered = Callable[[str], KV | None]
 """A key of the store as memory has it, which may be old."""
+Read = Callable[[str], Awaitable[KV | None]]
 
 ATTEMPTS = 50
 
@@ -181,28 +182,40 @@ class TaskStore:
         """Changes of one task that are asked for here wait for each other; others race."""
         remembered = self._remembered(change.key)
         guessed = change.guessed(remembered) if remembered else None
-        if remembered and guessed and (after := await self._swapped(change, remembered, *guessed)):
-            return after
+        if remembered and guessed:
+            after = await self._swapped(change, remembered, *guessed, read=self._known)
+            if after is not None:
+                return after
         for _ in range(ATTEMPTS):
             kv = await self._store.get(change.key)
             before, after = change.stepped(kv)
             if after is before or kv is None:
                 return before
-            if (swapped := await self._swapped(change, kv, before, after)) is not None:
+            swapped = await self._swapped(change, kv, before, after, read=self._store.get)
+            if swapped is not None:
                 return swapped
             if change.only_while and change.written is None:
                 raise CasConflict("the task, or what this change of it depends on, has changed")
         raise Unavailable(f"{change.key} changed {ATTEMPTS} times meanwhile; try again")
 
-    async def _swapped(self, change: _Change, kv: KV, before: Task, after: Task) -> Task | None:
-        """The new version as it was written; None where it was not, or nobody knows."""
+    async def _known(self, key: str) -> KV | None:
+        """A key as memory has it, or where it has none, as the store does."""
+        return self._remembered(key) or await self._store.get(key)
+
+    async def _swapped(
+        self, change: _Change, kv: KV, before: Task, after: Task, *, read: Read
+    ) -> Task | None:
+        """The new version as it was written; None where it was not, or nobody knows.
+
+        `read` gives the machine's other documents.
+        """
         after, written = fitted(_signed(before, after, change.by), kv.value, read=before)
-        told = await self._told(before, after, written, change.by)
+        told = await self._told(before, after, written, change.by, read)
         operations = [Put(change.key, written), *told, *change.also]
         compare = [Compare(change.key, "mod", "=", kv.mod_revision), *change.only_while]
         record = change.machine(after) if change.machine else None
         if record is not None:
-            compare, operations = await self._with_machine(record, after, compare, operations)
+            compare, operations = await self._with_machine(record, after, compare, operations, read)
         try:
             done = (await self._store.txn(compare, operations)).succeeded
         except Ambiguous:
@@ -237,9 +250,10 @@ class TaskStore:
         task: Task,
         compare: list[Compare],
         operations: list[Operation],
+        read: Read,
     ) -> tuple[list[Compare], list[Operation]]:
         key = keys.meta(task.idc, task.sn)
-        kv = await self._store.get(key)
+        kv = await read(key)
         known = records.decode(kv, Machine) if kv else None
         after = record(known)
         if after is None or after == known:
@@ -247,19 +261,21 @@ class TaskStore:
         compare = [*compare, Compare(key, "mod", "=", kv.mod_revision if kv else 0)]
         return compare, [*operations, Put(key, records.encode(after, kv.value if kv else None))]
 
-    async def _told(self, before: Task, after: Task, written: bytes, by: Actor) -> list[Operation]:
+    async def _told(
+        self, before: Task, after: Task, written: bytes, by: Actor, read: Read
+    ) -> list[Operation]:
         """What goes with a new status: the server's entry, the word of it, the dead letter."""
         if after.status is before.status:
             return []
-        operations = [*await self._server_entry(after), told_of_task(before, after, by)]
+        operations = [*await self._server_entry(after, read), told_of_task(before, after, by)]
         if after.status is Status.FAILED:
             operations.append(Put(keys.dead_letter(after.idc, after.task_id), written))
         return operations
 
-    async def _server_entry(self, task: Task) -> list[Operation]:
+    async def _server_entry(self, task: Task, read: Read) -> list[Operation]:
         """The server's short entry (S1) follows the task's status."""
         key = keys.server(task.idc, task.sn)
-        kv = await self._store.get(key)
+        kv = await read(key)
         added_at = records.decode(kv, ServerEntry).added_at if kv else task.created_at
         entry = ServerEntry(sn=task.sn, status=task.status.value, mac=task.mac, added_at=added_at)
         return [Put(key, records.encode(entry))]

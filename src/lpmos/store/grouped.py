@@ -2,7 +2,8 @@
 
 While one group is under way, the transactions that come wait for the next one. The rule: a group is
 what its members would be one after the other, in whatever order: none of them looks at or writes a
-key that another one writes. Where a group is not taken, each member is tried by itself.
+key that another one writes. Where a group is not taken, each member is tried by itself. In traces
+(O2) the wait for a turn is a span, `store.group`, and what is written together is below each.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from lpmos.store.api import (
     Unavailable,
 )
 from lpmos.store.delegate import Delegate
+from lpmos.store.spans import places, resumed, spanned
 
 GROUP_OPERATIONS = 64
 """Compares, and operations, of one group; the store takes 128 of each (`MAX_TXN_OPERATIONS`)."""
@@ -38,6 +40,7 @@ class _Member:
         self.looks_at = frozenset(each.key for each in compare)
         self.writes = frozenset(each.key for each in operations)
         self.size_bytes = sum(len(each.value) for each in operations if isinstance(each, Put))
+        self.places = places()
         self.answer: asyncio.Future[TxnResult] = asyncio.get_running_loop().create_future()
 
     def ends(self, outcome: TxnResult | Exception) -> None:
@@ -124,10 +127,11 @@ class GroupedStore(Delegate):
         writes = _writes(success)
         if not self._runs or failure or not writes or len(writes) < len(success):
             return await self._store.txn(compare, success, failure)
-        member = _Member(compare, writes)
-        self._asked.append(member)
-        self._arrived.set()
-        return await member.answer
+        with spanned("store.group", {}):
+            member = _Member(compare, writes)
+            self._asked.append(member)
+            self._arrived.set()
+            return await member.answer
 
     def _next(self) -> _Group:
         """The next group; what does not fit into it stays in its order."""
@@ -149,7 +153,8 @@ class GroupedStore(Delegate):
             await self._write_alone(group.members[0])
             return
         try:
-            result = await self._store.txn(tuple(group.compare), group.operations)
+            with resumed(tuple(place for member in group.members for place in member.places)):
+                result = await self._store.txn(tuple(group.compare), group.operations)
         except (PermissionDenied, InvalidRequest, LeaseNotFound):  # of one of them
             result = None
         except Exception as error:  # noqa: BLE001 - the group's boundary: its callers get it
@@ -166,7 +171,8 @@ class GroupedStore(Delegate):
 
     async def _write_alone(self, member: _Member) -> None:
         try:
-            member.ends(await self._store.txn(member.compare, member.operations))
+            with resumed(member.places):
+                member.ends(await self._store.txn(member.compare, member.operations))
         except Exception as error:  # noqa: BLE001 - the member's boundary: its caller gets it
             member.ends(error)
 

@@ -30,10 +30,10 @@ FRESH_KEYS = 2000
 """How many of the large values that changed last stay as they came: they change again soonest."""
 FRESH_BYTES = 64 * 2**20
 """What all that are so may have: packing waits for a calmer time than that of the change."""
-COOL_S = 1.0
-COOLED_SHARE = 20
+COOL_S = 0.1
+COOLED_SHARE = 200
 """One in so many of those beyond `FRESH_KEYS` is packed each `COOL_S`: so changes that go on do not
-keep them, and it takes milliseconds, 25 where `FRESH_BYTES` are reached."""
+keep them, and it takes no more than 3 ms, where `FRESH_BYTES` are reached."""
 
 Subscriber = Callable[[str, KV | None, KV | None], None]
 
@@ -174,10 +174,13 @@ class Mirror:
             self._connected = False
 
     async def _list(self) -> None:
+        """List all anew: as it comes, and what is more than `FRESH_BYTES` packed."""
         found: dict[str, KV] = {}
-        revision = 0
+        revision = large_bytes = 0
         async for page in self._store.list(self._prefix, page=LIST_PAGE):
-            found.update((kv.key, _packed(kv)) for kv in page.kvs)
+            for kv in page.kvs:
+                large_bytes += len(kv.value) if _packs(kv) else 0
+                found[kv.key] = kv if large_bytes <= FRESH_BYTES else _packed(kv)
             revision = page.revision
         self._connected = True
         self._change_revision = 0
@@ -226,16 +229,16 @@ class Mirror:
         self._reach(batch.revision)
 
     def _replace(self, found: dict[str, KV]) -> None:
-        """Go over to a new listing, packed, by its difference: first what is gone."""
+        """Go over to a new listing by its difference: first what is gone."""
         for key in [key for key in self._sorted() if key not in found]:
             self._set(key, None)
         changed = [kv for kv in found.values() if self._differs(kv)]
         for kv in sorted(changed, key=lambda kv: kv.mod_revision):
             self._set(kv.key, kv)
 
-    def _differs(self, packed: KV) -> bool:
-        known = self._kvs.get(packed.key)
-        return known is None or _packed(known) != packed
+    def _differs(self, listed: KV) -> bool:
+        known = self._kvs.get(listed.key)
+        return known is None or opened(known) != opened(listed)
 
     def _set(self, key: str, after: KV | None) -> None:
         before = self._kvs.get(key)
@@ -312,7 +315,7 @@ def opened(kept: KV) -> KV:
 
 
 def _packed(kv: KV) -> KV:
-    """The key as it is kept; the same key and value are always packed alike."""
+    """The key with its value packed, if that is large."""
     if not _packs(kv):
         return kv
     return _PackedKV(

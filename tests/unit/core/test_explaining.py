@@ -8,6 +8,7 @@ import pytest
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.explaining import Explaining
 from lpmos.core.usual import ENOUGH, FIRST_LOOKS, LOOKS, WAITS_KEPT, UsualTimes, UsualWaits
+from lpmos.model.boot import DHCP, LOADER, Boot
 from lpmos.model.durations import WHOLE
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.inventory import Product
@@ -84,6 +85,15 @@ async def test_usual_times_are_those_of_completed_tasks_of_the_model(
     assert {part.part for part in found.parts} >= {"ready", "installing", WHOLE}
     past = world.fleet.task(done.task_id)
     assert past and explaining.of(past, None).usual is None
+
+
+async def test_boots_of_completed_tasks_are_a_part_of_what_is_usual(world: World) -> None:
+    for seconds in (10, 30):
+        boot = Boot().after(DHCP, world.now - timedelta(seconds=seconds)).after(LOADER, world.now)
+        world.seen = Evidence(mac=MAC, boot=boot)
+        await world.task_that_is(Status.COMPLETED)
+    found = {part.part: part for part in UsualTimes(world.fleet, world.clock).of(None)}
+    assert found["boot"].count == 2 and found["boot"].p50_s < found["boot"].p95_s
 
 
 async def test_usual_times_of_another_model_or_tenant_are_left_out(world: World) -> None:

@@ -1,6 +1,7 @@
 """From the agent's last word to the first word of the system that it installed."""
 
 import hashlib
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from lpmos.core.agents import AgentRun, NoTask
 from lpmos.core.firstboot import NotHandedOver, WrongToken, came_up_at
 from lpmos.core.rollback import Rollbacks
+from lpmos.model.boot import AGENT, RESTART_SCRIPT, RESTART_SEEN, SCRIPT, Boot
 from lpmos.model.bootplan import BootLocalDisk
 from lpmos.model.errors import Conflict, ForeignClaim, ImpossibleTransition
+from lpmos.model.evidence import Evidence
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import Machine
 from lpmos.model.task import Task, TaskError
@@ -53,6 +56,30 @@ async def test_machine_that_netboots_after_the_last_word_boots_its_disk(world: W
     for _ in range(2):
         plan, _ = await world.agents.boot(MAC, "SN-1")
         assert isinstance(plan, BootLocalDisk) and "starts its own system" in plan.reason
+
+
+async def test_boot_and_restart_that_were_seen_are_written_with_the_words_of_the_machine(
+    world: World,
+) -> None:
+    world.seen = Evidence(mac=MAC, boot=Boot().after(SCRIPT, world.now))
+    task = await handed_over(world)
+    assert [*task.boot] == [SCRIPT, AGENT] and task.boot[AGENT] == task.reported_at
+    boot = world.seen.boot.after(AGENT, world.now).after(SCRIPT, world.now + timedelta(seconds=1))
+    world.seen = Evidence(mac=MAC, boot=boot)
+    world.now += timedelta(seconds=30)
+    before = await world.store.get(keys.task("dc1", "SN-1"))
+    after = await world.agents.came_up(MAC, task.task_id, TOKEN)
+    assert [*after.boot] == [SCRIPT, AGENT, RESTART_SEEN, RESTART_SCRIPT]
+    kv = await world.store.get(keys.task("dc1", "SN-1"))
+    assert kv and before and kv.version == before.version + 1, "it takes no write of its own"
+    assert records.decode(kv, Task).boot == after.boot
+
+
+async def test_report_that_is_repeated_keeps_the_boot_that_its_task_has(world: World) -> None:
+    world.seen = Evidence(mac=MAC, boot=Boot().after(SCRIPT, world.now))
+    task = await world.task_that_is(Status.PENDING_APPROVAL)
+    world.seen = Evidence(mac=MAC)
+    assert (await world.report()).boot == task.boot != {}
 
 
 async def test_installed_system_that_came_up_completes_the_task(world: World) -> None:

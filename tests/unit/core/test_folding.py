@@ -1,5 +1,6 @@
 """Documents of finished tasks: folded, nothing lost, and what others wrote stays in them."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from lpmos.core.fitting import fitted
 from lpmos.core.folding import folded, unfolded
 from lpmos.core.taskrow import row_of_document
 from lpmos.core.taskstore import logged
+from lpmos.model.boot import MOMENTS
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.inventory import PciDevice
 from lpmos.model.job import StepResult
@@ -42,6 +44,7 @@ def _task(**fields: Any) -> Task:
         "results": (
             StepResult(step="disk_test", outcome="passed", seconds=1, summary="s", evidence=("e",)),
         ),
+        "boot": {name: NOW + timedelta(milliseconds=n * 1717) for n, name in enumerate(MOMENTS)},
     }
     return make_task(**{**whole, **fields})
 
@@ -61,6 +64,11 @@ def test_finished_task_is_folded_and_read_whole(status: Status) -> None:
     assert same == task == _decoded(document)
     assert 3 * len(document) < len(records.encode(task))
     assert "hardware" not in msgspec.json.decode(document)
+
+
+def test_boot_of_a_finished_task_takes_little_of_its_document() -> None:
+    without = fitted(_task(boot={}))[1]
+    assert len(fitted(_task())[1]) - len(without) < 350
 
 
 def test_task_that_goes_on_is_not_folded() -> None:

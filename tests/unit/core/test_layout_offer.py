@@ -33,6 +33,14 @@ def test_layout_for_the_image_of_a_whole_disk_is_refused_by_its_field(layout: An
     assert "leave it at auto" in str(refused.value)
 
 
+def test_kernel_arguments_for_the_image_of_a_whole_disk_are_refused_by_their_field() -> None:
+    task = make_task(kernel_arguments="nomodeset")
+    with pytest.raises(InvalidInput) as refused:
+        check_offered(task, offering(whole_disk=True), list)
+    assert [problem.field for problem in refused.value.problems] == ["kernel_arguments"]
+    check_offered(task, offering(whole_disk=False), list)
+
+
 @pytest.mark.parametrize(
     ("fields", "whole_disk"),
     [

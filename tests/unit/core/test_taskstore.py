@@ -1,14 +1,17 @@
 """A change that begins with what memory has: the store decides, whatever memory says."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from lpmos.core.taskstore import Superseded, TaskStore, logged
+from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
 from lpmos.model.errors import Conflict
-from lpmos.model.task import Task
+from lpmos.model.lifecycle import Event, Status
+from lpmos.model.machine import Machine, ServerEntry
+from lpmos.model.task import Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Store
 from lpmos.store.delegate import Delegate
@@ -17,8 +20,14 @@ from tests.support.builders import actor, make_task
 from tests.support.faulty_store import FaultyStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EARLIER = NOW - timedelta(days=1)
 TASK = make_task()
 KEY = keys.task(TASK.idc, TASK.sn)
+META = keys.meta(TASK.idc, TASK.sn)
+SERVER = keys.server(TASK.idc, TASK.sn)
+MACHINE = Machine(
+    idc=TASK.idc, sn=TASK.sn, macs=(TASK.mac,), first_seen_at=EARLIER, updated_at=EARLIER
+)
 
 
 class Reads(Delegate):
@@ -42,14 +51,16 @@ class Site:
 
     def __init__(self, store: Store) -> None:
         self.store = Reads(store)
-        self.memory: KV | None = None
-        self.changes = TaskStore(self.store, lambda key: self.memory if key == KEY else None)
+        self.memory: dict[str, KV] = {}
+        self.changes = TaskStore(self.store, self.memory.get)
 
     async def put(self, task: Task) -> None:
         await self.store.put(KEY, records.encode(task))
 
-    async def remember(self) -> None:
-        self.memory = await self.store.inner.get(KEY)
+    async def remember(self, key: str = KEY) -> None:
+        kv = await self.store.inner.get(key)
+        assert kv is not None
+        self.memory[key] = kv
 
     async def logs(self) -> list[str]:
         kv = await self.store.inner.get(KEY)
@@ -60,6 +71,23 @@ class Site:
         return await self.changes.change(
             TASK, lambda task: logged(task, NOW, f"[INFO] {text}"), by=actor("somebody")
         )
+
+    async def fail(self) -> Task:
+        """A change of the status, which goes with one of the machine's record."""
+
+        def step(task: Task) -> Task:
+            return moved(task, Event.FAIL, NOW, error=TaskError(reason="x"))
+
+        def tagged(known: Machine | None) -> Machine | None:
+            return known and msgspec.structs.replace(known, tags={**known.tags, "seen": "yes"})
+
+        by = actor("somebody")
+        return await self.changes.change(TASK, step, by=by, machine=lambda _: tagged)
+
+    async def tags(self) -> dict[str, str]:
+        kv = await self.store.inner.get(META)
+        assert kv is not None
+        return dict(records.decode(kv, Machine).tags)
 
 
 @pytest.fixture
@@ -112,6 +140,36 @@ async def test_nothing_to_do_is_said_of_the_store_only(site: Site) -> None:
     await site.say("newer")
     same = await site.changes.change(TASK, lambda task: task, by=actor("somebody"))
     assert len(same.logs) == 1
+
+
+async def test_new_status_of_what_memory_has_reads_nothing(site: Site) -> None:
+    added = ServerEntry(sn=TASK.sn, status="pending", mac=TASK.mac, added_at=EARLIER)
+    await site.store.put(SERVER, records.encode(added))
+    await site.store.put(META, records.encode(MACHINE))
+    await site.remember(SERVER)
+    await site.remember(META)
+    assert (await site.fail()).status is Status.FAILED
+    assert site.store.count == 0
+    kv = await site.store.inner.get(SERVER)
+    assert kv is not None
+    entry = records.decode(kv, ServerEntry)
+    assert (entry.status, entry.added_at) == ("failed", EARLIER)
+    assert await site.tags() == {"seen": "yes"}
+
+
+async def test_new_status_loses_no_update_of_the_machine_that_memory_has_not(site: Site) -> None:
+    await site.store.put(META, records.encode(MACHINE))
+    await site.remember(META)
+    newer = msgspec.structs.replace(MACHINE, tags={"rack": "a"})
+    await site.store.put(META, records.encode(newer))
+    await site.fail()
+    assert await site.tags() == {"rack": "a", "seen": "yes"}
+
+
+async def test_new_status_of_a_machine_that_only_the_store_knows_changes_it(site: Site) -> None:
+    await site.store.put(META, records.encode(MACHINE))
+    await site.fail()
+    assert await site.tags() == {"seen": "yes"}
 
 
 async def test_change_whose_answer_is_lost_is_made_once(site: Site, store: FaultyStore) -> None:

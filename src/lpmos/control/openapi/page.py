@@ -2,17 +2,19 @@
 
 The framework's pages load their scripts from other hosts, which the content security policy
 forbids; ours shows `/schema/openapi.json` with a script from here. The description is made when it
-is first asked for, and kept.
+is first asked for, by a thread, and kept; only then what makes it is loaded.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.routes import BaseRoute
 
 from lpmos.control.access import PUBLIC, needs
-from lpmos.control.openapi.description import described
 from lpmos.control.pages import Pages
 from lpmos.model.access import Permission
 
@@ -35,8 +37,14 @@ async def openapi_document(request: AnyRequest) -> Response[bytes]:
     """The description itself."""
     kept = request.app.state
     if KEPT not in kept:
-        kept[KEPT] = msgspec.json.encode(described(request.app.routes))
+        kept[KEPT] = await asyncio.to_thread(_made, request.app.routes)
     return Response(kept[KEPT], media_type=MEDIA_TYPE)
+
+
+def _made(routes: Sequence[BaseRoute]) -> bytes:
+    from lpmos.control.openapi.description import described
+
+    return msgspec.json.encode(described(routes))
 
 
 SCHEMA_CALLS = (schema_page, openapi_document)

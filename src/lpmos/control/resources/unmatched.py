@@ -26,6 +26,7 @@ from lpmos.model.access import Permission, require
 from lpmos.model.diskplan import DiskLayout, DiskPassphrase, RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.inventory import Inventory
+from lpmos.model.kernelline import KernelArguments
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import NetworkConfig
 from lpmos.model.rule import SAMPLE_MAC
@@ -112,6 +113,7 @@ class TaskOfReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tags: Tags = {}
     tenant: TenantName | None = None
     method: InstallMethod = None
+    kernel_arguments: KernelArguments = ""
 
 
 class MatchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from lpmos.core.taskrow import TaskRow, row_of_task
 from lpmos.core.tasks import RETRYABLE
 from lpmos.core.taskstore import StoredTask
 from lpmos.model.diskplan import DiskPlan, RootDiskHints, StorageLayout
+from lpmos.model.durations import durations
 from lpmos.model.errors import FieldProblem
 from lpmos.model.fingerprint import fingerprint
 from lpmos.model.installer import Handover
@@ -164,7 +165,8 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     `handed_over_at` on the installed system starts; null: not yet, or it is one that does not call.
     `handover` says how the distribution's own installer took the machine over; null: it has not.
     A `job` installs nothing: `job_plan` says what is approved, and `results` how its steps ended.
-    `trace_id` is of its trace: its own id, or that of the call by which it was asked for.
+    `durations` has the seconds that each of its parts took. `trace_id` is of its trace: its own id,
+    or that of the call by which it was asked for.
     """
 
     task_id: str
@@ -182,6 +184,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     tenant: str | None
     method: InstallMethod | None
+    kernel_arguments: str
     job: Job | None
     attempt: int
     retry_of: str | None
@@ -199,6 +202,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     hardware_fingerprint: str | None
     approval: Approval | None
     timeline: list[TimelineEntry]
+    durations: dict[str, float]
     progress: tuple[Progress, ...]
     percentage: float
     results: tuple[StepResult, ...]
@@ -401,7 +405,7 @@ def full(
     metadata = {name: known[name] for name in TaskMetadata.__struct_fields__}
     del known["intent"], known["acting_for"], known["first_boot_sha256"]
     del known["reported_by"], known["reported_at"], known["traceparent"], known["log_marks"]
-    del known["folded"]
+    del known["folded"], known["boot"]
     known["log_count"] = task.lines_logged
     return TaskView(
         **known,
@@ -411,6 +415,7 @@ def full(
         failure=failure(task),
         metadata=TaskMetadata(**metadata),
         timeline=timeline(task, retry),
+        durations={part: round(seconds, 3) for part, seconds in durations(task).items()},
         plan_digest=row.plan_digest,
         hardware_fingerprint=fingerprint(task.hardware) if task.hardware else None,
         percentage=task.percent,

@@ -7,6 +7,7 @@ import msgspec
 
 from lpmos.core.firstboot import RESTARTING, came_up_at
 from lpmos.core.taskrow import TaskRow
+from lpmos.model.boot import MOMENTS
 from lpmos.model.lifecycle import Status
 from lpmos.model.rollback import next_boot
 from lpmos.model.task import StatusChange, Task
@@ -14,10 +15,11 @@ from lpmos.model.waiting import in_words
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened: a status, a step of the install, or one of these.
+    """One thing that happened: a status, a step of the install, a moment of a boot, or another.
 
-    `came_up`: the installed system called. `rolled_back`: the machine was given back. `retried`:
-    another task tries it again.
+    Moments are those of `lpmos.model.boot`, as `boot.kernel`, of the boot that brought the agent,
+    and `restart.…`, of that into the installed system. `came_up`: the installed system called.
+    `rolled_back`: the machine was given back. `retried`: another task tries it again.
 
     `by` did it, as far as it is known; `task_id` is the other task that it is about. `after_s` are
     the seconds since the entry before: of a step, how long it took.
@@ -32,11 +34,12 @@ class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
-    """What happened to the task, oldest first: its states, the steps of its install, its retry.
+    """What happened to the task, oldest first: its states, its boots, its steps, its retry.
 
     The order is that of the document: clocks of different parts may differ.
     """
     entries = [_of_change(task, change) for change in task.status_history]
+    _insert_boot(entries, task)
     started = next(
         (at for at, entry in enumerate(entries, 1) if entry.event == Status.INSTALLING.value), 0
     )
@@ -50,7 +53,8 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
     if task.handed_over_at is not None and came_up is not None:
         waited = in_words(came_up - task.handed_over_at)
         entry = TimelineEntry(came_up, "came_up", f"{waited} after the restart began")
-        entries.insert(len(entries) - (task.status is Status.COMPLETED), entry)
+        place = len(entries) - (task.status is Status.COMPLETED)
+        entries[place:place] = [*_moments(task, "restart."), entry]
     if (back := task.rolled_back) is not None:
         said = next_boot(back)
         entries.append(TimelineEntry(back.at, "rolled_back", said, by=back.by))
@@ -62,6 +66,22 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
             )
         )
     return [entries[0], *starmap(_after, pairwise(entries))] if entries else []
+
+
+def _moments(task: Task, prefix: str) -> list[TimelineEntry]:
+    seen = sorted((at, name) for name, at in task.boot.items() if name.startswith(prefix))
+    return [TimelineEntry(at, name, MOMENTS.get(name, "")) for at, name in seen]
+
+
+def _insert_boot(entries: list[TimelineEntry], task: Task) -> None:
+    """Put each moment of the agent's boot before the first state that is later than it."""
+    places = [at for at, each in enumerate(entries) if each.event == Status.INSTALLING.value]
+    last, place = places[0] if places else len(entries), 0
+    for moment in _moments(task, "boot."):
+        while place < last and entries[place].timestamp <= moment.timestamp:
+            place += 1
+        entries.insert(place, moment)
+        place, last = place + 1, last + 1
 
 
 def _after(before: TimelineEntry, entry: TimelineEntry) -> TimelineEntry:

@@ -114,6 +114,8 @@ class RulesDuty:
             return
         revision = self._fleet.revision(task)
         rules = self._rules.enabled("approve")
+        if not rules:
+            return
         verdicts = await asyncio.to_thread(self._rules.verdicts_on_task, task, rules)
         decided = _first_match(rules, verdicts)
         if decided is None:

@@ -26,6 +26,8 @@ POLL_WAIT_S: Final = 25
 RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 8.0
 PROGRESS_EVERY_S: Final = 1.0
+JITTER: Final = 0.05
+"""A machine's second is up to so much longer, by chance: real machines do not keep step either."""
 STAGES: Final = (("partitioning", 20), ("downloading", 60), ("installing", 90), ("configuring", 99))
 IMAGE_BYTES: Final = 1_000_000_000
 """What the made-up download says of itself; the bytes are not moved."""
@@ -173,7 +175,7 @@ class FleetMachine:
             stage = next(name for name, until in STAGES if percent <= until)
             self.says = stage
             await self._progress(task_id, stage, percent)
-            await asyncio.sleep(PROGRESS_EVERY_S)
+            await asyncio.sleep(PROGRESS_EVERY_S * self._chance.uniform(1, 1 + JITTER))
         await self._break(task_id, self.profile.crash_at)  # a short install has few steps
         first = next(at for at, (name, _) in enumerate(STAGES) if name == stage)
         for name, until in STAGES[first:]:
