@@ -57,7 +57,7 @@ async def test_agent_that_cannot_reach_the_region_and_then_a_disk_that_fails(
 ) -> None:
     place, site, directory = rack
     machine = await VirtualMachine.create(place, WORN_OUT, directory=directory, accel=accel)
-    task = await site.api.create_task(new_task(WORN_OUT.sn, WORN_OUT.mac, WORN_OUT.name))
+    task = await site.api.create_task(new_task(site, WORN_OUT.sn, WORN_OUT.mac, WORN_OUT.name))
     await machine.power_on()
     await until_sent(site, task.task_id, "initramfs")
     async with unheard(place):
@@ -75,7 +75,7 @@ async def test_agent_that_cannot_reach_the_region_and_then_a_disk_that_fails(
 async def test_image_that_comes_slowly(rack: tuple[Rack, Site, Path], accel: Acceleration) -> None:
     place, site, directory = rack
     machine = await VirtualMachine.create(place, FAR_AWAY, directory=directory, accel=accel)
-    task = await site.api.create_task(new_task(FAR_AWAY.sn, FAR_AWAY.mac, FAR_AWAY.name))
+    task = await site.api.create_task(new_task(site, FAR_AWAY.sn, FAR_AWAY.mac, FAR_AWAY.name))
     await machine.power_on()
     await waiting(site, task.task_id)
     async with slow(place):

@@ -29,10 +29,18 @@ def accel() -> Acceleration:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rack(
-    tmp_path_factory: pytest.TempPathFactory, images_dir: Path
+    tmp_path_factory: pytest.TempPathFactory, images_dir: Path, accel: Acceleration
 ) -> AsyncIterator[tuple[Rack, Site, Path]]:
     """A virtual rack with a data center in it that offers Debian, and where their files are."""
     directory = tmp_path_factory.mktemp("e2e")
-    async with Rack() as rack, Site(rack, directory=directory, images_dir=images_dir) as site:
+    async with (
+        Rack() as rack,
+        Site(
+            rack,
+            directory=directory,
+            images_dir=images_dir,
+            kernel_arguments=accel.kernel_arguments,
+        ) as site,
+    ):
         await site.wait_offered(*OS)
         yield rack, site, directory

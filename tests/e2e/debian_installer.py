@@ -85,7 +85,12 @@ async def way(
                 repository=upstream.url,
             )  # fmt: skip
             Installers(installers_dir).add(fields, FILES / "linux", FILES / "initrd.gz")
-            async with Site(rack, directory=directory, images_dir=installers_dir) as site:
+            async with Site(
+                rack,
+                directory=directory,
+                images_dir=installers_dir,
+                kernel_arguments=accel.kernel_arguments,
+            ) as site:
                 await site.wait_offered("debian", "12")
                 machine = await VirtualMachine.create(
                     rack, MACHINE, directory=directory, accel=accel
@@ -105,6 +110,7 @@ async def installed_as_far_as_it_goes(
         os_version="12",
         hostname=MACHINE.name,
         method="installer",
+        kernel_arguments=site.kernel_arguments,
         setup=NewSetup(secrets={"WORD": HIDDEN}, commands=("true",)),
     )
     task_id = (await site.api.create_task(new)).task_id

@@ -117,7 +117,7 @@ async def run_journey(
 ) -> tuple[VirtualMachine, Journey]:
     rack, site, directory = place
     machine = await VirtualMachine.create(rack, spec, directory=directory, accel=accel)
-    new = new_task(spec.sn, spec.mac, spec.name)
+    new = new_task(site, spec.sn, spec.mac, spec.name)
     task = msgspec.structs.replace(new, ssh_keys=(SSH_KEY,), setup=SETUP)
     display = LineDisplay(Console(stderr=True))
     journey = Journey(machine, task, api=site.api, display=display, approve=True)
@@ -269,7 +269,9 @@ async def test_server_that_loses_its_power_in_the_install_fails_and_is_not_insta
 ) -> None:
     network, site, directory = rack
     machine = await VirtualMachine.create(network, KILLED, directory=directory, accel=accel)
-    task_id = (await site.api.create_task(new_task(KILLED.sn, KILLED.mac, KILLED.name))).task_id
+    task_id = (
+        await site.api.create_task(new_task(site, KILLED.sn, KILLED.mac, KILLED.name))
+    ).task_id
 
     async def waits_for_approval() -> bool:
         return (await site.api.task(task_id)).status is Status.PENDING_APPROVAL

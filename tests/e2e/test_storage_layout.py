@@ -67,11 +67,16 @@ async def array_members(disk: Path) -> list[tuple[str, str]]:
 async def test_mirrored_server_starts_from_both_disks_and_from_the_one_that_is_left(
     tmp_path: Path, images_dir: Path, accel: Acceleration
 ) -> None:
-    async with Rack() as rack, Site(rack, directory=tmp_path, images_dir=images_dir) as site:
+    async with (
+        Rack() as rack,
+        Site(
+            rack, directory=tmp_path, images_dir=images_dir, kernel_arguments=accel.kernel_arguments
+        ) as site,
+    ):
         await site.wait_offered(*OS)
         machine = await VirtualMachine.create(rack, MIRROR, directory=tmp_path, accel=accel)
         task = msgspec.structs.replace(
-            new_task(MIRROR.sn, MIRROR.mac, MIRROR.name), disk_layout=LAYOUT
+            new_task(site, MIRROR.sn, MIRROR.mac, MIRROR.name), disk_layout=LAYOUT
         )
         display = LineDisplay(Console(stderr=True))
         journey = Journey(machine, task, api=site.api, display=display, approve=True)

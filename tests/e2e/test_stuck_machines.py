@@ -37,8 +37,10 @@ async def test_causes_are_named_where_the_machines_stand(
 ) -> None:
     place, site, directory = rack
     machine = await VirtualMachine.create(place, TOO_LITTLE, directory=directory, accel=accel)
-    task = await site.api.create_task(new_task(TOO_LITTLE.sn, TOO_LITTLE.mac, TOO_LITTLE.name))
-    unplugged = await site.api.create_task(new_task(*ELSEWHERE, "elsewhere"))
+    task = await site.api.create_task(
+        new_task(site, TOO_LITTLE.sn, TOO_LITTLE.mac, TOO_LITTLE.name)
+    )
+    unplugged = await site.api.create_task(new_task(site, *ELSEWHERE, "elsewhere"))
     nothing = asyncio.create_task(explained(site, unplugged.task_id, "nothing-seen"))
     async with unheard(place):
         await machine.power_on()

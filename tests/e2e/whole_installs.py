@@ -96,6 +96,7 @@ async def test_installer_goes_to_the_login_prompt(
         os_version=case.os_version,
         hostname=name,
         method="installer",
+        kernel_arguments=accel.kernel_arguments,
     )
     async with Rack() as rack:
         with package_upstream(rack.holder_pid, ADDRESS, mirror) as upstream:
@@ -112,7 +113,12 @@ async def test_installer_goes_to_the_login_prompt(
             Installers(directory).add(
                 fields, kernel, fetched(f"{mirror}/{case.initrd}", tmp_path / "initrd")
             )
-            async with Site(rack, directory=tmp_path, images_dir=directory) as site:
+            async with Site(
+                rack,
+                directory=tmp_path,
+                images_dir=directory,
+                kernel_arguments=accel.kernel_arguments,
+            ) as site:
                 await site.wait_offered(case.os_type, case.os_version)
                 machine = await VirtualMachine.create(rack, spec, directory=tmp_path, accel=accel)
                 display = LineDisplay(Console(stderr=True))

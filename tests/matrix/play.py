@@ -101,7 +101,13 @@ async def play(cell: Cell, *, directory: Path, images_dir: Path, accel: Accelera
     try:
         async with (
             Rack() as rack,
-            Site(rack, directory=directory, images_dir=images_dir, network=network(cell)) as site,
+            Site(
+                rack,
+                directory=directory,
+                images_dir=images_dir,
+                kernel_arguments=accel.kernel_arguments,
+                network=network(cell),
+            ) as site,
         ):
             await site.wait_offered(*OS)
             machine = await _machine(cell, rack, directory, accel)
@@ -149,13 +155,15 @@ def _foreign_places(machine: VirtualMachine) -> range:
 
 async def _journey(cell: Cell, machine: VirtualMachine, site: Site) -> Journey:
     display = LineDisplay(Console(stderr=True))
-    journey = Journey(machine, _task(cell, machine), api=site.api, display=display, approve=True)
+    journey = Journey(
+        machine, _task(cell, machine, site), api=site.api, display=display, approve=True
+    )
     await journey.run()
     return journey
 
 
-def _task(cell: Cell, machine: VirtualMachine) -> NewTask:
-    new = new_task(machine.spec.sn, machine.spec.mac, machine.name)
+def _task(cell: Cell, machine: VirtualMachine, site: Site) -> NewTask:
+    new = new_task(site, machine.spec.sn, machine.spec.mac, machine.name)
     if cell.disks in {"lvm", "format"}:
         new = msgspec.structs.replace(new, root_disk=RootDiskHints(overwrite=True))
     if cell.layout is not None:

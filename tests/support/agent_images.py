@@ -29,16 +29,22 @@ for device in find("bus/pci/devices/*"):
     if (device / "driver").exists():
         print("found driver", driver(device))
 print(Path("/proc/meminfo").read_text().splitlines()[2])
+for bound in re.findall(r"test_bind=(\\w+):(\\w+):(\\w+)", Path("/proc/cmdline").read_text()):
+    os.system(f"modprobe {bound[0]}")
+    Path(f"/sys/bus/pci/drivers/{bound[0]}/new_id").write_text(" ".join(bound[1:]))
+    os.system(f"dmesg | grep {bound[0]}")
 raise SystemExit(int(re.search(r"test_exit=(\\d+)", Path("/proc/cmdline").read_text())[1]))
 '''
 
 
 def build_quickly(images_dir: Path = IMAGES_DIR, *, force: bool = False) -> BuiltAgent:
     """The boot agent's real image, as guests boot it; built where it is missing, or by `force`."""
-    return build_agent_image(images_dir, CACHE_DIR, compression_level=QUICK_LEVEL, force=force)
+    return build_agent_image(
+        images_dir, CACHE_DIR, compression_level=QUICK_LEVEL, firmware=False, force=force
+    )
 
 
-def build_with_inspector(directory: Path) -> BuiltAgent:
+def build_with_inspector(directory: Path, *, firmware: bool = False) -> BuiltAgent:
     """An image like the real one, with `INSPECTOR` in place of the agent."""
     agent = directory / "lpmos" / "agent"
     agent.mkdir(parents=True)
@@ -49,5 +55,6 @@ def build_with_inspector(directory: Path) -> BuiltAgent:
         directory / "images",
         CACHE_DIR,
         compression_level=QUICK_LEVEL,
+        firmware=firmware,
         lpmos_package=agent.parent,
     )

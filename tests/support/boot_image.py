@@ -6,14 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from lpmos.images.agent_manifest import AgentImage
-from lpmos.lab.acceleration import TRANSLATED_CPU, TRANSLATOR
+from lpmos.lab.acceleration import TRANSLATED_CPU, TRANSLATED_KERNEL_ARGUMENTS, TRANSLATOR
 
 BOOT_MAC = "52:54:00:12:34:56"
 MEMORY_MIB = 384
 """What the boot agent must do with."""
-KERNEL_ARGUMENTS = "no_timer_check"
-"""A translated guest's timer may come too late on a busy machine for the kernel, which looks for it
-once, early, and panics (kernel-parameters.txt); of a guest of KVM it takes it for granted."""
 END_TIMEOUT_S = 30.0
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\r")
 
@@ -72,6 +69,7 @@ async def booted(
         network: QEMU's `-netdev` for the NIC that "booted"; `user` has a DHCP server.
         devices: further arguments for QEMU.
     """
+    line = f"console=ttyS0,115200n8 {TRANSLATED_KERNEL_ARGUMENTS} {kernel_arguments}"
     nic = f"virtio-net-pci,netdev=n0,mac={BOOT_MAC},romfile="
     command = (
         *("qemu-system-x86_64", "-machine", "q35", "-accel", TRANSLATOR, "-cpu", TRANSLATED_CPU),
@@ -79,7 +77,7 @@ async def booted(
         *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-monitor", "none"),
         *("-nodefaults", "-serial", "stdio", "-device", "virtio-rng-pci"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initramfs)),
-        *("-append", f"console=ttyS0,115200n8 {KERNEL_ARGUMENTS} {kernel_arguments}"),
+        *("-append", line),
         *("-netdev", network, "-device", nic, *devices),
     )
     process = await asyncio.create_subprocess_exec(

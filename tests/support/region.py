@@ -238,6 +238,7 @@ async def running(
     agent_identity: Literal["required", "optional"] = "required",
     agent_tls: TlsFiles | None = None,
     read_ring: ReadRing = no_ring,
+    kernel_arguments: str = "",
 ) -> AsyncIterator[RunningRegion]:
     """Region dc1 with the images of `fill`, until the block ends.
 
@@ -264,6 +265,7 @@ async def running(
         dhcp=dhcp,
         agent_identity=agent_identity,
         agent_tls=agent_tls,
+        kernel_arguments=kernel_arguments,
     )
     try:
         async with offline(
@@ -282,6 +284,7 @@ async def running(
                 store=store,
                 fleet=fleet,
                 agents=kept.agents,
+                evidence=kept.evidence,
                 catalog=catalog,
                 installers=Installers(directory / "images"),
                 clock=utc_now,

@@ -18,6 +18,8 @@ from lpmos.agent.plan import File, Plan
 from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.storage import ESP_PLACE, System
 
+INITRD_TIMEOUT_S = 3600.0
+"""To pack an initrd with every driver: minutes, on a slow processor many."""
 _SIGNED = "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
 """GRUB as the distribution signed it for Secure Boot, where the image has it (Debian, Ubuntu)."""
 _MARKS = "EFI/lpmos"
@@ -97,7 +99,10 @@ class BootLoader:
             CommandFailed: `update-initramfs` failed.
         """
         if self._system.encrypted:
-            self._commands.run(["chroot", str(self._root), "update-initramfs", "-u", "-k", "all"])
+            self._commands.run(
+                ["chroot", str(self._root), "update-initramfs", "-u", "-k", "all"],
+                timeout_s=INITRD_TIMEOUT_S,
+            )
 
     def write_config(self, files: RootFiles, plan: Plan) -> None:
         """Write `grub.cfg` for the kernels that the image brought.

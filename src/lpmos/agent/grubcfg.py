@@ -98,11 +98,12 @@ def signed_grub_config(start: Start) -> str:
 
 def _terminal_lines(arguments: str) -> list[str]:
     """GRUB on the serial line too, where the kernel's console is there."""
-    serial = _SERIAL.search(arguments)
-    if serial is None:
+    serial = _SERIAL.findall(arguments)
+    if not serial:
         return []
+    unit, speed = serial[-1]  # where there are several, as the kernel does
     return [
-        f"serial --unit={serial[1]} --speed={serial[2] or 9600}",
+        f"serial --unit={unit} --speed={speed or 9600}",
         "terminal_input console serial",
         "terminal_output console serial",
     ]

@@ -25,6 +25,7 @@ from lpmos.store import keys
 from lpmos.store.api import Store
 from lpmos.store.fenced import FencedStore
 from lpmos.store.mirror import Mirror
+from lpmos.store.traced import TracedStore
 
 _ONE_NETWORK = ("dhcp_interface", "dhcp_subnet", "dhcp_range", "dhcp_router", "dhcp_dns")
 
@@ -44,6 +45,7 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
         raise SettingsError("--idc is missing: the data center that this region serves")
     structlog.contextvars.bind_contextvars(idc=settings.idc)
     region_settings = _region_settings(settings)
+    store = TracedStore(store) if region_settings.otlp_url else store
     standby, unfenced = None, store
     if stands:
         fenced = FencedStore(store)
@@ -64,6 +66,7 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
             store=store,
             fleet=kept.fleet,
             agents=kept.agents,
+            evidence=kept.evidence,
             catalog=_catalog(settings),
             installers=Installers(images_dir(settings)),
             clock=utc_now,
@@ -110,6 +113,8 @@ def _region_settings(settings: Settings) -> RegionSettings:
         agent_identity=settings.agent_identity,
         agent_tls=agent_tls_files(settings),
         mirror_limit_bytes=settings.mirror_gib * 1024**3,
+        kernel_arguments=settings.kernel_arguments,
+        otlp_url=settings.otlp_url,
     )
 
 

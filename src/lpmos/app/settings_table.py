@@ -24,6 +24,7 @@ from lpmos.app.setting_values import (
     yes_or_no,
 )
 from lpmos.model.bootplan import UnknownMachines
+from lpmos.model.kernelline import parse_kernel_arguments
 from lpmos.model.machine import parse_idc
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.waiting import AWAY, FIRST_BOOT, INSTALLER, LIMITS
@@ -140,9 +141,9 @@ TABLE: tuple[Setting, ...] = (
         "otlp_url",
         public_url,
         None,
-        (UP, CONTROL),
-        "Where each task that ends is sent as one trace, and slow calls of the API, by OTLP over"
-        " HTTP: `http://collector:4318/v1/traces`.",
+        (UP, CONTROL, REGION),
+        "Where each task that ends is sent as one trace, and calls that were slow, of the API and"
+        " of machines, by OTLP over HTTP: `http://collector:4318/v1/traces`.",
     ),
     Setting(
         "unmatched_limit",
@@ -371,6 +372,14 @@ TABLE: tuple[Setting, ...] = (
         (UP, REGION),
         "`required`: agents call with the identity that their boot script lets them have;"
         " `optional` takes calls without one, too, while older agent images run.",
+    ),
+    Setting(
+        "kernel_arguments",
+        parse_kernel_arguments,
+        "",
+        (UP, REGION),
+        "What ends the kernel line of the agent and of each distribution's installer, for machines"
+        " that need it: `console=ttyS1,115200n8`. Of the installed system's, tasks say it.",
     ),
     Setting(
         "mirror_gib",

@@ -23,9 +23,10 @@ LAYERS = (
 )
 PARTS = (
     Column("PART", lambda part: part["part"]),
-    Column("HALF OF THEM", lambda part: span(part["p50_s"]), right=True),
-    Column("19 OF 20", lambda part: span(part["p95_s"]), right=True),
-    Column("TASKS", lambda part: part["count"], right=True, drop=1),
+    Column("HERE", lambda part: _known_span(part, "here_s"), right=True),
+    Column("HALF OF THEM", lambda part: _known_span(part, "p50_s"), right=True),
+    Column("19 OF 20", lambda part: _known_span(part, "p95_s"), right=True),
+    Column("TASKS", lambda part: get(part, "count"), right=True, drop=1),
 )
 DECIDES = {
     "machine": "after the machine has reported its hardware",
@@ -89,9 +90,21 @@ def _show(display: Display, task: Document, explained: Document) -> None:
         display.note("nothing looks wrong: it takes its time")
     display.heading("seen last")
     display.table(explained["layers"], LAYERS)
-    if explained["parts"]:
+    if parts := _parts(task["durations"], explained["parts"]):
         display.heading(f"how long it takes: {plain(explained['model'] or 'any model')}")
-        display.table(explained["parts"], PARTS)
+        display.table(parts, PARTS)
+
+
+def _parts(durations: Document, usual: list[Document]) -> list[Document]:
+    """What is usual of each part, with what it took here; then what is known of this task only."""
+    known = {part["part"]: part for part in usual}
+    names = [*known, *(part for part in durations if part not in known)]
+    return [{"part": part, "here_s": durations.get(part), **known.get(part, {})} for part in names]
+
+
+def _known_span(part: Document, name: str) -> str:
+    seconds = get(part, name)
+    return "" if seconds is None else span(seconds)
 
 
 def _show_decision(display: Display, decision: Document) -> None:

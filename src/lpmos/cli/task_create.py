@@ -16,7 +16,7 @@ from lpmos.cli.options import pair
 _WHOLE_NUMBERS = ("min_size_bytes", "max_size_bytes")
 _YES_OR_NO = ("rotational", "overwrite", "nvme")
 _PLACE = ("idc", "sn", "mac")
-_PLAIN = ("hostname", "tenant", "method")
+_PLAIN = ("hostname", "tenant", "method", "kernel_arguments")
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +66,11 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="public keys for root, one in a line; repeatable",
+    )
+    fields.add_argument(
+        "--kernel-arguments",
+        metavar="WORDS",
+        help="for the installed system's kernel: `console=ttyS1,115200n8 hugepages=16`",
     )
     fields.add_argument(
         "--setup",

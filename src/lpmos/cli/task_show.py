@@ -51,6 +51,7 @@ def show(display: Display, task: Document) -> None:
             ("network", network(task["network_config"])),
             ("disk layout", disk_layout(task["disk_layout"])),
             ("root disk", listed(given(task["root_disk"]))),
+            ("kernel arguments", get(task, "kernel_arguments")),
             ("setup", setup(get(task, "setup"))),
             ("tags", listed(task["tags"])),
             ("tenant", task["tenant"]),

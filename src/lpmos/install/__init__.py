@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lpmos.install import cloud_init, debian, disk_image, first_boot, steps
+from lpmos.install.kernel_line import kernel_arguments
 from lpmos.model.errors import Conflict, ImageError
-from lpmos.model.image import ImageManifest, hooks_problem, root_bytes
+from lpmos.model.image import ImageManifest, arguments_problem, hooks_problem, root_bytes
 from lpmos.model.installplan import FirstBoot, ImageSource, InstallPlan, PlannedFile
 from lpmos.model.setup import NO_SECRETS, TaskSecrets
 from lpmos.model.task import Task
@@ -21,12 +22,11 @@ class Family(NamedTuple):
     """What a module of this package offers."""
 
     files: Callable[[Task], tuple[PlannedFile, ...]]
-    kernel_arguments: str
     boot_entry: str
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {"debian": Family(debian.files, debian.KERNEL_ARGUMENTS, debian.BOOT_ENTRY)}
+    {"debian": Family(debian.files, debian.BOOT_ENTRY)}
 )
 
 
@@ -61,6 +61,8 @@ def plan_install(
         )
     if problem := hooks_problem(task.setup, manifest.name, manifest.first_boot):
         raise ImageError(problem)
+    if problem := arguments_problem(task.kernel_arguments, manifest.whole_disk):
+        raise ImageError(f"kernel_arguments: {problem}")
     planned = steps.steps(task, secrets, manifest.family)
     return InstallPlan(
         task_id=task.task_id,
@@ -80,7 +82,7 @@ def plan_install(
         # An agent that knows no steps refuses this word before it writes.
         boot_loader="image" if manifest.whole_disk else "grub-steps" if planned else "grub",
         boot_entry=family.boot_entry,
-        kernel_arguments=family.kernel_arguments,
+        kernel_arguments="" if manifest.whole_disk else kernel_arguments(task),
         first_boot=FirstBoot(files=first_boot.files(task, region_url, secrets))
         if manifest.first_boot
         else None,
@@ -90,7 +92,7 @@ def plan_install(
 
 
 def _of_disk(manifest: ImageManifest) -> Family:
-    return Family(partial(disk_image.files, manifest=manifest), "", manifest.os_type)
+    return Family(partial(disk_image.files, manifest=manifest), manifest.os_type)
 
 
 def required_bytes(manifest: ImageManifest) -> int:

@@ -5,22 +5,13 @@ Sources: hostname(5), fstab(5), systemd.network(5), sshd(8) for `authorized_keys
 """
 
 from lpmos.install import storage
+from lpmos.install.kernel_line import DEFAULTS, grub_terminal, kernel_arguments
 from lpmos.install.network import networkd
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.network import layout
 from lpmos.model.task import Task
 
-KERNEL_ARGUMENTS = "console=tty0 console=ttyS0,115200n8"
 BOOT_ENTRY = "debian"
-
-_GRUB = f"""\
-GRUB_TIMEOUT=1
-GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="{KERNEL_ARGUMENTS}"
-GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --speed=115200"
-GRUB_DISABLE_OS_PROBER=true
-"""
 
 
 def files(task: Task) -> tuple[PlannedFile, ...]:
@@ -32,10 +23,20 @@ def files(task: Task) -> tuple[PlannedFile, ...]:
         PlannedFile(path="/etc/hostname", content=f"{short}\n"),
         PlannedFile(path="/etc/hosts", content=hosts),
         *(storage.files(task.plan) if task.plan else ()),
-        PlannedFile(path="/etc/default/grub.d/lpmos.cfg", content=_GRUB),
+        PlannedFile(path=DEFAULTS, content=_grub(task)),
         *networkd.files(layout(task.network_config, task.mac)),
     ]
     if task.ssh_keys:
         keys = "".join(f"{key}\n" for key in task.ssh_keys)
         planned.append(PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600))
     return tuple(planned)
+
+
+def _grub(task: Task) -> str:
+    """GRUB's defaults, whole."""
+    return f"""\
+GRUB_TIMEOUT=1
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_CMDLINE_LINUX="{kernel_arguments(task)}"
+{grub_terminal(task)}GRUB_DISABLE_OS_PROBER=true
+"""

@@ -6,6 +6,7 @@ autoinstall reference, anaconda's boot options with dracut.cmdline(7), linuxrc's
 
 from urllib.parse import urlsplit
 
+from lpmos.install.kernel_line import CONSOLE
 from lpmos.install.winpe import SCRIPT, SHELL
 from lpmos.model.errors import Conflict
 from lpmos.model.installer import (
@@ -30,8 +31,6 @@ _ONLY_THE_REGION = "netcfg/no_default_route=true"
 It asks for both before it reads its answer file.
 """
 
-CONSOLE = "console=tty0 console=ttyS0,115200n8"
-
 
 def plan_handover(
     task: Task,
@@ -40,6 +39,7 @@ def plan_handover(
     seed_url: str,
     mirror_url: str,
     media_url: str | None = None,
+    kernel_arguments: str = "",
 ) -> InstallPlan:
     """The plan by which the agent of an approved task hands over.
 
@@ -49,13 +49,15 @@ def plan_handover(
         seed_url: where the answer file is: `{seed_url}/answer`, and Ubuntu's `user-data` beside it.
         mirror_url: where the packages are.
         media_url: where the medium is that the kernel loads, for those that have one.
+        kernel_arguments: what the region adds to the line of each installer.
 
     Raises:
         Conflict: the task has no approved intent or no disk plan, or the kernel line is too long.
     """
     if task.intent is None or task.plan is None:
         raise Conflict(f"task {task.task_id} is {task.status.value}: it has no approved plan")
-    line = kernel_arguments(task, manifest, seed_url, mirror_url, media_url)
+    own = _kernel_line(task, manifest, seed_url, mirror_url, media_url)
+    line = f"{own} {kernel_arguments}".rstrip() if own else own
     if len(line.encode()) > LINE_BYTES:
         raise Conflict(f"the installer's kernel line has more than {LINE_BYTES} bytes")
     windows = manifest.windows
@@ -102,7 +104,7 @@ def _windows_files(windows: WindowsFiles, seed_url: str) -> tuple[BootFile, ...]
     )
 
 
-def kernel_arguments(
+def _kernel_line(
     task: Task,
     manifest: InstallerManifest,
     seed_url: str,

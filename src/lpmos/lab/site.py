@@ -71,7 +71,10 @@ def tail(log: Path, count: int = LOG_LINES) -> str:
 
 
 class Site:
-    """An async context: inside it the data center works; `api` is an administrator's client."""
+    """An async context: inside it the data center works; `api` is an administrator's client.
+
+    `kernel_arguments` are what its machines need: those of `Acceleration`, for all that they start.
+    """
 
     def __init__(
         self,
@@ -79,11 +82,13 @@ class Site:
         *,
         directory: Path,
         images_dir: Path,
+        kernel_arguments: str,
         network: Sequence[str] = RACK_NETWORK,
         port: int = 0,
     ) -> None:
         self.log = directory / "lpmos-up.log"
         self.state_dir = directory / "state"
+        self.kernel_arguments = kernel_arguments
         self._starter = starter
         self._images_dir = images_dir
         self._network = network
@@ -130,6 +135,7 @@ class Site:
             *(str(Path(sys.executable).with_name("lpmos")), "up", "--idc", IDC),
             *("--state-dir", str(self.state_dir), "--images-dir", str(self._images_dir)),
             *("--listen-addr", f"fd:{listening_fd}", *self._network),
+            *("--kernel-arguments", self.kernel_arguments),
         ]
 
     def check(self) -> None:

@@ -57,13 +57,19 @@ async def rack_stage(
     """
     async with (
         Rack() as rack,
-        Site(rack, directory=directory, images_dir=images_dir, port=port) as site,
+        Site(
+            rack,
+            directory=directory,
+            images_dir=images_dir,
+            kernel_arguments=accel.kernel_arguments,
+            port=port,
+        ) as site,
     ):
         await site.wait_offered(*OS)
         servers = [
             (
                 await VirtualMachine.create(rack, spec, directory=directory, accel=accel),
-                new_task(spec.sn, spec.mac, spec.name),
+                new_task(site, spec.sn, spec.mac, spec.name),
             )
             for spec in specs
         ]
@@ -85,7 +91,14 @@ async def simulated_stage(
     network = loopback_network(region_port)
     async with (
         HostProcesses() as host,
-        Site(host, directory=directory, images_dir=images_dir, network=network, port=port) as site,
+        Site(
+            host,
+            directory=directory,
+            images_dir=images_dir,
+            kernel_arguments="",
+            network=network,
+            port=port,
+        ) as site,
     ):
         await site.wait_offered(*OS)
         servers = [
@@ -99,15 +112,21 @@ async def simulated_stage(
             )
             for number, sn in enumerate(new_serials(count), start=1)
         ]
-        tasks = [new_task(server.name, server.mac, server.name.lower()) for server in servers]
+        tasks = [new_task(site, server.name, server.mac, server.name.lower()) for server in servers]
         yield Stage(site, list(zip(servers, tasks, strict=True)))
 
 
-def new_task(sn: str, mac: str, hostname: str) -> NewTask:
+def new_task(site: Site, sn: str, mac: str, hostname: str) -> NewTask:
     """The task that the lab's drivers create."""
     os_type, os_version = OS
     return NewTask(
-        idc=IDC, sn=sn, mac=mac, hostname=hostname, os_type=os_type, os_version=os_version
+        idc=IDC,
+        sn=sn,
+        mac=mac,
+        hostname=hostname,
+        os_type=os_type,
+        os_version=os_version,
+        kernel_arguments=site.kernel_arguments,
     )
 
 
@@ -126,6 +145,7 @@ def build_missing_images(
             cache_dir,
             progress=progress,
             compression_level=QUICK_LEVEL,
+            firmware=False,  # no virtual device loads any
             mirror=mirror,
         )
     with build_display(console, "Debian 12") as progress:

@@ -35,6 +35,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "os_version": TEXT,
         "hostname": TEXT,
         "method": TEXT,
+        "kernel_arguments": TEXT,
         "disk_layout": DOCUMENT,
         "disk_passphrase": TEXT,
         "root_disk.serial": TEXT,

@@ -42,9 +42,12 @@ _USB_DRIVERS = frozenset({"cdc_ether", "cdc_eem", "cdc_ncm", "cdc_subset", "rndi
 """Of the card that a BMC shows its host over USB: some have another MAC at each boot."""
 
 
+_SIGNS = re.compile(r"[^a-z0-9]+")
+
+
 def _plain(text: str) -> str:
     """Letters and digits alone, in lower case: makers differ in dots, dashes and spaces."""
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    return _SIGNS.sub("", text.lower())
 
 
 _PLAIN = frozenset(map(_plain, PLACEHOLDERS))

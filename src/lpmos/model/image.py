@@ -61,6 +61,16 @@ def hooks_problem(setup: Setup, image: str, first_boot: bool) -> str | None:
     )
 
 
+def arguments_problem(kernel_arguments: str, whole_disk: bool) -> str | None:
+    """Why a system from an image could not start with a task's words in its kernel line."""
+    if not kernel_arguments or not whole_disk:
+        return None
+    return (
+        "the image is of a whole disk and brings a boot loader of its own: leave them out, or"
+        " install from a root archive"
+    )
+
+
 def root_bytes(unpacked_bytes: int) -> int:
     """What the root file system must offer for an archive: a quarter more, and room to work."""
     return unpacked_bytes * 5 // 4 + 512 * 1024 * 1024

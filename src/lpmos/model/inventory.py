@@ -173,9 +173,9 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
         Left out are, as far as it needs: PCI devices, CPU flags, the last of the disks.
         """
-        smaller = self
-        if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
-            smaller = msgspec.structs.replace(smaller, pci=())
+        if self.document_bytes() <= DOCUMENT_LIMIT_BYTES:
+            return self
+        smaller = msgspec.structs.replace(self, pci=())
         if smaller.document_bytes() > DOCUMENT_LIMIT_BYTES:
             cpu = msgspec.structs.replace(smaller.cpu, flags=())
             smaller = msgspec.structs.replace(smaller, cpu=cpu)

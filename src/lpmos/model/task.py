@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from lpmos.model.boot import Moments
 from lpmos.model.diskplan import (
     DiskLayout,
     DiskPassphrase,
@@ -24,6 +25,7 @@ from lpmos.model.folding import inflated
 from lpmos.model.installer import Handover, Method
 from lpmos.model.inventory import Inventory
 from lpmos.model.job import JOB_OS, Job, JobPlan, StepResult, job_problems
+from lpmos.model.kernelline import KernelArguments, parse_kernel_arguments
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.machine import (
     HOSTNAME_PATTERN,
@@ -54,6 +56,7 @@ from lpmos.model.setup import (
     TaskSecrets,
     setup_problems,
 )
+from lpmos.model.tolerance import WHOLE
 from lpmos.model.windows import OS_TYPE as WINDOWS
 from lpmos.model.windows import windows_problems
 
@@ -152,6 +155,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: Tags = {}
     tenant: TenantName | None = None
     method: InstallMethod = None
+    kernel_arguments: KernelArguments = ""
     setup: NewSetup = NewSetup()
     job: JobAsked = None
 
@@ -175,6 +179,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     tenant: str | None = None
     method: Method | None = None
+    kernel_arguments: str = ""
     setup: Setup = Setup()
     job: Job | None = None
     secrets: TaskSecrets | None = NO_SECRETS
@@ -188,6 +193,7 @@ OF_INSTALLS = (
     "root_disk",
     "network_config",
     "method",
+    "kernel_arguments",
     "setup",
 )
 """The fields of a new task that a job does not have."""
@@ -289,6 +295,7 @@ class _Folded(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[str, ...] = ()
     progress: tuple[Progress, ...] = ()
     results: tuple[StepResult, ...] = ()
+    boot: Moments = {}
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,10 +307,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     who numbers them. From `handed_over_at` on the installed system starts; `first_boot_sha256` is
     the digest of the token by which it says that it came up. `handover` says that the
     distribution's own installer took the machine over from the agent. `reported_by` is the agent
-    run whose report `hardware` is, of `reported_at`. `traceparent` names the span of another's
-    trace in which it was asked for. A `job` has a `job_plan` in place of `plan`, and `results` of
-    the steps that have ended. `folded` is None in every task that is in memory: what a finished
-    task's document has in it stands in its own fields.
+    run whose report `hardware` is, of `reported_at`; `boot` has the moments of the boot that
+    brought it, and of the restart into the installed system (`lpmos.model.boot`). `traceparent`
+    names the span of another's trace in which it was asked for. A `job` has a `job_plan` in place
+    of `plan`, and `results` of the steps that have ended. `folded` is None in every
+    task that is in memory: what a finished task's document has in it stands in its own fields.
     """
 
     task_id: str
@@ -320,6 +328,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     tenant: str | None = None
     method: Method | None = None
+    kernel_arguments: str = ""
     setup: Setup = Setup()
     attempt: int = 1
     retry_of: str | None = None
@@ -332,6 +341,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Inventory | None = None
     reported_by: str | None = None
     reported_at: datetime | None = None
+    boot: Moments = {}
     plan: DiskPlan | None = None
     approval: Approval | None = None
     intent: Intent | None = None
@@ -345,7 +355,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     acting_for: str | None = None
     traceparent: str | None = None
-    job: Job | None = None
+    job: Annotated[Job | None, WHOLE] = None
     job_plan: JobPlan | None = None
     results: tuple[StepResult, ...] = ()
     folded: bytes | None = None
@@ -360,6 +370,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             "logs": parts.logs + self.logs,
             "progress": parts.progress + self.progress,
             "results": parts.results + self.results,
+            "boot": parts.boot | self.boot,
             "folded": None,
         }
         for name, value in whole.items():
@@ -440,6 +451,7 @@ def check_new_task(new: NewTask) -> TaskSpec:
     )
     if new.tenant is not None:
         checked(parse_tenant, new.tenant, "tenant")
+    checked(parse_kernel_arguments, new.kernel_arguments, "kernel_arguments")
     system = _system(new, problems)
     problems += _other_problems(new)
     if new.os_type == WINDOWS:
@@ -462,6 +474,7 @@ def check_new_task(new: NewTask) -> TaskSpec:
         tags=new.tags,
         tenant=new.tenant,
         method=new.method,
+        kernel_arguments=new.kernel_arguments,
         setup=setup,
         job=new.job,
         secrets=secrets,

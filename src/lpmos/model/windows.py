@@ -136,6 +136,7 @@ def windows_problems(new: "NewTask", hostname: str | None) -> list[FieldProblem]
         *_refused(
             ("method", new.method == "image", "Windows is installed by its installer alone"),
             ("ssh_keys", bool(new.ssh_keys), "Windows may have no SSH server; use setup.commands"),
+            ("kernel_arguments", bool(new.kernel_arguments), "Windows has no kernel line"),
         ),
     ]
 

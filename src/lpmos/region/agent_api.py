@@ -42,6 +42,7 @@ from lpmos.region.seldom import Seldom
 from lpmos.region.sources import Sources, no_source
 from lpmos.region.tasklog import TaskLogs
 from lpmos.store.api import Unavailable
+from lpmos.store.spans import places, waited_on_purpose
 
 NO_TASK_RETRY_S = 10
 EXCHANGES_A_MINUTE = 1_200
@@ -183,6 +184,7 @@ class AgentApi:
         self._liveness.heard(AgentRun(mac=mac, agent_id=mac), (task.idc, task.sn), wait_s)
         if wait_s and not self._stopping:
             await self._poll(task, wait_s)
+            waited_on_purpose(places())
             task = self._task_of(mac, task.task_id)
         if task.status in _DECIDED:
             return await self._approved(task, request)

@@ -5,20 +5,18 @@ An agent lives too shortly to be scraped; its region tells of it.
 
 import asyncio
 from collections.abc import Iterable
-from functools import partial
 from typing import get_args
 
 from prometheus_client import Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lpmos.core.evidence import seen_of
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.model.durations import (
     BOOT_PARTS,
     FIRST_BOOT,
+    RESTART_PARTS,
     WHOLE,
-    boot_durations,
     durations,
     step_part,
 )
@@ -30,7 +28,7 @@ PARTS = frozenset(
     {
         *(status.value for status in Status),
         *map(step_part, get_args(Stage)),
-        *(FIRST_BOOT, WHOLE, *BOOT_PARTS),
+        *(FIRST_BOOT, WHOLE, *BOOT_PARTS, *RESTART_PARTS),
     }
 )
 BUCKETS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 4 * 3600.0)
@@ -52,21 +50,20 @@ class AgentMetrics(Collector):
 
     async def run(self, fleet: Fleet) -> None:
         """Count each task that ends, until cancelled."""
-        unsubscribe = fleet.subscribe(partial(self._note, fleet))
+        unsubscribe = fleet.subscribe(self._note)
         try:
             await asyncio.Event().wait()
         finally:
             unsubscribe()
 
-    def _note(self, fleet: Fleet, change: TaskChange) -> None:
+    def _note(self, change: TaskChange) -> None:
         before, row = change.row_before, change.row
         if before is None or row is None or row.idc != self._idc:
             return
         ended = row.finished and not before.finished and before.task_id == row.task_id
         if not ended or (task := change.after) is None or task.job is not None:
             return  # a rescue of days says nothing of how long installs take
-        booted = boot_durations(seen_of(fleet, task), task.reported_at)
-        for part, seconds in (durations(task) | booted).items():
+        for part, seconds in durations(task).items():
             if part in PARTS:
                 self._seconds.labels(part).observe(seconds)
 

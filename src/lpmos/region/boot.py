@@ -149,7 +149,9 @@ class Boot:
         reached: Reached,
         loader_dir: Path,
         idc: str,
+        kernel_arguments: str = "",
     ) -> None:
+        """`kernel_arguments` are for the agent's kernel."""
         self._agents = agents
         self._sources = sources
         self._catalog = sources.catalog
@@ -157,6 +159,7 @@ class Boot:
         self._admission = admission
         self._reached = reached
         self._loader_dir = loader_dir
+        self._kernel_arguments = kernel_arguments
         self._said = Seldom(SAY_LIMIT, SAY_EVERY_S)
         self._log = structlog.get_logger().bind(idc=idc)
 
@@ -335,6 +338,7 @@ class Boot:
         files = scripts.AgentFiles(
             kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
             initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
+            arguments=self._kernel_arguments,
         )
         call = self._admission.call(asked.mac, caller.address, base_url)
         if task and not task.finished:

@@ -20,7 +20,9 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_request import BaseRequest
 
 from lpmos.core.clock import Clock
+from lpmos.core.evidence import stored
 from lpmos.core.fleet import Fleet
+from lpmos.model import boot
 from lpmos.model.errors import InvalidInput
 from lpmos.model.evidence import DETAIL_CHARACTERS, Evidence, Sign, Transfer
 from lpmos.model.lifecycle import Status
@@ -39,10 +41,21 @@ MACHINES_LIMIT = 5_000
 TOLD = web.RequestKey("told", str)
 """What the machine was told to do, on the request that asked for it."""
 
-_LAYERS: Mapping[str, str] = {
-    "dhcp discover": "asked",
-    "dhcp request": "asked",
-    "dhcp ack": "given",
+_LAYERS: Mapping[str, tuple[str, str | None]] = {
+    "dhcp discover": ("asked", boot.DHCP),
+    "dhcp request": ("asked", None),
+    "dhcp ack": ("given", boot.ADDRESS),
+}
+"""The layer of each word of dnsmasq, and the moment of a boot: who renews a lease boots nothing."""
+_MOMENTS: Mapping[str, str] = {
+    "loader": boot.LOADER,
+    "entry": boot.IPXE,
+    "script": boot.SCRIPT,
+    "agent": boot.AGENT,
+}
+_TRANSFERS: Mapping[str, tuple[str, str, str]] = {
+    "vmlinuz": ("kernel", boot.KERNEL_ASKED, boot.KERNEL),
+    "initramfs": ("initramfs", boot.INITRAMFS_ASKED, boot.INITRAMFS),
 }
 _AGENT_FILE = re.compile(r"/boot/agent/[0-9a-f]{64}/(vmlinuz|initramfs)")
 _CALLS_THAT_COUNT = frozenset({"/api/v1/agent/identity", "/api/v1/agent/report", "/api/report"})
@@ -65,8 +78,13 @@ class EvidenceBook:
         self._log = structlog.get_logger().bind(idc=idc)
 
     def of(self, mac: str) -> Evidence:
-        """What was seen of the machine with this MAC."""
-        return self._seen.get(mac) or Evidence(mac=mac)
+        """What was seen of the machine with this MAC, by this client or by the one before."""
+        return self._seen.get(mac) or self._before(mac) or Evidence(mac=mac)
+
+    def _before(self, mac: str) -> Evidence | None:
+        place = self._fleet.place_of_mac(self._idc, mac)
+        kept = stored(self._fleet, *place) if place else None
+        return kept if kept and kept.mac == mac else None
 
     def hear(self, event: DhcpEvent) -> None:
         """Take what dnsmasq said."""
@@ -74,12 +92,12 @@ class EvidenceBook:
         if event.event == "tftp sent":
             if ip and (known := self._macs.get(ip)):
                 self._note(known, "loader", f"{event.fields['file']} by TFTP")
-        elif mac and (layer := _LAYERS.get(event.event)):
+        elif mac and (known_as := _LAYERS.get(event.event)):
+            layer, moment = known_as
             if layer == "given" and ip:
                 self._learn(ip, mac)
-            self._note(
-                mac, layer, (ip or "") if layer == "given" else event.fields.get("interface", "")
-            )
+            detail = (ip or "") if layer == "given" else event.fields.get("interface", "")
+            self._note(mac, layer, detail, moment)
 
     def told_by_tftp(self, mac: str, ip: str, told: str) -> None:
         """Take that a machine asked for its script by GRUB, and what it was told."""
@@ -147,13 +165,13 @@ class EvidenceBook:
     def _transfer(self, mac: str, path: str, size_bytes: int, done: bool) -> None:
         if (match := _AGENT_FILE.fullmatch(path)) is None:
             return
-        layer = "kernel" if match[1] == "vmlinuz" else "initramfs"
+        layer, asked, sent = _TRANSFERS[match[1]]
         before = getattr(self.of(mac), layer)
         now = self._clock()
         if not done or before is None:
-            self._put(mac, layer, Transfer(now, size_bytes))
+            self._put(mac, layer, Transfer(now, size_bytes), asked)
         else:
-            self._put(mac, layer, msgspec.structs.replace(before, done_at=now))
+            self._put(mac, layer, msgspec.structs.replace(before, done_at=now), sent)
 
     def _learn_asker(self, request: web.Request) -> None:
         try:
@@ -170,11 +188,15 @@ class EvidenceBook:
         if len(self._macs) > MACHINES_LIMIT:
             self._macs.popitem(last=False)
 
-    def _note(self, mac: str, layer: str, detail: str) -> None:
-        self._put(mac, layer, Sign(self._clock(), detail[:DETAIL_CHARACTERS]))
+    def _note(self, mac: str, layer: str, detail: str, moment: str | None = None) -> None:
+        sign = Sign(self._clock(), detail[:DETAIL_CHARACTERS])
+        self._put(mac, layer, sign, moment or _MOMENTS.get(layer))
 
-    def _put(self, mac: str, layer: str, sign: Sign | Transfer) -> None:
-        self._seen[mac] = msgspec.structs.replace(self.of(mac), **{layer: sign})
+    def _put(self, mac: str, layer: str, sign: Sign | Transfer, moment: str | None) -> None:
+        seen = self.of(mac)
+        at = getattr(sign, "done_at", None) or sign.at
+        newest = seen.boot.after(moment, at) if moment else seen.boot
+        self._seen[mac] = msgspec.structs.replace(seen, boot=newest, **{layer: sign})
         self._seen.move_to_end(mac)
         self._changed.add(mac)
         if len(self._seen) > MACHINES_LIMIT:

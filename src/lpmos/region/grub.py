@@ -74,8 +74,8 @@ def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str)
     if call.trace:
         words.append(f"lpmos_trace={call.trace}")
     words += ["console=tty0", "console=ttyS0,115200n8", "loglevel=4"]
-    line = " ".join(map(quote, words))
-    return _started(files.kernel, f"{line} BOOTIF=01-$card", files.initramfs, reason)
+    line = [*map(quote, words), "BOOTIF=01-$card", *map(quote, files.arguments.split())]
+    return _started(files.kernel, " ".join(line), files.initramfs, reason)
 
 
 def installer_script(base_url: str, files: InstallerFiles, reason: str) -> str:

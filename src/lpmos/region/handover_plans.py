@@ -28,11 +28,15 @@ OpenSecrets = Callable[[Task], Awaitable[TaskSecrets]]
 
 
 class HandoverPlans(msgspec.Struct, frozen=True):
-    """What they are made with: the tokens of installers, operators' templates, tasks' secrets."""
+    """What they are made with: the tokens of installers, operators' templates, tasks' secrets.
+
+    `kernel_arguments` are for each installer's kernel.
+    """
 
     tokens: InstallerTokens
     templates: InstallerTemplates
     open_secrets: OpenSecrets
+    kernel_arguments: str = ""
 
     async def plan(
         self, task: Task, manifest: InstallerManifest, address: str, region_url: str
@@ -60,6 +64,7 @@ class HandoverPlans(msgspec.Struct, frozen=True):
             seed_url=f"{region_url}{PREFIX}/{token}",
             mirror_url=installer_urls(manifest, token, region_url).mirror,
             media_url=f"{region_url}{media}" if media else None,
+            kernel_arguments=self.kernel_arguments,
         )
 
     async def answer(

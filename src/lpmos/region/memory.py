@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from lpmos.region.joined import Joined
 from lpmos.store import keys
 from lpmos.store.api import KV
 from lpmos.store.mirror import Mirror, deflated
@@ -53,7 +54,7 @@ class Memory:
         self._interval_s = interval_s
         self._changed: set[str] = set()
         self._arrived = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._writes = Joined(self._write_changed)
         self._log = structlog.get_logger()
 
     async def restore(self) -> int:
@@ -89,21 +90,20 @@ class Memory:
                 self._arrived.set()
 
     async def flush(self) -> None:
-        """Write what has changed; raises `OSError` and `sqlite3.Error`, and forgets nothing.
+        """Write what has changed; raises `OSError` and `sqlite3.Error`, and forgets nothing."""
+        await self._writes.run()
 
-        Who waited while all of it was written has nothing more to write.
-        """
-        async with self._writing:
-            names, self._changed = self._changed, set()
-            if not names:
-                return
-            changed = {key: self._mirror.kept(key) for key in names}
-            revision = self._mirror.revision
-            try:
-                await asyncio.to_thread(self._write, changed, revision)
-            except BaseException:
-                self._changed |= names
-                raise
+    async def _write_changed(self) -> None:
+        names, self._changed = self._changed, set()
+        if not names:
+            return
+        changed = {key: self._mirror.kept(key) for key in names}
+        revision = self._mirror.revision
+        try:
+            await asyncio.to_thread(self._write, changed, revision)
+        except BaseException:
+            self._changed |= names
+            raise
 
     def _note(self, key: str, _before: KV | None, _after: KV | None) -> None:
         name = keys.parse(key)

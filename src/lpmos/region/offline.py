@@ -16,6 +16,7 @@ from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import SettingsError
+from lpmos.region.evidence import EvidenceBook
 from lpmos.region.keeping import gives_way
 from lpmos.region.memory import Memory
 from lpmos.region.outbox import Outbox
@@ -30,9 +31,15 @@ class Offline:
     """A region's view and use cases; `run` keeps the one and hands in what the other kept."""
 
     def __init__(
-        self, fleet: Fleet, agents: SteadyAgents, memory: Memory, grouped: GroupedStore
+        self,
+        fleet: Fleet,
+        agents: SteadyAgents,
+        evidence: EvidenceBook,
+        memory: Memory,
+        grouped: GroupedStore,
     ) -> None:
         self._grouped = grouped
+        self.evidence = evidence
         self.fleet = fleet
         self.agents = agents
         self.memory = memory
@@ -79,6 +86,7 @@ async def offline(
         fleet = Fleet(overlay, *others)
         await memory.restore()
         grouped = GroupedStore(store)
+        evidence = EvidenceBook(store, fleet, clock, idc=idc)
         agents = SteadyAgents(
             grouped,
             fleet,
@@ -89,9 +97,10 @@ async def offline(
             outbox=outbox,
             unfenced=unfenced,
             memory=memory,
+            seen=evidence.of,
         )
         await agents.restore()
-        yield Offline(fleet, agents, memory, grouped)
+        yield Offline(fleet, agents, evidence, memory, grouped)
     finally:
         await outbox.close()
 

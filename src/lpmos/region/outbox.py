@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from lpmos.store.api import NoSpace, Unavailable
+from lpmos.store.spans import spanned
 
 LIMIT_BYTES = 1 << 30
 """What the words may take together; beyond that machines repeat until there is room."""
@@ -206,7 +207,8 @@ class Outbox:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append(_Request(action, then, answer))
         self._commit_next()
-        return await asyncio.shield(answer)
+        with spanned("disk.journal", {}):
+            return await asyncio.shield(answer)
 
     def _commit_next(self) -> None:
         """Commit all that waits for it, where no commit is under way."""

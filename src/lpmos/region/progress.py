@@ -19,6 +19,7 @@ from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task
 from lpmos.region.wire import STAGE_END_PERCENT
 from lpmos.store.api import Unavailable
+from lpmos.store.spans import Places, places, resumed, waited_on_purpose
 
 INTERVAL_S = 1.0
 LINES_HELD = 1000
@@ -139,6 +140,8 @@ class _Waiting:
         self.arrived = asyncio.Event()
         self.urgent = asyncio.Event()
         self.heard: Marks = NO_MARKS
+        self.places: Places = ()
+        """Where the calls are traced that wait: their write is a part of each."""
 
     def add(
         self,
@@ -155,6 +158,7 @@ class _Waiting:
         self.update = merge(self.update, progress, fresh, results, marks)
         call: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
         self.calls.append(call)
+        self.places += places()
         self.arrived.set()
         if cannot_wait(self.update):
             self.urgent.set()
@@ -162,7 +166,7 @@ class _Waiting:
 
     def take(self) -> Update:
         taken = self.update
-        self.update, self.writing, self.calls = Update(), self.calls, []
+        self.update, self.writing, self.calls, self.places = Update(), self.calls, [], ()
         self.arrived.clear()
         self.urgent.clear()
         return taken
@@ -236,9 +240,11 @@ class ProgressWriter:
         """
         try:
             while await _happens(waiting.arrived, self._interval_s):
+                waited_on_purpose(waiting.places)
                 async with self._turn:
                     began_s = asyncio.get_running_loop().time()
-                    await self._write_once(lane, waiting)
+                    with resumed(waiting.places):
+                        await self._write_once(lane, waiting)
                 took_s = asyncio.get_running_loop().time() - began_s
                 await _happens(waiting.urgent, max(0.0, self._interval_s - took_s))
         finally:

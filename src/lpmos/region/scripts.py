@@ -26,10 +26,11 @@ LOADS = 60
 
 
 class AgentFiles(msgspec.Struct, frozen=True):
-    """Where the agent is to be had: paths on the region."""
+    """Where the agent is to be had: paths on the region; `arguments` end its kernel's line."""
 
     kernel: str
     initramfs: str
+    arguments: str = ""
 
 
 class AgentCall(msgspec.Struct, frozen=True):
@@ -75,12 +76,13 @@ def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str)
     """
     trust = f" lpmos_ca=sha256:{call.ca_sha256} lpmos_boot={base_url}" if call.ca_sha256 else ""
     trace = f" lpmos_trace={call.trace}" if call.trace else ""
+    arguments = f" {files.arguments}" if files.arguments else ""
     return f"""#!ipxe
 echo LPMOS: {plain(reason)}
 imgfree ||
 kernel {base_url}{files.kernel} initrd=initrd lpmos_client={call.url} \
 lpmos_nonce={call.nonce}{trust}{trace} BOOTIF=01-${{netX/mac:hexhyp}} \
-console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again
+console=tty0 console=ttyS0,115200n8 loglevel=4{arguments} || goto again
 initrd --name initrd {base_url}{files.initramfs} || goto again
 boot ||
 :again

@@ -66,7 +66,7 @@ from lpmos.region.tasklog import TaskLogs
 from lpmos.region.tftp import prepare_root, prepare_signed
 from lpmos.region.tftp_server import TftpServer
 from lpmos.region.tls import AgentTls
-from lpmos.region.traced import traced
+from lpmos.region.traced import MachineTraces
 from lpmos.region.ula import ula_prefixes
 from lpmos.store.api import Store
 from lpmos.store.calls import COLLECTORS
@@ -98,6 +98,7 @@ class Region:
             through `agents`.
         fleet: what `agents` reads too.
         agents: the use cases.
+        evidence: what is seen of machines' boots, where `agents` look.
         catalog: images.
         installers: the distributions' own.
         clock: the time.
@@ -111,6 +112,7 @@ class Region:
         store: Store,
         fleet: Fleet,
         agents: SteadyAgents,
+        evidence: EvidenceBook,
         catalog: Catalog,
         installers: Installers,
         clock: Clock,
@@ -132,8 +134,9 @@ class Region:
         self._dhcp = settings.dhcp
         self._dhcp_state = DhcpState((), idc=settings.idc)
         self._loaders: frozenset[str] = frozenset()
-        self._evidence = EvidenceBook(store, fleet, clock, idc=settings.idc)
+        self._evidence = evidence
         self._dhcp_metrics = DhcpMetrics(self._is_active)
+        self._traces = MachineTraces(settings.otlp_url, clock, idc=settings.idc)
         self.ready = asyncio.Event()
         """Set once HTTP, DHCP and TFTP answer and the store knows the region."""
         self.port = settings.api_port
@@ -195,7 +198,7 @@ class Region:
         settings = self._settings
         liveness = AgentLiveness(self._store, self._clock)
         agents = AgentMetrics(liveness, idc=settings.idc)
-        for collector in (*COLLECTORS, self._dhcp_metrics, agents):
+        for collector in (*COLLECTORS, self._dhcp_metrics, agents, *self._traces.collectors):
             metrics.add(collector)
         handovers = self._handovers(door)
         api = self._agent_api(metrics, liveness, door.gate, handovers)
@@ -224,7 +227,7 @@ class Region:
         )
         app = web.Application(
             middlewares=[
-                traced(),
+                self._traces.middleware(),
                 self._evidence.middleware(),
                 error_middleware(idc=settings.idc),
                 only_while(self._is_active),
@@ -253,6 +256,7 @@ class Region:
             group.create_task(api.progress_writer.run())
             group.create_task(presence.run())
             group.create_task(agents.run(self._fleet))
+            group.create_task(self._traces.run())
             await self._become_ready(services, presence)
             await asyncio.Event().wait()
 
@@ -438,7 +442,7 @@ class Region:
         return TftpServer(
             sorted(set(reached)),
             TFTP_PORT,
-            found.find,
+            self._traces.find(found.find),
             tell=self._sent_by_tftp,
             idc=settings.idc,
         )
@@ -459,7 +463,12 @@ class Region:
             door.admission.holder,
             lambda: self._fleet.connected,
         )
-        return HandoverPlans(tokens, InstallerTemplates(self._unfenced), self._secrets.opened)
+        return HandoverPlans(
+            tokens,
+            InstallerTemplates(self._unfenced),
+            self._secrets.opened,
+            self._settings.kernel_arguments,
+        )
 
     def _installer_api(self, handovers: HandoverPlans, api: AgentApi) -> InstallerApi:
         return InstallerApi(
@@ -510,6 +519,7 @@ class Region:
             reached=self._reached(),
             loader_dir=self._settings.tftp_root,
             idc=self._settings.idc,
+            kernel_arguments=self._settings.kernel_arguments,
         )
 
 

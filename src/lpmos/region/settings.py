@@ -37,6 +37,8 @@ class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_identity: Literal["required", "optional"] = "required"
     agent_tls: TlsFiles | None = None
     mirror_limit_bytes: int = 20 * 1024**3
+    kernel_arguments: str = ""
+    otlp_url: str | None = None
 
     @property
     def tftp_root(self) -> Path:

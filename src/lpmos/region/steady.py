@@ -17,6 +17,7 @@ import structlog
 
 from lpmos.core.agents import AgentRun, Agents
 from lpmos.core.clock import Clock
+from lpmos.core.evidence import Seen
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import Draft, MarkedStore, said_or_now
 from lpmos.core.kept import (
@@ -48,6 +49,7 @@ from lpmos.region.outbox import Outbox
 from lpmos.store.api import Ambiguous, NoSpace, Store, StoreError, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.overlay import Overlay
+from lpmos.store.spans import spanned
 
 POLL_S = 0.5
 """How often is looked whether the store is there and something waits."""
@@ -85,6 +87,7 @@ class SteadyAgents(Agents):
         outbox: Outbox,
         unfenced: Store,
         memory: Memory,
+        seen: Seen,
     ) -> None:
         """`overlay` is what `fleet` reads the region's own prefix from, `memory` keeps it.
 
@@ -93,10 +96,10 @@ class SteadyAgents(Agents):
         """
         super().__init__(store, fleet, clock, idc=idc, unknown=unknown)
         self._stored = Agents(
-            store, fleet, clock, idc=idc, unknown=unknown, remembered=overlay.stored
+            store, fleet, clock, idc=idc, unknown=unknown, remembered=overlay.stored, seen=seen
         )
         marked = MarkedStore(unfenced)
-        late = Agents(marked, fleet, said_or_now(clock), idc=idc, unknown=unknown)
+        late = Agents(marked, fleet, said_or_now(clock), idc=idc, unknown=unknown, seen=seen)
         self._keeping = Keeping(
             fleet, clock, idc=idc, unknown=unknown, overlay=overlay, outbox=outbox
         )
@@ -358,7 +361,8 @@ class SteadyAgents(Agents):
         task_id = claimed.task_id
         await self._fleet.wait_for_task(task_id, _is_begun, REMEMBER_TIMEOUT_S)
         try:
-            await self._memory.flush()
+            with spanned("disk.memory", {}):
+                await self._memory.flush()
         except (OSError, sqlite3.Error) as error:
             self._log.error("a claim is not in memory.db", task_id=task_id, error=str(error))
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import structlog
 
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.region.joined import Joined
+from lpmos.store.spans import spanned
 
 FILE_LIMIT_BYTES = 16 * 1024 * 1024
 FILES_KEPT = 2000
@@ -35,7 +37,7 @@ class TaskLogs:
         self._directory = directory
         self._limit_bytes = limit_bytes
         self._waiting: dict[Path, list[bytes]] = {}
-        self._writing = asyncio.Lock()
+        self._writes = Joined(self._write_waiting)
 
     def path(self, task_id: str) -> Path:
         """Where the log of a task is, whether there is one or not.
@@ -57,10 +59,12 @@ class TaskLogs:
         stamp = f"{now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         text = "".join(f"{stamp} {line}\n" for line in lines).encode()
         self._waiting.setdefault(self.path(task_id), []).append(text)
-        async with self._writing:
-            texts, self._waiting = self._waiting, {}
-            if texts:
-                await asyncio.to_thread(self._write_all, texts)
+        with spanned("disk.log", {}):
+            await self._writes.run()
+
+    async def _write_waiting(self) -> None:
+        texts, self._waiting = self._waiting, {}
+        await asyncio.to_thread(self._write_all, texts)
 
     def _write_all(self, texts: Mapping[Path, Sequence[bytes]]) -> None:
         for path, added in texts.items():

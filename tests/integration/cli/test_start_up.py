@@ -13,6 +13,7 @@ SERVER = (
     "lpmos.store", "lpmos.region", "lpmos.lab", "lpmos.images",
 )  # fmt: skip
 LOADED = "import sys; from lpmos.cli.main import parser; parser({!r}); print(*sys.modules)"
+LOADED_BY = "import sys, {}; print(*sys.modules)"
 COUNT_UP = """
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ async def test_command_line_loads_nothing_of_the_server(command: str) -> None:
 async def test_help_loads_neither_tables_nor_connections() -> None:
     loaded = set((await python(LOADED.format(""))).split())
     assert not {"httpx", "rich", "websockets", "shtab"} & loaded
+
+
+async def test_region_loads_neither_the_control_plane_nor_templates() -> None:
+    loaded = (await python(LOADED_BY.format("lpmos.app.region"))).split()
+    others = ("litestar", "uvicorn", "httpx", "argon2", "jinja2", "lpmos.control", "lpmos.lab")
+    assert not [name for name in loaded if name.startswith(others)]
+
+
+async def test_control_plane_loads_what_describes_its_api_when_it_is_asked_for() -> None:
+    loaded = set((await python(LOADED_BY.format("lpmos.app.control_plane"))).split())
+    assert "lpmos.control.openapi.page" in loaded
+    assert not {"lpmos.control.openapi.description", "lpmos.control.openapi.answers"} & loaded
 
 
 async def test_credentials_changed_by_several_commands_lose_nothing(tmp_path: Path) -> None:

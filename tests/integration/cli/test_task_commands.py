@@ -2,6 +2,7 @@
 
 import json
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ from lpmos.core.taskindex import TaskQuery
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Task, TaskError
+from lpmos.model.task import StatusChange, Task, TaskError
 from tests.integration.cli.conftest import Shell
-from tests.support.builders import make_inventory, make_task
+from tests.support.builders import NOW, make_inventory, make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.polling import until
 
@@ -219,6 +220,28 @@ async def test_explain_says_what_a_task_waits_for_and_who_decides(
     assert "a person: lpmos task approve" in said and "Somebody has to approve" in said
     assert "The region is off line" in said
     assert (await shell.run("explain", "SN-1", "--json")).json["status"] == "pending_approval"
+
+
+async def test_explain_and_show_have_the_boot_of_a_finished_task(
+    shell: Shell, control_plane: RunningControlPlane
+) -> None:
+    seen = {"boot.dhcp": 1, "boot.address": 4, "boot.agent": 43}
+    boot = {name: NOW + timedelta(seconds=s) for name, s in seen.items()}
+    changes = ((Status.PENDING, 0), (Status.BOOTING, 9), (Status.COMPLETED, 200))
+    history = (
+        StatusChange(status=status, timestamp=NOW + timedelta(seconds=s)) for status, s in changes
+    )
+    task = make_task(status=Status.COMPLETED, status_history=tuple(history), boot=boot)
+    await control_plane.put_task(task)
+    shown = (await shell.run("task", "show", "SN-1")).lines
+    assert any("boot.address" in line and "3 s" in line for line in shown)
+    parts = [line.split() for line in (await shell.run("explain", "SN-1")).lines]
+    assert ["boot", *("42", "s") * 3, "1"] in parts
+    document = (await shell.run("task", "show", "SN-1", "--json")).json
+    assert document["durations"]["boot.address"] == 3
+    assert [entry["event"] for entry in document["timeline"]] == [
+        *("pending", "boot.dhcp", "boot.address", "booting", "boot.agent", "completed")
+    ]
 
 
 async def test_task_names_that_mean_several_or_none_are_refused(

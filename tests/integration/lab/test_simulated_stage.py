@@ -62,7 +62,9 @@ async def test_port_that_is_taken_is_named_before_anything_is_started(tmp_path: 
     with listen(0) as taken:
         port = taken.getsockname()[1]
         async with HostProcesses() as host:
-            site = Site(host, directory=tmp_path, images_dir=tmp_path, port=port)
+            site = Site(
+                host, directory=tmp_path, images_dir=tmp_path, kernel_arguments="", port=port
+            )
             with pytest.raises(RackUnavailable, match=rf"port {port} .* LPMOS_DEMO_PORT"):
                 async with site:
                     pass

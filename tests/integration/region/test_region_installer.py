@@ -136,6 +136,22 @@ async def test_plan_of_an_installer_names_its_files_its_line_and_no_image(
     assert plan["disk"]["device"] == (await region.stored_task(task)).plan.device  # type: ignore[union-attr]
 
 
+async def test_regions_kernel_arguments_end_the_line_of_agent_and_installer(tmp_path: Path) -> None:
+    add_installer(tmp_path)
+    async with running(tmp_path, kernel_arguments="console=ttyS1,115200n8 nomodeset") as region:
+        assert " console=ttyS1,115200n8 nomodeset || goto again\n" in (await region.text(BOOT))[1]
+        task = await approved(region, kernel_arguments="hugepages=16")
+        installer = (await region.plan_of(task))["installer"]
+        assert installer["kernel_arguments"].endswith(
+            " console=ttyS0,115200n8 console=ttyS1,115200n8 nomodeset"
+        )
+        seed = seed_of(installer["kernel_arguments"])
+        assert (await region.claim(task))[0] == 200
+        await region.task_in(task.task_id, "installing")
+        answer = (await region.text(f"{seed}/answer"))[1]
+        assert "hugepages=16" in answer and "update-grub" in answer
+
+
 async def test_token_of_an_installer_is_worth_nothing_before_the_claim_and_after_the_end(
     region: RunningRegion,
 ) -> None:

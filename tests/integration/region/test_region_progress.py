@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from lpmos.core.loglines import Marks, Numbered
 from lpmos.model.errors import ForeignClaim, TooBusy
 from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task
+from lpmos.model.tracecontext import TraceContext
 from lpmos.region.progress import CALLS_LIMIT, WRITES_AT_ONCE, ProgressWriter
 from lpmos.store.api import Unavailable
+from lpmos.store.spans import Trail, following, spanned
 from tests.support.builders import MAC, NOW, make_task
 from tests.support.region import AGENT_ID, running
 
@@ -120,6 +123,34 @@ async def test_submit_end_of_a_step_is_written_at_once_and_not_overtaken() -> No
         *(("downloading", 21), ("downloading", 59)),
         *(("installing", 60), ("installing", 90)),
     ]
+
+
+async def test_write_is_a_part_of_each_call_that_it_answers_and_its_pause_makes_none_slow() -> None:
+    trails = [
+        Trail(TraceContext(trace_id=f"{n:032x}", span_id=f"{n:016x}"), NOW) for n in range(1, 4)
+    ]
+
+    async def write(
+        run: AgentRun, task_id: str, progress: Progress, *_: object, marks: Marks
+    ) -> Task:
+        with spanned(f"write {progress.percent:.0f}", {}):
+            return make_task(progress=(progress,))
+
+    async def submit(trail: Trail, percent: float) -> None:
+        with following(trail):
+            await writer.submit(RUN, "t", at(percent))
+
+    writer = ProgressWriter(write, interval_s=INTERVAL_S)
+    running = asyncio.create_task(writer.run())
+    await asyncio.sleep(0)
+    await submit(trails[0], 21)
+    await asyncio.gather(submit(trails[1], 22), submit(trails[2], 23))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    names = [[span.name for span in trail.spans] for trail in trails]
+    assert names == [["write 21"], ["write 23"], ["write 23"]]
+    for trail in trails[1:]:
+        assert trail.now() - trail.began - trail.took > timedelta(seconds=INTERVAL_S / 2)
 
 
 async def test_submit_of_other_machines_is_not_held_up() -> None:

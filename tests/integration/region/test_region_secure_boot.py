@@ -201,7 +201,7 @@ async def test_machine_with_secure_boot_gets_shim_its_script_and_the_files_that_
 
 def test_all_scripts_are_of_grubs_grammar(tmp_path: Path) -> None:
     base = "http://192.0.2.1:8081"
-    files = AgentFiles(kernel="/k", initramfs="/i")
+    files = AgentFiles(kernel="/k", initramfs="/i", arguments="console=ttyS1 memmap=1G!4G")
     of_installer = InstallerFiles(kernel="/k", initrd="/i", line="a='b' c;d")
     for text in (
         grub.entry_script(),

@@ -107,6 +107,11 @@ def test_grub_config_boots_the_newest_kernel_with_a_serial_console() -> None:
     )
 
 
+def test_grub_config_has_its_menu_on_the_last_of_the_serial_consoles() -> None:
+    line = "console=tty0 console=ttyS0,115200n8 console=ttyS2"
+    assert "serial --unit=2 --speed=9600\n" in grub_config("d", START, line, [("vmlinuz-6", None)])
+
+
 def test_grub_config_without_a_serial_console_leaves_the_terminal_alone() -> None:
     config = grub_config("d", START, "", [("vmlinuz-6.1", None)])
     assert "serial" not in config

@@ -55,6 +55,14 @@ def test_load_reports_every_problem_with_its_source(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_load_kernel_arguments_are_checked_as_a_tasks_are() -> None:
+    assert load(REGION, {"kernel_arguments": "nomodeset a=1,2"}, {}).kernel_arguments == (
+        "nomodeset a=1,2"
+    )
+    with pytest.raises(SettingsError, match=r"LPMOS_KERNEL_ARGUMENTS.*root is set by LPMOS itself"):
+        load(UP, {}, {"LPMOS_KERNEL_ARGUMENTS": "root=/dev/sda1"})
+
+
 def test_load_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.toml"):
         load(UP, {}, {}, tmp_path / "absent.toml")

@@ -20,6 +20,11 @@ def test_body_holds_only_what_is_given() -> None:
     assert place_of(given) == {"mac": "x"}
 
 
+def test_body_has_the_kernel_arguments_as_one_text() -> None:
+    body = body_of(chosen("--kernel-arguments", "console=ttyS1,115200n8 nomodeset"))
+    assert body == {"kernel_arguments": "console=ttyS1,115200n8 nomodeset"}
+
+
 def test_body_of_a_file_yields_to_flags(tmp_path: Path) -> None:
     file = tmp_path / "task.json"
     file.write_text('{"os_type": "debian", "hostname": "a", "extra": 1}')

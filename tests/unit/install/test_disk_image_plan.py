@@ -77,6 +77,11 @@ def test_image_with_cloud_init_gets_a_seed_that_leaves_the_network_alone() -> No
     assert files[f"{SEED}/user-data"] == "#cloud-config\n# mine\n"
 
 
+def test_kernel_arguments_are_not_for_an_image_with_a_loader_of_its_own() -> None:
+    with pytest.raises(ImageError, match="kernel_arguments: the image is of a whole disk"):
+        planned(disk_image(), kernel_arguments="nomodeset")
+
+
 def test_image_that_became_another_kind_since_the_report_is_refused() -> None:
     plan = plan_disk(make_inventory(), "auto", RootDiskHints(), 1)
     with pytest.raises(ImageError, match="planned for the other"):

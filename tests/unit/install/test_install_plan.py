@@ -61,6 +61,18 @@ def test_debian_files_give_host_name_with_domain_to_hosts_alone() -> None:
     assert "127.0.1.1 web-1.example.org web-1\n" in files["/etc/hosts"]
 
 
+def test_debian_kernel_line_ends_with_the_tasks_words_now_and_after_an_upgrade() -> None:
+    plain = plan_install(approved(), make_manifest(), REGION)
+    assert plain.kernel_arguments == "console=tty0 console=ttyS0,115200n8"
+    task = approved(kernel_arguments="console=ttyS1,57600 hugepages=16")
+    line = f"{plain.kernel_arguments} {task.kernel_arguments}"
+    assert plan_install(task, make_manifest(), REGION).kernel_arguments == line
+    defaults = contents(task)["/etc/default/grub.d/lpmos.cfg"]
+    assert f'\nGRUB_CMDLINE_LINUX="{line}"\n' in defaults
+    assert '\nGRUB_SERIAL_COMMAND="serial --unit=1 --speed=57600"\n' in defaults
+    assert "--unit=0 --speed=115200" in contents(approved())["/etc/default/grub.d/lpmos.cfg"]
+
+
 def test_debian_files_ssh_keys_are_roots_own_and_private() -> None:
     plan = plan_install(approved(ssh_keys=(KEY,)), make_manifest(), REGION)
     file = next(f for f in plan.files if f.path == "/root/.ssh/authorized_keys")

@@ -13,7 +13,6 @@ from lpmos.lab.journey import (
     Journey,
     JourneyProgress,
 )
-from lpmos.lab.stage import new_task
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
 
@@ -130,7 +129,7 @@ def journey(
     *,
     approve: bool = True,
 ) -> Journey:
-    task = new_task("SN-1", "52:54:00:00:00:01", "web-1")
+    task = NewTask(idc="dc1", sn="SN-1", mac="52:54:00:00:00:01", hostname="web-1")
     return Journey(
         server or ScriptedServer(),
         task,

@@ -24,6 +24,12 @@ def test_agent_script_names_region_nonce_and_card() -> None:
     assert "initrd=" not in line  # GRUB hands it over itself
 
 
+def test_agent_script_ends_its_kernel_line_with_the_regions_words() -> None:
+    files = AgentFiles(kernel="/k", initramfs="/i", arguments="console=ttyS1,115200n8 memmap=1G!4G")
+    text = grub.agent_script(BASE, files, CALL, "boot")
+    assert " BOOTIF=01-$card console=ttyS1,115200n8 'memmap=1G!4G'; then\n" in text
+
+
 def test_agent_script_with_tls_names_the_ca_and_where_it_is_to_be_had() -> None:
     call = AgentCall("https://10.78.0.1:8444", "n", "ab" * 32)
     text = grub.agent_script(BASE, FILES, call, "boot")

@@ -112,3 +112,23 @@ async def test_restore_of_a_file_that_is_no_data_base_begins_anew(
     await written(store, tmp_path / "m.db")
     after = Known(store, tmp_path / "m.db")
     assert await after.memory.restore() == 1
+
+
+async def test_flushes_at_once_are_one_write_though_more_changes_meanwhile(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    known = Known(store, tmp_path / "m.db")
+    await known.memory.restore()
+    running = asyncio.create_task(known.mirror.run())
+    async with asyncio.timeout(TIMEOUT_S):
+        await known.mirror.wait_for(await store.put(keys.task("dc1", "SN-1"), b"claimed"))
+        first = [asyncio.create_task(known.memory.flush()) for _ in range(10)]
+        await asyncio.sleep(0)  # they have asked
+        await known.mirror.wait_for(await store.put(keys.task("dc1", "SN-2"), b"later"))
+        await asyncio.gather(*first)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    after = Known(store, tmp_path / "m.db")
+    assert await after.memory.restore() == 1
+    assert keys.task("dc1", "SN-1") in after.values()

@@ -89,6 +89,12 @@ goto wait
     )
 
 
+def test_agent_script_ends_its_kernel_line_with_the_regions_words() -> None:
+    files = AgentFiles(kernel="/k", initramfs="/i", arguments="console=ttyS1,115200n8 nomodeset")
+    text = agent_script(URL, files, AgentCall(URL, "n"), "")
+    assert " loglevel=4 console=ttyS1,115200n8 nomodeset || goto again\n" in text
+
+
 def test_agent_script_with_tls_names_the_ca_and_where_its_files_are() -> None:
     files = AgentFiles(kernel="/k", initramfs="/i")
     call = AgentCall("https://192.0.2.1:8443", "a.b.c", "0f" * 32)

@@ -11,7 +11,6 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from lpmos.core import rendering
 from lpmos.install.answers import debian, quoting, rhel, suse, ubuntu, windows
 from lpmos.install.answers.family import Answers
 from lpmos.install.answers.order import InstallerUrls, order_of
@@ -55,6 +54,8 @@ def variables(
         InvalidInput: the task has no disk plan, or this installer cannot make what it says; each
             reason is named.
     """
+    from lpmos.core import rendering  # few regions use it, and it loads much
+
     answers = FAMILIES[manifest.family]
     order = order_of(task, manifest, urls, secrets)
     if problems := plan_problems(manifest, order.disks, task.hardware):
@@ -76,6 +77,8 @@ def render(family: Family, variables: Mapping[str, Any], template: str | None = 
     Raises:
         InvalidInput: the template cannot be rendered; the line and the reason are named.
     """
+    from lpmos.core import rendering  # as above
+
     content = default_template(family) if template is None else template
     return rendering.render(content, variables)
 

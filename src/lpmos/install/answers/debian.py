@@ -16,6 +16,7 @@ from lpmos.install.answers import blocks, scripts
 from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import preseed, preseed_script
+from lpmos.install.kernel_line import added_defaults
 from lpmos.install.network import networkd
 from lpmos.model.diskplan import DiskPlan, Filesystem
 from lpmos.model.installplan import PlannedFile
@@ -204,21 +205,22 @@ def _array(plan: DiskPlan, head: str, number: int) -> str:
 
 def _late(order: Order) -> str:
     copies = order.uefi and order.disks.members
-    after = _OTHER_ESPS.replace("@PLACE@", scripts.PLACE) if copies else ""
+    after = _NETWORK + (_OTHER_ESPS.replace("@PLACE@", scripts.PLACE) if copies else "")
+    run = f'{_ENTER} chroot "$target"'
     return scripts.late(
         order,
         scripts.Ending(
             target="/target",
-            run=f'{_ENTER} chroot "$target"',
+            run=run,
             before=_MOUNTS,
             files=(*identity(order), *networkd.files(order.network)),
-            after=_NETWORK + after,
+            after=after + grub_update(order, run),
         ),
     )
 
 
 def identity(order: Order) -> tuple[PlannedFile, ...]:
-    """The names of the machine, who may log in as root, and what cloud-init finds."""
+    """The machine's names, who may log in as root, what cloud-init finds, and GRUB's defaults."""
     short = order.task.hostname.partition(".")[0]
     names = (
         order.task.hostname if short == order.task.hostname else f"{order.task.hostname} {short}"
@@ -229,7 +231,13 @@ def identity(order: Order) -> tuple[PlannedFile, ...]:
         PlannedFile(path="/etc/hosts", content=hosts),
         *scripts.authorized_keys(order),
         *cloud_init.files(order.task),
+        *added_defaults(order.task),
     )
+
+
+def grub_update(order: Order, run: str) -> str:
+    """The line that makes GRUB's configuration anew where there are words of the task's in it."""
+    return f"{run} update-grub\n" if order.task.kernel_arguments else ""
 
 
 ANSWERS = Answers(

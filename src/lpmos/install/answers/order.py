@@ -17,7 +17,6 @@ from lpmos.model.task import Task
 
 LOCALE = "en_US.UTF-8"
 TIME_ZONE = "Etc/UTC"
-KERNEL_ARGUMENTS = "console=tty0 console=ttyS0,115200n8"
 
 
 class InstallerUrls(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from lpmos.install import cloud_init
 from lpmos.install.answers import blocks, scripts
 from lpmos.install.answers.family import Answers, Values
-from lpmos.install.answers.order import KERNEL_ARGUMENTS, Order
+from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import kickstart
+from lpmos.install.kernel_line import kernel_arguments
 from lpmos.install.network import networkmanager
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.installerlimits import is_before_luks2
@@ -72,7 +73,7 @@ def values(order: Order) -> Values:
         "timezone": order.timezone,
         "mac": order.task.mac,
         "mirror": order.urls.mirror,
-        "kernel_arguments": KERNEL_ARGUMENTS,
+        "kernel_arguments": kernel_arguments(order.task),
     }
     ready = {
         "packages": [_package(name) for name in order.task.setup.packages],
@@ -92,7 +93,8 @@ def disks(order: Order) -> Iterator[str]:
     yield f"ignoredisk --only-use={','.join(names)}"
     yield "zerombr"
     yield f"clearpart --all --drives={','.join(names)} --initlabel --disklabel=gpt"
-    yield (f'bootloader --location=mbr --boot-drive={names[0]} --append="{KERNEL_ARGUMENTS}"')
+    line = kernel_arguments(order.task)
+    yield f'bootloader --location=mbr --boot-drive={names[0]} --append="{line}"'
     for number, name in enumerate(names, 1):
         for part in plan.partitions:
             block = f"p{part.number}"

@@ -140,7 +140,8 @@ def _of_whole_disks(answers: Answers) -> Iterator[tuple[Task, InstallerManifest]
             inventory = _inventory(uefi=bool(number))
             plan = plan_disk(inventory, "auto", RootDiskHints(), GIB, whole_image=True)
             task = _task(os_type, os_version, inventory, plan, network)
-            yield msgspec.structs.replace(task, setup=_WINDOWS_SETUP, ssh_keys=()), manifest
+            own = {"setup": _WINDOWS_SETUP, "ssh_keys": (), "kernel_arguments": ""}
+            yield msgspec.structs.replace(task, **own), manifest
 
 
 def manifest_of(answers: Answers, os_type: str, os_version: str) -> InstallerManifest:
@@ -195,6 +196,7 @@ def _task(
         hostname="sample.example.org",
         network_config=network,
         ssh_keys=('ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1sample it\'s a "comment"',),
+        kernel_arguments="console=ttyS1,115200n8 hugepages=16",
         setup=_SETUP,
         tags={"rack": "r1"},
         status=Status.APPROVED,

@@ -16,8 +16,9 @@ from typing import Any
 from lpmos.install import cloud_init
 from lpmos.install.answers import blocks, scripts
 from lpmos.install.answers.family import Answers, Values
-from lpmos.install.answers.order import KERNEL_ARGUMENTS, Order
+from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import cdata, xml
+from lpmos.install.kernel_line import grub_serial, kernel_arguments
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
 
@@ -80,7 +81,8 @@ def values(order: Order) -> Values:
         "timezone": order.timezone,
         "product": PRODUCTS.get(order.manifest.os_type, order.manifest.os_type),
         "packages": order.task.setup.packages,
-        "kernel_arguments": KERNEL_ARGUMENTS,
+        "kernel_arguments": kernel_arguments(order.task),
+        "serial": grub_serial(order.task),
         "boot_loader": "grub2-efi" if order.uefi else "grub2",
         "drives": list(_drives(order)),
         "interfaces": [_interface(order.network, link) for link in order.network.links],

@@ -82,13 +82,15 @@ def _late(order: Order) -> str:
     # What the installer left for cloud-init would go before the task's own user-data.
     own = "99-installer.cfg" if order.task.setup.cloud_init else ""
     before = f'rm -f "$target"/etc/cloud/cloud.cfg.d/{own}' if own else ""
+    run = "curtin in-target --target=/target --"
     return scripts.late(
         order,
         scripts.Ending(
             target="/target",
-            run="curtin in-target --target=/target --",
+            run=run,
             files=debian.identity(order),
             before=before,
+            after=debian.grub_update(order, run),
         ),
     )
 

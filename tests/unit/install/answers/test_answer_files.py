@@ -8,6 +8,7 @@ from lpmos.install import answers
 from lpmos.install.answers import checks, samples
 from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.errors import InvalidInput
+from lpmos.model.installer import Family
 from lpmos.model.network import Ethernet, Network, Vlan
 from lpmos.model.setup import Setup, TaskSecrets
 from tests.support.answers import READERS, answer_of, answer_task, preseed_values
@@ -272,6 +273,32 @@ def test_what_an_installer_cannot_make_is_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidInput, match=f"disk_layout: .*{why}"):
         answer_of(family, answer_task(layout=layout))  # type: ignore[arg-type]
+
+
+WORDS = "console=ttyS1,57600 memmap=1G!4G"
+LINE = f"console=tty0 console=ttyS0,115200n8 {WORDS}"
+
+
+def test_kernel_arguments_of_a_task_come_last_in_kickstart_and_autoyast() -> None:
+    task = answer_task(kernel_arguments=WORDS)
+    assert f' --append="{LINE}"\n' in READERS["rhel"](answer_of("rhel", task)).scripts[0]
+    suse = answer_of("suse", task)
+    assert f"<append>{LINE}</append>" in suse
+    assert "<serial>serial --unit=1 --speed=57600</serial>" in suse
+    assert "<serial>serial --unit=0 --speed=115200</serial>" in answer_of("suse", answer_task())
+
+
+@pytest.mark.parametrize("family", ["debian", "ubuntu"])
+def test_kernel_arguments_of_a_task_are_grubs_defaults_and_read_at_once(family: Family) -> None:
+    def scripts(words: str) -> str:
+        return "".join(READERS[family](answer_of(family, answer_task(kernel_arguments=words)))[1])
+
+    late = scripts(WORDS)
+    assert f'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT {WORDS}"' in late
+    assert 'GRUB_SERIAL_COMMAND="serial --unit=1 --speed=57600"' in late
+    assert late.index("/etc/default/grub.d/lpmos.cfg") < late.index(" update-grub\n")
+    assert "update-grub" not in scripts("") and "/etc/default/grub.d" not in scripts("")
+    assert "update-grub" in scripts("quiet") and "GRUB_TERMINAL" not in scripts("quiet")
 
 
 def test_encrypted_disks_without_their_passphrase_are_refused() -> None:
