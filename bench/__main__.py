@@ -3,8 +3,8 @@
     python -m bench [--quick] [--write] [NAME…]
 
 At the end stands what got worse against the committed table (docs/reference/figures.md), which
-`--write` writes anew: the rows of what ran, the others as they were. Ends with status 1 where a
-limit is missed or a benchmark fails.
+`--write` writes anew: the rows of what ran, the others as they were, and the pages that benchmarks
+have of their own. Ends with status 1 where a limit is missed or a benchmark fails.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> int:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     if chosen.write and chosen.quick:
         parser.error("a quick run is not to be written: its figures say nothing")
-    rows, failed = _run_all(chosen.names or BENCHES, quick=chosen.quick)
+    rows, failed = _run_all(chosen.names or BENCHES, quick=chosen.quick, write=chosen.write)
     on = figures.machine()
     _show(rows, on)
     committed = figures.PAGE.read_text() if figures.PAGE.exists() else ""
@@ -72,23 +72,26 @@ def main() -> int:
     return 1 if failed or missed else 0
 
 
-def _run_all(names: Sequence[str], *, quick: bool) -> tuple[dict[str, list[report.Row]], list[str]]:
+def _run_all(
+    names: Sequence[str], *, quick: bool, write: bool
+) -> tuple[dict[str, list[report.Row]], list[str]]:
     """The rows of each, and those that gave none."""
     rows: dict[str, list[report.Row]] = {}
+    arguments = ["--quick"] if quick else []
+    arguments += ["--pages", str(figures.PAGE.parent)] if write else []
     with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
         for name in names:
             print(f"== {name}", flush=True)
             began = time.monotonic()
-            found = _run(name, Path(directory) / f"{name}.json", quick=quick)
+            found = _run(name, Path(directory) / f"{name}.json", arguments)
             if found is not None:
                 rows[name] = found
             print(f"-- {name} took {time.monotonic() - began:.0f} s\n", flush=True)
     return rows, [name for name in names if name not in rows]
 
 
-def _run(name: str, file: Path, *, quick: bool) -> list[report.Row] | None:
-    argv = [sys.executable, "-m", f"bench.{name}", "--rows", str(file)]
-    argv += ["--quick"] if quick else []
+def _run(name: str, file: Path, arguments: Sequence[str]) -> list[report.Row] | None:
+    argv = [sys.executable, "-m", f"bench.{name}", "--rows", str(file), *arguments]
     try:
         subprocess.run(argv, cwd=ROOT, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:

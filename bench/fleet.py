@@ -6,8 +6,9 @@ One real etcd, one control plane, regions and all machines share the cores. The 
 faults, over two regions, until the last machine's own system is up; the second has so many installs
 under way at once on one region, each telling its progress each second. After the first the store is
 read: what is kept of a finished task, without the record of its machine, which stays one however
-many tasks it has. Any invariant that does not hold (a lost task, a doubled install, a wrong end)
-ends it with status 1, as a missed limit does.
+many tasks it has. With `--pages` the report of the first becomes a page of the documents. Any
+invariant that does not hold (a lost task, a doubled install, a wrong end) ends it with status 1, as
+a missed limit does.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import report
+from bench import fleet_page, report
 
 from lpmos.core.backup.kinds import kind_of
 from lpmos.lab.fleet.profiles import FleetSpec
@@ -45,10 +46,12 @@ class Ran(NamedTuple):
     kept_kb: dict[str, float]
 
 
-async def measure(machines: int, at_once: int) -> list[report.Row]:
-    """All rows."""
+async def measure(machines: int, at_once: int, pages: Path | None) -> list[report.Row]:
+    """All rows; the first run's report goes to `pages`."""
     boot_s = machines / MACHINES_A_SECOND
     many, kept_kb = await _run(FleetSpec(machines=machines, regions=2, boot_s=boot_s))
+    if pages is not None:
+        fleet_page.write(many, pages)
     once, _ = await _run(
         FleetSpec(
             machines=at_once,
@@ -120,7 +123,7 @@ def main() -> int:
     parser.add_argument("--machines", type=int, default=MACHINES)
     parser.add_argument("--at-once", type=int, default=AT_ONCE)
     chosen = report.chosen(parser, {"machines": 40, "at_once": 10})
-    return report.end(asyncio.run(measure(chosen.machines, chosen.at_once)), chosen)
+    return report.end(asyncio.run(measure(chosen.machines, chosen.at_once, chosen.pages)), chosen)
 
 
 if __name__ == "__main__":

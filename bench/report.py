@@ -105,6 +105,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     made.add_argument("--quick", action="store_true", help="small numbers: it works, nothing more")
     made.add_argument("--rows", type=Path, help="file to write the rows to, as JSON")
+    made.add_argument("--pages", type=Path, help="directory for a page of its own, if it has one")
     return made
 
 

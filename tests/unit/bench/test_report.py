@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 BENCH_DIR = Path(report.__file__).parent
 SUPPORT = {
     *("__main__", "console_times", "figures", "known", "load", "one_install", "package_mirror"),
-    *("live_browsers", "live_server", "parts", "region_process", "report"),
+    *("fleet_page", "live_browsers", "live_server", "parts", "region_process", "report"),
 }
 MACHINE = {"Processor": "Any CPU", "Cores": "2"}
 ROWS = {

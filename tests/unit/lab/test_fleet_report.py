@@ -38,7 +38,7 @@ def test_verdict_names_what_is_broken() -> None:
 def test_plot_is_svg_with_each_line_in_its_frame() -> None:
     lines = [Line("one", "red", [(0, 0), (10, 5)]), Line("none", "blue", [])]
     drawn = ET.fromstring(plot(lines))  # noqa: S314 - our own
-    first, second = drawn.findall("polyline")
+    first, second = drawn.findall("{http://www.w3.org/2000/svg}polyline")
     assert first.get("points") == "46.0,196.0 750.0,24.0"
     assert second.get("points") == ""
 

@@ -4,7 +4,7 @@ The page is one HTML file that fetches nothing: the plots are SVG in it.
 """
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -106,8 +106,8 @@ def write(result: FleetResult, directory: Path) -> tuple[Path, Path]:
     return document, page
 
 
-def render(result: FleetResult) -> str:
-    """The page with the plots."""
+def plots(result: FleetResult) -> Mapping[str, str]:
+    """The run over its seconds, as SVG, by what each picture shows."""
     samples = result.samples
     statuses = [
         Line(name, colour, [(each.at_s, _count(each, of)) for each in samples])
@@ -118,6 +118,16 @@ def render(result: FleetResult) -> str:
         Line("p50 ms", "teal", [(s.at_s, s.p50_ms) for s in samples]),
         Line("p99 ms", "purple", [(s.at_s, s.p99_ms) for s in samples]),
     ]
+    return {
+        "Tasks by status": plot(statuses),
+        "Calls of agents": plot(calls),
+        "How long their answers took, second by second": plot(took),
+    }
+
+
+def render(result: FleetResult) -> str:
+    """The page with the plots."""
+    pictures = "".join(f"<h2>{title}</h2>{svg}" for title, svg in plots(result).items())
     latency = "".join(
         f"<tr><td>{html.escape(each.call)}</td><td>{each.count:,}</td><td>{each.p50_ms}</td>"
         f"<td>{each.p95_ms}</td><td>{each.p99_ms}</td><td>{each.worst_ms}</td></tr>"
@@ -131,11 +141,9 @@ def render(result: FleetResult) -> str:
 <html lang="en"><meta charset="utf-8"><title>A simulated fleet</title>
 <style>body{{font:15px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}}
 td,th{{padding:.2rem .8rem;text-align:right}}td:first-child,th:first-child{{text-align:left}}
-svg{{width:100%;height:auto}}svg text{{font:11px system-ui;fill:#555}}</style>
+svg{{width:100%;height:auto}}</style>
 <h1>A simulated fleet</h1><p>{html.escape(verdict(result)).replace(chr(10), "<br>")}</p>
-<h2>Tasks by status</h2>{plot(statuses)}
-<h2>Calls of agents</h2>{plot(calls)}
-<h2>How long their answers took, second by second</h2>{plot(took)}
+{pictures}
 <table><tr><th>call</th><th>count</th><th>p50 ms</th><th>p95 ms</th><th>p99 ms</th><th>worst ms</th>
 </tr>{latency}</table>
 <h2>What it took</h2><table><tr><th>program</th><th>CPU s</th><th>most MB</th></tr>{usage}</table>
@@ -150,11 +158,14 @@ def plot(lines: Sequence[Line]) -> str:
     top = max(max(y for _, y in points), 1.0)
     x_of = _scale(right, MARGIN, WIDTH - 10)
     y_of = _scale(top, HEIGHT - 24, 24)
-    drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        ' font-family="system-ui, sans-serif" font-size="11" fill="#777">'
+    ]
     for step in range(5):
         x, y = x_of(right * step / 4), y_of(top * step / 4)
         drawn.append(
-            f'<path d="M{MARGIN} {y}H{WIDTH - 10}" stroke="#ddd"/>'
+            f'<path d="M{MARGIN} {y}H{WIDTH - 10}" stroke="#aaa" stroke-opacity=".5"/>'
             f'<text x="{MARGIN - 6}" y="{y + 4}" text-anchor="end">{top * step / 4:,.0f}</text>'
             f'<text x="{x}" y="{HEIGHT - 6}" text-anchor="middle">{right * step / 4:.0f} s</text>'
         )
