@@ -1,7 +1,8 @@
 """How large the boot agent is: against the limit of requirement G1, and the whole image by part.
 
 `python -m bench.agent_payload` builds the image as a release does, prints the table of its parts,
-and ends with status 1 where a size is beyond its limit. Sizes do not depend on the machine.
+and ends with status 1 where a size is beyond its limit, or the mirror lacks firmware. Sizes do not
+depend on the machine.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from bench import report
 
-from lpmos.images.agent_image import RELEASE_LEVEL, build_agent_image
+from lpmos.images.agent_image import RELEASE_LEVEL, BuiltAgent, build_agent_image
 from lpmos.images.agent_parts import PAYLOAD_LIMIT_BYTES
 from lpmos.images.agent_sizes import size_table
 
@@ -35,10 +36,15 @@ def main() -> int:
         )
         took_s = time.monotonic() - started
     print(size_table(built.manifest), end="")
+    return report.end(rows(built, took_s), chosen)
+
+
+def rows(built: BuiltAgent, took_s: float) -> list[report.Row]:
+    """The sizes against their limits, which hold only for an image that lacks nothing."""
     manifest = built.manifest
     image = manifest.kernel.size_bytes + manifest.initramfs.size_bytes
     agent = next(part.compressed_bytes for part in manifest.parts if part.name == "agent")
-    rows = [
+    return [
         report.limited(
             "agent with its interpreter", manifest.payload_bytes / 1e6, "MB",
             at_most=PAYLOAD_LIMIT_BYTES / 1e6,
@@ -52,9 +58,12 @@ def main() -> int:
             note=f"{sum(len(package.files) for package in manifest.firmware)} files of firmware;"
             f" {len(manifest.modules_wanting_firmware)} of {manifest.modules} modules lack theirs",
         ),
+        report.limited(
+            "firmware packages missing", len(built.missing_firmware),
+            at_most=0, note=" ".join(built.missing_firmware),
+        ),
         report.noted("build of the image", took_s, "s"),
     ]  # fmt: skip
-    return report.end(rows, chosen)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ must read, and keep, what a newer one wrote there. The rule is in docs/reference
 """
 
 import json
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,13 +18,15 @@ from lpmos.core.fitting import fitted
 from lpmos.core.problems import decode_body
 from lpmos.core.taskrow import row_of_document
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
-from lpmos.model.errors import InvalidInput, NoSuitableDisk
+from lpmos.model.errors import Conflict, InvalidInput, NoSuitableDisk
 from lpmos.model.lifecycle import Status
 from lpmos.model.rule import Rule
-from lpmos.model.task import NewTask, Task
-from lpmos.store import records
+from lpmos.model.task import NewTask, Task, TaskPlace
+from lpmos.store import keys, records
 from lpmos.store.api import KV
-from tests.support.builders import make_inventory, make_task
+from lpmos.store.sqlite import SqliteStore
+from tests.support.builders import actor, make_capabilities, make_inventory, make_task
+from tests.support.deadlines import SetClock, Warden
 from tests.support.rules import make_rule
 
 ASKED: dict[str, Any] = {
@@ -65,8 +70,10 @@ PLACES = (
     "setup.ansible",
     "setup.puppet",
 )
-HINTS = ("root_disk", "disk_layout.members.0")
-JOB = {"steps": [{"step": "disk_erase", "disks": [{"serial": "S1"}]}]}
+LAYOUT = tuple(place for place in PLACES if place.startswith("disk_layout"))
+PASSED_OVER = tuple(place for place in PLACES if place not in LAYOUT)
+KEY = keys.task("dc1", "SN-1")
+JOB: dict[str, Any] = {"steps": [{"step": "disk_erase", "disks": [{"serial": "S1"}]}]}
 
 
 def _with_new(document: Any, place: str) -> Any:
@@ -87,14 +94,14 @@ def _task(**asked: Any) -> dict[str, Any]:
 
 
 def _kv(document: Any) -> KV:
-    return KV("/os/dc1/machines/SN-1/task", msgspec.json.encode(document), 0, 0, 0)
+    return KV(KEY, msgspec.json.encode(document), 0, 0, 0)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PASSED_OVER)
 def test_what_is_new_in_a_stored_task_is_passed_over_and_kept(place: str) -> None:
     newer = _with_new(_task(**ASKED), place)
     task = records.decode(_kv(newer), Task)
-    if place not in HINTS:
+    if place != "root_disk":
         assert task == records.decode(_kv(_task(**ASKED)), Task)
     changed = msgspec.structs.replace(task, status=Status.FAILED, tags={"changed": "yes"})
     for over, status in ((task, task.status), (changed, Status.FAILED)):
@@ -134,27 +141,82 @@ def test_what_is_unknown_in_a_callers_task_is_refused_by_name(place: str) -> Non
     ]
 
 
-@pytest.mark.parametrize("place", HINTS)
-def test_disk_hint_that_is_not_known_is_matched_by_no_disk(place: str) -> None:
+def test_disk_hint_that_is_not_known_is_matched_by_no_disk() -> None:
     """Passed over, it would let the task have a disk that it does not want."""
-    asked = {
-        "disk_layout": {"members": [{}]} if place != "root_disk" else "auto",
-        "root_disk": {"overwrite": True} if place == "root_disk" else {},
-    }
+    asked = {"root_disk": {"overwrite": True}}
     known = records.decode(_kv(_task(**asked)), Task)
     plan_disk(make_inventory(), known.disk_layout, known.root_disk, GIB)
-    task = records.decode(_kv(_with_new(_task(**asked), place)), Task)
+    task = records.decode(_kv(_with_new(_task(**asked), "root_disk")), Task)
     with pytest.raises(NoSuitableDisk, match=r"root_disk\.new, which a newer version"):
         plan_disk(make_inventory(), task.disk_layout, task.root_disk, GIB)
     assert RootDiskHints().unknown is None
 
 
-@pytest.mark.parametrize("place", ["job", "job.steps.0", "job.steps.0.disks.0"])
-def test_job_of_which_something_is_not_known_is_not_read(place: str) -> None:
-    """What it may write could be limited by just that."""
-    records.decode(_kv(_task(job=JOB)), Task)
+@pytest.mark.parametrize("place", [*LAYOUT, "job", "job.steps.0", "job.steps.0.disks.0"])
+def test_layout_or_job_of_which_something_is_not_known_is_not_read(place: str) -> None:
+    """What it may write could be limited by just that. Lists show the task all the same."""
+    asked = {**ASKED, "job": JOB}
+    records.decode(_kv(_task(**asked)), Task)
+    newer = _kv(_with_new(_task(**asked), place))
     with pytest.raises(records.DamagedRecord, match="new"):
-        records.decode(_kv(_with_new(_task(job=JOB), place)), Task)
+        records.decode(newer, Task)
+    assert row_of_document(newer).task_id == make_task().task_id
+
+
+JOB_PLAN = {"steps": [{"asked": {**JOB["steps"][0], "new": 1}, "writes": True}], "new": 1}
+
+
+def test_list_shows_a_task_whose_parts_have_more_than_is_known() -> None:
+    """Also where it has to be taken apart: then the hardware comes as it was, for its sum."""
+    hardware = {**msgspec.to_builtins(make_inventory()), "new": {"any": 1}}
+    newer = _task(job=_with_new(JOB, "steps.0"), job_plan=JOB_PLAN, hardware=hardware)
+    row = row_of_document(_kv(newer))
+    assert row.hardware_sum == zlib.crc32(msgspec.json.encode(hardware))
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[Warden]:
+    """A control plane over a store of its own, in which dc1 offers Debian 12."""
+    store = await SqliteStore.open(tmp_path / "store.db")
+    await store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
+    warden = Warden(store, SetClock())
+    async with warden.listening():
+        yield warden
+    await store.close()
+
+
+async def _set_aside(control: Warden, document: Any) -> tuple[str, bytes]:
+    """Store a failed task with its dead letter; its id and document."""
+    failed = {**document, "status": "failed"}
+    task_id, value = failed["task_id"], msgspec.json.encode(failed)
+    place = records.encode(TaskPlace(idc="dc1", sn="SN-1"))
+    for key in (KEY, keys.dead_letter("dc1", task_id)):
+        await control.store.put(key, value)
+    await control.store.put(keys.task_place(task_id), place)
+    await control.synced()
+    return task_id, value
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_task_that_asks_for_what_is_not_known_is_not_tried_again(
+    control: Warden, place: str
+) -> None:
+    """The new task would lack it, or be kept from every disk by a hint that nobody gave."""
+    task_id, value = await _set_aside(control, _with_new(_task(**ASKED), place))
+    refused = records.DamagedRecord if place in LAYOUT else Conflict
+    for again in (control.tasks.retry, control.tasks.requeue):
+        with pytest.raises(refused, match="newer version" if refused is Conflict else "new"):
+            await again(task_id, by=actor())
+    kept = await control.store.get(KEY)
+    assert kept is not None and kept.value == value
+    assert await control.store.get(keys.dead_letter("dc1", task_id)) is not None
+
+
+async def test_task_of_which_all_that_it_asks_for_is_known_is_tried_again(control: Warden) -> None:
+    task_id, _ = await _set_aside(control, _with_new(_task(**ASKED), ""))
+    made = await control.tasks.retry(task_id, by=actor())
+    assert made.task.retry_of == task_id
+    assert made.task.disk_layout == records.decode(_kv(_task(**ASKED)), Task).disk_layout
 
 
 @pytest.mark.parametrize("place", ["fields", "fields.task", "fields.task.root_disk"])

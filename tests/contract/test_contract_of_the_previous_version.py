@@ -26,6 +26,7 @@ from lpmos.model.diskplan import GIB, RootDiskHints, StorageLayout, plan_disk
 from lpmos.model.installplan import InstallPlan
 from lpmos.model.lifecycle import FINAL, Status
 from lpmos.model.network import Ethernet, Network
+from lpmos.model.rule import RuleTask
 from lpmos.region import wire
 from lpmos.store import records
 from lpmos.store.api import KV
@@ -213,6 +214,21 @@ def test_rule_is_read_by_the_previous_version_unless_it_approves_jobs() -> None:
         old.validate(written)
         assert written["fields"].keys() == OLD["RuleFields"]["properties"].keys()
     assert not old.is_valid(json.loads(records.encode(make_rule(jobs="reading"))))
+
+
+@pytest.mark.parametrize("new", [{"kernel_arguments": "nomodeset"}, {"method": "installer"}])
+def test_rule_that_creates_is_read_by_the_previous_version_unless_it_says_what_is_new(
+    new: dict[str, Any],
+) -> None:
+    old = Draft202012Validator({"$ref": "#/$defs/Rule", "$defs": _closed("RuleTask")})
+    nothing: dict[str, Any] = {"kernel_arguments": "", "method": None}
+    for said in ({}, nothing):
+        task = RuleTask(os_type="debian", os_version="12", **said)
+        written = json.loads(records.encode(make_rule(task=task)))
+        old.validate(written)
+        assert written["fields"]["task"].keys() == OLD["RuleTask"]["properties"].keys()
+    task = RuleTask(os_type="debian", os_version="12", **new)
+    assert not old.is_valid(json.loads(records.encode(make_rule(task=task))))
 
 
 def _closed(name: str) -> dict[str, Any]:

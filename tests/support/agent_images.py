@@ -1,10 +1,22 @@
 """Boot images for tests, built with the repository's own cache of packages."""
 
 from pathlib import Path
+from typing import Any
 
-from lpmos.images.agent_image import BuiltAgent, build_agent_image
+from lpmos.images.agent_image import (
+    RELEASE_LEVEL,
+    BuiltAgent,
+    build_agent_image,
+    recipe_digest,
+)
+from lpmos.images.agent_manifest import AgentManifest
+from lpmos.images.catalog import Catalog
 from lpmos.lab.stage import QUICK_LEVEL
-from tests.support.lab_images import CACHE_DIR, IMAGES_DIR
+from tests.support.lab_images import CACHE_DIR
+from tests.support.region import put_agent
+
+QUICK_DIR = CACHE_DIR / "quick-agent"
+"""A catalog of its own: the lab's may be a region's, whose agent has firmware."""
 
 INSPECTOR = '''
 """Stands in for the agent: shows what the image found, and ends as the kernel line says."""
@@ -37,8 +49,26 @@ raise SystemExit(int(re.search(r"test_exit=(\\d+)", Path("/proc/cmdline").read_t
 '''
 
 
-def build_quickly(images_dir: Path = IMAGES_DIR, *, force: bool = False) -> BuiltAgent:
-    """The boot agent's real image, as guests boot it; built where it is missing, or by `force`."""
+def put_agent_of_this_version(
+    directory: Path, *, with_firmware: bool, **changes: Any
+) -> AgentManifest:
+    """An agent in `directory / "images"` that counts as a release's build; its files are text."""
+    catalog = Catalog(directory / "images")
+    put_agent(
+        catalog,
+        directory,
+        recipe=recipe_digest(RELEASE_LEVEL, with_firmware=with_firmware),
+        compression=f"zstd -{RELEASE_LEVEL}",
+        with_firmware=with_firmware,
+        **changes,
+    )
+    manifest = catalog.agent_manifest()
+    assert manifest is not None
+    return manifest
+
+
+def build_quickly(images_dir: Path = QUICK_DIR, *, force: bool = False) -> BuiltAgent:
+    """The boot agent's real image, without firmware; built where it is missing, or by `force`."""
     return build_agent_image(
         images_dir, CACHE_DIR, compression_level=QUICK_LEVEL, firmware=False, force=force
     )

@@ -5,7 +5,7 @@ Independent of what wrote them: pykickstart, PyYAML, lxml, and debconf's own way
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -194,6 +194,14 @@ def read_kickstart(text: str, version: str = "RHEL9") -> Read:
     lines = str(handler).partition("\n%")[0].split("\n")
     names = [line.split()[0] for line in lines if line[:1].isalpha()]
     return Read(storage, scripts, tuple(names))
+
+
+def appended_by_kickstart(commands: Iterable[str]) -> list[str]:
+    """The words that these commands of disks add to the kernel's line, as Anaconda has them."""
+    (bootloader,) = (line for line in commands if line.startswith("bootloader "))
+    handler = makeVersion("RHEL9")
+    KickstartParser(handler).readKickstartFromString(f"{bootloader}\n")
+    return str(handler.bootloader.appendLine).split()
 
 
 def read_autoyast(text: str) -> Read:

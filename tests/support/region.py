@@ -324,31 +324,28 @@ def fill(catalog: Catalog, directory: Path, *, first_boot: bool = False) -> Imag
     return manifest
 
 
-def put_agent(catalog: Catalog, directory: Path) -> None:
-    """A boot agent whose files are text."""
+def put_agent(catalog: Catalog, directory: Path, **changes: Any) -> None:
+    """A boot agent whose files are text; `changes` are fields of its manifest."""
     kernel, initramfs = directory / "vmlinuz", directory / "initramfs"
     kernel.write_bytes(b"a kernel\n" * 100)
     initramfs.write_bytes(b"an initramfs\n" * 1000)
-    catalog.put_agent(
-        AgentManifest(
-            version="0.1.0",
-            recipe="0" * 64,
-            architecture="x86_64",
-            kernel_version="6.1",
-            compression="zstd",
-            built_at=NOW,
-            kernel=_file(kernel),
-            initramfs=_file(initramfs),
-            payload_bytes=1,
-            parts=(),
-            modules=0,
-            unknown_modules=(),
-            modules_wanting_firmware=(),
-            packages=(),
-        ),
-        kernel,
-        initramfs,
+    manifest = AgentManifest(
+        version="0.1.0",
+        recipe="0" * 64,
+        architecture="x86_64",
+        kernel_version="6.1",
+        compression="zstd",
+        built_at=NOW,
+        kernel=_file(kernel),
+        initramfs=_file(initramfs),
+        payload_bytes=1,
+        parts=(),
+        modules=0,
+        unknown_modules=(),
+        modules_wanting_firmware=(),
+        packages=(),
     )
+    catalog.put_agent(msgspec.structs.replace(manifest, **changes), kernel, initramfs)
 
 
 async def until(

@@ -24,7 +24,7 @@ from lpmos.app.setting_values import (
     yes_or_no,
 )
 from lpmos.model.bootplan import UnknownMachines
-from lpmos.model.kernelline import parse_kernel_arguments
+from lpmos.model.kernelline import parse_region_arguments
 from lpmos.model.machine import parse_idc
 from lpmos.model.retry import RetryPolicy
 from lpmos.model.waiting import AWAY, FIRST_BOOT, INSTALLER, LIMITS
@@ -375,7 +375,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "kernel_arguments",
-        parse_kernel_arguments,
+        parse_region_arguments,
         "",
         (UP, REGION),
         "What ends the kernel line of the agent and of each distribution's installer, for machines"

@@ -103,8 +103,13 @@ def _agent_image(settings: Settings) -> Iterator[Finding]:
     build = f"lpmos image build-agent --images-dir {directory}"
     if manifest is None:
         yield warning("agent image", f"there is none in {directory}", build)
+    elif is_of_this_version(manifest) and manifest.modules_unserved:
+        told = f"{manifest.version} lacks the firmware of {', '.join(manifest.modules_unserved)}"
+        mirror = ", from a mirror that has non-free-firmware (LPMOS_MIRROR)"
+        yield warning("agent image", told, f"if servers here need it: {build}{mirror}")
     elif is_of_this_version(manifest):
-        yield ok("agent image", f"{manifest.version}, as this version builds it")
+        bare = "" if manifest.with_firmware else ", without firmware"
+        yield ok("agent image", f"{manifest.version}, as this version builds it{bare}")
     else:
         needed = settings.agent_identity == "required"
         until = '; until then agent_identity = "optional" takes older ones' if needed else ""

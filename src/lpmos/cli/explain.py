@@ -55,12 +55,13 @@ def _run(chosen: argparse.Namespace) -> None:
             return
         task = client.get(f"tasks/{found}")
         decision = client.get(f"tasks/{found}/decision")
-    _show(display, task, explained)
+    show(display, task, explained)
     if task["status"] in ("pending_approval", "approved", "rejected"):
         _show_decision(display, decision)
 
 
-def _show(display: Display, task: Document, explained: Document) -> None:
+def show(display: Display, task: Document, explained: Document) -> None:
+    """Why it waits; a control plane of the version before says less of it."""
     now = utc_now()
     waits_for = get(task, "waits_for")
     display.fields(
@@ -90,7 +91,7 @@ def _show(display: Display, task: Document, explained: Document) -> None:
         display.note("nothing looks wrong: it takes its time")
     display.heading("seen last")
     display.table(explained["layers"], LAYERS)
-    if parts := _parts(task["durations"], explained["parts"]):
+    if parts := _parts(get(task, "durations") or {}, explained["parts"]):
         display.heading(f"how long it takes: {plain(explained['model'] or 'any model')}")
         display.table(parts, PARTS)
 

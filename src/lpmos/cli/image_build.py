@@ -4,7 +4,6 @@ import argparse
 import os
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lpmos.cli.image_installer import table_of
@@ -48,7 +47,8 @@ def _show_agent(console: Console, built: BuiltAgent) -> None:
         f" agent and interpreter {manifest.payload_bytes / MB:.1f} MB"
     )
     if built.missing_firmware:
-        console.print(f"[yellow]firmware packages are missing[/]: {escape(built.missing_firmware)}")
+        missing = ", ".join(built.missing_firmware)
+        console.print(f"[yellow]firmware packages are missing[/]: the mirror has no {missing}")
     if manifest.modules_wanting_firmware:
         drivers = ", ".join(manifest.modules_wanting_firmware)
         console.print(f"[yellow]without their firmware files[/]: {drivers}")

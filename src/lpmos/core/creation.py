@@ -270,6 +270,11 @@ class Creation:
         machine = records.decode(seen.meta, Machine) if seen.meta else None
         capabilities = self._check_offered(task)
         check_retried(task, earlier)
+        if task.retry_of and seen.machine_task and records.has_unknown(seen.machine_task, Task):
+            raise Conflict(
+                f"task {task.retry_of} was made by a newer version of LPMOS and asks for something"
+                " that this one does not know: try it again there"
+            )
         check_revision(wanted, seen)
         check_owner(task, machine, earlier, by.tenant)
         check_free(task, earlier)

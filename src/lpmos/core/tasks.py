@@ -205,7 +205,8 @@ class Tasks:
         Raises:
             NotFound: no such task.
             ImpossibleTransition: it is not over, or it was completed.
-            Conflict: its machine has another task since.
+            Conflict: its machine has another task since, or it asks for what only a newer version
+                knows, which the new task would lack.
             CasConflict: it is not at `at_revision`, or `only_while` may not hold.
         """
         old = (await self.read(task_id, by.tenant)).task

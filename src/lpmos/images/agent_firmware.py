@@ -1,8 +1,9 @@
 """Firmware files of a boot image: exactly those that its drivers name, with their licences.
 
-Most of them are in a component of Debian that a mirror need not have: without it the image is built
-all the same, and says which drivers lack theirs. Source: `firmware` in `.modinfo`
-(`MODULE_FIRMWARE` in `include/linux/module.h`), names or patterns below `/lib/firmware`.
+Most of them are in a component of Debian that a mirror need not have: where it was read and has no
+such packages, the image is built all the same, and says which drivers lack theirs. Source:
+`firmware` in `.modinfo` (`MODULE_FIRMWARE` in `include/linux/module.h`), names or patterns below
+`/lib/firmware`.
 """
 
 import re
@@ -16,7 +17,7 @@ import msgspec
 from lpmos.images import cpio
 from lpmos.images.agent_manifest import FirmwarePackage
 from lpmos.images.agent_parts import FIRMWARE, FREE_FIRMWARE, NON_FREE_FIRMWARE
-from lpmos.images.apt_sources import AptSource, firmware_sources
+from lpmos.images.apt_sources import FIRMWARE_COMPONENT, AptSource, firmware_sources
 from lpmos.images.commands import run
 from lpmos.images.contents import Contents
 from lpmos.images.debian_packages import UNPACK_TIMEOUT_S, read_lists
@@ -31,10 +32,15 @@ _RELEASE = re.compile(r"\d+(?:\.\d+){2,}")
 
 
 class FetchedFirmware(msgspec.Struct, frozen=True, kw_only=True):
-    """Package files; `missing` says which there are not and why, and is empty where all are."""
+    """Package files, and the names that the sources have no package of."""
 
     packages: tuple[Path, ...] = ()
-    missing: str = ""
+    missing: tuple[str, ...] = ()
+
+    def adds_to(self, firmware: Iterable[FirmwarePackage]) -> bool:
+        """Whether here is a package, or a version of one, of which an image has nothing."""
+        held = {(package.name, package.version) for package in firmware}
+        return not held.issuperset(_name_and_version(path.stem) for path in self.packages)
 
 
 class Firmware(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,9 @@ def fetch_firmware(
 ) -> FetchedFirmware:
     """Download the firmware packages that the sources have.
 
+    Only a source that was read can lack some: one that does not answer, or has not the files that
+    it lists, is an error, as it is for every other package.
+
     Args:
         sources: where the rest of the image comes from.
         fetched: the packages of the rest, for the firmware among them.
@@ -70,19 +79,23 @@ def fetch_firmware(
         names: packages of the firmware component.
 
     Raises:
-        ImageError: a package that the sources have cannot be downloaded.
+        ImageError: a source cannot be read, or a package that it has not be downloaded; says how
+            to build without any.
     """
     free = tuple(path for path in fetched if path.name.partition("_")[0] in FREE_FIRMWARE)
     try:
         lists = read_lists(firmware_sources(sources), cache_dir / FIRMWARE, progress)
         known = lists.known(names)
+        others = lists.fetch(known, progress) if known else ()
     except ImageError as error:
-        return FetchedFirmware(packages=free, missing=str(error))
-    others = lists.fetch(known, progress) if known else ()
-    absent = [name for name in names if name not in known]
+        raise ImageError(
+            f"the component {FIRMWARE_COMPONENT} cannot be read: name another mirror by"
+            " LPMOS_MIRROR, or build the image without firmware by --no-firmware."
+            f" What failed: {error}"
+        ) from error
     return FetchedFirmware(
         packages=(*free, *others),
-        missing=f"the mirror has no {', '.join(absent)}" if absent else "",
+        missing=tuple(name for name in names if name not in known),
     )
 
 
@@ -147,11 +160,17 @@ def is_served(patterns: Sequence[str], held: Collection[str]) -> bool:
 
 
 def _described(tree: Path, files: tuple[str, ...]) -> FirmwarePackage:
-    name, version, _ = tree.name.split("_")
+    name, version = _name_and_version(tree.name)
     licence = f"/usr/share/doc/{name}/copyright"
     if not _below(tree, licence).is_file():
         raise ImageError(f"the package {name} brings no licence ({licence})")
-    return FirmwarePackage(name=name, version=unquote(version), licence=licence, files=files)
+    return FirmwarePackage(name=name, version=version, licence=licence, files=files)
+
+
+def _name_and_version(stem: str) -> tuple[str, str]:
+    """What the name of a package file, or of its tree, says: `<name>_<version>_<architecture>`."""
+    name, version, _ = stem.split("_")
+    return name, unquote(version)
 
 
 def _held(tree: Path) -> dict[str, Path]:

@@ -57,13 +57,13 @@ class _Recipe(msgspec.Struct, frozen=True, kw_only=True):
 class BuiltAgent(msgspec.Struct, frozen=True, kw_only=True):
     """A finished agent image; `reused` where the one in the catalog was already of this recipe.
 
-    `missing_firmware` says which packages of firmware could not be had, and why.
+    `missing_firmware` are the names of firmware packages that the mirror does not have.
     """
 
     image: AgentImage
     manifest: AgentManifest
     reused: bool
-    missing_firmware: str = ""
+    missing_firmware: tuple[str, ...] = ()
 
 
 def build_agent_image(
@@ -78,6 +78,8 @@ def build_agent_image(
     lpmos_package: Path = LPMOS_PACKAGE,
 ) -> BuiltAgent:
     """Build the boot agent's image into the catalog, unless it is there already.
+
+    One that was built while the mirror lacked firmware is there only as long as the mirror does.
 
     Args:
         images_dir: the catalog's directory.
@@ -99,11 +101,12 @@ def build_agent_image(
         lpmos_package=lpmos_package,
         compression_level=compression_level,
         with_firmware=firmware,
-        digest=_digest(lpmos_package, compression_level, with_firmware=firmware),
+        digest=recipe_digest(compression_level, with_firmware=firmware, package=lpmos_package),
     )
-    known = catalog.agent_manifest()
-    if known is not None and known.recipe == recipe.digest and not force:
-        return BuiltAgent(image=catalog.agent(), manifest=known, reused=True)
+    known = None if force else catalog.agent_manifest()
+    same = known if known is not None and known.recipe == recipe.digest else None
+    if same is not None and not same.modules_unserved:
+        return BuiltAgent(image=catalog.agent(), manifest=same, reused=True)
     require_programs({"zstd": "zstd"})
     with building_in(cache_dir, progress):
         sources = debian_sources(SUITE, mirror=mirror)
@@ -111,6 +114,10 @@ def build_agent_image(
         blobs = FetchedFirmware()
         if firmware:
             blobs = fetch_firmware(sources, fetched, cache_dir, within(progress, 0.25, 0.3))
+        if same is not None and not blobs.adds_to(same.firmware):
+            return BuiltAgent(
+                image=catalog.agent(), manifest=same, reused=True, missing_firmware=blobs.missing
+            )
         root = unpacked_root(fetched, cache_dir, within(progress, 0.3, 0.45))
         with scratch_directory(cache_dir) as scratch:
             trees = unpack_firmware(blobs.packages, scratch / "firmware")
@@ -130,9 +137,30 @@ def build_agent_image(
 def is_of_this_version(manifest: AgentManifest) -> bool:
     """Whether building the agent image now would make it of the same recipe; reads the sources."""
     _, _, level = manifest.compression.rpartition("-")
-    return level.isdigit() and manifest.recipe == _digest(
-        LPMOS_PACKAGE, int(level), with_firmware=manifest.with_firmware
+    return level.isdigit() and manifest.recipe == recipe_digest(
+        int(level), with_firmware=manifest.with_firmware
     )
+
+
+def recipe_digest(level: int, *, with_firmware: bool, package: Path = LPMOS_PACKAGE) -> str:
+    """The digest, in hex, of all that decides an image but the versions of Debian's packages.
+
+    Args:
+        level: of zstd.
+        with_firmware: whether firmware is asked for.
+        package: the directory of the package `lpmos`.
+
+    Raises:
+        ImageError: there is no agent in it.
+    """
+    agent = package / "agent"
+    if not (agent / "__main__.py").is_file():
+        raise ImageError(f"{agent} is not the agent's package: it has no __main__.py")
+    digest = hashlib.sha256(msgspec.json.encode((PARTS, level, with_firmware)))
+    sources = [*own_files(AGENT_ROOT), *own_files(agent), *BUILDERS.glob("*.py")]
+    for path in sorted(sources):
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _build(
@@ -176,17 +204,6 @@ def _build(
         with_firmware=recipe.with_firmware,
         firmware=firmware.packages,
     )
-
-
-def _digest(lpmos_package: Path, level: int, *, with_firmware: bool) -> str:
-    agent = lpmos_package / "agent"
-    if not (agent / "__main__.py").is_file():
-        raise ImageError(f"{agent} is not the agent's package: it has no __main__.py")
-    digest = hashlib.sha256(msgspec.json.encode((PARTS, level, with_firmware)))
-    sources = [*own_files(AGENT_ROOT), *own_files(agent), *BUILDERS.glob("*.py")]
-    for path in sorted(sources):
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _modules(root: Path) -> tuple[str, Closure]:

@@ -61,6 +61,11 @@ class AgentManifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     with_firmware: bool = False
     firmware: tuple[FirmwarePackage, ...] = ()
 
+    @property
+    def modules_unserved(self) -> tuple[str, ...]:
+        """The modules whose firmware was asked for, and was nowhere to be had when it was built."""
+        return self.modules_wanting_firmware if self.with_firmware else ()
+
 
 class AgentImage(msgspec.Struct, frozen=True, kw_only=True):
     """Where the two files of the agent's image are, and what they must hash to."""

@@ -6,7 +6,7 @@ autoinstall reference, anaconda's boot options with dracut.cmdline(7), linuxrc's
 
 from urllib.parse import urlsplit
 
-from lpmos.install.kernel_line import CONSOLE
+from lpmos.install.kernel_line import CONSOLE, last_console
 from lpmos.install.winpe import SCRIPT, SHELL
 from lpmos.model.errors import Conflict
 from lpmos.model.installer import (
@@ -56,8 +56,14 @@ def plan_handover(
     """
     if task.intent is None or task.plan is None:
         raise Conflict(f"task {task.task_id} is {task.status.value}: it has no approved plan")
-    own = _kernel_line(task, manifest, seed_url, mirror_url, media_url)
-    line = f"{own} {kernel_arguments}".rstrip() if own else own
+    line = _kernel_line(
+        task,
+        manifest,
+        seed_url=seed_url,
+        mirror_url=mirror_url,
+        media_url=media_url,
+        kernel_arguments=kernel_arguments,
+    )
     if len(line.encode()) > LINE_BYTES:
         raise Conflict(f"the installer's kernel line has more than {LINE_BYTES} bytes")
     windows = manifest.windows
@@ -107,9 +113,11 @@ def _windows_files(windows: WindowsFiles, seed_url: str) -> tuple[BootFile, ...]
 def _kernel_line(
     task: Task,
     manifest: InstallerManifest,
+    *,
     seed_url: str,
     mirror_url: str,
     media_url: str | None,
+    kernel_arguments: str,
 ) -> str:
     """The kernel line of an installer; the card that booted gets its address by DHCP.
 
@@ -117,6 +125,7 @@ def _kernel_line(
     """
     boot_card = f"BOOTIF=01-{task.mac.replace(':', '-')}"
     short, _, domain = task.hostname.partition(".")
+    last = ""
     match manifest.family:
         case "debian":
             own = (
@@ -134,6 +143,7 @@ def _kernel_line(
                 f"inst.text inst.ks={seed_url}/answer inst.repo={mirror_url} ip=dhcp {boot_card}"
                 " inst.cmdline rd.neednet=1"
             )
+            last = last_console(task)
         case "suse":
             own = (
                 f"autoyast={seed_url}/answer install={mirror_url} netsetup=dhcp {boot_card}"
@@ -141,7 +151,7 @@ def _kernel_line(
             )
         case "windows":
             return ""
-    return f"{own} {CONSOLE}"
+    return " ".join(filter(None, (own, CONSOLE, kernel_arguments, last)))
 
 
 def _file(sha256: str, size_bytes: int) -> InstallerFile:

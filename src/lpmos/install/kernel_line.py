@@ -1,11 +1,12 @@
 """The kernel line of an installed system, and GRUB's defaults with it.
 
 The rule: a task's own words come last, so that its `console=` is the console, and GRUB's menu is on
-the serial line that the console is on.
+the serial line that the console is on. Anaconda makes both from its own line: see `last_console`.
 
 Sources: the kernel's admin-guide/serial-console.rst; GRUB's manual, "Simple configuration
 handling"; Debian's and Ubuntu's grub-mkconfig, which reads `/etc/default/grub.d` as shell in the
-order of names, and ends a kernel's line with `GRUB_CMDLINE_LINUX_DEFAULT`.
+order of names, and ends a kernel's line with `GRUB_CMDLINE_LINUX_DEFAULT`; Anaconda's
+pyanaconda/modules/storage/bootloader, `base.py` (`_set_console`) and `grub2.py`.
 """
 
 import re
@@ -25,6 +26,16 @@ _SPEED = 9600
 def kernel_arguments(task: Task) -> str:
     """What the installed system's kernel is told."""
     return f"{CONSOLE} {task.kernel_arguments}".rstrip()
+
+
+def last_console(task: Task) -> str:
+    """The task's word that says which its console is; empty where none does.
+
+    Anaconda ends the installed system's line with the last `console=` of its own line, and GRUB's
+    menu is there too, whatever kickstart's `bootloader --append` says.
+    """
+    words = task.kernel_arguments.split()
+    return next((word for word in reversed(words) if word.startswith("console=")), "")
 
 
 def grub_serial(task: Task) -> str:

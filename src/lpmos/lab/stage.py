@@ -13,8 +13,9 @@ from typing import Final
 
 from rich.console import Console
 
-from lpmos.images.agent_image import build_agent_image
+from lpmos.images.agent_image import build_agent_image, is_of_this_version
 from lpmos.images.build_display import build_display
+from lpmos.images.catalog import Catalog
 from lpmos.images.debian_image import build_debian_image
 from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.journey import Server
@@ -135,18 +136,23 @@ def build_missing_images(
 ) -> None:
     """Build the agent's image and Debian's, where the catalog does not have them as they are now.
 
+    The catalog may be a region's own: an agent of this version stays however it was built, and one
+    that has firmware gets it again, though no virtual device loads any.
+
     Raises:
         ImageError: says what is missing and what to do.
     """
     images_dir.mkdir(parents=True, exist_ok=True)
-    with build_display(console, "boot agent") as progress:
-        build_agent_image(
-            images_dir,
-            cache_dir,
-            progress=progress,
-            compression_level=QUICK_LEVEL,
-            firmware=False,  # no virtual device loads any
-            mirror=mirror,
-        )
+    agent = Catalog(images_dir).agent_manifest()
+    if agent is None or not is_of_this_version(agent):
+        with build_display(console, "boot agent") as progress:
+            build_agent_image(
+                images_dir,
+                cache_dir,
+                progress=progress,
+                compression_level=QUICK_LEVEL,
+                firmware=agent is not None and agent.with_firmware,
+                mirror=mirror,
+            )
     with build_display(console, "Debian 12") as progress:
         build_debian_image(images_dir, cache_dir, progress=progress, mirror=mirror)

@@ -44,8 +44,10 @@ MOMENTS: Mapping[str, str] = MappingProxyType(
 )
 """What each moment is, in the order in which they come; what was not seen is left out."""
 
-QUIET = timedelta(minutes=5)
-"""A request for an address that comes so long after the one before is of another boot."""
+QUIET = timedelta(seconds=70)
+"""A request for an address that comes so long after the one before is of another boot: who gets no
+answer asks again after 65 s at the latest (RFC 2131 section 4.1).
+"""
 LONGEST = timedelta(minutes=30)
 """An agent that calls so long after the last sign of a boot was not started by it."""
 _RANK = {moment: rank for rank, moment in enumerate(MOMENTS)}
@@ -55,32 +57,38 @@ class Boot(msgspec.Struct, frozen=True, omit_defaults=True):
     """The newest boot of one machine.
 
     `asked` is the first request for an address since the newest of `moments`, `given` its answer:
-    nobody can tell yet whether this boot goes on or the next one has begun.
+    nobody can tell yet whether this boot goes on or the next one has begun. `heard` is the newest
+    of the requests, or that answer.
     """
 
     moments: Moments = {}
     asked: datetime | None = None
     given: datetime | None = None
+    heard: datetime | None = None
 
     def after(self, moment: str, at: datetime) -> "Boot":
         """The boot with one moment more, or the next boot, which begins with it."""
         at = _short(at)
         if moment == DHCP:
-            newest = self.given or self.asked
-            goes_on = newest is not None and at - newest <= QUIET
-            return self if goes_on else Boot(self.moments, at)
+            asked, given = (self.asked, self.given) if self._is_heard(at) else (at, None)
+            return Boot(self.moments, asked, given, at)
         if moment == ADDRESS:
-            return Boot(self.moments, self.asked, self.given or at) if self.asked else self
+            is_answer = self.asked and self.given is None
+            return Boot(self.moments, self.asked, at, at) if is_answer else self
         if moment == AGENT and AGENT in self.moments:
             return Boot(self.moments)
         return Boot({**self._until(moment, at), moment: at})
+
+    def _is_heard(self, at: datetime) -> bool:
+        """Whether what comes now goes on from the newest request."""
+        return self.heard is not None and at - self.heard <= QUIET
 
     def _until(self, moment: str, at: datetime) -> Moments:
         """What was before `moment` in its boot."""
         rank = _RANK[moment]
         goes_back = any(_RANK.get(known, 0) > rank for known in self.moments)
         if not self.moments or (goes_back and (self.asked or AGENT in self.moments)):
-            if self.asked is None or at - (self.given or self.asked) > QUIET:
+            if self.asked is None or not self._is_heard(at):
                 return {}
             return {DHCP: self.asked, **({ADDRESS: self.given} if self.given else {})}
         known = {name: seen for name, seen in self.moments.items() if _RANK.get(name, 0) < rank}

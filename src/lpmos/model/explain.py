@@ -285,8 +285,9 @@ RULES: tuple[Rule, ...] = (
         cause="The agent's kernel and initramfs were loaded whole, and it never asked for an"
         " address: the kernel stopped (panic, less than 384 MB of memory), or the agent image has"
         " no driver for this card.",
-        do="Look at the console (serial, 115200 baud); if the card is not found, build the agent"
-        " image with its firmware (`lpmos image build-agent`).",
+        do="Look at the console (serial, 115200 baud); if the card is not found, or its driver asks"
+        " for firmware (`lpmos doctor` on the region's host names drivers that lack theirs), build"
+        " the agent image from a mirror that has non-free-firmware (`lpmos image build-agent`).",
     ),
     Rule(
         code="nobody-decided",

@@ -2,9 +2,10 @@
 
 The rule: what passes means the same to all that carry it without quotes (iPXE, GRUB and its
 `/etc/default/grub`, kexec, kickstart, AutoYaST, preseed), and none of it is a word by which LPMOS
-itself tells a kernel, or the agent, what to do.
+itself tells a kernel, or the agent, what to do; of a region's words, nor an installer.
 
-Source: the kernel's admin-guide/kernel-parameters.rst.
+Sources: the kernel's admin-guide/kernel-parameters.rst; for the installers' words those that
+`lpmos.install.installers` names.
 """
 
 import re
@@ -17,6 +18,26 @@ from lpmos.model.errors import FieldProblem, InvalidInput
 LIMIT_CHARACTERS = 512
 OWN_WORDS = ("lpmos_", "initrd=", "BOOTIF=", "root=")
 """How the words begin that only LPMOS writes."""
+
+_OF_SEVERAL = ("---", "ip", "url", "hostname")
+_OF_DEBIANS = (
+    *("auto", "auto-install/enable", "priority", "debconf/priority", "debian_frontend"),
+    *("preseed/url", "file", "preseed/file", "interface", "netcfg/choose_interface"),
+    *("netcfg/get_hostname", "domain", "netcfg/get_domain", "netcfg/get_nameservers"),
+    "netcfg/no_default_route",
+)
+_OF_UBUNTUS = (
+    *("autoinstall", "subiquity.autoinstallpath", "iso-url", "cloud-config-url"),
+    *("ds", "ci.ds"),
+)
+_OF_ANACONDA = ("ks", "repo", "method", "text", "cmdline", "rd.neednet")
+_OF_SUSES = ("autoyast", "autoyast2", "install", "netsetup", "textmode")
+INSTALLERS_NAMES = frozenset(_OF_SEVERAL + _OF_DEBIANS + _OF_UBUNTUS + _OF_ANACONDA + _OF_SUSES)
+"""What LPMOS says on the distributions' installers' lines: each name, and others of the same thing.
+
+As `_installers_name` gives them. A region's words come after, and the last one counts: another
+`inst.ks` would be another answer file than the approved one.
+"""
 
 _WORD = r"[!%(-:=?-Z\[\]^_a-z~]+"
 """Printable ASCII without quotes, backslash, backtick and `$;|&<>#{}`."""
@@ -55,3 +76,22 @@ def parse_kernel_arguments(text: str, field: str = "kernel_arguments") -> str:
             name = word.partition("=")[0]
             raise InvalidInput(FieldProblem(field, f"{name} is set by LPMOS itself"))
     return text
+
+
+def parse_region_arguments(text: str) -> str:
+    """What ends the line of the agent and of each installer, as it was given.
+
+    Raises:
+        InvalidInput: as `parse_kernel_arguments`, or a word is LPMOS's own on an installer's line.
+    """
+    field = "kernel_arguments"
+    for word in parse_kernel_arguments(text, field).split():
+        name = word.partition("=")[0]
+        if _installers_name(name) in INSTALLERS_NAMES:
+            raise InvalidInput(FieldProblem(field, f"{name} is set by LPMOS itself"))
+    return text
+
+
+def _installers_name(name: str) -> str:
+    """Linuxrc takes a name in capitals too, and older Anacondas take theirs without `inst.`."""
+    return name.lower().removeprefix("inst.")

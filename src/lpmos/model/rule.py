@@ -13,6 +13,7 @@ import msgspec
 
 from lpmos.model.diskplan import DiskLayout, RootDiskHints
 from lpmos.model.errors import FieldProblem, InvalidInput
+from lpmos.model.kernelline import KernelArguments
 from lpmos.model.machine import (
     hostname_from_sn,
     parse_idc,
@@ -85,7 +86,14 @@ class RuleTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssh_keys: SshKeys = ()
     tags: Tags = {}
     tenant: TenantName | None = None
-    method: InstallMethod = None
+    method: InstallMethod | msgspec.UnsetType = msgspec.UNSET
+    kernel_arguments: KernelArguments | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """Leave out of what is written what says nothing: the version before it refuses both."""
+        for name in ("method", "kernel_arguments"):
+            if not getattr(self, name):
+                msgspec.structs.force_setattr(self, name, msgspec.UNSET)
 
 
 class RuleFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,7 +197,8 @@ def task_of_rule(task: RuleTask, idc: str, mac: str, sn: str | None) -> TaskSpec
     known_sn = sn or sn_from_mac(parse_mac(mac))
     hostname = task.hostname and _filled_in(task.hostname, mac, known_sn)
     fields = {**msgspec.structs.asdict(task), "hostname": hostname}
-    return check_new_task(NewTask(idc=idc, mac=mac, sn=known_sn, **fields))
+    said = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+    return check_new_task(NewTask(idc=idc, mac=mac, sn=known_sn, **said))
 
 
 def _filled_in(pattern: str, mac: str, sn: str) -> str:

@@ -321,7 +321,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     os_type: str
     os_version: str
     hostname: str
-    disk_layout: str | StorageLayout = "auto"
+    disk_layout: Annotated[str | StorageLayout, WHOLE] = "auto"
     root_disk: RootDiskHints = RootDiskHints()
     network_config: NetworkConfig = "dhcp"
     ssh_keys: tuple[str, ...] = ()

@@ -130,7 +130,13 @@ class EvidenceBook:
         return note
 
     async def run(self) -> None:
-        """Write what is new, until cancelled."""
+        """Write what is new, until cancelled; what was seen before is of another time.
+
+        Since then another client may have answered the machines, and the store has what it saw.
+        """
+        self._seen.clear()
+        self._macs.clear()
+        self._changed.clear()
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             changed, self._changed = self._changed, set()

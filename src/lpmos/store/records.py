@@ -98,9 +98,19 @@ def decode(kv: KV, document: type[T]) -> T:
         raise DamagedRecord(f"{kv.key}: {error}") from error
 
 
+def has_unknown(kv: KV, document: type) -> bool:
+    """Whether `decode` passes over something that a caller may not give, or raises."""
+    try:
+        msgspec.json.decode(kv.value, type=document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+    return False
+
+
 def _read(value: bytes, document: type[T]) -> T:
     """The document; it is taken apart only where the quick way finds something that is unknown."""
     try:
         return msgspec.json.decode(value, type=document)
     except msgspec.ValidationError:
-        return msgspec.convert(known_part(msgspec.json.decode(value), document), document)
+        known = known_part(msgspec.json.decode(value), document)
+        return msgspec.json.decode(msgspec.json.encode(known), type=document)

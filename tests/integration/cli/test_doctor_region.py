@@ -16,6 +16,7 @@ from lpmos.cli.findings import Finding, Level
 from lpmos.images.catalog import Catalog
 from lpmos.images.signatures import generate, private_key, public_path, signed
 from lpmos.lab.simulated_images import make_simulated_images
+from tests.support.agent_images import put_agent_of_this_version
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port
 
@@ -93,6 +94,26 @@ def test_agent_image_of_another_version_is_told_with_what_to_do(tmp_path: Path) 
     optional = found(tmp_path, agent_identity="optional")
     assert 'agent_identity = "optional"' not in optional["agent image"][0].do
     assert optional["agent identity"][0].level is Level.WARNING
+
+
+def test_agent_image_of_this_version_that_lacks_firmware_is_told_with_its_drivers(
+    tmp_path: Path,
+) -> None:
+    wanting = ("ice", "qla2xxx")
+    put_agent_of_this_version(tmp_path, with_firmware=True, modules_wanting_firmware=wanting)
+    (lacks,) = found(tmp_path)["agent image"]
+    assert lacks.level is Level.WARNING
+    assert lacks.found == "0.1.0 lacks the firmware of ice, qla2xxx"
+    assert f"lpmos image build-agent --images-dir {tmp_path}/images, from a mirror" in lacks.do
+    put_agent_of_this_version(tmp_path, with_firmware=False, modules_wanting_firmware=wanting)
+    (without,) = found(tmp_path)["agent image"]
+    assert (without.level, without.found) == (
+        Level.OK,
+        "0.1.0, as this version builds it, without firmware",
+    )
+    put_agent_of_this_version(tmp_path, with_firmware=True)
+    (whole,) = found(tmp_path)["agent image"]
+    assert whole == ("ok", "agent image", "0.1.0, as this version builds it", "")
 
 
 @pytest.mark.parametrize(("by", "level"), [("lease", Level.OK), ("promise", Level.WARNING)])

@@ -75,6 +75,20 @@ async def test_rule_made_is_listed_read_changed_and_deleted(api: httpx.AsyncClie
     assert (await api.delete(f"{RULES}/blank")).status_code == 404
 
 
+async def test_rule_shows_what_its_tasks_shall_have_beside_an_os_where_it_says_so(
+    api: httpx.AsyncClient,
+) -> None:
+    task = {"os_type": "debian", "os_version": "12"}
+    words = {"kernel_arguments": "console=ttyS1,115200n8 hugepages=16"}
+    for name, said in (("with", words), ("without", {})):
+        made = await api.post(RULES, json=body(name=name, kind="create", task=task | said))
+        assert made.status_code == 201, made.text
+        shown = (await api.get(f"{RULES}/{name}")).json()["task"]
+        assert {key: shown[key] for key in shown.keys() & {"method", *words}} == said
+        again = await api.put(f"{RULES}/{name}", json=body(kind="create", task=shown))
+        assert again.json()["task"] == shown
+
+
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
@@ -89,9 +103,14 @@ async def test_rule_made_is_listed_read_changed_and_deleted(api: httpx.AsyncClie
                 "kind": "create",
                 "condition": "plan.size_bytes > 1",
                 "allow_overwrite": True,
-                "task": {"os_type": "debian", "os_version": "12", "tags": {"?": "x"}},
+                "task": {
+                    "os_type": "debian",
+                    "os_version": "12",
+                    "tags": {"?": "x"},
+                    "kernel_arguments": "root=/dev/sda1",
+                },
             },
-            {"condition", "allow_overwrite", "task.tags.?"},
+            {"condition", "allow_overwrite", "task.tags.?", "task.kernel_arguments"},
         ),
         ({"name": "x", "priority": "high", "colour": 1}, {"priority", "colour"}),
         ({"name": "x", "idc": ["DC"], "enabled": "yes"}, {"idc.0", "enabled"}),

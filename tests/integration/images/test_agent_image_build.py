@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from lpmos.images.agent_image import BuiltAgent, build_agent_image, is_of_this_version
-from lpmos.images.agent_parts import PARTS, PAYLOAD_LIMIT_BYTES
+from lpmos.images.agent_parts import NON_FREE_FIRMWARE, PARTS, PAYLOAD_LIMIT_BYTES
 from lpmos.images.catalog import Catalog
 from lpmos.images.contents import merged
 from lpmos.images.debian_packages import fetch_packages
@@ -127,8 +127,9 @@ def dependencies(text: str) -> dict[str, set[str]]:
 def test_firmware_is_what_the_drivers_name_and_the_same_twice(tmp_path: Path) -> None:
     first = build_with_inspector(tmp_path / "first", firmware=True)
     if first.missing_firmware:
-        pytest.skip(f"the mirror has no firmware: {first.missing_firmware}")
+        pytest.skip(f"the mirror has no {', '.join(first.missing_firmware)}")
     assert first.manifest.modules_wanting_firmware == ()
+    assert {package.name for package in first.manifest.firmware} >= set(NON_FREE_FIRMWARE)
     again = build_with_inspector(tmp_path / "again", firmware=True)
     assert again.manifest.initramfs == first.manifest.initramfs
     files = unpacked(first)

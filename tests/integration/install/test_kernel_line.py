@@ -1,15 +1,18 @@
 """Every character that arguments of a kernel may have, read by those that carry them unquoted."""
 
-import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from lpmos.agent.grubcfg import Start, grub_config
+from lpmos.install.answers import FAMILIES, rhel, samples
+from lpmos.install.answers.order import order_of
 from lpmos.install.kernel_line import added_defaults, kernel_arguments
 from lpmos.model.errors import InvalidInput
 from lpmos.model.kernelline import parse_kernel_arguments
+from lpmos.model.setup import TaskSecrets
+from tests.support.answers import answer_task, appended_by_kickstart
 from tests.support.builders import make_task
 
 START = Start("uuid", "/boot", ("ext2",), "UUID=uuid")
@@ -46,6 +49,10 @@ def test_shell_that_reads_grubs_defaults_adds_them_as_they_are(shell: str) -> No
     assert said.stdout == f"quiet {WORDS}"
 
 
-def test_kickstarts_words_keep_them_together() -> None:
-    (_, option) = shlex.split(f'bootloader --append="{WORDS}"', comments=True)
-    assert option == f"--append={WORDS}"
+def test_kickstart_has_them_as_they_are() -> None:
+    rows = FAMILIES["rhel"]
+    manifest = samples.manifest_of(rows, *rows.releases[-1])
+    task = answer_task(kernel_arguments=WORDS)
+    commands = rhel.disks(order_of(task, manifest, samples.URLS, TaskSecrets()))
+    assert appended_by_kickstart(commands) == kernel_arguments(task).split()
+    assert kernel_arguments(task).endswith(f" {WORDS}")

@@ -1,5 +1,6 @@
 """What a region sees of a machine's boot comes into the store, and from there to people (O6)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -85,6 +86,34 @@ def test_book_forgets_the_machine_heard_longest_ago(region_book: EvidenceBook) -
         region_book.hear(event(f"dnsmasq-dhcp: 1 DHCPDISCOVER(br0) {mac}"))
     assert region_book.of("52:54:00:00:00:00") == Evidence(mac="52:54:00:00:00:00")
     assert region_book.of("52:54:00:00:00:01").asked is not None
+
+
+async def test_client_that_answers_again_takes_up_what_the_other_saw(
+    region: RunningRegion,
+) -> None:
+    """And not what it saw itself before the other took over."""
+    await region.create_task()
+    now = NOW
+    first, second = (
+        EvidenceBook(region.store, region.fleet, lambda: now, idc="dc1") for _ in range(2)
+    )
+    first.hear(event(f"dnsmasq-dhcp: 1 DHCPDISCOVER(br0) {MAC}"))
+    first.hear(event(f"dnsmasq-dhcp: 1 DHCPACK(br0) 192.0.2.42 {MAC} web-1"))
+    now += timedelta(minutes=1)
+    second.hear(event(f"dnsmasq-dhcp: 2 DHCPDISCOVER(br0) {MAC}"))
+    kept = second.of(MAC)
+    await region.store.put(keys.evidence("dc1", "SN-1"), records.encode(kept))
+
+    running_again = asyncio.create_task(first.run())
+
+    async def taken_up() -> bool:
+        return first.of(MAC) == kept
+
+    await until(taken_up, "the signs that the other client saw")
+    first.hear(event("dnsmasq-tftp: sent /srv/tftp/snponly.efi to 192.0.2.42"))
+    assert first.of(MAC) == kept, "nobody knows whose this address is by now"
+    running_again.cancel()
+    await asyncio.gather(running_again, return_exceptions=True)
 
 
 @pytest.fixture

@@ -55,12 +55,14 @@ def test_load_reports_every_problem_with_its_source(tmp_path: Path) -> None:
         assert part in text
 
 
-def test_load_kernel_arguments_are_checked_as_a_tasks_are() -> None:
+def test_load_kernel_arguments_are_checked_as_a_tasks_are_and_for_installers_words() -> None:
     assert load(REGION, {"kernel_arguments": "nomodeset a=1,2"}, {}).kernel_arguments == (
         "nomodeset a=1,2"
     )
     with pytest.raises(SettingsError, match=r"LPMOS_KERNEL_ARGUMENTS.*root is set by LPMOS itself"):
         load(UP, {}, {"LPMOS_KERNEL_ARGUMENTS": "root=/dev/sda1"})
+    with pytest.raises(SettingsError, match=r"inst\.ks is set by LPMOS itself"):
+        load(REGION, {"kernel_arguments": "nomodeset inst.ks=http://192.0.2.9/ks"}, {})
 
 
 def test_load_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:

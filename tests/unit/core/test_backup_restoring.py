@@ -25,6 +25,7 @@ from lpmos.core.backup.restoring import (
 )
 from lpmos.core.backup.verification import prove, verify
 from lpmos.core.fleet import Fleet
+from lpmos.core.taskrow import row_of_document
 from lpmos.model.audit import AuditEvent
 from lpmos.model.auditcheck import ChainCheck
 from lpmos.model.bootplan import BootLocalDisk, UnknownMachines
@@ -222,6 +223,7 @@ async def test_restore_keeps_what_a_newer_version_wrote(
     job = await store.get(task_key(Status.INSTALLING))
     assert job is not None
     unread = {**msgspec.json.decode(job.value), "job": {"steps": [{"step": "newer"}]}}
+    unread["updated_at"] = "2026-01-01T00:00:00Z"
     await store.put(job.key, msgspec.json.encode(unread))
     kv = await store.get(rule)
     assert kv is not None
@@ -240,6 +242,19 @@ async def test_restore_keeps_what_a_newer_version_wrote(
     failed = msgspec.json.decode(job.value)
     assert (failed["status"], failed["intent"], failed["error"]["code"]) == ("failed", None, CODE)
     assert failed["job"] == unread["job"]
+    assert [each["status"] for each in failed["status_history"]] == ["installing", "failed"]
+    assert failed["status_history"][-1]["by"] == "system"
+    assert failed["status_history"][-1]["timestamp"] == failed["updated_at"]
+    assert failed["updated_at"] != unread["updated_at"]
+    letter = await other.get(keys.dead_letter("dc1", task_id(Status.INSTALLING)))
+    server = await other.get(keys.server("dc1", unread["sn"]))
+    assert letter is not None and letter.value == job.value
+    assert server is not None and records.decode(server, ServerEntry).status == "failed"
+    assert row_of_document(job).status is Status.FAILED
+    events = [records.decode(kv, AuditEvent) for kv in (await other.range(keys.EVENTS)).kvs]
+    assert {each.target for each in events if each.action == "task.failed"} == {
+        f"task/{each}" for each in restored.failed
+    }
 
 
 async def test_restore_tells_of_itself(backup: Backup, other: SqliteStore) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from lpmos.core.taskstore import TaskStore, moved
 from lpmos.model.lifecycle import Event, Status
@@ -127,6 +129,29 @@ async def test_claimed_task_is_never_tried_again_by_itself(world: World, warden:
     task = await fail(world, warden, await world.task_that_is(Status.INSTALLING))
     warden.clock.pass_s(86_400)
     assert await is_left_alone(warden, task)
+
+
+async def test_what_a_newer_version_asks_for_is_left_to_that_and_said_once(
+    world: World, warden: Warden
+) -> None:
+    task = await fail(world, warden, await world.create())
+    key = keys.task("dc1", "SN-1")
+    kv = await world.store.get(key)
+    assert kv is not None
+    document = msgspec.json.decode(kv.value)
+    document["setup"] = {"new": 1}
+    await warden.shows(await world.store.put(key, msgspec.json.encode(document)))
+    await warden.beat()
+
+    with capture_logs() as logs:
+        warden.clock.pass_s(86_400)
+        assert await is_left_alone(warden, task)
+        warden.clock.pass_s(86_400)
+        assert await is_left_alone(warden, task)
+
+    (line,) = (each for each in logs if each["event"] == "not tried again")
+    assert "newer version" in line["reason"]
+    assert warden.fleet.dead_letter(task.task_id) is not None
 
 
 async def test_dismissed_failure_is_left_alone(world: World, warden: Warden) -> None:

@@ -32,6 +32,7 @@ from lpmos.model.boot import (
 )
 from tests.support.builders import NOW
 
+QUIET_S = QUIET.total_seconds()
 Signs = Iterable[tuple[str, float]]
 
 PXE = (
@@ -88,7 +89,10 @@ def test_report_is_the_first_call_where_none_was_seen() -> None:
     ("signs", "dhcp"),
     [
         ([(DHCP, 0), (DHCP, 4), (ADDRESS, 5), (LOADER, 6)], 0),
-        ([(DHCP, 0), (DHCP, QUIET.total_seconds() + 10), (LOADER, 400)], 310),
+        ([(DHCP, 0), (DHCP, 65), (DHCP, 130), (DHCP, 195), (ADDRESS, 196), (LOADER, 197)], 0),
+        ([(DHCP, 0), (ADDRESS, 1), (DHCP, 1 + QUIET_S), (ADDRESS, 72), (LOADER, 73)], 0),
+        ([(DHCP, 0), (ADDRESS, 1), (DHCP, 80), (ADDRESS, 81), (LOADER, 82)], 80),
+        ([(DHCP, 0), (ADDRESS, 1), (ADDRESS, 60), (LOADER, 100)], None),
         ([(LOADER, 6)], None),
         ([*PXE[:-3], (DHCP, 90), (ADDRESS, 91), (LOADER, 93)], 90),
         ([*PXE, (DHCP, 600), (LOADER, 601)], 600),
@@ -97,7 +101,10 @@ def test_report_is_the_first_call_where_none_was_seen() -> None:
     ],
     ids=[
         "it asks until it is answered",
-        "power came back later",
+        "it is answered late",
+        "it asks anew as late as one boot does",
+        "it was restarted before it was sent anything",
+        "its system renewed its lease",
         "another server gives the addresses",
         "it was restarted while the kernel came",
         "it boots again",

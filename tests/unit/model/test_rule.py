@@ -62,6 +62,10 @@ def test_rule_that_is_sound_passes(fields: dict[str, Any]) -> None:
             },
             {"task.disk_layout", "task.ssh_keys.0"},
         ),
+        (
+            {"task": RuleTask(os_type="debian", os_version="12", kernel_arguments="a;reboot")},
+            {"task.kernel_arguments"},
+        ),
     ],
 )
 def test_rule_that_is_not_sound_is_refused_with_every_field(
@@ -97,6 +101,7 @@ def test_task_of_a_rule_has_the_machine_and_what_the_rule_says() -> None:
         root_disk=RootDiskHints(min_size_bytes=1),
         tags={"by": "rule"},
         tenant="acme",
+        kernel_arguments="console=ttyS1,115200n8 hugepages=16",
     )
 
     spec = task_of_rule(task, "dc1", MAC, "SN_7")
@@ -104,12 +109,13 @@ def test_task_of_a_rule_has_the_machine_and_what_the_rule_says() -> None:
     assert (spec.idc, spec.mac, spec.sn, spec.tenant) == ("dc1", MAC, "SN_7", "acme")
     assert spec.hostname == "node-sn-7-525400000001"
     assert spec.tags == {"by": "rule"}
+    assert spec.kernel_arguments == "console=ttyS1,115200n8 hugepages=16"
 
 
 def test_task_of_a_rule_for_a_machine_without_a_serial_number_is_named_by_its_mac() -> None:
     spec = task_of_rule(DEBIAN, "dc1", MAC, None)
 
-    assert spec.sn == "mac-525400000001"
+    assert (spec.sn, spec.kernel_arguments) == ("mac-525400000001", "")
 
 
 @given(sn=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))

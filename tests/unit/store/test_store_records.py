@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lpmos.core.taskrow import row_of_document
+from lpmos.model.webhook import Delivery
 from lpmos.store.api import KV
 from lpmos.store.records import VALUE_LIMIT_BYTES, DamagedRecord, RecordTooLarge, decode, encode
+from tests.support.builders import NOW, make_inventory, make_task
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -45,6 +48,26 @@ def test_record_that_is_hardly_json_is_damaged(value: bytes) -> None:
 def test_record_with_a_field_missing_names_it() -> None:
     with pytest.raises(DamagedRecord, match=r"/os/a.*size_bytes"):
         decode(_kv(b'{"name":"x"}'), Document)
+
+
+def test_record_of_which_a_part_is_left_as_it_came_names_what_is_damaged() -> None:
+    """And not the part, which is right."""
+    delivery = Delivery(
+        webhook_id="w",
+        event_id="e",
+        type="task.failed",
+        payload=msgspec.Raw(b'{"any": [1]}'),
+        created_at=NOW,
+        next_at=NOW,
+        give_up_at=NOW,
+    )
+    damaged = {**msgspec.json.decode(encode(delivery)), "tries": "many"}
+    with pytest.raises(DamagedRecord, match=r"`int`, got `str` - at `\$\.tries`"):
+        decode(_kv(msgspec.json.encode(damaged)), Delivery)
+    task = make_task(hardware=make_inventory())
+    damaged = {**msgspec.json.decode(encode(task)), "log_count": "many"}
+    with pytest.raises(DamagedRecord, match=r"`int`, got `str` - at `\$\.log_count`"):
+        row_of_document(_kv(msgspec.json.encode(damaged)))
 
 
 def test_record_at_the_limit_is_refused_and_below_it_not() -> None:

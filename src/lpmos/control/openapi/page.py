@@ -2,7 +2,8 @@
 
 The framework's pages load their scripts from other hosts, which the content security policy
 forbids; ours shows `/schema/openapi.json` with a script from here. The description is made when it
-is first asked for, by a thread, and kept; only then what makes it is loaded.
+is first asked for, once for all who ask meanwhile, by a thread, and kept; only then what makes it
+is loaded.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ MEDIA_TYPE = "application/vnd.oai.openapi+json"
 AnyRequest = Request[Any, Any, Any]
 
 KEPT = "description"
-"""Where the application's state has it."""
+"""Where the application's state has the task that makes it, or has made it."""
 
 
 @get("/schema", opt=PUBLIC, include_in_schema=False)
@@ -36,9 +37,15 @@ async def schema_page(request: AnyRequest, pages: NamedDependency[Pages]) -> Res
 async def openapi_document(request: AnyRequest) -> Response[bytes]:
     """The description itself."""
     kept = request.app.state
-    if KEPT not in kept:
-        kept[KEPT] = await asyncio.to_thread(_made, request.app.routes)
-    return Response(kept[KEPT], media_type=MEDIA_TYPE)
+    task = kept.get(KEPT)
+    if task is None or _has_failed(task):
+        task = kept[KEPT] = asyncio.create_task(asyncio.to_thread(_made, request.app.routes))
+    content: bytes = await asyncio.shield(task)
+    return Response(content, media_type=MEDIA_TYPE)
+
+
+def _has_failed(task: asyncio.Task[bytes]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _made(routes: Sequence[BaseRoute]) -> bytes:

@@ -25,9 +25,9 @@ from lpmos.core.backup.loading import load
 from lpmos.core.backup.verification import batches, verify
 from lpmos.core.clock import Clock
 from lpmos.core.fitting import fitted
-from lpmos.core.journal import told, told_of_task
+from lpmos.core.journal import put, told, told_of_task
 from lpmos.core.taskstore import logged, moved
-from lpmos.model.audit import SYSTEM
+from lpmos.model.audit import SYSTEM, AuditEvent, new_event_id
 from lpmos.model.errors import Conflict
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import ServerEntry
@@ -113,7 +113,10 @@ async def restore(
         await load(store, made_safe.written(batch))
     for held in made_safe.held:
         await _put_failed(store, held)
-    failed = [held.failed.task_id for held in made_safe.held] + made_safe.unread
+    for unread in made_safe.unread:
+        await _put_unread(store, unread)
+    failed = [held.failed.task_id for held in made_safe.held]
+    failed += [unread.task_id for unread in made_safe.unread]
     restored = Restored(verdict.manifest, failed, made_safe.disabled)
     await store.txn([], [Delete(keys.RESTORING), _told(restored, path, clock())])
     return restored
@@ -142,17 +145,26 @@ class _Held(NamedTuple):
     failed: Task
 
 
+class _Unread(NamedTuple):
+    """A task that this version cannot read, as plain JSON, and the word of its failure."""
+
+    place: keys.KeyName
+    task_id: str
+    failed: dict[str, Any]
+    event: AuditEvent
+
+
 class _MadeSafe:
     """Passes records on, without what would allow an install by itself."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self.held: list[_Held] = []
-        self.unread: list[str] = []
+        self.unread: list[_Unread] = []
         self.disabled: list[str] = []
 
     def written(self, batch: list[Record]) -> list[Record]:
-        """The records to write now; what is `held` back is written as failed in the end."""
+        """The records to write now; tasks that have failed by it are written in the end."""
         return [safe for record in batch if (safe := self._one(record)) is not None]
 
     def _one(self, record: Record) -> Record | None:
@@ -179,14 +191,36 @@ class _MadeSafe:
         self.held.append(_Held(task, record.value, logged(signed, self._now, f"[ERROR] {REASON}")))
         return None
 
-    def _unread_task(self, record: Record) -> Record:
+    def _unread_task(self, record: Record) -> Record | None:
         """A task that perhaps a newer version reads, as failed as it can be without reading it."""
-        task = _members(record.value)
-        if str(task.get("status")) not in ALLOWED:
+        task, place = _members(record.value), keys.parse(record.key)
+        task_id, status, history = map(task.get, ("task_id", "status", "status_history"))
+        if place is None or str(status) not in ALLOWED:
             return record
-        self.unread.append(str(task.get("task_id")))
-        failed = {**task, "status": Status.FAILED, "intent": None, "error": ERROR}
-        return Record(record.key, msgspec.json.encode(failed))
+        step = {"status": Status.FAILED, "timestamp": self._now, "by": SYSTEM.name}
+        changes = {
+            "status": Status.FAILED,
+            "status_history": [*(history if isinstance(history, list) else ()), step],
+            "updated_at": self._now,
+            "intent": None,
+            "error": ERROR,
+        }
+        tenant = task.get("tenant")
+        event = AuditEvent(
+            event_id=new_event_id(self._now),
+            at=self._now,
+            action="task.failed",
+            actor=SYSTEM,
+            target=f"task/{task_id}",
+            tenant=tenant if isinstance(tenant, str) else None,
+            idc=place.idc,
+            sn=place.sn,
+            before={"status": status},
+            after={"status": Status.FAILED},
+            reason=REASON,
+        )
+        self.unread.append(_Unread(place, str(task_id), {**task, **changes}, event))
+        return None
 
     def _rule(self, record: Record) -> Record:
         """The rule, disabled; as plain JSON, for one that only a newer version reads is one too."""
@@ -252,6 +286,20 @@ async def _put_failed(store: Store, held: "_Held") -> None:
             told_of_task(held.before, task, SYSTEM),
         ],
     )
+
+
+async def _put_unread(store: Store, unread: _Unread) -> None:
+    """As `_put_failed`, with the server's entry as plain JSON where there is one."""
+    place, value = unread.place, msgspec.json.encode(unread.failed)
+    operations = [
+        Put(keys.task(place.idc, place.sn), value),
+        Put(keys.dead_letter(place.idc, unread.task_id), value),
+        put(unread.event),
+    ]
+    kv = await store.get(keys.server(place.idc, place.sn))
+    if kv is not None and (entry := _members(kv.value)):
+        operations.append(Put(kv.key, msgspec.json.encode({**entry, "status": Status.FAILED})))
+    await store.txn([], operations)
 
 
 async def _added_at(store: Store, task: Task) -> datetime:

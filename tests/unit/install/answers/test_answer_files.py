@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from lxml import etree
 
 from lpmos.install import answers
 from lpmos.install.answers import checks, samples
@@ -11,7 +12,14 @@ from lpmos.model.errors import InvalidInput
 from lpmos.model.installer import Family
 from lpmos.model.network import Ethernet, Network, Vlan
 from lpmos.model.setup import Setup, TaskSecrets
-from tests.support.answers import READERS, answer_of, answer_task, preseed_values
+from tests.support.answers import (
+    READERS,
+    YAST,
+    answer_of,
+    answer_task,
+    appended_by_kickstart,
+    preseed_values,
+)
 from tests.support.builders import make_task
 
 SETUP = Setup(packages=("tmux",), timezone="Europe/Berlin", locale="de_DE.UTF-8")
@@ -279,12 +287,16 @@ WORDS = "console=ttyS1,57600 memmap=1G!4G"
 LINE = f"console=tty0 console=ttyS0,115200n8 {WORDS}"
 
 
-def test_kernel_arguments_of_a_task_come_last_in_kickstart_and_autoyast() -> None:
-    task = answer_task(kernel_arguments=WORDS)
-    assert f' --append="{LINE}"\n' in READERS["rhel"](answer_of("rhel", task)).scripts[0]
-    suse = answer_of("suse", task)
-    assert f"<append>{LINE}</append>" in suse
-    assert "<serial>serial --unit=1 --speed=57600</serial>" in suse
+def test_kernel_arguments_of_a_task_come_last_in_kickstart() -> None:
+    script = READERS["rhel"](answer_of("rhel", answer_task(kernel_arguments=WORDS))).scripts[0]
+    assert appended_by_kickstart(script.splitlines()) == LINE.split()
+
+
+def test_kernel_arguments_of_a_task_come_last_in_autoyast() -> None:
+    suse = answer_of("suse", answer_task(kernel_arguments=WORDS))
+    loader = etree.fromstring(suse.encode()).find(f"{YAST}bootloader/{YAST}global")
+    assert loader.findtext(f"{YAST}append") == LINE
+    assert loader.findtext(f"{YAST}serial") == "serial --unit=1 --speed=57600"
     assert "<serial>serial --unit=0 --speed=115200</serial>" in answer_of("suse", answer_task())
 
 

@@ -48,7 +48,7 @@ describe("parts", () => {
 });
 
 describe("the picture", () => {
-  const shown = (durations: Record<string, number>, usual: Schemas["Took"][]): void => {
+  const shown = (durations: Task["durations"] | undefined, usual: Schemas["Took"][]): void => {
     const task = { durations } as Task;
     const explained = { model: "R650", parts: usual } as unknown as Schemas["Explanation"];
     render(Parts, { task, explained });
@@ -75,6 +75,11 @@ describe("the picture", () => {
 
   it("is not there before anything has taken its time", () => {
     shown({ pending: 1 }, []);
+    expect(screen.queryByRole("region")).toBeNull();
+  });
+
+  it("is not there where the control plane is of the version before", () => {
+    shown(undefined, [{ part: "boot.kernel", count: 40, p50_s: 2, p95_s: 4 }]);
     expect(screen.queryByRole("region")).toBeNull();
   });
 });
