@@ -30,6 +30,8 @@ FRESH_KEYS = 2000
 """How many of the large values that changed last stay as they came: they change again soonest."""
 FRESH_BYTES = 64 * 2**20
 """What all that are so may have: packing waits for a calmer time than that of the change."""
+LISTED_BYTES = FRESH_BYTES // 2
+"""What of a listing stays as it came; the other half is for what changes right after it."""
 COOL_S = 0.1
 COOLED_SHARE = 200
 """One in so many of those beyond `FRESH_KEYS` is packed each `COOL_S`: so changes that go on do not
@@ -174,13 +176,13 @@ class Mirror:
             self._connected = False
 
     async def _list(self) -> None:
-        """List all anew: as it comes, and what is more than `FRESH_BYTES` packed."""
+        """List all anew: as it comes, and what is more than `LISTED_BYTES` packed."""
         found: dict[str, KV] = {}
         revision = large_bytes = 0
         async for page in self._store.list(self._prefix, page=LIST_PAGE):
             for kv in page.kvs:
                 large_bytes += len(kv.value) if _packs(kv) else 0
-                found[kv.key] = kv if large_bytes <= FRESH_BYTES else _packed(kv)
+                found[kv.key] = kv if large_bytes <= LISTED_BYTES else _packed(kv)
             revision = page.revision
         self._connected = True
         self._change_revision = 0

@@ -14,7 +14,15 @@ from lpmos.store.api import (
     Unavailable,
     WatchLagged,
 )
-from lpmos.store.mirror import COOLED_SHARE, FRESH_BYTES, FRESH_KEYS, Mirror, deflated, opened
+from lpmos.store.mirror import (
+    COOLED_SHARE,
+    FRESH_BYTES,
+    FRESH_KEYS,
+    LISTED_BYTES,
+    Mirror,
+    deflated,
+    opened,
+)
 from tests.support.followed_store import FollowedStore
 
 TIMEOUT_S = 30.0
@@ -335,11 +343,11 @@ async def test_mirror_packs_at_once_what_is_more_bytes_than_may_be_unpacked(
     assert packed() == [keys[0]]
 
 
-async def test_mirror_packs_of_a_listing_what_is_more_bytes_than_may_be_unpacked(
+async def test_mirror_packs_of_a_listing_what_leaves_no_room_for_changes(
     store: FollowedStore, mirror: Mirror, ready: Ready, told: Told
 ) -> None:
     large = b"inventory " * 100_000
-    most = FRESH_BYTES // len(large)
+    most = LISTED_BYTES // len(large)
     keys = [f"/os/{number:03}" for number in range(most + 2)]
     for key in keys:
         store.put(key, value=large)
