@@ -7,15 +7,18 @@ from functools import partial
 import structlog
 
 from lpmos import __version__
-from lpmos.app.images import catalog_of, images_dir
+from lpmos.app.images import catalog_of, images_dir, trust_of
 from lpmos.app.settings import Settings
 from lpmos.app.settled import settle
 from lpmos.core.clock import utc_now
+from lpmos.core.fleet import Fleet
 from lpmos.core.secrets.keyring import KeyRing
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
 from lpmos.model.errors import SettingsError
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
+from lpmos.region.image_fetching import ImageFetching, needed_systems
+from lpmos.region.image_source import ImageSource, SourceSettings
 from lpmos.region.offline import offline
 from lpmos.region.service import Region
 from lpmos.region.settings import RegionSettings
@@ -72,12 +75,43 @@ async def run_region(settings: Settings, store: Store, *, stands: bool) -> None:
             clock=utc_now,
             standby=standby,
             read_ring=partial(_ring, settings),
+            fetching=_fetching(settings, kept.fleet) if stands else None,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(settle(mirror), name="settling")
             group.create_task(mirror.run(), name="region mirror")
             group.create_task(kept.run(), name="offline region")
             group.create_task(region.run(), name="region")
+
+
+def images_source(settings: Settings) -> SourceSettings | None:
+    """Where a region fetches images from; None where it fetches none.
+
+    Raises:
+        SettingsError: it is not said where from, or as whom.
+    """
+    url, token_file, ca = settings.images_url, settings.images_token_file, settings.images_ca
+    if url is None and token_file is None and ca is None:
+        return None
+    if url is None or token_file is None:
+        raise SettingsError(
+            "--images-url and --images-token-file belong together: where the images are fetched"
+            " from, and as whom"
+        )
+    return SourceSettings(url=url, token_file=token_file, ca=ca)
+
+
+def _fetching(settings: Settings, fleet: Fleet) -> ImageFetching | None:
+    source = images_source(settings)
+    if source is None:
+        return None
+    return ImageFetching(
+        ImageSource(source),
+        images_dir(settings),
+        partial(needed_systems, fleet),
+        utc_now,
+        trust=trust_of(settings),
+    )
 
 
 async def _ring(settings: Settings) -> KeyRing:

@@ -88,6 +88,30 @@ TABLE: tuple[Setting, ...] = (
         " given, only images that one of them signed are offered and served.",
     ),
     Setting(
+        "images_url",
+        public_url,
+        None,
+        (REGION,),
+        "Control plane whose images this region fetches ahead, verified, and keeps on its own disk:"
+        " `https://lpmos.example.com`. It needs `images_token_file`. Without it, `images_dir` is"
+        " filled by hand.",
+    ),
+    Setting(
+        "images_token_file",
+        Path,
+        None,
+        (REGION,),
+        "File with a token of a user with the role viewer, for `images_url`; read anew for each"
+        " call.",
+    ),
+    Setting(
+        "images_ca",
+        Path,
+        None,
+        (REGION,),
+        "CA certificate of the control plane at `images_url`; the system's where not given.",
+    ),
+    Setting(
         "etcd_endpoints",
         words,
         (),

@@ -14,7 +14,7 @@ from pathlib import Path
 from lpmos.app.settings import Settings
 from lpmos.cli.client import Document
 from lpmos.cli.display import utc_now
-from lpmos.cli.findings import Finding, judge_certificate, ok, warning, wrong
+from lpmos.cli.findings import Finding, judge_certificate, judge_fetching, ok, warning, wrong
 from lpmos.cli.words import ago, plain
 from lpmos.model.errors import ImageError, SettingsError
 
@@ -28,7 +28,9 @@ def look_at_region(settings: Settings) -> Iterator[Finding]:
     state = None
     if settings.region_addr:
         yield answers(settings.region_addr, settings.api_port, "the region")
-        state = _standing(settings.region_addr, settings.api_port)
+        health = _health(settings.region_addr, settings.api_port)
+        state = health.get("standing")
+        yield from judge_fetching("images", health.get("fetching"))
     yield from _agent_tls(settings)
     yield from _agent_image(settings)
     yield from _images(settings)
@@ -49,17 +51,17 @@ def answers(host: str, port: object, what: str) -> Finding:
     return ok("ports", f"{what} answers at {asked}:{port}")
 
 
-def _standing(address: str, port: int) -> Document | None:
-    """What a client of several says that it is; None where it is the only one, or says nothing."""
+def _health(address: str, port: int) -> Document:
+    """What a client says of itself; empty where it says nothing."""
     connection = http.client.HTTPConnection(address, port, timeout=CONNECT_TIMEOUT_S)
     try:
         connection.request("GET", "/health")
-        state = json.loads(connection.getresponse().read()).get("standing")
-    except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        return None  # that it does not answer is told of by its port
+        said = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}  # that it does not answer is told of by its port
     finally:
         connection.close()
-    return state if isinstance(state, dict) else None
+    return said if isinstance(said, dict) else {}
 
 
 def _told(state: Document) -> Finding:

@@ -131,6 +131,9 @@ def judge_regions(regions: Iterable[Document], now: datetime) -> Iterator[Findin
             yield from _judge_region_clock(name, region["last_heartbeat"], now)
             for network in region.get("dhcp", ()):  # an older control plane tells of none
                 yield from _judge_network(name, network)
+            yield from judge_fetching(name, region.get("fetching"))
+            for client in region.get("standby", ()):
+                yield from judge_fetching(f"{name}, {client['identity']}", client.get("fetching"))
     if none:
         yield warning("regions", "none was ever heard of", "start one: lpmos region --idc …")
 
@@ -160,6 +163,20 @@ def _judge_network(name: str, network: Document) -> Iterator[Finding]:
             "give it a larger range or shorter leases, or serve known machines only"
             " (docs/how-to/dhcp.md)",
         )
+
+
+def judge_fetching(name: str, fetching: Document | None) -> Iterator[Finding]:
+    """Whether a region has the images of its control plane, or gets them; it may fetch none."""
+    if not fetching:
+        return
+    errors = [fetching["error"], *(each["error"] for each in fetching["arriving"])]
+    for error in dict.fromkeys(filter(None, errors)):
+        text = f"cannot fetch images: {plain(error)}"
+        yield warning(name, text, "it installs from what it has; docs/how-to/images.md")
+    if fetching["own"]:
+        names = plain(", ".join(fetching["own"]))
+        text = f"put there by hand, and not the control plane's: {names}"
+        yield warning(name, text, "delete them there to have them fetched")
 
 
 def judge_versions(server: str, regions: Iterable[Document], here: str) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from lpmos.cli.client import Document
 from lpmos.cli.connect import connect
 from lpmos.cli.display import Column, Display, utc_now
 from lpmos.cli.options import command, group
-from lpmos.cli.words import ago, listed
+from lpmos.cli.words import ago, listed, plain, size
 
 COLUMNS = (
     Column("IDC", lambda region: region["idc"]),
@@ -61,6 +61,29 @@ def _network(network: Document) -> str:
     return f"{name}: {network['size'] - network['leases']} of {network['size']} addresses free"
 
 
+def fetched(fetching: Document | None) -> list[tuple[str, str]]:
+    """How the region's copy of the control plane's images stands; nothing where it has none."""
+    if not fetching:
+        return []
+    asked = ago(fetching["listed_at"], utc_now()) or "never"
+    rows = [("images from", f"{fetching['source']}, asked {asked}")]
+    if fetching["error"]:
+        rows.append(("cannot fetch", plain(fetching["error"])))
+    rows += [("fetches", _arrival(each, fetching)) for each in fetching["arriving"]]
+    if fetching["more"]:
+        rows.append(("fetches", f"and {fetching['more']} more"))
+    if fetching["own"]:
+        rows.append(("put by hand", f"{listed(fetching['own'])}: not those of the control plane"))
+    return rows
+
+
+def _arrival(item: Document, fetching: Document) -> str:
+    far = f"{item['kind']} {item['name']}: {size(item['done_bytes'])} of {size(item['size_bytes'])}"
+    if item["name"] == fetching["current"]:
+        far += f", {size(fetching['rate_bytes_per_s'])}/s"
+    return f"{far}; {plain(item['error'])}" if item["error"] else far
+
+
 def _list(chosen: argparse.Namespace) -> None:
     with connect(chosen) as client:
         found = client.get("regions")
@@ -90,6 +113,7 @@ def _show(chosen: argparse.Namespace) -> None:
                 "images",
                 listed([f"{each['name']} {each['sha256'][:12]}" for each in region["images"]]),
             ),
+            *fetched(region.get("fetching")),
             ("machines", region["machines"]),
             ("tasks", listed({name: count for name, count in region["counts"].items() if count})),
             ("without a task", region["unmatched"]),

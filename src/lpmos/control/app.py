@@ -24,6 +24,7 @@ from lpmos.control.resources.bulk import BULK_CALLS
 from lpmos.control.resources.dlq import DLQ_CALLS
 from lpmos.control.resources.explanations import EXPLANATION_CALLS
 from lpmos.control.resources.health import HEALTH_CALLS
+from lpmos.control.resources.image_files import IMAGE_FILE_CALLS
 from lpmos.control.resources.images import IMAGE_CALLS
 from lpmos.control.resources.machines import MACHINE_CALLS
 from lpmos.control.resources.regions import REGION_CALLS
@@ -64,7 +65,7 @@ def routes() -> list[Router | BaseRouteHandler]:
         _api("users", USER_CALLS),
         _api("tokens", TOKEN_CALLS),
         _api("templates", TEMPLATE_CALLS),
-        _api("images", IMAGE_CALLS),
+        _api("images", (*IMAGE_CALLS, *IMAGE_FILE_CALLS)),
         _api("machines", BMC_CALLS),
         _api("secrets", SECRET_CALLS),
         _api("audit", AUDIT_CALLS),
@@ -101,6 +102,7 @@ GIVEN = (
     "bmcs",
     "templates",
     "images",
+    "image_files",
     "audit",
     "webhooks",
     "deliveries",

@@ -26,6 +26,7 @@ from lpmos.control.refusals import Refusals
 from lpmos.control.region_logs import RegionLogs
 from lpmos.control.resources.audit import AuditCollector
 from lpmos.control.resources.health import Health
+from lpmos.control.resources.image_files import ImageFiles
 from lpmos.control.resources.images import Images
 from lpmos.control.resources.machines import DuplicateCollector
 from lpmos.control.resources.session import Logins
@@ -72,6 +73,7 @@ from lpmos.core.traces.outgoing import Outgoing, OutgoingCollector
 from lpmos.core.unmatched_reports import UnmatchedDesk
 from lpmos.core.unmatched_retention import UnmatchedRetention
 from lpmos.images.catalog import Catalog
+from lpmos.images.installers import Installers
 from lpmos.images.uploads import Uploads
 from lpmos.install.answers.own_templates import OWN_TEMPLATES
 from lpmos.store.api import Store
@@ -149,8 +151,7 @@ class Services:
         self.observation.add(FleetCollector(self.fleet, clock, self.hub.count), self.hub.delivery)
         self.call_traces, self._sends = self._traces(clock)
         self.pages = Pages(self.door)
-        catalog = Catalog(config.images_dir, refuses=config.image_trust)
-        self.images = Images(catalog, Uploads(config.images_dir, catalog), store, self.fleet, clock)
+        self.images, self.image_files = self._images(store, clock)
         self.templates = Templates(store, mirror, self.fleet, clock, OWN_TEMPLATES)
         self.rules = Rules(store, mirror, clock, second_person=config.second_person)
         self.dry_runs = DryRuns(self.fleet)
@@ -186,6 +187,14 @@ class Services:
         duties.extend(self._care_of_store(store, clock))
         self.duties = Duties(store, identity_of_this_process(), duties)
         self.observation.add(AuditCollector(self.audit_chain, self.duties))
+
+    def _images(self, store: Store, clock: Clock) -> tuple[Images, ImageFiles]:
+        """What changes the images directory, and what gives its files to regions."""
+        directory = self.config.images_dir
+        catalog = Catalog(directory, refuses=self.config.image_trust)
+        files = ImageFiles(catalog, Installers(directory), directory)
+        self.observation.add(files)
+        return Images(catalog, Uploads(directory, catalog), store, self.fleet, clock), files
 
     def _care_of_tasks(self, store: Store, deadlines: Deadlines, clock: Clock) -> Iterator[Duty]:
         """The duties that end what waits for too long, try again, and tell of what has ended."""

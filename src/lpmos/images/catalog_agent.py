@@ -64,6 +64,14 @@ class AgentImages:
         check_size(image.initramfs, manifest.initramfs.size_bytes, advice)
         return image
 
+    def agent_file(self, sha256: str) -> Path | None:
+        """The present agent's kernel or initramfs by its digest; None where it has none such."""
+        generation = self._agent_link().resolve()
+        if (manifest := _read_agent_manifest(generation)) is None:
+            return None
+        files = {manifest.kernel.sha256: "vmlinuz", manifest.initramfs.sha256: "initramfs"}
+        return generation / files[sha256] if sha256 in files else None
+
     def verify_agent(self) -> AgentImage:
         """Read the agent's files and compare them with their manifest.
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lpmos.model.fetching import Fetching
 from lpmos.model.image import OfferedOs
 from lpmos.model.standing import Ground, Standing
 
@@ -61,13 +62,14 @@ def outside(networks: Iterable[DhcpNetworkState], address: str) -> str | None:
     return None
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bound to a lease: while it is there, the region is online.
 
     `api_url` is where the region answers machines; the control plane fetches task logs there.
     `since` is when it came on line; a region of an earlier version does not say so, and keeps no
     leases of agents (S4). `outbox` is what it has to hand in from a time without the store. `dhcp`
-    are its networks.
+    are its networks. `fetching` is how its copy of the control plane's images stands; None where it
+    fetches none.
     """
 
     idc: str
@@ -78,6 +80,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     outbox: OutboxState | None = None
     dhcp: tuple[DhcpNetworkState, ...] = ()
+    fetching: Fetching | None = None
 
 
 class HeldImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,10 +139,11 @@ class RegionStatus(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, ServiceState] = {}
 
 
-class RegionClient(msgspec.Struct, frozen=True, kw_only=True):
+class RegionClient(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One regional client of a data center, as it says itself; bound to a lease.
 
-    `address` is its own; `api_url` is where it answers people and control planes itself.
+    `address` is its own; `api_url` is where it answers people and control planes itself. `fetching`
+    is as in the heartbeat.
     """
 
     idc: str
@@ -150,6 +154,7 @@ class RegionClient(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     api_url: str
     version: str
+    fetching: Fetching | None = None
 
 
 class ClientState(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.model.fetching import Fetching
 from lpmos.model.region import ClientState, OutboxState
 from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.dnsmasq import PROBE_FILE
@@ -27,6 +28,7 @@ class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /health`; `last_heartbeat` is None before the first one.
 
     `standing` is what this client is where there may be several; None where there cannot.
+    `fetching` is how its copy of the control plane's images stands; None where it fetches none.
     """
 
     status: Literal["healthy", "degraded", "unhealthy"]
@@ -36,6 +38,7 @@ class HealthDocument(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat: datetime | None
     outbox: OutboxState
     standing: ClientState | None = None
+    fetching: Fetching | None = None
 
 
 class OlderHealthDocument(HealthDocument, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
+from lpmos.model.fetching import Fetching
 from lpmos.model.region import ClientState, DhcpNetworkState, OutboxState
 from lpmos.region.answers import json_answer
 from lpmos.region.health import Health, HealthDocument, OlderHealthDocument, overall
@@ -32,6 +33,7 @@ class Operations:
         idc: str,
         dhcp: Callable[[], tuple[DhcpNetworkState, ...]] = tuple,
         standing: Callable[[], ClientState | None] = lambda: None,
+        fetching: Callable[[], Fetching | None] = lambda: None,
     ) -> None:
         self._health = health
         self._presence = presence
@@ -41,6 +43,7 @@ class Operations:
         self._idc = idc
         self._dhcp = dhcp
         self._standing = standing
+        self._fetching = fetching
 
     def routes(self) -> list[web.RouteDef]:
         """The table of this part."""
@@ -68,6 +71,7 @@ class Operations:
                 last_heartbeat=found.last_heartbeat,
                 outbox=found.outbox,
                 standing=found.standing,
+                fetching=found.fetching,
             )
         )
 
@@ -90,6 +94,7 @@ class Operations:
             last_heartbeat=self._presence.last_heartbeat,
             outbox=self._outbox(),
             standing=self._standing(),
+            fetching=self._fetching(),
         )
 
 

@@ -17,6 +17,7 @@ import structlog
 from lpmos.core.clock import Clock
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
+from lpmos.model.fetching import Fetching
 from lpmos.model.region import (
     Capabilities,
     DhcpNetworkState,
@@ -64,10 +65,11 @@ class Presence:
         standby: Standby | None = None,
         outbox: Callable[[], OutboxState] = OutboxState,
         dhcp: Callable[[], tuple[DhcpNetworkState, ...]] = tuple,
+        fetching: Callable[[], Fetching | None] = lambda: None,
     ) -> None:
         """`services` asks how they are; `api_url` is where the region answers, `own_url` this
         client of it; `standby` says whether it is active, None: always; `outbox` what it keeps;
-        `dhcp` how full its networks are.
+        `dhcp` how full its networks are; `fetching` how its copy of the images stands.
         """
         self._settings = settings
         self._store = store
@@ -79,6 +81,7 @@ class Presence:
         self._standby = standby
         self._outbox = outbox
         self._dhcp = dhcp
+        self._fetching = fetching
         self._speaks = False
         self._states: dict[str, ServiceState] = {}
         self._log = structlog.get_logger().bind(idc=settings.idc)
@@ -156,6 +159,7 @@ class Presence:
             address=self._settings.address,
             api_url=self._own_url,
             version=self._settings.version,
+            fetching=self._fetching(),
         )
         key = keys.region_client(self._settings.idc, self._settings.identity)
         await standby.store.put(key, records.encode(client), lease=lease.id)
@@ -175,6 +179,7 @@ class Presence:
             since=self._since,
             outbox=self._outbox(),
             dhcp=self._dhcp(),
+            fetching=self._fetching(),
         )
         key = keys.heartbeat(self._settings.idc)
         await self._store.put(key, records.encode(heartbeat), lease=lease.id)

@@ -6,6 +6,7 @@ import msgspec
 
 from lpmos.core.fleet import Fleet, RegionView
 from lpmos.model.diskplan import LAYOUTS
+from lpmos.model.fetching import Fetching
 from lpmos.model.image import OfferedOs
 from lpmos.model.region import (
     DhcpNetworkState,
@@ -19,7 +20,10 @@ from lpmos.model.standing import Standing
 
 
 class ClientSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One client of a region: since when it is active or stands by, and where it answers itself."""
+    """One client of a region: since when it is active or stands by, and where it answers itself.
+
+    `fetching` is as that of the region, for a client that fetches its images by itself.
+    """
 
     identity: str
     since: datetime
@@ -27,6 +31,7 @@ class ClientSummary(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     api_url: str
     version: str
+    fetching: Fetching | None = None
 
 
 class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +45,8 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     that answers machines, where there may be several, and `standby` those that would take over.
     `outbox` is what the region has to hand in from a time without the store; null while it is away.
     `dhcp` are the networks that it serves, with how many of their addresses are leased.
+    `fetching` says how the active client's copy of the control plane's images stands; null where it
+    fetches none, or is away, and for a tenant's users.
     """
 
     idc: str
@@ -62,6 +69,7 @@ class RegionSummary(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     machines: int
     unmatched: int | None
+    fetching: Fetching | None = None
 
 
 class RegionList(msgspec.Struct, frozen=True):
@@ -78,8 +86,8 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         idc=region.idc,
         online=region.online,
         identity=beat.identity if beat else None,
-        active=next(iter(_clients(region, Standing.ACTIVE)), None),
-        standby=_clients(region, Standing.STANDBY),
+        active=next(iter(_clients(region, Standing.ACTIVE, tenant)), None),
+        standby=_clients(region, Standing.STANDBY, tenant),
         last_heartbeat=region.heard_at,
         services=beat.services if beat else {},
         health=_health(region),
@@ -95,10 +103,13 @@ def region_summary(region: RegionView, fleet: Fleet, tenant: str | None) -> Regi
         counts={status.value: count for status, count in counts.items()},
         machines=fleet.count_machines(region.idc, tenant),
         unmatched=fleet.count_unmatched(region.idc) if tenant is None else None,
+        fetching=beat.fetching if beat and tenant is None else None,
     )
 
 
-def _clients(region: RegionView, standing: Standing) -> tuple[ClientSummary, ...]:
+def _clients(
+    region: RegionView, standing: Standing, tenant: str | None
+) -> tuple[ClientSummary, ...]:
     return tuple(
         ClientSummary(
             identity=each.identity,
@@ -107,6 +118,7 @@ def _clients(region: RegionView, standing: Standing) -> tuple[ClientSummary, ...
             address=each.address,
             api_url=each.api_url,
             version=each.version,
+            fetching=each.fetching if tenant is None else None,
         )
         for each in region.clients
         if each.standing is standing

@@ -1,0 +1,314 @@
+"""A region's copy of its control plane's images over HTTP, with what can go wrong on the way."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lpmos.control.config import ControlConfig
+from lpmos.control.tls import TlsFiles
+from lpmos.images.catalog import Catalog
+from lpmos.images.copies import Copies
+from lpmos.images.signatures import TrustedKeys
+from lpmos.model.access import Role
+from lpmos.region.image_fetching import ImageFetching
+from tests.integration.control.test_images_api import CONTENT, UPLOADS, new_upload
+from tests.support import control_plane as control_planes
+from tests.support import region as regions
+from tests.support.builders import make_spec
+from tests.support.certificates import Authority
+from tests.support.etcd import free_port
+from tests.support.image_copy import (
+    SourceOfImages,
+    copying,
+    image_source,
+    run_in_background,
+)
+from tests.support.region import until
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.throttled_proxy import ThrottledProxy
+
+LARGE = bytes(range(256)) * 16_384  # 4 MiB
+BYTES_PER_SECOND = 2 << 20
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[SourceOfImages]:
+    """A control plane without images."""
+    async with image_source(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def images_dir(tmp_path: Path) -> Path:
+    """The region's."""
+    return tmp_path / "region"
+
+
+def names(images_dir: Path) -> list[str]:
+    """The images that a region would serve."""
+    return [each.name for each in Catalog(images_dir).manifests()]
+
+
+def port_of(source: SourceOfImages) -> int:
+    """Where the control plane listens."""
+    return int(source.control_plane.url.rpartition(":")[2])
+
+
+def part_of(images_dir: Path) -> int:
+    """The bytes of what is on its way."""
+    return sum(each.stat().st_size for each in (images_dir / ".unfinished-fetch").glob("*"))
+
+
+async def test_all_that_the_source_has_is_served_here_and_stays_when_it_is_away(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    source.add_agent()
+    source.add_image("debian-12", LARGE)
+    async with TcpProxy(port_of(source)) as proxy:
+        copy = copying(proxy.endpoint, source.token, images_dir)
+        async with run_in_background(copy):
+            await until(lambda: names(images_dir) == ["debian-12"], "the image")
+            Catalog(images_dir).verify("debian-12")
+            Catalog(images_dir).verify_agent()
+            await proxy.cut()
+            await until(lambda: bool(copy.state.error), "the way to be cut")
+            assert "cannot be reached" in (copy.state.error or "")
+            assert names(images_dir) == ["debian-12"]
+            source.add_image("debian-13", b"thirteen", "13")
+            await proxy.heal()
+            await until(lambda: names(images_dir) == ["debian-12", "debian-13"], "the other one")
+            await until(lambda: copy.state.arriving == (), "all to be there")
+            assert copy.state.error is None
+
+
+async def test_a_download_that_is_cut_goes_on_where_it_was(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    source.add_image("debian-12", LARGE)
+    async with ThrottledProxy(port_of(source), BYTES_PER_SECOND) as proxy:
+        copy = copying(proxy.endpoint, source.token, images_dir)
+        async with run_in_background(copy):
+            await until(lambda: copy.counted.fetched_bytes > len(LARGE) // 4, "a part")
+            (arrival,) = copy.state.arriving
+            assert 0 < arrival.done_bytes < arrival.size_bytes == len(LARGE)
+            assert (copy.state.current, names(images_dir)) == ("debian-12", [])
+            await proxy.cut()
+            await proxy.heal()
+            await until(lambda: names(images_dir) == ["debian-12"], "the image")
+    assert copy.counted.fetched_bytes == len(LARGE)
+    assert copy.counted.failures == {"away": 1}
+    Catalog(images_dir).verify("debian-12")
+
+
+async def test_a_client_that_is_killed_goes_on_where_it_was(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    source.add_image("debian-12", LARGE)
+    async with ThrottledProxy(port_of(source), BYTES_PER_SECOND) as proxy:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.image_copy",
+            proxy.endpoint, str(source.token), str(images_dir),
+        )  # fmt: skip
+        try:
+            await until(lambda: part_of(images_dir) > len(LARGE) // 4, "a part")
+        finally:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+    had = part_of(images_dir)
+    copy = copying(source.control_plane.url, source.token, images_dir)
+    async with run_in_background(copy):
+        await until(lambda: names(images_dir) == ["debian-12"], "the image")
+    assert copy.counted.fetched_bytes == len(LARGE) - had
+    Catalog(images_dir).verify("debian-12")
+
+
+async def test_another_digest_is_refused_not_offered_and_told(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    image = source.add_image("debian-12", LARGE)
+    source.add_image("debian-13", b"thirteen", "13")
+    path = source.images_dir / "debian-12" / image.file
+    path.write_bytes(LARGE[:-1] + b"x")
+    copy = copying(source.control_plane.url, source.token, images_dir)
+    async with run_in_background(copy):
+        await until(lambda: copy.counted.failures.get("digest", 0) > 0, "the digest to be wrong")
+        await until(lambda: names(images_dir) == ["debian-13"], "the other image")
+        (arrival,) = copy.state.arriving
+        assert "another SHA-256" in (arrival.error or "")
+        assert part_of(images_dir) == 0
+        source.add_image("debian-12", LARGE)
+        await until(lambda: len(names(images_dir)) == 2, "the image to be whole")
+
+
+async def test_bytes_that_were_damaged_on_the_disk_are_fetched_anew(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    image = source.add_image("debian-12", LARGE)
+    part = images_dir / ".unfinished-fetch" / image.sha256
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"\0" * 1000)
+    copy = copying(source.control_plane.url, source.token, images_dir)
+    async with run_in_background(copy):
+        await until(lambda: names(images_dir) == ["debian-12"], "the image")
+    assert copy.counted.failures == {"digest": 1}
+
+
+async def test_without_room_nothing_is_begun_and_it_is_said_how_much_is_missing(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    source.add_image("debian-12", LARGE)
+    copy = copying(source.control_plane.url, source.token, images_dir, free_bytes=1 << 30)
+    async with run_in_background(copy):
+        await until(lambda: bool(copy.counted.failures), "the look at the disk")
+        (arrival,) = copy.state.arriving
+        assert f"4.2 MB more are needed in {images_dir}" in (arrival.error or "")
+        assert part_of(images_dir) == 0
+
+
+async def test_an_empty_list_removes_nothing_and_one_image_that_is_gone_goes(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    for name in ("debian-12", "debian-13"):
+        source.add_image(name, name.encode(), name[-2:])
+    copy = copying(source.control_plane.url, source.token, images_dir)
+    async with run_in_background(copy):
+        await until(lambda: len(names(images_dir)) == 2, "both images")
+        kept = source.images_dir.rename(source.images_dir.with_name("unmounted"))
+        asked_at = copy.state.listed_at
+        await until(lambda: copy.state.listed_at != asked_at, "an empty list")
+        asked_at = copy.state.listed_at
+        await until(lambda: copy.state.listed_at != asked_at, "another one")
+        assert len(names(images_dir)) == 2
+        kept.rename(source.images_dir)
+        source.catalog.remove("debian-13")
+        await until(lambda: names(images_dir) == ["debian-12"], "one of them to go")
+
+
+async def test_an_image_that_a_task_needs_goes_after_it(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    for name in ("debian-12", "debian-13"):
+        source.add_image(name, name.encode(), name[-2:])
+    needed = {("debian", "13")}
+    copy = copying(source.control_plane.url, source.token, images_dir, needed=needed)
+    async with run_in_background(copy):
+        await until(lambda: len(names(images_dir)) == 2, "both images")
+        source.catalog.remove("debian-13")
+        asked_at = copy.state.listed_at
+        await until(lambda: copy.state.listed_at != asked_at, "a list")
+        asked_at = copy.state.listed_at
+        await until(lambda: copy.state.listed_at != asked_at, "another list")
+        assert len(names(images_dir)) == 2
+        needed.clear()
+        await until(lambda: names(images_dir) == ["debian-12"], "it to go")
+
+
+async def test_two_clients_of_one_directory_fetch_each_image_once(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    for number in range(4):
+        source.add_image(f"debian-{number}", bytes([number]) * 100_000, str(number))
+    copies = [copying(source.control_plane.url, source.token, images_dir) for _ in range(2)]
+    async with run_in_background(copies[0]), run_in_background(copies[1]):
+        await until(lambda: len(names(images_dir)) == 4, "all images")
+        await until(lambda: all(each.state.arriving == () for each in copies), "both to know")
+    assert sum(each.counted.items for each in copies) == 4
+    assert {each.source for each in Copies(images_dir).held()} == {source.control_plane.url}
+
+
+async def test_an_image_that_no_trusted_key_signed_is_not_fetched(
+    source: SourceOfImages, images_dir: Path
+) -> None:
+    source.add_image("debian-12", LARGE)
+    trust = TrustedKeys({}).refuses
+    copy = copying(source.control_plane.url, source.token, images_dir, trust=trust)
+    async with run_in_background(copy):
+        await until(lambda: bool(copy.state.arriving), "the list")
+        assert "debian-12" in (copy.state.arriving[0].error or "")
+    assert copy.counted.fetched_bytes == 0
+
+
+async def test_a_control_plane_is_believed_only_with_a_certificate_of_the_ca(
+    tmp_path: Path, images_dir: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    pair = authority.issue("server")
+    async with image_source(tmp_path, tls=TlsFiles(pair.cert, pair.key)) as source:
+        source.add_image("debian-12")
+        url = source.control_plane.url
+        async with run_in_background(copying(url, source.token, images_dir)) as copy:
+            await until(lambda: bool(copy.state.error), "the certificate to be refused")
+            assert "images_ca" in (copy.state.error or "")
+        trusting = copying(url, source.token, images_dir, ca=authority.ca)
+        async with run_in_background(trusting):
+            await until(lambda: names(images_dir) == ["debian-12"], "the image")
+
+
+@pytest.mark.parametrize("token", [None, "", "no-token"])
+async def test_a_token_that_is_not_taken_is_told_of_and_a_new_one_needs_no_restart(
+    source: SourceOfImages, images_dir: Path, token: str | None
+) -> None:
+    source.add_image("debian-12")
+    good = source.token.read_text()
+    source.token.unlink() if token is None else source.token.write_text(token)
+    copy = copying(source.control_plane.url, source.token, images_dir)
+    async with run_in_background(copy):
+        await until(lambda: bool(copy.state.error), "the token to be refused")
+        assert str(source.token) in (copy.state.error or "")
+        source.token.write_text(good)
+        await until(lambda: names(images_dir) == ["debian-12"], "the image")
+
+
+async def test_an_uploaded_image_is_offered_by_the_region_and_a_task_before_that_says_how_far_it_is(
+    tmp_path: Path,
+) -> None:
+    token, port = tmp_path / "token", free_port()
+    async with ThrottledProxy(port, 1_200) as proxy:
+
+        def made(_: object) -> ImageFetching:
+            return copying(proxy.endpoint, token, tmp_path / "images")
+
+        async with (
+            regions.running(tmp_path, images=False, fetching=made) as region,
+            control_planes.running(
+                region.store,
+                port=port,
+                config=ControlConfig(images_dir=tmp_path / "source"),
+            ) as control,
+        ):
+            token.write_text(await control.as_user([Role.VIEWER]))
+            headers = {"Authorization": f"Bearer {control.token}"}
+            async with httpx.AsyncClient(base_url=control.url, headers=headers) as api:
+                begun = (await api.post(UPLOADS, json=new_upload())).json()
+                piece = {"Upload-Offset": "0", "Content-Type": "application/octet-stream"}
+                path = f"{UPLOADS}/{begun['upload_id']}"
+                assert (await api.patch(path, content=CONTENT, headers=piece)).status_code == 200
+
+                async def fetches() -> bool:
+                    shown = (await api.get("/api/v1/regions/dc1")).json()["fetching"]
+                    return bool(shown and shown["current"] == "debian-13")
+
+                await until(fetches, "the region to say that it fetches")
+                spec = {"idc": "dc1", "sn": "SN-1", "mac": make_spec().mac, "hostname": "web-1"}
+                task = {**spec, "os_type": "debian", "os_version": "13"}
+                refused = await api.post("/api/v1/tasks", json=task)
+                assert refused.status_code == 422
+                assert "it fetches the image debian-13" in refused.text
+
+                async def offered() -> bool:
+                    shown = (await api.get("/api/v1/regions/dc1")).json()
+                    return [each["os_version"] for each in shown["offered"]] == ["13"]
+
+                await until(offered, "the region to offer it")
+                assert (await api.post("/api/v1/tasks", json=task)).status_code == 201
+                status, health = await region.get("/health")
+                assert (status, health["fetching"]["arriving"]) == (200, [])
+                _, metrics = await region.text("/metrics")
+                assert "lpmos_region_images_waiting 0.0" in metrics
+                total = f"lpmos_region_images_fetched_bytes_total {float(len(CONTENT))}"
+                assert total in metrics
