@@ -44,6 +44,7 @@ class RecordingCommands(Commands):
         super().__init__(self.stop, lambda _: None)
         self.ran: list[str] = []
         self.succeeded: list[str] = []
+        self.unsynced: list[str] = []
         self.stdin: dict[str, str] = {}
         self.rules: list[tuple[str, Answer]] = []
         self.pipelines: list[RecordedPipeline] = []
@@ -54,10 +55,17 @@ class RecordingCommands(Commands):
         self.rules.append((pattern, answer))
 
     def run(
-        self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        synced: bool = True,
     ) -> str:
         self.stop.check()
         output = self._answer(argv)
+        if not synced:
+            self.unsynced.append(" ".join(argv))
         self.stdin[" ".join(argv)] = stdin
         self.stop.check()
         if output.code:

@@ -1,12 +1,13 @@
 """Images of whole disks that are just enough to be installed: a table, a root, and a boot sector.
 
-Made in a file by `sfdisk` and `mke2fs` alone: no mount, no loop device.
+Made in a file by `sfdisk` and `mke2fs` or `mkfs.btrfs` alone: no mount, no loop device.
 """
 
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 MIB = 1 << 20
 ROOT_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
@@ -30,7 +31,7 @@ def disk_image(
     label: str = "gpt",
     files: Mapping[str, bytes] = SYSTEM,
     boot_code: bytes = BOOT_CODE,
-    filesystem: bool = True,
+    filesystem: Literal["ext4", "btrfs"] | None = "ext4",
 ) -> Path:
     """A raw disk of `DISK_BYTES`; on `gpt` with a BIOS boot partition before its root."""
     raw = directory / "disk.raw"
@@ -45,15 +46,26 @@ def disk_image(
     run("sfdisk", "--quiet", str(raw), stdin=table)
     with raw.open("r+b") as file:
         file.write(boot_code[:440])
-    if filesystem:
-        root = directory / "root"
-        for name, content in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        root.mkdir(exist_ok=True)
+    if filesystem is None:
+        return raw
+    root = directory / "root"
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    root.mkdir(exist_ok=True)
+    if filesystem == "ext4":
         options = ("-E", f"offset={ROOT_START}", "-d", str(root), "-L", "root")
         run("mke2fs", "-q", "-F", "-t", "ext4", *options, str(raw), f"{ROOT_BYTES // 1024}k")
+        return raw
+    part = directory / "root.btrfs"
+    with part.open("wb") as file:
+        file.truncate(ROOT_BYTES)
+    # Mixed block groups alone let one be so small (mkfs.btrfs(8)).
+    run("mkfs.btrfs", "-q", "--mixed", "--rootdir", str(root), "-L", "root", str(part))
+    with raw.open("r+b") as file:
+        file.seek(ROOT_START)
+        file.write(part.read_bytes())
     return raw
 
 

@@ -9,9 +9,14 @@ class CommandsOutside(Commands):
     """All programs but those of the new root."""
 
     def run(
-        self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        synced: bool = True,
     ) -> str:
         """Run a program to its end, as an agent does."""
         if argv[0] == "chroot":
             return ""
-        return super().run(argv, stdin=stdin, timeout_s=timeout_s)
+        return super().run(argv, stdin=stdin, timeout_s=timeout_s, synced=synced)

@@ -8,6 +8,7 @@ from types import FrameType
 
 from lpmos.agent.console import Console
 from lpmos.agent.errors import BadOptions
+from lpmos.agent.hanging import own_restart
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.options import kernel_arguments, read_options
 from lpmos.agent.run import run_agent
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
-    return run_agent(options, console, stop)
+    return run_agent(options, console, stop, restart=own_restart())
 
 
 if __name__ == "__main__":

@@ -66,10 +66,12 @@ class BootLoader:
         """Put GRUB into the BIOS boot partition of every disk.
 
         Raises:
-            CommandFailed: `grub-install` failed.
+            CommandFailed: `grub-install` failed, or the disk refused what it wrote beside all
+                file systems.
         """
         for disk in self._system.disks:
             self._grub_install("--target=i386-pc", disk)
+            self._commands.run(["sync", disk])
 
     def install_uefi(self) -> None:
         """Put GRUB at `\\EFI\\BOOT\\BOOTX64.EFI` of the first EFI system partition.
@@ -102,6 +104,7 @@ class BootLoader:
             self._commands.run(
                 ["chroot", str(self._root), "update-initramfs", "-u", "-k", "all"],
                 timeout_s=INITRD_TIMEOUT_S,
+                synced=False,
             )
 
     def write_config(self, files: RootFiles, plan: Plan) -> None:
@@ -148,7 +151,8 @@ class BootLoader:
         )
 
     def _grub_install(self, *arguments: str) -> None:
-        self._commands.run(["chroot", str(self._root), "grub-install", *arguments])
+        # What it writes into file systems is flushed with them, at the end of the install.
+        self._commands.run(["chroot", str(self._root), "grub-install", *arguments], synced=False)
 
 
 def start_of(system: System) -> Start:

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 
 from lpmos.agent.errors import OUTPUT_BYTES, CommandFailed, InstallError
 from lpmos.agent.stop import Stop
+from lpmos.agent.unsynced import unsynced
 
 COMMAND_TIMEOUT_S = 600.0
 UNPACK_END_TIMEOUT_S = 1800.0
@@ -157,16 +158,23 @@ class Commands:
         stop.on_set(self._kill_all)
 
     def run(
-        self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        synced: bool = True,
     ) -> str:
         """Run a program to its end and return its output.
+
+        One that is not `synced` does not wait for the disk: the caller has all flushed later.
 
         Raises:
             CommandFailed: its exit code was not 0, it hung, or it is not there.
             Stopped: the run was told to end.
         """
         self._say("$ " + " ".join(argv))
-        output = self._run(argv, stdin, timeout_s, forced=False, say=self._say)
+        output = self._run(argv, stdin, timeout_s, forced=False, say=self._say, synced=synced)
         self._stop.check()
         if output.code:
             raise CommandFailed(argv, output.code, output.text)
@@ -253,15 +261,19 @@ class Commands:
         forced: bool,
         say: Callable[[str], None] | None,
         ended: Callable[[], None] | None = None,
+        synced: bool = True,
     ) -> Output:
-        try:
-            process = self._start(
+        def start() -> "subprocess.Popen[bytes]":
+            return self._start(
                 argv,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 forced=forced,
             )
+
+        try:
+            process = start() if synced else unsynced(start)
         except CommandFailed as missing:
             return Output(missing.code, missing.output)
         hung = threading.Event()

@@ -29,6 +29,8 @@ from lpmos.agent.steps import StepRunner
 
 _FSCK_TIMEOUT_S = 3600.0
 _EXT = ("ext2", "ext3", "ext4")
+_GROWN_MOUNTED = {"xfs": ("xfs_growfs",), "btrfs": ("btrfs", "filesystem", "resize", "max")}
+"""File systems that grow only while they are mounted, each with what does it."""
 _FSCK_REPAIRED = 1
 
 
@@ -119,7 +121,7 @@ class DiskImageInstall:
         """Let the last partition and its file system have the rest of the disk."""
         say = self._job.console.info
         kind = (self._probe(last.device) or {}).get("TYPE", "nothing known")
-        if last.kind in (*ESP_TYPES, *EXTENDED_TYPES) or kind not in (*_EXT, "xfs"):
+        if last.kind in (*ESP_TYPES, *EXTENDED_TYPES) or kind not in (*_EXT, *_GROWN_MOUNTED):
             say(f"the last partition {last.device} ({kind}) is left as it is")
             return
         DiskTable(self._commands, device).grow(last)
@@ -129,7 +131,7 @@ class DiskImageInstall:
             self._commands.run(["resize2fs", last.device], timeout_s=_FSCK_TIMEOUT_S)
         else:
             mounts.mount(last.device, self._target, "-t", kind)
-            self._commands.run(["xfs_growfs", str(self._target)])  # mounted alone does it grow
+            self._commands.run([*_GROWN_MOUNTED[kind], str(self._target)])
             mounts.unmount_all()
         say(f"{last.device} ({kind}) has the rest of the disk")
 

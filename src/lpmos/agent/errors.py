@@ -5,7 +5,8 @@ AgentError
 ├── NoAnswer        the region could not be asked, or is not ready: ask again
 ├── Refused         the region does not understand a call: a defect, not weather
 ├── NoTask          there is nothing to do for this machine
-├── Stopped         the region said stop: write nothing more
+├── Stopped         the run was told to end: say nothing more
+│   └── TakenOver        another run has the install: its disks are not this one's any more
 └── InstallError    the install failed; carries what the operator needs to repair it
     └── CommandFailed    an external program failed
 """
@@ -43,7 +44,11 @@ class NoTask(AgentError):
 
 
 class Stopped(AgentError):
-    """The region ended this run: rejected, cancelled, or claimed by another run."""
+    """The run was told to end: rejected, cancelled, failed at the region, or by a signal."""
+
+
+class TakenOver(Stopped):
+    """Another run has claimed this install: what is on the disks may be its work already."""
 
 
 class InstallError(AgentError):

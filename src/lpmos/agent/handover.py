@@ -13,18 +13,16 @@ Sources: kexec(8), kernel_lockdown(7), sfdisk(8) for `label-id`.
 
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lpmos.agent.commands import Commands
-from lpmos.agent.disk import find_all, refuse_in_use, refuse_new_contents
+from lpmos.agent.diskcheck import Checked, check_disks
 from lpmos.agent.diskplan import Disk, parse_disk
 from lpmos.agent.errors import InstallError
 from lpmos.agent.fields import mapping, not_understood, take
-from lpmos.agent.holders import assembled, take_apart
+from lpmos.agent.holders import take_apart
 from lpmos.agent.image import ImageStream
-from lpmos.agent.inventory.disks import blkid_probe
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
 from lpmos.agent.layout import DiskWriter
@@ -98,9 +96,9 @@ class HandingOver:
             Stopped: the region ended the install.
         """
         self._job.at(STAGE, 0.0, "checking the disks")
-        names = self._check_disks(handover.disk)
+        checked = check_disks(self._commands, self._tree, handover.disk)
         if handover.disk_mark is not None:
-            self._mark(names, handover.disk_mark)
+            self._mark(checked, handover.disk_mark)
         if handover.by == "restart":
             return "its region says so"
         self._job.at(STAGE, 0.0, f"loading the installer {handover.name}")
@@ -128,25 +126,15 @@ class HandingOver:
         ended = self._commands.ask(["kexec", "-e", "-x"], timeout_s=KEXEC_TIMEOUT_S)
         return f"kexec: {_last_line(ended.text)}"
 
-    def _mark(self, names: Sequence[str], mark: str) -> None:
+    def _mark(self, checked: Checked, mark: str) -> None:
         """Clear the one disk, and give it the id by which the installer finds it."""
-        if len(names) != 1:
+        if len(checked.names) != 1:
             raise InstallError("this installer takes one disk, and the plan has several")
-        writer = DiskWriter(self._commands, self._tree, self._job.stop, names[0])
+        writer = DiskWriter(self._commands, self._tree, self._job.stop, checked.names[0])
         self._job.at(STAGE, 1.0, f"marking {writer.device} for the installer")
-        holders = assembled(self._tree, names)
-        refuse_in_use(self._tree, holders)
-        take_apart(self._commands, self._tree, holders)
+        take_apart(self._commands, self._tree, checked.holders)
         writer.clear("signatures")
         writer.mark(mark)
-
-    def _check_disks(self, disk: Disk) -> Sequence[str]:
-        names = find_all(self._tree, disk)
-        refuse_in_use(self._tree, names)
-        probe = blkid_probe(self._commands, self._tree)
-        for name, wanted in zip(names, disk.disks, strict=True):
-            refuse_new_contents(self._tree, name, wanted, probe)
-        return names
 
     def _fetched(self, file: Image, before: int, total: int) -> Path:
         """A file in RAM, whole; a broken download goes on where it broke."""

@@ -5,12 +5,18 @@ Sources: Documentation/ABI/testing/dev-kmsg, Documentation/ABI/testing/sysfs-dev
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
+from lpmos.agent.errors import InstallError
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.kernellog import RECORD_BYTES, parse_message
+from lpmos.agent.kernellog import RECORD_BYTES, WARNING, parse_message
 
 RECORDS_LIMIT = 10_000
+HEARD_LINES = 8
+HEARD_CHARACTERS = 200
+DEBUG = 7
 _HARDWARE = re.compile(r"Hardware Error|\bEDAC\b|\bmce:|Machine check", re.IGNORECASE)
 
 
@@ -25,8 +31,11 @@ class MessagesSince:
         except OSError:
             self._file = -1
 
-    def end(self, *names: str) -> tuple[str, ...]:
-        """Those that name one of `names` (`sda`), or a fault of the hardware; it is closed then."""
+    def end(self, *names: str, level: int = DEBUG) -> tuple[str, ...]:
+        """Those that name one of `names` (`sda`), or a fault of the hardware; it is closed then.
+
+        Of `level` or worse (the kernel's levels, 0 the worst).
+        """
         if self._file < 0:
             return ()
         wanted = [re.compile(rf"\b{re.escape(name)}(p?\d+)?\b") for name in names]
@@ -37,7 +46,9 @@ class MessagesSince:
                 if record is None:
                     break
                 message = parse_message(record)
-                if message and any(each.search(message.text) for each in (*wanted, _HARDWARE)):
+                if message is None or message.level > level:
+                    continue
+                if any(each.search(message.text) for each in (*wanted, _HARDWARE)):
                     found[f"kernel: {message.text}"] = None
         finally:
             os.close(self._file)
@@ -52,6 +63,24 @@ class MessagesSince:
                 continue
             except OSError:
                 return None
+
+
+@contextmanager
+def heard_of(tree: Tree, *names: str) -> Iterator[None]:
+    """Add to the evidence of a failure what the kernel complained of these disks meanwhile.
+
+    What a program says of a disk that is gone ("Read-only file system") names no disk.
+    """
+    messages = MessagesSince(tree)
+    try:
+        yield
+    except InstallError as failure:
+        said = messages.end(*names, level=WARNING)[:HEARD_LINES]
+        lines = (failure.output.rstrip(), *(line[:HEARD_CHARACTERS] for line in said))
+        failure.output = "\n".join(line for line in lines if line)
+        raise
+    finally:
+        messages.end()
 
 
 class MemoryErrors(NamedTuple):

@@ -24,6 +24,7 @@ SUBVOLUMES = ("", "subvol=root", "subvol=@", "subvol=@rootfs")
 RELEASES = ("/etc/os-release", "/usr/lib/os-release")
 ARCHITECTURE = (62, "x86_64")
 """`e_machine` of the System V ABI, AMD64 supplement: EM_X86_64."""
+ELF_HEAD_BYTES = 20
 _SPECS = {"UUID": "UUID", "LABEL": "LABEL", "PARTUUID": "PART_ENTRY_UUID"}
 _SPECS["PARTLABEL"] = "PART_ENTRY_NAME"
 _PROGRAMS = ("/usr/bin/sh", "/bin/sh", "/usr/bin/env", "/usr/sbin/init", "/sbin/init")
@@ -59,7 +60,7 @@ class ImageRoot:
             kind = facts[entry.number]["TYPE"]
             for options in SUBVOLUMES if kind == "btrfs" else ("",):
                 if self._holds_system(entry, kind, options):
-                    self._check_architecture()
+                    check_architecture(self._target, self._image)
                     self._mount_rest(table, facts, entry)
                     return entry
         raise InstallError(
@@ -100,27 +101,33 @@ class ImageRoot:
                 *("-t", place.kind, *given),
             )
 
-    def _check_architecture(self) -> None:
-        for name in _PROGRAMS:
-            head = _read_bytes(_resolved(self._target, name), 20)
-            if head[:4] == b"\x7fELF":
-                break
-        else:
-            return  # a system without a shell: nothing is known of it
-        order = "<" if head[5] == 1 else ">"
-        (machine,) = struct.unpack_from(order + "H", head, 18)
-        if machine != ARCHITECTURE[0]:
-            raise InstallError(
-                f"image {self._image} is of another architecture: its {name} is for the machine"
-                f" {machine} of ELF, not for {ARCHITECTURE[0]} ({ARCHITECTURE[1]})",
-                command=f"head -c 20 {name}",
-                output=head.hex(" "),
-                hint=f"Upload an image for {ARCHITECTURE[1]}.",
-            )
-
     def _lexists(self, name: str) -> bool:
         place = RootFiles(self._target, {}).inside(name)
         return place.is_symlink() or place.is_file()
+
+
+def check_architecture(root: Path, image: str) -> None:
+    """Go on only if the programs of the system in `root` are for this machine's processors.
+
+    Raises:
+        InstallError: they are for others. Of a system without a shell nothing is known.
+    """
+    for name in _PROGRAMS:
+        head = _read_bytes(_resolved(root, name), ELF_HEAD_BYTES)
+        if len(head) == ELF_HEAD_BYTES and head.startswith(b"\x7fELF"):
+            break
+    else:
+        return
+    order = "<" if head[5] == 1 else ">"
+    (machine,) = struct.unpack_from(order + "H", head, 18)
+    if machine != ARCHITECTURE[0]:
+        raise InstallError(
+            f"image {image} is of another architecture: its {name} is for the machine {machine} of"
+            f" ELF, not for {ARCHITECTURE[0]} ({ARCHITECTURE[1]})",
+            command=f"head -c {ELF_HEAD_BYTES} {name}",
+            output=head.hex(" "),
+            hint=f"Upload an image for {ARCHITECTURE[1]}.",
+        )
 
 
 def parse_fstab(text: str) -> list[Place]:

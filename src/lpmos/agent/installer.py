@@ -1,22 +1,24 @@
 """One install from an approved plan to disks that boot: the order of the steps, and nothing else.
 
 The rule (G5): `run` returns only if every step succeeded and everything is on the disks and
-unmounted. Otherwise it raises, nothing stays mounted, and disks that were begun are left blank.
+unmounted. Otherwise it raises, nothing stays mounted, and disks that were begun are left blank,
+also where the install was cancelled: half a system must not start. Only where another run has
+taken the install over is nothing written any more: the disks may have its work on them.
 """
 
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lpmos.agent.bootloader import BootLoader
 from lpmos.agent.commands import Commands
-from lpmos.agent.disk import find_all, refuse_in_use, refuse_new_contents
+from lpmos.agent.diskcheck import check_disks
 from lpmos.agent.diskimage import DiskImageInstall, refuse_too_large
-from lpmos.agent.errors import Stopped
-from lpmos.agent.holders import assembled
+from lpmos.agent.errors import TakenOver
+from lpmos.agent.hardwaresigns import heard_of
 from lpmos.agent.image import ImageStream
-from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe, partitions
+from lpmos.agent.imageroot import check_architecture
+from lpmos.agent.inventory.disks import NOT_DISKS
 from lpmos.agent.inventory.platform import read_boot_mode
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import MB, Job, downloading
@@ -25,7 +27,6 @@ from lpmos.agent.plan import Plan
 from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.steps import StepRunner
 from lpmos.agent.storage import Storage, System
-from lpmos.agent.volumes import refuse_taken_names
 
 TARGET = Path("/mnt/target")
 _TAR = ("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls")
@@ -54,42 +55,30 @@ class Installer:
 
         Raises:
             InstallError: a step failed.
-            Stopped: the region ended the install.
+            Stopped: the run was told to end.
             Exception: a defect of the agent; the disk is blanked as for a failed step.
         """
         job, disk = self._job, plan.disk
         job.at("partitioning", 0, f"checking {', '.join(d.device for d in disk.disks)}")
         refuse_too_large(plan)
-        names = find_all(self._tree, disk, self._not_disks)
-        holders = self._refuse_unsafe(plan, names)
+        checked = check_disks(self._commands, self._tree, disk, self._not_disks)
         storage = Storage(
             self._commands,
             self._tree,
             job.stop,
             disk,
-            names,
+            checked.names,
             passphrase=plan.disk_passphrase or "",
         )
         storage.check_erase()
         try:
-            self._write(plan, storage, holders)
-        except Stopped:
+            with heard_of(self._tree, *checked.names):
+                self._write(plan, storage, checked.holders)
+        except TakenOver:
             raise
         except Exception:
             storage.blank()
             raise
-
-    def _refuse_unsafe(self, plan: Plan, names: Sequence[str]) -> tuple[str, ...]:
-        """Check all disks before one is written; returns what old systems left assembled."""
-        holders = assembled(self._tree, names)
-        refuse_in_use(self._tree, [*names, *holders])
-        probe = blkid_probe(self._commands, self._tree)
-        for name, wanted in zip(names, plan.disk.disks, strict=True):
-            refuse_new_contents(self._tree, name, wanted, probe)
-        blocks = [*names, *holders, *(part for n in names for part in partitions(self._tree, n))]
-        devices = [f"/dev/{block}" for block in blocks]
-        refuse_taken_names(self._commands, plan.disk.groups, devices)
-        return holders
 
     def _write(self, plan: Plan, storage: Storage, holders: tuple[str, ...]) -> None:
         job = self._job
@@ -114,6 +103,7 @@ class Installer:
             for device, where, kind in system.mounts():
                 mounts.mount(device, self._target / where, "-t", kind)
             self._unpack(plan)
+            check_architecture(self._target, plan.image.name)
             self._configure(plan, system, mounts)
             job.at("configuring", 95, "writing everything to the disk")
             for _, where, _ in system.mounts():

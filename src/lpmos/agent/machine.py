@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.console import Console
 from lpmos.agent.handover import HandingOver, Handover
+from lpmos.agent.hanging import PATIENCE_S, HangWatch, Restart
 from lpmos.agent.installer import Installer
 from lpmos.agent.inventory import Inventory, collect
 from lpmos.agent.inventory.disks import blkid_probe
@@ -14,7 +16,8 @@ from lpmos.agent.inventory.lldp import Listener, Neighbour
 from lpmos.agent.inventory.nics import boot_mac, connected_interfaces, with_neighbours
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
-from lpmos.agent.joborder import JobOrder
+from lpmos.agent.joborder import DiskErase, JobOrder
+from lpmos.agent.nvme import FORMAT_TIMEOUT_S
 from lpmos.agent.options import Options, kernel_arguments
 from lpmos.agent.plan import Plan
 from lpmos.agent.reporter import Result
@@ -67,7 +70,11 @@ class Machine(Protocol):
 class RealMachine:
     """This machine."""
 
-    def __init__(self, options: Options, console: Console, stop: Stop) -> None:
+    def __init__(
+        self, options: Options, console: Console, stop: Stop, restart: Restart | None = None
+    ) -> None:
+        """`restart` restarts this machine at once, where that is the agent's to do."""
+        self._restart = restart
         self._tree = Tree()
         self._console = console
         self._stop = stop
@@ -95,13 +102,16 @@ class RealMachine:
         if self._neighbours is not None:
             self._neighbours.close()
         commands = Commands(job.stop, job.console.info)
-        Installer(commands, self._tree, job).run(plan)
+        with self._watched(job, plan.disk.erase):
+            Installer(commands, self._tree, job).run(plan)
 
     def load_installer(self, handover: Handover, job: Job) -> str | None:
         """Load it into RAM, and by kexec into the kernel."""
         if self._neighbours is not None:
             self._neighbours.close()
-        return HandingOver(Commands(job.stop, job.console.info), self._tree, job).load(handover)
+        commands = Commands(job.stop, job.console.info)
+        with self._watched(job):
+            return HandingOver(commands, self._tree, job).load(handover)
 
     def run_job(
         self,
@@ -115,8 +125,19 @@ class RealMachine:
         from lpmos.agent.jobs import run_steps
         from lpmos.agent.realjobs import steps
 
-        run_steps(order, steps(order, job, self._tree, look), job, note)
+        asked = [step.asked for step in order.steps]
+        erases = [each.level for each in asked if isinstance(each, DiskErase)]
+        with self._watched(job, *erases):
+            run_steps(order, steps(order, job, self._tree, look), job, note)
 
     def start_installer(self, job: Job) -> str | None:
         """Start it by kexec."""
         return HandingOver(Commands(job.stop, job.console.info), self._tree, job).start()
+
+    def _watched(self, job: Job, *erases: str) -> AbstractContextManager[object]:
+        """Work that a disk which hangs cannot keep for ever, once it was told to end."""
+        if self._restart is None:
+            return nullcontext()
+        # A drive that formats itself does nothing else meanwhile, and is not to be disturbed.
+        patience_s = FORMAT_TIMEOUT_S if "nvme_format" in erases else PATIENCE_S
+        return HangWatch(job.stop, job.console, self._tree, self._restart, patience_s=patience_s)

@@ -11,16 +11,18 @@ from typing import NamedTuple
 
 from lpmos.agent.caller import Caller
 from lpmos.agent.console import BATCH_LINES, Console
-from lpmos.agent.errors import InstallError, NoAnswer, Stopped
+from lpmos.agent.errors import InstallError, NoAnswer, Stopped, TakenOver
 from lpmos.agent.pace import Pace
 from lpmos.agent.region import Answer, Region
 from lpmos.agent.stop import Stop
 
 REPEAT_S = 5.0
-LEAST_INTERVAL_S = 0.5
+LEAST_INTERVAL_S = 1.0
 CLOSE_TIMEOUT_S = 60.0
 ENDS = (404, 409)
 """Answers by which a region ends an install: the task is gone, or no longer this run's."""
+TAKEN_OVER = "foreign-claim"
+"""The code of such an answer where another run has claimed the install."""
 
 
 class Progress(NamedTuple):
@@ -131,7 +133,7 @@ class Reporter:
         mark, body = self._body(progress)
         answer = caller.call("POST", "/agent/progress", body)
         if answer.status != 200:
-            raise Stopped(stop_reason(answer))
+            raise stopped(answer)
         self._console.acknowledge(mark)
 
     def _body(self, progress: Progress) -> tuple[int, dict[str, object]]:
@@ -156,10 +158,10 @@ class Reporter:
                 self._closed.wait(delay_s)
                 continue
             if answer.status in ENDS:
-                self._stop.set(stop_reason(answer))
+                self._stop.end(stopped(answer))
                 return
             if answer.status != 200:
-                self._stop.fail(
+                self._stop.end(
                     refusal(f"the region refused progress with {answer.status}: {answer.text()}")
                 )
                 return
@@ -196,6 +198,12 @@ def refusal(words: str) -> InstallError:
         " Else the agent image and the region are of different versions: build the agent image"
         " again with `lpmos image build-agent`, then create the task again.",
     )
+
+
+def stopped(answer: Answer) -> Stopped:
+    """How a region ends an install: for good, or because another run has it now."""
+    kind = TakenOver if answer.document.get("code") == TAKEN_OVER else Stopped
+    return kind(stop_reason(answer))
 
 
 def stop_reason(answer: Answer) -> str:

@@ -2,6 +2,7 @@
 
 from lpmos.agent.console import Console
 from lpmos.agent.errors import Stopped
+from lpmos.agent.hanging import Restart
 from lpmos.agent.kernellog import KernelLog
 from lpmos.agent.machine import RealMachine
 from lpmos.agent.options import Options
@@ -15,11 +16,13 @@ def run_agent(
     console: Console | None = None,
     stop: Stop | None = None,
     pace: Pace | None = None,
+    restart: Restart | None = None,
 ) -> int:
     """Run one agent to its end in this thread and return its exit code.
 
     Several may run in threads of one process where `options.simulate` is set; `stop` ends a run
-    from another thread. A simulated machine goes on until its system came up.
+    from another thread. A simulated machine goes on until its system came up. `restart` is for a
+    real one whose disks hang, where it is the agent's alone.
     """
     console = console or Console()
     stop = stop or Stop()
@@ -40,7 +43,7 @@ def run_agent(
         if ended != EXIT_INSTALLED or made_up.system is None:
             return ended
         return EXIT_INSTALLED if made_up.system.start(console, stop, pace) else EXIT_FAILED
-    machine = RealMachine(options, console, stop)
+    machine = RealMachine(options, console, stop, restart)
     kernel = KernelLog(console)
     kernel.start()
     try:

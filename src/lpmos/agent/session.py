@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 
 from lpmos.agent.caller import Caller
 from lpmos.agent.console import Console
@@ -28,7 +29,7 @@ from lpmos.agent.joborder import JobOrder, is_job, parse_order
 from lpmos.agent.machine import Machine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import Plan, parse_plan
+from lpmos.agent.plan import parse_plan
 from lpmos.agent.region import ANSWER_TIMEOUT_S, Answer, Region
 from lpmos.agent.reporter import Progress, Reporter, refusal, stop_reason
 from lpmos.agent.stop import Stop
@@ -189,7 +190,8 @@ class Session:
             self._claim(identity, plan.intent_id, message)
             token = os.urandom(32).hex()
             job = Job(self._region, self._console, stop, self._pace, reporter.update, token)
-            self._carry_out(plan, job, reporter)
+            with _reported(reporter, stop):
+                self._machine.install(plan, job)
             if plan.first_boot:
                 return self._handed_over(reporter, identity, token)
             return self._completed(reporter, task_id)
@@ -204,20 +206,12 @@ class Session:
     def _do_job(
         self, order: JobOrder, reporter: Reporter, identity: dict[str, object], stop: Stop
     ) -> int:
-        """Do the steps of a job, and say that it is done; raises as `_carry_out`."""
+        """Do the steps of a job, and say that it is done; raises as `_reported`."""
         names = ", ".join(step.name for step in order.steps)
         self._claim(identity, order.intent_id, f"doing {names}")
         job = Job(self._region, self._console, stop, self._pace, reporter.update)
-        reporter.start()
-        try:
+        with _reported(reporter, stop):
             self._machine.run_job(order, job, reporter.note, self._look_again)
-        except (InstallError, Stopped):
-            raise
-        except Exception as error:
-            raise _defect(error) from error
-        finally:
-            reporter.close()
-            stop.check()
         self._say_last(reporter, Progress("job", 100, f"done: {names}"), order.task_id)
         self._console.info("the job is done; the machine restarts to what it was before")
         return EXIT_INSTALLED
@@ -228,37 +222,18 @@ class Session:
         self._report(hardware)
         return hardware
 
-    def _carry_out(self, plan: Plan, job: Job, reporter: Reporter) -> None:
-        """Install, with progress reported meanwhile.
-
-        Raises:
-            InstallError: the install failed, or the region refused its progress.
-            Stopped: the region ended the install.
-        """
-        reporter.start()
-        try:
-            self._machine.install(plan, job)
-        except (InstallError, Stopped):
-            raise
-        except Exception as error:
-            raise _defect(error) from error
-        finally:
-            reporter.close()
-            job.stop.check()  # why it was ended counts, not what failed because of that
-
     def _hand_over(
         self, handover: Handover, reporter: Reporter, identity: dict[str, object], stop: Stop
     ) -> int:
-        """Load the distribution's installer, say the last word, and start it."""
+        """Load the distribution's installer, say the last word, and start it.
+
+        Raises as `_reported`.
+        """
         message = f"handing over to the installer {handover.name}"
         self._claim(identity, handover.intent_id, message)
         job = Job(self._region, self._console, stop, self._pace, reporter.update)
-        reporter.start()
-        try:
+        with _reported(reporter, stop):
             refused = self._machine.load_installer(handover, job)
-        finally:
-            reporter.close()
-            stop.check()
         if refused is None:
             self._say_handed_over(reporter, identity, "kexec", "handed over to the installer")
             refused = self._machine.start_installer(job)
@@ -355,6 +330,26 @@ class Session:
         if answer.status != 200:
             self._console.warn(stop_reason(answer))
         return EXIT_FAILED
+
+
+@contextlib.contextmanager
+def _reported(reporter: Reporter, stop: Stop) -> Iterator[None]:
+    """Work on this machine, with its progress reported meanwhile.
+
+    Raises:
+        InstallError: the work failed, or the region refused its progress.
+        Stopped: the run was told to end.
+    """
+    reporter.start()
+    try:
+        yield
+    except (InstallError, Stopped):
+        raise
+    except Exception as error:
+        raise _defect(error) from error
+    finally:
+        reporter.close()
+        stop.check()  # why it was ended counts, not what failed because of that
 
 
 def _booted_mac(hardware: Inventory) -> str:

@@ -24,19 +24,26 @@ class Stop:
         self._error: Stopped | InstallError = Stopped("")
 
     def set(self, reason: str) -> None:
-        """End the run because somebody says so: it raises `Stopped` and writes nothing more."""
-        self._end(Stopped(reason))
+        """End the run because somebody says so."""
+        self.end(Stopped(reason))
 
-    def fail(self, error: InstallError) -> None:
-        """End the run as failed: it raises this error wherever it would raise `Stopped`."""
-        self._end(error)
+    def end(self, error: Stopped | InstallError) -> None:
+        """End the run: it raises this error at its next step, and begins nothing new."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._error = error
+            self._event.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
 
     def part(self) -> "Stop":
         """A flag for a part of the run: it is set with this one, and may be set alone."""
         part = Stop()
-        self.on_set(lambda: part._end(self._error))
+        self.on_set(lambda: part.end(self._error))
         if self.is_set():
-            part._end(self._error)
+            part.end(self._error)
         return part
 
     def is_set(self) -> bool:
@@ -53,7 +60,7 @@ class Stop:
 
         Raises:
             Stopped: with the reason.
-            InstallError: that of `fail`.
+            InstallError: the run failed.
         """
         if self._event.is_set():
             raise self._error
@@ -67,13 +74,3 @@ class Stop:
         """
         if self._event.wait(seconds):
             raise self._error
-
-    def _end(self, error: Stopped | InstallError) -> None:
-        with self._lock:
-            if self._event.is_set():
-                return
-            self._error = error
-            self._event.set()
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()

@@ -9,7 +9,7 @@ _GIB = 1 << 30
 
 
 def summary_lines(hardware: Inventory) -> list[str]:
-    """Product, processor and memory, each disk, each interface."""
+    """Product, processor and memory, each disk, each interface, the BMC where it tells of one."""
     product, cpu, memory = (_part(hardware, name) for name in ("product", "cpu", "memory"))
     total = memory.get("total_bytes")
     lines = [
@@ -28,6 +28,8 @@ def summary_lines(hardware: Inventory) -> list[str]:
     for nic in _list(hardware, "nics"):
         mark = " (booted)" if nic["booted"] else ""
         lines.append(f"interface {nic['interface']}: {nic['mac']}, {nic['driver']}{mark}")
+    if address := hardware.get("bmc_address"):
+        lines.append(f"BMC {address}")
     return lines
 
 

@@ -87,7 +87,7 @@ PARTS = (
         name="layouts",
         why="software RAID, LVM, LUKS, XFS and btrfs",
         packages=_words("mdadm lvm2 dmsetup cryptsetup-bin xfsprogs btrfs-progs libgcc-s1"),
-        programs=_words("mdadm lvm dmsetup cryptsetup mkfs.xfs xfs_growfs mkfs.btrfs"),
+        programs=_words("mdadm lvm dmsetup cryptsetup mkfs.xfs xfs_growfs btrfs mkfs.btrfs"),
         files=_words("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1"),  # threads end by it
         modules=_words(
             "raid1 raid10 raid456 dm_mod dm_crypt xfs btrfs"

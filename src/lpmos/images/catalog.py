@@ -59,6 +59,7 @@ class ImageFields(msgspec.Struct, frozen=True, kw_only=True):
     first_boot: bool = False
     format: ImageFormat = "tar.zst"
     disk_bytes: int | None = None
+    sector_bytes: int | None = None
     network: NetworkSystem = "systemd-networkd"
     cloud_init: bool = False
     source_sha256: str | None = None

@@ -34,6 +34,7 @@ SPARE_BYTES = 5 << 30
 """What a conversion leaves free: for the image itself, and for what else is on the disk."""
 SECTOR_BYTES = 512
 HEAD_BYTES = 8192
+GPT_SECTORS, GPT_MAGIC = (512, 4096), b"EFI PART"
 DISK_BYTES = 1 << 40
 """The largest disk that an image may be of."""
 LEVEL = 9
@@ -61,10 +62,11 @@ MAGICS: dict[SourceFormat, bytes] = {
 
 
 class Converted(NamedTuple):
-    """A disk image as it is kept."""
+    """A disk image as it is kept; `sector_bytes` of the disk it was made on, where its GPT says."""
 
     path: Path
     disk_bytes: int
+    sector_bytes: int | None
 
 
 def convert(
@@ -96,12 +98,12 @@ def convert(
             _qcow2_to_raw(source, raw, spare_bytes)
         stored, read = (raw, _stored) if form == "qcow2" else (source, _READERS[form])
         with _Source(stored, deadline_s) as file:
-            disk_bytes = _compress(read(file), target, deadline_s)
+            disk_bytes, sector_bytes = _compress(read(file), target, deadline_s)
     except OSError as error:
         raise ImageError(f"the image could not be converted ({error}): {_ROOM}") from error
     finally:
         raw.unlink(missing_ok=True)
-    return Converted(target, disk_bytes)
+    return Converted(target, disk_bytes, sector_bytes)
 
 
 def check_beginning(form: SourceFormat, piece: bytes) -> None:
@@ -122,18 +124,18 @@ def check_beginning(form: SourceFormat, piece: bytes) -> None:
                 raise InvalidInput(FieldProblem("body", text))
 
 
-def _compress(chunks: Iterator[bytes], target: Path, deadline_s: float) -> int:
-    """Write the frame; the bytes of the disk."""
+def _compress(chunks: Iterator[bytes], target: Path, deadline_s: float) -> tuple[int, int | None]:
+    """Write the frame; the bytes of the disk, and of its sectors."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: LEVEL,
         zstd.CompressionParameter.checksum_flag: 1,
         zstd.CompressionParameter.nb_workers: os.cpu_count() or 1,
     }
-    disk_bytes = 0
+    disk_bytes, sector_bytes = 0, None
     with zstd.ZstdFile(target, "w", options=options) as frame:
         for chunk in chunks:
             if disk_bytes == 0:
-                _check_partitioned(chunk[:HEAD_BYTES])
+                sector_bytes = _sector_bytes(chunk[:HEAD_BYTES])
             disk_bytes += len(chunk)
             if disk_bytes > DISK_BYTES:
                 raise _refused(f"is of a disk of more than {DISK_BYTES} bytes")
@@ -141,7 +143,7 @@ def _compress(chunks: Iterator[bytes], target: Path, deadline_s: float) -> int:
             frame.write(chunk)
     if disk_bytes == 0 or disk_bytes % SECTOR_BYTES:
         raise _refused(f"is cut off: {disk_bytes} bytes are no whole number of sectors")
-    return disk_bytes
+    return disk_bytes, sector_bytes
 
 
 def _check_time(deadline_s: float) -> None:
@@ -165,14 +167,21 @@ class _Source(io.FileIO):
         return super().read(size)
 
 
-def _check_partitioned(head: bytes) -> None:
-    """A disk to start from has a partition table: of a PC (offset 510), or GPT (UEFI 2.10, 5.3)."""
-    of_pc = head[510:512] == b"\x55\xaa"
-    if not of_pc and b"EFI PART" not in (head[512:520], head[4096:4104]):
-        raise _refused(
-            "has no partition table, so no machine starts from it: upload the image of a whole"
-            " disk, or the root file system as a .tar.zst"
-        )
+def _sector_bytes(head: bytes) -> int | None:
+    """Of which sectors a disk is whose first bytes these are; None where its table does not say.
+
+    GPT stands in the second sector (UEFI 2.10, 5.3); a table of a PC in the first, whatever its
+    size. A disk to start from has one of them.
+    """
+    for size in GPT_SECTORS:
+        if head[size : size + len(GPT_MAGIC)] == GPT_MAGIC:
+            return size
+    if head[510:512] == b"\x55\xaa":
+        return None
+    raise _refused(
+        "has no partition table, so no machine starts from it: upload the image of a whole"
+        " disk, or the root file system as a .tar.zst"
+    )
 
 
 def _stored(source: _Source) -> Iterator[bytes]:

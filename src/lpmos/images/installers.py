@@ -39,7 +39,7 @@ from lpmos.model.installer import (
     FileRef,
     InstallerManifest,
 )
-from lpmos.model.task import OS_PATTERN
+from lpmos.model.newtask import OS_PATTERN
 from lpmos.model.windows import OS_TYPE as WINDOWS
 
 DIRECTORY = "installers"
@@ -131,7 +131,7 @@ class Installers:
             ImageError: it is missing or damaged; names the file and both digests.
         """
         manifest = self.load(name)
-        for reference in _files(manifest).values():
+        for reference in files_of(manifest).values():
             path = self._directory / name / reference.file
             try:
                 found = sha256_of(path)
@@ -205,7 +205,7 @@ class Installers:
         before = self._current(fields.name) if (place / MANIFEST).exists() else None
         kept = {MANIFEST, *(reference.file for reference in files.values())}
         if isinstance(before, InstallerManifest):
-            kept |= {reference.file for reference in _files(before).values()}
+            kept |= {reference.file for reference in files_of(before).values()}
         if checked:
             required_bytes = max(fields.required_bytes, checked.required_bytes)
             fields = msgspec.structs.replace(fields, required_bytes=required_bytes)
@@ -265,7 +265,7 @@ class Installers:
             _check(manifest)
             if (manifest.family == WINDOWS) != (manifest.windows is not None):
                 return _damaged(path, _WINDOWS_FILES)
-            for kind, reference in _files(manifest).items():
+            for kind, reference in files_of(manifest).items():
                 if reference.file != f"{kind}-{reference.sha256}":
                     return _damaged(path, f"its {kind} is not named after its digest")
                 size_bytes = (path.parent / reference.file).stat().st_size
@@ -290,7 +290,7 @@ def is_repository(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.hostname) and port_is_sound
 
 
-def _files(manifest: InstallerManifest) -> dict[str, FileRef]:
+def files_of(manifest: InstallerManifest) -> dict[str, FileRef]:
     """Every file of an installer, by its kind."""
     found = {"kernel": manifest.kernel, "initrd": manifest.initrd}
     if windows := manifest.windows:

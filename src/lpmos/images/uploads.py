@@ -216,6 +216,7 @@ class Uploads:
             format="raw.zst",
             unpacked_bytes=image.disk_bytes,
             disk_bytes=image.disk_bytes,
+            sector_bytes=image.sector_bytes,
             source_sha256=upload.sha256,
         )
         return self._catalog.add(fields, image.path)

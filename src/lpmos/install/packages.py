@@ -28,7 +28,8 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 apt-get -q -o APT::Update::Error-Mode=any update
-apt-get -q -y -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install -- "$@"
+apt-get -q -y -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io \\
+    -o Dpkg::Use-Pty=0 install -- "$@"
 apt-get -q clean
 """,
     {
@@ -40,7 +41,8 @@ apt-get -q clean
         "localedef": "locales",
     },
 )
-"""Services of packages are not started (Debian's policy-rc.d): the system does not run yet."""
+"""Services of packages are not started (Debian's policy-rc.d): the system does not run yet. Nor
+does dpkg sync each file: what installs the system flushes all of it at the end."""
 
 _DNF = PackageManager(
     """\

@@ -12,7 +12,8 @@ ImageFormat = Literal["tar.zst", "raw.zst"]
 """An archive of the root file system, or a whole disk with its partitions."""
 NetworkSystem = Literal["systemd-networkd", "netplan", "networkmanager", "ifupdown"]
 """Which program sets up the network of an installed system."""
-UNSIGNED = ("file", "signature", "signed_by")
+UNSIGNED = ("file", "signature", "signed_by", "sector_bytes")
+"""`sector_bytes` is said by the signed bytes themselves, and earlier versions do not know it."""
 
 
 class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +21,10 @@ class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `first_boot` says that what is installed from it can run systemd units and bash: then it tells
     its region that it came up, and only that completes the task. `disk_bytes` is how large the disk
-    of a disk image is, `network` who sets up its network, `cloud_init` whether it runs cloud-init.
-    `source_sha256` is of what was uploaded, where that was converted. `signature` is Ed25519 in
-    base64, `signed_by` the fingerprint of its key.
+    of a disk image is, `sector_bytes` of which sectors, where its GPT says it; `network` who sets
+    up its network, `cloud_init` whether it runs cloud-init. `source_sha256` is of what was
+    uploaded, where that was converted. `signature` is Ed25519 in base64, `signed_by` the
+    fingerprint of its key.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ImageManifest(msgspec.Struct, frozen=True, kw_only=True):
     source_sha256: str | None = None
     signature: str | None = None
     signed_by: str | None = None
+    sector_bytes: int | None = None
 
     @property
     def whole_disk(self) -> bool:
@@ -101,7 +104,8 @@ class OfferedOs(msgspec.Struct, frozen=True, kw_only=True):
     """An OS that a region can install, and by which `methods`.
 
     `unpacked_bytes` is of its image; where there is only an installer, what that needs of the disk.
-    With `whole_disk` the image brings its own partitions: a task leaves `disk_layout` at `auto`.
+    With `whole_disk` the image brings its own partitions: a task leaves `disk_layout` at `auto`,
+    and its disk has sectors of `sector_bytes`, where the image says which.
     """
 
     os_type: str
@@ -109,3 +113,4 @@ class OfferedOs(msgspec.Struct, frozen=True, kw_only=True):
     unpacked_bytes: int
     methods: tuple[Method, ...] = ("image",)
     whole_disk: bool = False
+    sector_bytes: int | None = None

@@ -2,7 +2,8 @@
 
 The rule: what a job may write is in its plan, disk by disk by the identity that the agent reported,
 before anybody approves it; everything else it does only reads. A job installs nothing: the
-machine's installed system, as the store knows it, is after the job what it was before.
+machine's installed system, as the store knows it, is after the job what it was before, or gone
+where the job wrote to its disk.
 """
 
 import hashlib
@@ -137,7 +138,12 @@ class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def written(self) -> tuple[Member, ...]:
         """The disks whose contents are lost."""
-        devices = {device for step in self.steps if step.writes for device in step.devices}
+        return self.written_by(len(self.steps))
+
+    def written_by(self, begun: int) -> tuple[Member, ...]:
+        """The disks whose contents are lost once so many of its steps have begun."""
+        steps = [step for step in self.steps[:begun] if step.writes]
+        devices = {device for step in steps for device in step.devices}
         return tuple(disk for disk in self.disks if disk.device in devices)
 
 

@@ -1,10 +1,13 @@
-"""What a machine can be given back to after a task that came to nothing (L5).
+"""What a machine still has of its system: after a task that came to nothing (L5), after a job.
 
-The rule: only to what is still there. Before the claim nothing was written; after it, the disk of
-the plan is lost, and a system on another disk is not. Disks are told apart by WWN or serial number;
-where neither can be compared, they count as the same one. Once the agent has handed over, the new
-system is whole on its disk: the machine starts that one, and nothing can be given back.
+The rule: it is given back only to what is still there. Before the claim nothing was written; after
+it, the disk of the plan is lost, and a system on another disk is not. Disks are told apart by WWN
+or serial number; where neither can be compared, they count as the same one. Once the agent has
+handed over, the new system is whole on its disk: the machine starts that one, and nothing can be
+given back.
 """
+
+from collections.abc import Sequence
 
 from lpmos.model.diskplan import DiskPlan, Member
 from lpmos.model.errors import Conflict, ImpossibleTransition
@@ -30,8 +33,9 @@ def previous_generation(task: Task, machine: Machine | None) -> int | None:
         )
     if task.job is not None:
         raise Conflict(
-            "the task is a job, which leaves the machine what it was: it boots its own disk, or"
-            " what its region does with machines without a system; nothing can be given back"
+            "the task is a job, which installs nothing that could be taken back: the machine boots"
+            " its own disk, or where the job wrote to that, or it had none, does what its region"
+            " does with machines without a system"
         )
     installed = machine.installed if machine else None
     generation = installed.generation if installed else None
@@ -47,7 +51,7 @@ def previous_generation(task: Task, machine: Machine | None) -> int | None:
     written = f"{_subject(task.plan, 'was', 'were')} being written when the task was"
     written += f" {task.status.value}"
     if installed is not None:
-        if _stands_elsewhere(installed, task.plan):
+        if _stands_elsewhere(installed, task.plan.disks):
             return generation
         raise Conflict(
             f"{written}, and generation {generation} ({installed.os_type} {installed.os_version})"
@@ -72,18 +76,30 @@ def next_boot(back: RolledBack) -> str:
     return "the machine is one without a task: it does what its region does with unknown machines"
 
 
+def lost_to(job: Task, installed: Installed) -> bool:
+    """Whether a job has begun to write to a disk of the installed system.
+
+    A step counts from its beginning, as the disk of an install does. Of a system whose disk is not
+    known (an earlier version installed it) nothing can be said: it stays.
+    """
+    if installed.disk is None or job.job_plan is None or untouched(job):
+        return False
+    begun = sum(each.outcome == "passed" for each in job.results) + 1
+    return not _stands_elsewhere(installed, job.job_plan.written_by(begun))
+
+
 def _subject(plan: DiskPlan, of_one: str, of_several: str) -> str:
     """The disks of a plan with their verb."""
     devices = ", ".join(disk.device for disk in plan.disks)
     return f"{devices} {of_several if plan.members else of_one}"
 
 
-def _stands_elsewhere(installed: Installed, plan: DiskPlan) -> bool:
-    """Whether none of its disks can be one of the plan's."""
+def _stands_elsewhere(installed: Installed, writes: Sequence[Member]) -> bool:
+    """Whether none of its disks can be one of those that are written to."""
     if installed.disk is None:
         return False
     stands = (installed.disk, *installed.members)
-    return all(_is_other(written, disk) for written in plan.disks for disk in stands)
+    return all(_is_other(written, disk) for written in writes for disk in stands)
 
 
 def _is_other(written: Member, disk: InstalledDisk) -> bool:

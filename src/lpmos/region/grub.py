@@ -12,7 +12,7 @@ which shim checks again.
 import re
 from shlex import quote
 
-from lpmos.region.scripts import RETRY_S, AgentCall, AgentFiles, InstallerFiles, plain
+from lpmos.region.scripts import PANIC_S, RETRY_S, AgentCall, AgentFiles, InstallerFiles, plain
 
 ENTRY_FILE = "grub/grub.cfg"
 """Where the signed GRUB for the network looks, below the TFTP root (its own prefix is /grub)."""
@@ -73,7 +73,7 @@ def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str)
         words += [f"lpmos_ca=sha256:{call.ca_sha256}", f"lpmos_boot={base_url}"]
     if call.trace:
         words.append(f"lpmos_trace={call.trace}")
-    words += ["console=tty0", "console=ttyS0,115200n8", "loglevel=4"]
+    words += ["console=tty0", "console=ttyS0,115200n8", "loglevel=4", f"panic={PANIC_S}"]
     line = [*map(quote, words), "BOOTIF=01-$card", *map(quote, files.arguments.split())]
     return _started(files.kernel, " ".join(line), files.initramfs, reason)
 

@@ -16,6 +16,9 @@ from lpmos.model.tracecontext import TraceContext
 
 RETRY_S = 5
 """How long a machine waits where the region did not answer or a download broke."""
+PANIC_S = 180
+"""How long a kernel of the agent that panicked leaves its words on the console: long enough, too,
+for `lpmos explain` to name the cause, a minute after the agent's files had gone out."""
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,:;'`_/@=()-]+")
 _OPTION = re.compile(r"(?<![^ ])-+")
@@ -72,7 +75,8 @@ def agent_script(base_url: str, files: AgentFiles, call: AgentCall, reason: str)
     """Load the agent into RAM and start it.
 
     `initrd=initrd` is how a UEFI kernel finds the initramfs; BOOTIF names the card to the agent.
-    `loglevel=4` keeps all but the kernel's errors, and with them the nonce, off recorded consoles.
+    `loglevel=4` keeps all but the kernel's errors, and with them the nonce, off recorded consoles;
+    after `panic` seconds a kernel that stopped restarts the machine, which asks again.
     """
     trust = f" lpmos_ca=sha256:{call.ca_sha256} lpmos_boot={base_url}" if call.ca_sha256 else ""
     trace = f" lpmos_trace={call.trace}" if call.trace else ""
@@ -82,7 +86,7 @@ echo LPMOS: {plain(reason)}
 imgfree ||
 kernel {base_url}{files.kernel} initrd=initrd lpmos_client={call.url} \
 lpmos_nonce={call.nonce}{trust}{trace} BOOTIF=01-${{netX/mac:hexhyp}} \
-console=tty0 console=ttyS0,115200n8 loglevel=4{arguments} || goto again
+console=tty0 console=ttyS0,115200n8 loglevel=4 panic={PANIC_S}{arguments} || goto again
 initrd --name initrd {base_url}{files.initramfs} || goto again
 boot ||
 :again

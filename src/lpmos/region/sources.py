@@ -68,6 +68,11 @@ class Sources:
             return source.windows is not None
         return isinstance(source, ImageManifest) and source.whole_disk
 
+    def sector_bytes(self, task: Task | None) -> int | None:
+        """Of which sectors the task's disk has to be; None where any will do, or nothing says."""
+        source = self.of(task) if task else None
+        return source.sector_bytes if isinstance(source, ImageManifest) else None
+
     def refusal(self, task: Task, address: str) -> TaskError | None:
         """Why the task's installer cannot make the plan that is to be approved; None where it can.
 
@@ -126,6 +131,7 @@ class Sources:
                 unpacked_bytes=image.unpacked_bytes,
                 methods=("image", "installer") if both else ("image",),
                 whole_disk=image.whole_disk,
+                sector_bytes=image.sector_bytes,
             )
         return tuple(systems[name] for name in sorted(systems))
 

@@ -1,5 +1,8 @@
 """Real programs under the agent's runner: output, failure, hanging, being stopped."""
 
+import errno
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +41,36 @@ def test_run_returns_output_and_says_each_line() -> None:
     commands, said = _commands()
     assert commands.run(["sh", "-c", "cat; echo more >&2"], stdin="given\n") == "given\nmore\n"
     assert said == ["$ sh -c cat; echo more >&2", "  given", "  more"]
+
+
+def test_run_that_is_not_synced_does_not_wait_for_the_disk_and_nobody_else_is_spared() -> None:
+    commands, _ = _commands()
+    # No such file is open, so only a call that never reaches the kernel's own code succeeds.
+    sync = [
+        sys.executable,
+        "-c",
+        "import os\nfor sync in os.fsync, os.fdatasync:\n"
+        " try: sync(9999)\n except OSError as error: print(error.strerror)\n else: print('spared')",
+    ]
+    refused = os.strerror(errno.EBADF)
+    assert commands.run(sync, synced=False) == "spared\nspared\n"
+    assert commands.run(sync) == f"{refused}\n{refused}\n"
+    with pytest.raises(OSError, match=refused):
+        os.fsync(9999)
+
+
+def test_run_that_is_not_synced_is_stopped_and_fails_like_any_other() -> None:
+    stop = Stop()
+    commands, _ = _commands(stop)
+    with pytest.raises(CommandFailed) as missing:
+        commands.run(["no-such-program"], synced=False)
+    assert "not in the agent image" in missing.value.output
+    with pytest.raises(CommandFailed) as failure:
+        commands.run(["sh", "-c", "exit 7"], synced=False)
+    assert failure.value.code == 7
+    stop.set("told to end")
+    with pytest.raises(Stopped):
+        commands.run(["true"], synced=False)
 
 
 def test_run_that_fails_carries_command_code_and_output() -> None:

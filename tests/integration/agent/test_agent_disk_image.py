@@ -5,8 +5,10 @@ UEFI is left out: the kernel that runs the tests need not know FAT (see test_age
 
 import io
 import json
+import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,12 @@ from tests.support.disk_images import (
     run,
     zstd,
 )
+from tests.support.losable_disk import losable_disk
 
 TARGET_BYTES = 128 * MIB
+BTRFS_TARGET_BYTES = 320 * MIB
+"""The kernel gives a btrfs no new size below 256 MiB."""
+LOST_TIMEOUT_S = 60.0
 NONE_LEFT_OUT = re.compile(r"(?!)")
 OLD = b"an old system's secret"
 
@@ -147,6 +153,51 @@ def test_disk_image_with_a_dos_table_keeps_its_disk_id(loop: str, tmp_path: Path
     assert after["partitions"][0]["size"] > before["partitions"][0]["size"]
 
 
+def test_root_on_btrfs_has_the_rest_of_the_disk(tmp_path: Path) -> None:
+    raw = disk_image(tmp_path, filesystem="btrfs")
+    backing = tmp_path / "large.img"
+    with backing.open("wb") as file:
+        file.truncate(BTRFS_TARGET_BYTES)
+    with loop_device(backing) as name, agent_region(zstd(raw)) as region:
+        install = Install(region, name, tmp_path / "target", size_bytes=BTRFS_TARGET_BYTES)
+        install.run()
+        assert f"/dev/{name}p2 (btrfs) has the rest of the disk" in install.stream.getvalue()
+        table = json.loads(run("sfdisk", "--json", f"/dev/{name}"))["partitiontable"]
+        part_bytes = table["partitions"][1]["size"] * 512
+        assert part_bytes > BTRFS_TARGET_BYTES - 4 * MIB
+        said = run("btrfs", "inspect-internal", "dump-super", f"/dev/{name}p2")
+        total_bytes = re.search(r"^total_bytes\s+(\d+)", said, re.MULTILINE)
+        assert total_bytes is not None and part_bytes - 4096 < int(total_bytes[1]) <= part_bytes
+        run("btrfs", "check", "--readonly", f"/dev/{name}p2")
+
+
+def test_disk_that_vanishes_while_the_image_is_written_fails_soon_and_is_named(
+    tmp_path: Path,
+) -> None:
+    raw = disk_image(tmp_path)
+    with raw.open("r+b") as file:  # more than one download brings, in the root's free space
+        file.seek(20 * MIB)
+        file.write(os.urandom(8 * MIB))
+    with (
+        losable_disk(tmp_path, TARGET_BYTES) as disk,
+        agent_region(zstd(raw), break_after=[4 * MIB]) as region,
+    ):
+        install = Install(region, disk.name, tmp_path / "target")
+        downloads: list[float] = []
+
+        def download() -> None:
+            downloads.append(time.monotonic())
+            if len(downloads) == 2:
+                disk.lose()
+
+        region.on_download = download
+        with pytest.raises(InstallError, match=f"cannot be written to /dev/{disk.name}") as failed:
+            install.run()
+        assert time.monotonic() - downloads[1] < LOST_TIMEOUT_S
+    assert f"/dev/{disk.name}: Input/output error" in failed.value.output
+    assert "cable" in failed.value.hint
+
+
 def broken(tmp_path: Path, what: str) -> tuple[bytes, dict[str, int]]:
     """An image that cannot be installed, and what its plan says otherwise."""
     if what == "no boot code":
@@ -156,7 +207,7 @@ def broken(tmp_path: Path, what: str) -> tuple[bytes, dict[str, int]]:
     if what == "no system":
         return zstd(disk_image(tmp_path, files={"data": b"x"})), {}
     if what == "no file system":
-        return zstd(disk_image(tmp_path, filesystem=False)), {}
+        return zstd(disk_image(tmp_path, filesystem=None)), {}
     image = disk_image(tmp_path)
     if what == "no table":
         image.write_bytes(bytes(DISK_BYTES))

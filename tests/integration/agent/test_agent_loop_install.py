@@ -31,10 +31,13 @@ from lpmos.agent.stop import Stop
 from lpmos.model.diskplan import Array, DiskPlan, Filesystem, Member, Partition
 from lpmos.model.installplan import PlannedFile
 from tests.support.agent_region import AgentRegion, agent_region, plan_document, plan_for
+from tests.support.disk_images import ARM_64
+from tests.support.losable_disk import losable_disk
 from tests.support.outside_commands import CommandsOutside
 
 NONE_LEFT_OUT = re.compile(r"(?!)")
 DISK_BYTES = 256 << 20
+LOST_TIMEOUT_S = 60.0
 ROOT_LINE = "UUID={{ROOT_UUID}} / ext4 defaults 0 1\n"
 
 
@@ -255,6 +258,49 @@ def test_install_that_is_cancelled_during_the_download_ends_at_once(
             install.run()
     assert time.monotonic() - began_s < 30
     assert _mounts(loop) == []
+    assert _contents(loop) == []
+
+
+def test_install_onto_a_disk_that_vanishes_fails_soon_and_names_it(
+    image: bytes, tmp_path: Path
+) -> None:
+    with (
+        losable_disk(tmp_path, DISK_BYTES) as disk,
+        agent_region(image, break_after=[5_000_000]) as region,
+    ):
+        install = Install(region, disk.name, tmp_path / "target")
+        downloads: list[float] = []
+
+        def download() -> None:
+            downloads.append(time.monotonic())
+            if len(downloads) == 2:
+                disk.lose()
+
+        region.on_download = download
+        with pytest.raises(InstallError) as failure:
+            install.run()
+        assert time.monotonic() - downloads[1] < LOST_TIMEOUT_S
+        assert _mounts(disk.name) == []
+    assert re.search(rf"^kernel: .*\b{disk.name}", failure.value.output, re.MULTILINE)
+    assert "The disk" in failure.value.hint
+
+
+def test_install_of_a_root_archive_for_other_processors_fails_before_it_is_configured(
+    loop: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "arm"
+    (source / "usr/bin").mkdir(parents=True)
+    (source / "usr/bin/dash").write_bytes(ARM_64)
+    (source / "usr/bin/sh").symlink_to("dash")
+    image = subprocess.check_output(["tar", "-C", source, "--zstd", "-c", "."])
+    with agent_region(image) as region:
+        install = Install(region, loop, tmp_path / "target")
+        with pytest.raises(InstallError, match="image debian-12 is of another arch") as failure:
+            install.run()
+    assert "for the machine 183 of ELF, not for 62 (x86_64)" in str(failure.value)
+    assert all(report.stage != "configuring" for report in install.reports)
+    assert _mounts(loop) == []
+    assert _contents(loop) == []
 
 
 def test_install_onto_a_mounted_disk_is_refused(loop: str, image: bytes, tmp_path: Path) -> None:

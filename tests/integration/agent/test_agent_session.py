@@ -4,9 +4,11 @@ import itertools
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 
-from lpmos.agent.errors import InstallError
+from lpmos.agent.errors import InstallError, Stopped, TakenOver
+from lpmos.agent.handover import Handover
 from lpmos.agent.inventory import Inventory
 from lpmos.agent.inventory.nics import with_neighbours
 from lpmos.agent.job import Job
@@ -21,10 +23,13 @@ from lpmos.agent.session import (
 )
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.trace import Trace
+from lpmos.model.errors import ForeignClaim
+from lpmos.model.installer import InstallerFile, InstallerPlan
 from tests.support.agent_region import (
     IMAGE_PATH,
     Fault,
     agent_region,
+    plan_for,
 )
 from tests.support.agent_runs import (
     APPROVAL,
@@ -280,6 +285,49 @@ def test_install_that_meets_a_defect_is_reported_with_its_trace() -> None:
         failed = region.heard(STATUS)[-1]
         assert "ZeroDivisionError: by me" in failed["message"]
         assert "Traceback" in failed["error"]["output"]
+
+
+def test_hand_over_that_meets_a_defect_is_reported_with_its_trace() -> None:
+    class Broken(SimulatedMachine):
+        def load_installer(self, handover: Handover, job: Job) -> str | None:
+            raise OSError(28, "No space left on device")
+
+    file = InstallerFile(url="/k", sha256="0" * 64, size_bytes=1)
+    installer = InstallerPlan(
+        name="debian-12", family="debian", kernel=file, initrd=file, kernel_arguments=""
+    )
+    order = msgspec.structs.replace(plan_for(b""), image=None, installer=installer)
+    with agent_region(IMAGE, plan=order) as region:
+        region.set("approved")
+        machine = Broken(Options("http://region", "SIM-1", MAC, simulate=True))
+        assert Run(region, machine).end() == EXIT_FAILED
+        failed = region.heard(STATUS)[-1]
+        assert (failed["status"], region.status) == ("failed", "failed")
+        assert "No space left on device" in failed["message"]
+        assert "Traceback" in failed["error"]["output"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(ForeignClaim.code, TakenOver), ("impossible-transition", Stopped)]
+)
+def test_install_that_is_ended_knows_whether_another_run_has_it(
+    code: str, kind: type[Stopped]
+) -> None:
+    ended: list[type[BaseException]] = []
+
+    def install(plan: Plan, job: Job) -> None:
+        job.at("partitioning", 10, "making file systems")
+        try:
+            job.stop.wait(SOON_S)
+        except Stopped as error:
+            ended.append(type(error))
+            raise
+
+    with agent_region(IMAGE) as region:
+        region.faults = [Fault(PROGRESS, 409, {}, {"code": code, "detail": "not yours"})]
+        region.set("approved")
+        assert Run(region, ScriptedMachine(install)).end() == EXIT_STOPPED
+    assert ended == [kind]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

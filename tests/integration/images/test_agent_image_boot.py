@@ -1,9 +1,13 @@
 """The boot agent's image in a virtual machine with 384 MB: drivers, network, agent, ends."""
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from lpmos.images.agent_image import BuiltAgent
 from tests.support.agent_images import build_quickly, build_with_inspector
+from tests.support.bmc import bmc
 from tests.support.boot_image import BOOT_MAC, booted
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
@@ -11,6 +15,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 BOOT_TIMEOUT_S = 240.0
 """Twelve seconds on an idle machine; the bound is for one that is not."""
 BOOTIF = f"BOOTIF=01-{BOOT_MAC.replace(':', '-')}"
+HANGS = """
+import os, subprocess
+from lpmos.agent.console import Console
+from lpmos.agent.hanging import HangWatch, own_restart
+from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.stop import Stop
+
+os.environ["DM_DISABLE_UDEV"] = "1"
+subprocess.run(["modprobe", "dm_mod"], check=True)
+subprocess.run(["dmsetup", "create", "hangs", "--table", "0 2048 error"], check=True)
+subprocess.run(["dmsetup", "suspend", "hangs"], check=True)
+stop = Stop()
+with HangWatch(stop, Console(), Tree(), own_restart(), patience_s=10):
+    disk = os.open("/dev/mapper/hangs", os.O_WRONLY)
+    os.write(disk, bytes(4096))
+    stop.set("cancelled")
+    print("it hangs", flush=True)
+    os.fsync(disk)
+"""
+"""A run that was told to end and waits for a disk that never answers, in the agent's place."""
 NOBODY = "http://10.0.2.2:9"
 """An address where nothing listens: the "discard" port of the machine that runs the test."""
 
@@ -30,6 +54,28 @@ async def test_boot_reaches_the_agents_first_report() -> None:
     assert f"asking for an address on eth0 ({BOOT_MAC})" in machine.said
     assert "address 10.0.2.15/24 on eth0" in machine.said
     assert "secret" not in machine.said
+
+
+async def test_boot_reads_the_address_of_the_bmc(tmp_path: Path) -> None:
+    built = build_quickly()
+    async with (
+        bmc(tmp_path / "bmc", "192.0.2.9") as devices,
+        booted(built.image, f"{BOOTIF} lpmos_client={NOBODY}", devices=devices) as machine,
+    ):
+        await machine.until("[2/4]", BOOT_TIMEOUT_S)
+    assert "BMC 192.0.2.9" in machine.said, machine.said
+
+
+async def test_agent_whose_disk_hangs_restarts_the_machine() -> None:
+    built = build_quickly()
+    coded = base64.b64encode(HANGS.encode()).decode()
+    async with booted(built.image, f"{BOOTIF} lpmos_client=none lpmos_shell") as machine:
+        await machine.until("this is a shell", BOOT_TIMEOUT_S)
+        await machine.type(f"echo {coded} | base64 -d >/tmp/hangs.py; exec python3 /tmp/hangs.py")
+        await machine.power_off(BOOT_TIMEOUT_S)
+    assert "it hangs" in machine.said, machine.said
+    assert "no disk has done anything: a disk hangs. Restarting the machine." in machine.said
+    assert "sysrq: Resetting" in machine.said
 
 
 async def test_boot_finds_nics_and_disks_of_servers(inspector: BuiltAgent) -> None:

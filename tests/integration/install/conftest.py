@@ -2,23 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from tests.support.answer_scripts import STOP_LOOKS_S, Machine, Region
+from tests.support.answer_scripts import Machine, Region
+from tests.support.served import served_by_thread
 
 
 @pytest.fixture
 def region() -> Iterator[Region]:
     """A region that hears installers."""
     server = Region()
-    thread = Thread(target=server.serve_forever, args=(STOP_LOOKS_S,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served_by_thread(server):
+        yield server
 
 
 @pytest.fixture

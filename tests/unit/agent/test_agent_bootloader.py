@@ -218,6 +218,7 @@ def test_boot_loader_prepares_the_chroot_and_installs_for_both_firmwares(tmp_pat
         f"mount --bind /run {root}/run",
         f"mount -t proc proc {root}/proc",
         f"chroot {root} grub-install --target=i386-pc /dev/vda",
+        "sync /dev/vda",
         f"chroot {root} grub-install --target=x86_64-efi --efi-directory=/boot/efi"
         " --no-nvram --removable",
         f"umount {root}/proc",
@@ -242,13 +243,17 @@ def test_boot_loader_of_several_disks_is_on_each(tmp_path: Path) -> None:
     loader.complete_esps()
     assert commands.ran == [
         f"chroot {root} grub-install --target=i386-pc /dev/vda",
+        "sync /dev/vda",
         f"chroot {root} grub-install --target=i386-pc /dev/vdb",
+        "sync /dev/vdb",
         f"chroot {root} grub-install --target=x86_64-efi --efi-directory=/boot/efi"
         " --no-nvram --removable",
         f"mount -t vfat /dev/vdb2 {root}-vdb2",
         f"cp -r {root}/boot/efi/EFI {root}-vdb2",
         f"sync -f {root}-vdb2",
     ]
+    assert all("grub-install" in command for command in commands.unsynced)
+    assert len(commands.unsynced) == 3
 
 
 def test_firmware_entries_of_several_disks_are_in_the_disks_order(tmp_path: Path) -> None:

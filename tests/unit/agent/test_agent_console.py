@@ -139,7 +139,7 @@ def test_command_failed_keeps_the_end_of_the_output() -> None:
 def test_part_of_a_stop_ends_with_it_and_may_fail_alone() -> None:
     whole = Stop()
     failed, stopped = whole.part(), whole.part()
-    failed.fail(InstallError("refused"))
+    failed.end(InstallError("refused"))
     with pytest.raises(InstallError, match="refused"):
         failed.wait(1)
     whole.check()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
+from lpmos.agent.diskplan import Volume, VolumeGroup
 from lpmos.agent.errors import InstallError, NoAnswer
 from lpmos.agent.handover import HandingOver, Handover, parse_handover
 from lpmos.agent.job import Job
@@ -191,6 +192,28 @@ def test_load_on_a_disk_that_was_written_since_the_approval_is_refused(tmp_path:
     setting.commands.on("^blkid", Output(0, "TYPE=ext4\nUSAGE=filesystem\n"))
     with pytest.raises(InstallError, match="ext4"):
         setting.handing_over.load(plan())
+    assert setting.region.offsets == []
+
+
+def test_load_where_another_disk_has_a_planned_volume_group_is_refused(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.commands.on("^lvm pvs", Output(0, "  /dev/vdb1 vg0\n"))
+    wanted = plan()
+    group = VolumeGroup("vg0", "p3", (Volume("root", None),))
+    with pytest.raises(InstallError, match=r"/dev/vdb1 already has a volume group vg0"):
+        setting.handing_over.load(wanted._replace(disk=wanted.disk._replace(groups=(group,))))
+    assert setting.region.offsets == []
+
+
+def test_load_where_an_old_array_reaches_another_disk_is_refused(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.commands.on("^blkid", Output(0, "TYPE=linux_raid_member\n"))
+    line = "ARRAY /dev/md/0 metadata=1.2 UUID=a:b:c:d\n   devices=/dev/vda,/dev/vdb\n"
+    setting.commands.on("^mdadm --examine", Output(0, line))
+    wanted = plan()
+    disk = wanted.disk._replace(overwrites=("linux_raid_member",))
+    with pytest.raises(InstallError, match=r"/dev/vda stands in array a:b:c:d .* /dev/vdb"):
+        setting.handing_over.load(wanted._replace(disk=disk))
     assert setting.region.offsets == []
 
 

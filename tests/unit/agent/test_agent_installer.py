@@ -9,7 +9,7 @@ import pytest
 
 from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
-from lpmos.agent.errors import CommandFailed, InstallError, NoAnswer, Stopped
+from lpmos.agent.errors import CommandFailed, InstallError, NoAnswer, Stopped, TakenOver
 from lpmos.agent.image import PATIENCE_S, ImageStream, Rate
 from lpmos.agent.installer import Installer
 from lpmos.agent.job import Job
@@ -254,7 +254,7 @@ def test_install_whose_progress_is_refused_leaves_no_mount_and_a_blank_disk(
     setting = Setting(tmp_path)
 
     def refuse(_: object) -> Output:
-        setting.stop.fail(InstallError("the region refused progress"))
+        setting.stop.end(InstallError("the region refused progress"))
         return Output(-9, "")
 
     setting.commands.on("i386-pc", refuse)
@@ -318,16 +318,35 @@ def test_install_on_a_disk_that_cannot_erase_as_planned_writes_nothing(tmp_path:
 
 
 @pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])
-def test_install_that_is_stopped_unmounts_and_writes_nothing_more(at: str, tmp_path: Path) -> None:
+def test_install_that_is_cancelled_unmounts_and_leaves_a_blank_disk(
+    at: str, tmp_path: Path
+) -> None:
     setting = Setting(tmp_path)
+    after = _ended(setting, at, Stopped("cancelled"))
+    assert after[-1] == "wipefs --all --quiet /dev/vda"
+    assert all(line.startswith(("umount ", "wipefs ")) for line in after)
+    assert setting.mounted() == []
+
+
+@pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])
+def test_install_that_another_run_took_over_unmounts_and_writes_nothing_more(
+    at: str, tmp_path: Path
+) -> None:
+    setting = Setting(tmp_path)
+    after = _ended(setting, at, TakenOver("claimed by another run"))
+    assert all(line.startswith("umount ") for line in after)
+    assert setting.mounted() == []
+
+
+def _ended(setting: Setting, at: str, by: Stopped) -> list[str]:
+    """What is run after an install was ended during the command `at`."""
 
     def stop(_: object) -> Output:
-        setting.stop.set("cancelled")
+        setting.stop.end(by)
         return Output(-9, "")
 
     setting.commands.on(at, stop)
-    with pytest.raises(Stopped, match="cancelled"):
+    with pytest.raises(type(by), match=str(by)):
         setting.installer.run(_plan())
     last = next(n for n, line in enumerate(setting.commands.ran) if at in line)
-    assert all(line.startswith("umount ") for line in setting.commands.ran[last + 1 :])
-    assert setting.mounted() == []
+    return setting.commands.ran[last + 1 :]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.agent.commands import Output
-from lpmos.agent.inventory import collect
+from lpmos.agent.inventory import bmc, collect
 from lpmos.agent.inventory.bmc import ask_address
 from lpmos.agent.inventory.disks import blkid_probe, read_disks
 from lpmos.agent.inventory.nics import boot_mac, read_nics
@@ -233,6 +233,10 @@ def test_bmc_address_is_that_of_the_first_channel_that_has_one() -> None:
 
     assert ask_address(exchange) == "10.0.7.254"
     assert asked == [(12, 2, bytes((channel, 3, 0, 0))) for channel in (1, 2, 3)]
+
+
+def test_structures_for_the_bmc_have_the_sizes_that_linux_checks() -> None:
+    assert [each.size for each in (bmc._ADDRESS, bmc._REQUEST, bmc._RECEIVED)] == [8, 40, 48]
 
 
 def test_bmc_address_of_a_silent_bmc_is_none() -> None:

@@ -87,9 +87,18 @@ def test_disk_that_nothing_starts_from_is_refused(
         convert(upload(tmp_path, disk), "raw", tmp_path)
 
 
-def test_disk_with_large_sectors_and_a_gpt_is_taken(tmp_path: Path) -> None:
-    disk = (bytes(4096) + b"EFI PART").ljust(MIB, b"\0")
-    assert convert(upload(tmp_path, disk), "raw", tmp_path).disk_bytes == MIB
+@pytest.mark.parametrize("of_pc", [b"\x55\xaa", bytes(2)])
+@pytest.mark.parametrize("sector_bytes", [512, 4096])
+def test_disk_with_a_gpt_says_of_which_sectors_it_is(
+    tmp_path: Path, sector_bytes: int, of_pc: bytes
+) -> None:
+    head = (bytes(510) + of_pc).ljust(sector_bytes, b"\0")
+    found = convert(upload(tmp_path, (head + b"EFI PART").ljust(MIB, b"\0")), "raw", tmp_path)
+    assert (found.disk_bytes, found.sector_bytes) == (MIB, sector_bytes)
+
+
+def test_disk_with_a_table_of_a_pc_does_not_say_of_which_sectors_it_is(tmp_path: Path) -> None:
+    assert convert(upload(tmp_path, DISK), "raw", tmp_path).sector_bytes is None
 
 
 @pytest.mark.parametrize("form", MAGICS)

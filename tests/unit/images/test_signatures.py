@@ -71,8 +71,16 @@ def test_manifest_that_was_changed_after_signing_is_refused(
 
 def test_every_field_of_a_manifest_is_signed_or_said_to_be_not() -> None:
     fixed = {"family", "os_type", "architecture", "packages"}
-    unsigned = {"file", "signature", "signed_by"}
+    unsigned = {"file", "signature", "signed_by", "sector_bytes"}
     assert {*ImageManifest.__struct_fields__} == {*CHANGES} | fixed | unsigned
+
+
+def test_image_whose_sectors_only_this_version_knows_is_trusted_by_the_one_before(
+    key: Path, trusted: TrustedKeys
+) -> None:
+    manifest = signed(make_manifest(sector_bytes=4096), private_key(key))
+    assert trusted.refuses(manifest) is None
+    assert trusted.refuses(msgspec.structs.replace(manifest, sector_bytes=None)) is None
 
 
 def test_signed_content_is_the_same_for_a_version_that_knows_more_fields() -> None:

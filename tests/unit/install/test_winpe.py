@@ -158,6 +158,15 @@ def test_apply_that_stands_still_is_said_again() -> None:
     assert "%lpmos_minutes% min" in lines[said + 2]
 
 
+def test_apply_that_stands_still_for_ever_fails() -> None:
+    lines = script(order())
+    limit = lines.index("if %lpmos_still% GEQ 720 (")
+    moved = lines.index('if not "%lpmos_now%"=="%lpmos_said%" set /a lpmos_still=0')
+    assert lines.index(":applying") < lines.index("set /a lpmos_still+=1") < moved < limit
+    assert lines[limit + 1].strip().startswith("call :failed ")
+    assert lines[limit + 2].strip() == "goto stopped"
+
+
 def test_values_are_the_secrets_that_are_no_password() -> None:
     secrets = TaskSecrets(values={"PASSWORD_OPS": "Secret-Horse-1", "NAME": "100% & more | ^ !"})
     text = winpe.system_files(order(secrets=secrets), "t" * 64)["values.cmd"]

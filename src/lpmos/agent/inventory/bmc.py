@@ -18,7 +18,7 @@ CHANNELS = (1, 2, 3, 8)
 _DEVICES = ("dev/ipmi0", "dev/ipmi/0", "dev/ipmidev/0")
 _TRANSPORT, _GET_LAN_PARAMETERS, _IP_ADDRESS = 0x0C, 0x02, 3
 
-_ADDRESS = struct.Struct("@ihB")  # struct ipmi_system_interface_addr
+_ADDRESS = struct.Struct("@ihB0i")  # struct ipmi_system_interface_addr; shorter is refused
 _REQUEST = struct.Struct("@PIlBBHP")  # struct ipmi_req with its struct ipmi_msg
 _RECEIVED = struct.Struct("@iPIlBBHP")  # struct ipmi_recv with its struct ipmi_msg
 _SYSTEM_INTERFACE, _BMC_CHANNEL = 0x0C, 0x0F

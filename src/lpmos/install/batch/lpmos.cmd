@@ -83,6 +83,7 @@ md W:\lpmos\scratch
 start "" /b "%ComSpec%" /d /c call "%~f0" apply
 set "lpmos_said=0"
 set /a lpmos_turns=0
+set /a lpmos_still=0
 :applying
 call :pause 15
 if exist "%lpmos_dir%\applied" goto applied
@@ -94,8 +95,15 @@ set "lpmos_percent="
 for /f "usebackq tokens=1,2 delims=[]=.,%% " %%a in ("%lpmos_out%") do call :number "%%a" "%%b"
 if not defined lpmos_percent set "lpmos_percent=0"
 set /a lpmos_now=52+lpmos_percent*33/100
-rem A turn is a quarter of a minute; what stands still is said again every two minutes.
+rem A turn is a quarter of a minute; what stands still is said again every two minutes, and for
+rem three hours: a whole image takes less also where dism tells no percentage until it is done.
 set /a lpmos_turns+=1
+set /a lpmos_still+=1
+if not "%lpmos_now%"=="%lpmos_said%" set /a lpmos_still=0
+if %lpmos_still% GEQ 720 (
+    call :failed "dism stands still at %lpmos_percent% of 100 for three hours"
+    goto stopped
+)
 set /a lpmos_minutes=lpmos_turns/4
 set /a lpmos_rest=lpmos_turns%%8
 if not "%lpmos_now%"=="%lpmos_said%" set "lpmos_rest=0"

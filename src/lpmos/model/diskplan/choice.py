@@ -1,8 +1,10 @@
 """Which disks are written: among those that may be, the smallest that suffice.
 
 The rule that keeps data safe: a disk that holds anything is a target only where the task names it
-(by serial or WWN) or says `overwrite`. Nothing here guesses between equals: blank disks come before
-others, then the smallest, and of equal sizes the first by device name.
+(by serial or WWN) or says `overwrite`, and a name that several disks have names none of them: the
+namespaces of an NVMe controller and the volumes of a RAID controller often share a serial number.
+Nothing here guesses between equals: blank disks come before others, then the smallest, and of
+equal sizes the first by device name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +16,16 @@ from lpmos.model.errors import NoSuitableDisk
 from lpmos.model.inventory import Disk, Inventory
 
 BIOS_SECTOR_BYTES = 512
+_IDENTITIES = {"serial": "serial number", "wwn": "WWN", "path": "by-path name"}
+"""The hints that are of one disk, as people say them."""
 
 
 def choose(
-    inventory: Inventory, wanted: Sequence[RootDiskHints], needed_bytes: int, erase: Erase
+    inventory: Inventory,
+    wanted: Sequence[RootDiskHints],
+    needed_bytes: int,
+    erase: Erase,
+    sector_bytes: int | None = None,
 ) -> tuple[Disk, ...]:
     """One disk for each of `wanted`, in their order, none of them twice.
 
@@ -26,16 +34,20 @@ def choose(
         wanted: the hints of each disk.
         needed_bytes: what each disk must have.
         erase: what each disk must be able to.
+        sector_bytes: which sectors each disk must have; None where any will do.
 
     Raises:
-        NoSuitableDisk: the text says for each disk why not.
+        NoSuitableDisk: the text says for each disk why not, or which disks share an identity.
     """
     paths = paths_of(inventory)
+    for hints in wanted:
+        _refuse_shared_name(inventory, hints)
     bios = inventory.boot_mode == "bios"
     disks = sorted(inventory.disks, key=_preference)
     reasons = [
         {
             disk.device: _not_startable(disk, bios=bios)
+            or _of_other_sectors(disk, sector_bytes)
             or _reason(disk, hints, needed_bytes, erase, paths)
             for disk in disks
         }
@@ -52,6 +64,19 @@ def choose(
     by_place = {at: device for device, at in taken.items()}
     chosen = [next(d for d in disks if d.device == by_place[at]) for at in range(len(wanted))]
     return tuple(sorted(chosen, key=_preference) if len(set(wanted)) == 1 else chosen)
+
+
+def _refuse_shared_name(inventory: Inventory, hints: RootDiskHints) -> None:
+    """Go on only if what names one disk is not true of several; two paths are to one disk."""
+    named = next((each for each in _IDENTITIES if getattr(hints, each)), None)
+    fitting = [disk for disk in inventory.disks if differing_hint(disk, hints) is None]
+    if named is None or len({disk.wwn or disk.device for disk in fitting}) < 2:
+        return
+    others = [text for each, text in _IDENTITIES.items() if getattr(hints, each) is None]
+    raise NoSuitableDisk(
+        f"{', '.join(disk.device for disk in fitting)} have the {_IDENTITIES[named]}"
+        f" {getattr(hints, named)}: name the {' or '.join(others)} too"
+    )
 
 
 def _preference(disk: Disk) -> tuple[bool, int, str]:
@@ -88,6 +113,16 @@ def _not_startable(disk: Disk, *, bios: bool) -> str | None:
         return (
             f"has sectors of {disk.logical_block_bytes} bytes, from which no BIOS starts:"
             " let the machine boot by UEFI"
+        )
+    return None
+
+
+def _of_other_sectors(disk: Disk, sector_bytes: int | None) -> str | None:
+    """GPT counts in sectors, and stands in the second: on a disk of others it is not found."""
+    if sector_bytes is not None and disk.logical_block_bytes != sector_bytes:
+        return (
+            f"has sectors of {disk.logical_block_bytes} bytes, and the image was made on a disk of"
+            f" {sector_bytes}: make the image on a disk like this one, or name another disk"
         )
     return None
 

@@ -47,5 +47,5 @@ class RootDiskHints(
         return (self.model or "").partition(_UNKNOWN)[2] or None
 
     def names_one_disk(self) -> bool:
-        """Whether these hints name a disk by an identity that no other disk has."""
+        """Whether they name a disk by its identity; `choose` refuses one that several have."""
         return self.serial is not None or self.wwn is not None

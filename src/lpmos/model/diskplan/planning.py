@@ -58,6 +58,8 @@ def plan_disk(
     hints: RootDiskHints,
     required_bytes: int,
     whole_image: bool = False,
+    *,
+    sector_bytes: int | None = None,
 ) -> DiskPlan:
     """Choose the disks and lay them out; the same layout boots with BIOS and with UEFI.
 
@@ -67,6 +69,7 @@ def plan_disk(
         hints: the task's wishes for each disk that the layout has no `members` for.
         required_bytes: what the root file system must hold; with `whole_image` the whole disk.
         whole_image: the image brings its own partitions.
+        sector_bytes: which sectors these are made for; None where that is not known.
 
     Raises:
         NoSuitableDisk: the text says for each disk why not.
@@ -77,7 +80,7 @@ def plan_disk(
         layout = NAMED[layout]
     wanted = layout.members or (hints,) * disk_count(layout)
     if whole_image:
-        return _whole(inventory, layout, wanted, required_bytes)
+        return _whole(inventory, layout, wanted, required_bytes, sector_bytes)
     if layout == NAMED["auto"]:
         needed = required_bytes + ESP_BYTES + BIOS_BOOT_BYTES + MIB
         return _auto(choose(inventory, wanted, needed, layout.erase))
@@ -118,12 +121,13 @@ def _whole(
     layout: StorageLayout,
     wanted: tuple[RootDiskHints, ...],
     required_bytes: int,
+    sector_bytes: int | None,
 ) -> DiskPlan:
     if not is_one_plain_disk(layout):
         raise NoSuitableDisk(
             "the image is of a whole disk and brings its own partitions: leave disk_layout at auto"
         )
-    disks = choose(inventory, wanted, required_bytes, layout.erase)
+    disks = choose(inventory, wanted, required_bytes, layout.erase, sector_bytes)
     return _plan(disks, (), erase=layout.erase, whole_image=True)
 
 
