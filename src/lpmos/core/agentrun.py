@@ -9,6 +9,7 @@ from lpmos.model.audit import Actor
 from lpmos.model.errors import NotFound
 from lpmos.model.lifecycle import Event
 from lpmos.model.task import Task, TaskError
+from lpmos.model.waiting import MACHINE_RESTARTED
 
 
 class NoTask(NotFound):
@@ -29,11 +30,6 @@ def agent_of(mac: str) -> Actor:
     return Actor(name=f"agent:{mac}")
 
 
-def claimed_by(task: Task) -> str | None:
-    """The agent run that took the install."""
-    return task.intent.claimed_by if task.intent else None
-
-
 def prepared(task: Task, now: datetime) -> Task:
     """The task with its boot files there."""
     return logged(moved(task, Event.PREPARED, now), now, "[INFO] boot files are ready")
@@ -42,3 +38,17 @@ def prepared(task: Task, now: datetime) -> Task:
 def ended(task: Task, error: TaskError, now: datetime) -> Task:
     """The task that failed by `error`."""
     return logged(moved(task, Event.FAIL, now, error=error), now, f"[ERROR] {error.reason}")
+
+
+def restarted(task: Task, now: datetime) -> Task:
+    """The task that failed because its machine began anew: a disk is written once for an approval.
+
+    Raises:
+        ImpossibleTransition: it is over.
+    """
+    error = TaskError(
+        reason="the machine was restarted in the middle of its installation",
+        hint="look at its console and power, then create the task again",
+        code=MACHINE_RESTARTED,
+    )
+    return ended(task, error, now)

@@ -8,22 +8,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-import msgspec
-
 from lpmos.core import firstboot, handover
-from lpmos.core.agentrun import AgentRun as AgentRun
-from lpmos.core.agentrun import NoTask as NoTask
-from lpmos.core.agentrun import agent_of, claimed_by, ended, prepared
+from lpmos.core.agentrun import AgentRun, NoTask, agent_of, ended, prepared
+from lpmos.core.claim import check_claim, claimed, claimed_by, held
 from lpmos.core.clock import Clock
 from lpmos.core.evidence import Seen, nothing_seen, with_restart
 from lpmos.core.fleet import Fleet
+from lpmos.core.generation import installed
 from lpmos.core.handin import handing_in
-from lpmos.core.loglines import NO_MARKS, Marks, are_known, newest
-from lpmos.core.reporting import Reporting, restarted
+from lpmos.core.loglines import NO_MARKS, Marks
+from lpmos.core.progress import progressed
+from lpmos.core.reporting import Reporting
 from lpmos.core.taskrow import TaskRow
 from lpmos.core.taskstore import (
     MachineStep,
-    RecordStep,
     Remembered,
     Step,
     Superseded,
@@ -35,13 +33,9 @@ from lpmos.core.taskstore import (
 from lpmos.model.access import sees
 from lpmos.model.audit import Actor
 from lpmos.model.bootplan import BootAgent, BootPlan, UnknownMachines, decide
-from lpmos.model.errors import ForeignClaim
 from lpmos.model.inventory import Inventory
-from lpmos.model.job import STAGE as JOB_STAGE
 from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import Installed, Machine
-from lpmos.model.rollback import disks_of
 from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys
 from lpmos.store.api import Delete, Operation, Store, Unavailable
@@ -80,6 +74,9 @@ class Agents:
     def find_task(self, mac: str, sn: str | None) -> Task | None:
         """The present task of a machine, by MAC, else by serial number; an unfinished one first.
 
+        By its serial number alone only a machine is found that is not known as another's, and that
+        has no system: what is installed boots, whatever number its firmware says.
+
         Raises:
             Unavailable: it is not known here and the store, which may know more, is away.
         """
@@ -93,11 +90,14 @@ class Agents:
         return task
 
     def _is_others(self, mac: str, task: Task) -> bool:
-        """Whether the machine with this MAC is known to be another tenant's than the task.
+        """Whether the machine with this MAC is known to be another one than the task's.
 
-        Anybody can give a task any serial number; it must not keep another's machine from its disk.
+        Anybody can give a task any serial number; it must not keep another tenant's machine from
+        its disk, nor one from the system that is installed on it.
         """
         machine = self._fleet.machine_by_mac(self._idc, mac)
+        if machine is not None and machine.installed is not None and machine.sn != task.sn:
+            return True
         known = machine or self._fleet.task_by_mac(self._idc, mac)
         return known is not None and not sees(task.tenant, known.tenant)
 
@@ -133,7 +133,7 @@ class Agents:
         machine = self._fleet.machine_by_mac(self._idc, mac)
         if machine is None and sn:
             machine = self._fleet.machine(self._idc, sn)
-        return decide(machine, task, self._unknown), task
+        return decide(mac, machine, task, self._unknown), task
 
     async def boot(self, mac: str, sn: str | None) -> tuple[BootPlan, Task | None]:
         """Decide what a machine boots, and note in its task that it asked.
@@ -164,6 +164,7 @@ class Agents:
         required_bytes: int,
         *,
         whole_image: bool = False,
+        sector_bytes: int | None = None,
         follows: str | None = None,
     ) -> Task:
         """Take a hardware report; the task is then waiting for approval, approved, or failed.
@@ -174,6 +175,7 @@ class Agents:
             inventory: the hardware.
             required_bytes: what the task's image needs on the root file system.
             whole_image: the image is of a whole disk, and needs so much of it.
+            sector_bytes: which sectors that disk has to have, where the image says it.
             follows: of a report that was kept, the run that had reported last when it was said.
 
         Raises:
@@ -188,6 +190,7 @@ class Agents:
             inventory,
             required_bytes,
             whole_image=whole_image,
+            sector_bytes=sector_bytes,
             follows=follows,
         )
 
@@ -202,13 +205,8 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            if task.status is Status.INSTALLING and claimed_by(task) == run.agent_id:
-                return task
-            if task.intent and intent_id not in (None, task.intent.intent_id):
-                raise ForeignClaim("this install intent is not the approved one")
-            if task.status is Status.APPROVED and handing_in.get() and _is_anothers(task, run):
-                return self._claimed_and_restarted(task, run)
-            return self._claimed(task, run)
+            kept = handing_in.get() is not None
+            return claimed(task, run, intent_id, self._clock(), kept=kept)
 
         return await self._own_change(run, task_id, step)
 
@@ -234,25 +232,12 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            if task.status is Status.COMPLETED and claimed_by(task) == run.agent_id:
-                return task
-            fresh = () if are_known(task.log_marks, marks) else lines
-            # A word after the agent's last one is late; only its lines count then.
-            if task.starts_its_system or any(is_not_newer(progress, e) for e in task.progress):
-                self._check_claim(task, run)
-                return _overheard(task, self._clock(), fresh, marks)
-            if task.status is Status.APPROVED and progress.percent > 0:
-                task = self._claimed(task, run)
-            self._check_claim(task, run)
-            if results and tuple(results) != task.results:
-                task = msgspec.structs.replace(task, results=tuple(results))
-            elif not fresh and _is_repeated(task, progress):
-                return task
-            return _marked(self._progressed(task, progress, fresh), marks)
+            now = self._clock()
+            return progressed(task, run, progress, now, lines=lines, results=results, marks=marks)
 
         is_last = progress.step == "configuring" and progress.percent >= 100
         also = self._spent(task_id) if is_last else ()
-        return await self._own_change(run, task_id, step, _installed, also=also)
+        return await self._own_change(run, task_id, step, installed, also=also)
 
     async def failed(self, run: AgentRun, task_id: str, error: TaskError) -> Task:
         """The agent gave up; repeated by the same run it is the same answer.
@@ -266,8 +251,7 @@ class Agents:
         def step(task: Task) -> Task:
             if task.status is Status.FAILED:
                 return task
-            if task.status is Status.INSTALLING:
-                self._check_claim(task, run)
+            check_claim(task, run)
             return ended(task, error, self._clock())
 
         return await self._own_change(run, task_id, step)
@@ -296,12 +280,11 @@ class Agents:
         def step(task: Task) -> Task:
             if task.status is Status.COMPLETED and claimed_by(task) == run.agent_id:
                 return task
-            if task.status is Status.APPROVED:
-                task = self._claimed(task, run)
-            self._check_claim(task, run)
+            now = self._clock()
+            task = held(task, run, now)
             if task.starts_its_system:
                 return task
-            return firstboot.handed_over(task, token_sha256, self._clock())
+            return firstboot.handed_over(task, token_sha256, now)
 
         return await self._own_change(run, task_id, step)
 
@@ -322,10 +305,9 @@ class Agents:
         """
 
         def step(task: Task) -> Task:
-            if task.status is Status.APPROVED:
-                task = self._claimed(task, run)
-            self._check_claim(task, run)
-            return task if task.starts_its_system else handover.begun(task, by, self._clock())
+            now = self._clock()
+            task = held(task, run, now)
+            return task if task.starts_its_system else handover.begun(task, by, now)
 
         return await self._own_change(run, task_id, step)
 
@@ -365,7 +347,7 @@ class Agents:
 
         run = AgentRun(mac=mac, agent_id="")
         also = [Delete(keys.dead_letter(self._idc, task_id)), *self._spent(task_id)]
-        return await self._own_change(run, task_id, step, _installed, also=also)
+        return await self._own_change(run, task_id, step, installed, also=also)
 
     async def came_up_failing(
         self, mac: str, task_id: str, token_sha256: str, error: TaskError
@@ -421,106 +403,3 @@ class Agents:
             return task
         now = self._clock()
         return logged(moved(task, Event.BOOT_REQUESTED, now), now, "[INFO] boot script sent")
-
-    def _claimed(self, task: Task, run: AgentRun) -> Task:
-        if task.status is Status.INSTALLING or (task.intent and task.intent.claimed_by):
-            raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
-        if _is_anothers(task, run):
-            raise ForeignClaim("another agent run has reported since; boot the machine again")
-        return self._begun(task, run)
-
-    def _begun(self, task: Task, run: AgentRun) -> Task:
-        now = self._clock()
-        intent = task.intent and msgspec.structs.replace(task.intent, claimed_by=run.agent_id)
-        task = moved(task, Event.INSTALL_STARTED, now, intent=intent)
-        return logged(task, now, "[INFO] installation started")
-
-    def _claimed_and_restarted(self, task: Task, run: AgentRun) -> Task:
-        """A claim that was let through without the store, on a machine that was restarted since.
-
-        Its disk may be written: the approval is used, whoever reported with it after that.
-        """
-        return restarted(self._begun(task, run), self._clock())
-
-    def _check_claim(self, task: Task, run: AgentRun) -> None:
-        if task.status is Status.INSTALLING and claimed_by(task) != run.agent_id:
-            raise ForeignClaim(f"task {task.task_id} is being installed by another agent run")
-
-    def _progressed(self, task: Task, progress: Progress, lines: Sequence[str]) -> Task:
-        steps = {entry.step: entry for entry in task.progress} | {progress.step: progress}
-        fields = {"progress": tuple(steps.values())}
-        task = moved(task, Event.INSTALL_PROGRESSED, progress.timestamp, **fields)
-        task = logged(task, progress.timestamp, *lines)
-        if _ends(task, progress):
-            task = moved(task, Event.INSTALL_FINISHED, progress.timestamp)
-            line = "[INFO] installed" if task.job is None else "[INFO] the job is done"
-            task = logged(task, progress.timestamp, line)
-        return task
-
-
-def _ends(task: Task, progress: Progress) -> bool:
-    """Whether it is the last word of a job, or of an install whose system says nothing itself."""
-    last = "configuring" if task.job is None else JOB_STAGE
-    return progress.step == last and progress.percent >= 100
-
-
-def _is_anothers(task: Task, run: AgentRun) -> bool:
-    """Whether the hardware that the task has was reported by another run."""
-    return task.reported_by not in (None, run.agent_id)
-
-
-def _installed(task: Task) -> RecordStep | None:
-    """With a completion, or a system that came up late, goes the machine's generation (S3)."""
-    if task.job is not None:
-        return None
-    if task.status is Status.COMPLETED or firstboot.came_up_at(task) is not None:
-        return lambda known: known and _with_generation(task, known)
-    return None
-
-
-def _with_generation(task: Task, known: Machine) -> Machine:
-    generation = known.installed.generation + 1 if known.installed else 1
-    first, *members = disks_of(task.plan) if task.plan else (None,)
-    installed = Installed(
-        generation=generation,
-        task_id=task.task_id,
-        os_type=task.os_type,
-        os_version=task.os_version,
-        installed_at=task.updated_at,
-        disk=first,
-        members=tuple(members),
-    )
-    return msgspec.structs.replace(known, installed=installed, updated_at=task.updated_at)
-
-
-def is_not_newer(progress: Progress, known: Progress) -> bool:
-    """Whether `progress` is already there, or older: repeated after a lost answer, or late.
-
-    Who is further on is newer whatever the time: the region's clock may have been put back.
-    """
-    behind = progress.timestamp <= known.timestamp and progress.percent <= known.percent
-    return progress.step == known.step and behind
-
-
-def _overheard(task: Task, now: datetime, lines: Sequence[str], marks: Marks) -> Task:
-    """The task with numbered lines of a call whose progress is no news, or no more."""
-    if not marks or not lines or task.finished:
-        return task
-    return _marked(logged(task, now, *lines), marks)
-
-
-def _marked(task: Task, marks: Marks) -> Task:
-    if not marks:
-        return task
-    return msgspec.structs.replace(task, log_marks=newest(task.log_marks, marks))
-
-
-def _is_repeated(task: Task, progress: Progress) -> bool:
-    """Whether the newest word of an installation is said once more: no news, and no progress.
-
-    That the agent lives is told by its lease (S4).
-    """
-    newest = task.progress[-1] if task.progress else None
-    return newest is not None and newest == msgspec.structs.replace(
-        progress, timestamp=newest.timestamp
-    )

@@ -22,7 +22,7 @@ from lpmos.model.machine import (
     sn_from_mac,
 )
 from lpmos.model.network import NetworkConfig
-from lpmos.model.task import (
+from lpmos.model.newtask import (
     IdcName,
     InstallMethod,
     NewTask,
@@ -32,8 +32,8 @@ from lpmos.model.task import (
     Tags,
     TaskSpec,
     TenantName,
-    check_new_task,
 )
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.model.tolerance import WHOLE
 
 CONDITION_CHARACTERS = 1000

@@ -13,15 +13,12 @@ conventions for computers and its password policy, CLDR's table of Windows zones
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from lpmos.model.diskplan import StorageLayout, is_one_plain_disk
 from lpmos.model.errors import FieldProblem
 from lpmos.model.network import Ethernet, Network
+from lpmos.model.newtask import NewTask
 from lpmos.model.setup import NewAccount, NewSetup
-
-if TYPE_CHECKING:
-    from lpmos.model.task import NewTask
 
 OS_TYPE = "windows"
 ADMINISTRATOR = "administrator"
@@ -121,7 +118,7 @@ def language_tag(locale: str) -> str | None:
     return f"{found[1]}-{found[2]}" if found else None
 
 
-def windows_problems(new: "NewTask", hostname: str | None) -> list[FieldProblem]:
+def windows_problems(new: NewTask, hostname: str | None) -> list[FieldProblem]:
     """Everything that a task of Windows asks for and cannot have; empty where there is nothing.
 
     Args:
