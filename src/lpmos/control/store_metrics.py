@@ -1,4 +1,7 @@
-"""What an operator watches of the store itself: its size, its quota, its alarms."""
+"""What an operator watches of the store itself: its size, its quota, its alarms.
+
+By the kind of the store: the embedded one has no quota, and etcd does not tell its own before 3.6.
+"""
 
 from collections.abc import Iterable
 
@@ -27,4 +30,6 @@ class StoreCollector(Collector):
         }
         for name, (text, value) in figures.items():
             if value is not None:
-                yield GaugeMetricFamily(f"lpmos_store_{name}", text, value)
+                gauge = GaugeMetricFamily(f"lpmos_store_{name}", text, labels=["backend"])
+                gauge.add_metric([status.backend], value)
+                yield gauge

@@ -5,8 +5,9 @@ from datetime import datetime
 
 import msgspec
 
+from lpmos.core.firstboot import came_up_at
 from lpmos.core.fleet import Fleet
-from lpmos.model.boot import boot_moments, restart_moments
+from lpmos.model.boot import boot_moments, moments_so_far, restart_moments
 from lpmos.model.evidence import Evidence
 from lpmos.model.task import Task
 from lpmos.store import keys, records
@@ -35,6 +36,23 @@ def seen_of(fleet: Fleet, task: Task) -> Evidence:
     if found is None or found.mac != task.mac:
         return Evidence(mac=task.mac)
     return found.since(task.created_at)
+
+
+def so_far(fleet: Fleet, task: Task) -> Task:
+    """The task with what its region saw of a boot that has not come into the task yet.
+
+    That are the moments which the agent's report will write into it, and the installed system's
+    first word. A task that is not its machine's last has none: what is seen is of another.
+    """
+    boots = task.hardware is None and not task.boot
+    restarts = task.handed_over_at is not None and came_up_at(task) is None
+    row = fleet.current_row((task.idc, task.sn))
+    if row is None or row.task_id != task.task_id or not (boots or restarts):
+        return task
+    seen = seen_of(fleet, task)
+    if restarts:
+        return with_restart(task, seen, seen.newest or task.created_at)
+    return msgspec.structs.replace(task, boot=moments_so_far(seen.boot, task.created_at))
 
 
 def with_boot(task: Task, seen: Evidence, now: datetime) -> Task:

@@ -8,18 +8,21 @@ from lpmos.core.clock import Clock
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.evidence import seen_of
 from lpmos.core.fleet import Fleet
-from lpmos.core.usual import UsualTimes
+from lpmos.core.usual import ENOUGH, UsualTimes, way_of
 from lpmos.model.durations import FIRST_BOOT, Took
-from lpmos.model.explain import Cause, Layer, Situation, Usual, explain, layers
+from lpmos.model.explain import Cause, explain
+from lpmos.model.layers import Layer, layers
 from lpmos.model.lifecycle import Status
+from lpmos.model.situation import Situation, Usual
 from lpmos.model.task import Task
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """One task explained. `until` is when it fails if nothing comes; None: it may wait for ever.
 
-    `usual` is how long this wait takes for machines of this model, None before one was installed;
-    `parts` are the percentiles of all parts. `layers` are the last signs in the order of the boot,
+    `usual` is how long this wait takes for machines of this model, of an install where the same
+    system was installed in the same way; None before five were. `parts` are the percentiles of all
+    parts, whatever was installed. `layers` are the last signs in the order of the boot,
     `causes` what is probably wrong, the likeliest first.
     """
 
@@ -52,6 +55,8 @@ class Explaining:
         """Everything that is known of why this task is where it is; `tenant` is of who asks."""
         model = self._usual.model(task.idc, task.sn)
         parts = self._usual.of(model, tenant)
+        installs = task.status is Status.INSTALLING
+        alike = self._usual.of(model, tenant, way_of(task)) if installs else parts
         row = self._fleet.row(task.task_id)
         situation = Situation(
             task=task,
@@ -60,7 +65,8 @@ class Explaining:
             seen=seen_of(self._fleet, task),
             online=self._fleet.region(task.idc).online,
             agent=self._fleet.agent_online(task.idc, task.sn),
-            usual=_usual(model, parts, task),
+            usual=_usual(model, alike, _part(task)),
+            usual_start=_usual(model, parts, "boot.start") if model else None,
         )
         return Explanation(
             task_id=task.task_id,
@@ -80,9 +86,13 @@ class Explaining:
         )
 
 
-def _usual(model: str | None, parts: tuple[Took, ...], task: Task) -> Usual | None:
-    part = FIRST_BOOT if task.starts_its_system else task.status.value
+def _part(task: Task) -> str:
+    """The part that it waits in, by its name; that of a finished task is none."""
+    return FIRST_BOOT if task.starts_its_system else task.status.value
+
+
+def _usual(model: str | None, parts: tuple[Took, ...], part: str) -> Usual | None:
     found = next((each for each in parts if each.part == part), None)
-    if found is None or task.finished:
+    if found is None or found.count < ENOUGH:
         return None
     return Usual(model=model, count=found.count, p50_s=found.p50_s, p95_s=found.p95_s)

@@ -29,7 +29,24 @@ LOOKS = 2
 FIRST_LOOKS = 8
 """At so many that were never looked at before it looks, and at no others then."""
 ENOUGH = 5
-"""So few tasks say nothing of what is usual in a region."""
+"""Fewer tasks say nothing of what is usual."""
+
+
+class Way(NamedTuple):
+    """What is installed, and by whom: only installs of one way take equally long."""
+
+    os_type: str
+    os_version: str
+    by_installer: bool
+
+
+def way_of(task: Task) -> Way:
+    """The way of this task, as far as it is known yet."""
+    by_installer = task.handover is not None or task.method == "installer"
+    return Way(task.os_type, task.os_version, by_installer)
+
+
+_Asked = tuple[str | None, str | None, Way | None]
 
 
 class UsualTimes:
@@ -38,18 +55,20 @@ class UsualTimes:
     def __init__(self, fleet: Fleet, clock: Clock) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._known: dict[tuple[str | None, str | None], tuple[datetime, tuple[Took, ...]]] = {}
+        self._known: dict[_Asked, tuple[datetime, tuple[Took, ...]]] = {}
 
-    def of(self, model: str | None, tenant: str | None = None) -> tuple[Took, ...]:
-        """What machines of this model took, as a tenant sees it; None: any machine."""
+    def of(
+        self, model: str | None, tenant: str | None = None, way: Way | None = None
+    ) -> tuple[Took, ...]:
+        """What machines of this model took, as a tenant sees it; None: any machine, any way."""
         now = self._clock()
-        kept = self._known.get((model, tenant))
+        kept = self._known.get((model, tenant, way))
         if kept and now - kept[0] < KEPT:
             return kept[1]
-        found = took(map(durations, self._newest(model, tenant)))
+        found = took(map(durations, self._newest(model, tenant, way)))
         if len(self._known) >= MODELS_KEPT:
             self._known.clear()
-        self._known[model, tenant] = now, found
+        self._known[model, tenant, way] = now, found
         return found
 
     def model(self, idc: str, sn: str) -> str | None:
@@ -57,9 +76,13 @@ class UsualTimes:
         row = self._fleet.machine_row(idc, sn)
         return row.product if row else None
 
-    def _newest(self, model: str | None, tenant: str | None) -> list[Task]:
-        installs = _installed(self._fleet, tenant=tenant)
-        alike = (row for row in installs if model is None or self.model(row.idc, row.sn) == model)
+    def _newest(self, model: str | None, tenant: str | None, way: Way | None) -> list[Task]:
+        alike = (
+            row
+            for row in _installed(self._fleet, tenant=tenant)
+            if way is None or way == (row.os_type, row.os_version, row.by_installer)
+            if model is None or self.model(row.idc, row.sn) == model
+        )
         return _decoded(self._fleet, alike)
 
 

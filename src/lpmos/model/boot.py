@@ -1,10 +1,10 @@
 """The moments of a machine's boots: from its first packet to its agent, and on to its own system.
 
 A `Boot` is made sign by sign, as a region hears them; what of it belongs to a task is taken out
-when the agent reports (`boot_moments`), and when the installed system speaks (`restart_moments`).
-The rule: firmware, boot loader, agent and installed system each ask for an address, so a request
-says nothing by itself. It begins a boot where what is seen next is earlier on the way than what was
-seen before it. Pure.
+when the agent reports (`boot_moments`), and when the installed system speaks (`restart_moments`);
+before the report, `moments_so_far` has it. The rule: firmware, boot loader, agent and installed
+system each ask for an address, so a request says nothing by itself. It begins a boot where what is
+seen next is earlier on the way than what was seen before it. Pure.
 """
 
 from collections.abc import Mapping
@@ -79,6 +79,13 @@ class Boot(msgspec.Struct, frozen=True, omit_defaults=True):
             return Boot(self.moments)
         return Boot({**self._until(moment, at), moment: at})
 
+    @property
+    def begun(self) -> Moments:
+        """What a boot has that begins with the newest request; none where there was no request."""
+        if self.asked is None:
+            return {}
+        return {DHCP: self.asked, **({ADDRESS: self.given} if self.given else {})}
+
     def _is_heard(self, at: datetime) -> bool:
         """Whether what comes now goes on from the newest request."""
         return self.heard is not None and at - self.heard <= QUIET
@@ -88,9 +95,7 @@ class Boot(msgspec.Struct, frozen=True, omit_defaults=True):
         rank = _RANK[moment]
         goes_back = any(_RANK.get(known, 0) > rank for known in self.moments)
         if not self.moments or (goes_back and (self.asked or AGENT in self.moments)):
-            if self.asked is None or not self._is_heard(at):
-                return {}
-            return {DHCP: self.asked, **({ADDRESS: self.given} if self.given else {})}
+            return self.begun if self._is_heard(at) else {}
         known = {name: seen for name, seen in self.moments.items() if _RANK.get(name, 0) < rank}
         return {**known, NETWORK: self.asked} if moment == AGENT and self.asked else known
 
@@ -106,6 +111,19 @@ def boot_moments(boot: Boot, now: datetime) -> Moments:
             return {}
         boot = boot.after(AGENT, now)
     return {name: at for name, at in boot.moments.items() if at <= now}
+
+
+def moments_so_far(boot: Boot, since: datetime) -> Moments:
+    """The moments of the boot under way, whose agent has not reported yet.
+
+    Of a boot that was over at `since` there are none. Where nobody can tell whether the newest
+    request begins the next boot, it does not, as for `boot_moments`; what comes next shows it.
+    """
+    if all(at < since for at in boot.moments.values()):
+        return boot.begun if boot.asked and boot.asked >= since else {}
+    if boot.asked and INITRAMFS in boot.moments and AGENT not in boot.moments:
+        return {**boot.moments, NETWORK: boot.asked}
+    return boot.moments
 
 
 def restart_moments(boot: Boot, since: datetime, now: datetime) -> Moments:

@@ -5,12 +5,15 @@ agent into RAM, which writes nothing until it has claimed an approved, single-us
 to its own disk. The one case: the agent took that intent, could not start the distribution's
 installer itself, and said so; then the next boot script, and no other, is the installer's. That it
 was given is in the task's document before it is given (docs/adr/0026-hand-over-to-installers.md).
+It is for the task's own machine alone: a serial number is what anybody may say, so who asks has to
+do it by the task's MAC or by a card of the hardware that was approved.
 """
 
 from enum import StrEnum
 
 import msgspec
 
+from lpmos.model.fingerprint import cards_of
 from lpmos.model.lifecycle import MEANING, Status
 from lpmos.model.machine import Machine
 from lpmos.model.task import Task
@@ -57,18 +60,22 @@ class Wait(msgspec.Struct, frozen=True):
 BootPlan = BootAgent | BootInstaller | BootLocalDisk | Wait
 
 PREPARING_RETRY_S = 2
+FOREIGN_RETRY_S = 30
 
 
-def decide(machine: Machine | None, task: Task | None, unknown: UnknownMachines) -> BootPlan:
+def decide(
+    mac: str, machine: Machine | None, task: Task | None, unknown: UnknownMachines
+) -> BootPlan:
     """The boot plan of one machine.
 
     Args:
+        mac: the card that asks, normalised.
         machine: what the store keeps of it, None where it was never seen.
         task: its present task, finished or not, None where it has none.
         unknown: the region's policy for machines without either.
     """
     if task is not None and not task.finished:
-        return _of_unfinished(task)
+        return _of_unfinished(mac, task)
     if task is not None and task.rolled_back is None and task.job is None:
         return BootLocalDisk(
             f"task {task.task_id} is {task.status.value}", _installed_by(machine, task)
@@ -87,12 +94,17 @@ def _installed_by(machine: Machine | None, task: Task) -> str | None:
     return machine.installed.task_id if machine and machine.installed else None
 
 
-def _of_unfinished(task: Task) -> BootPlan:
+def _of_unfinished(mac: str, task: Task) -> BootPlan:
     if task.starts_its_system:
         reason = f"task {task.task_id} is installed and starts its own system"
         return BootLocalDisk(reason, task.task_id)
     if task.status is Status.PENDING:
         return Wait("the region is preparing this machine's boot files", PREPARING_RETRY_S)
     if task.status is Status.INSTALLING and task.handover and task.handover.script_waits:
+        if mac != task.mac and mac not in (cards_of(task.hardware) if task.hardware else ()):
+            reason = (
+                f"task {task.task_id} starts its installer, and {mac} is no card of its machine"
+            )
+            return Wait(reason, FOREIGN_RETRY_S)
         return BootInstaller(task.task_id, "the agent handed over to the installer")
     return BootAgent(task.task_id, MEANING[task.status])

@@ -13,6 +13,7 @@
     ├── NoSuitableDisk        no disk of the machine satisfies the task
     ├── TooLarge              more bytes than this call takes
     ├── TooBusy               try again later; nothing was changed
+    ├── Occupied              all places for this are taken; try again later
     ├── ProviderAway          the identity provider cannot be used now
     ├── SecretError           a stored secret cannot be sealed or opened
     │   ├── UnknownKey             its key is not in the key ring
@@ -126,6 +127,12 @@ class TooBusy(LpmosError):
     def __init__(self, text: str, *, retry_after_s: int | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(text)
+
+
+class Occupied(LpmosError):
+    """As many do this as may at once; one of them ends, and another may begin."""
+
+    code = "occupied"
 
 
 class ProviderAway(LpmosError):

@@ -4,7 +4,8 @@ It says what happened, not what was wanted: that a packet came, that a file went
 means is decided by `lpmos.model.explain`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -12,13 +13,24 @@ from lpmos.model.boot import Boot
 
 DETAIL_CHARACTERS = 120
 """What is kept of a sign's words; some of them are a machine's own."""
+WAIT = "wait: "
+"""What a `script` begins with that lets a machine ask again; why it has to follows."""
+ANOTHER_MACHINE = "report: it is another machine's"
+"""The `refused` report of a machine that is not the one which reported for the task before."""
+OVERLAP = timedelta(seconds=3)
+"""Several programs tell of one boot: what is seen later may have been so much earlier."""
 
 
 class Sign(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That something was seen, last at `at`."""
+    """That something was seen, last at `at`.
+
+    Of a request for an address `by` says that firmware or iPXE made it; `proxy`: in a network
+    whose addresses another DHCP server gives. None: a system did, or that is not known.
+    """
 
     at: datetime
     detail: str = ""
+    by: Literal["netboot", "proxy"] | None = None
 
 
 class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,12 +72,29 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         }
         return msgspec.structs.replace(Evidence(mac=self.mac, boot=self.boot), **signs)
 
+    def until(self, layer: str, at: datetime) -> "Evidence":
+        """It without what comes after `layer` on the way: of a boot that has got there only `at`.
+
+        What was seen so far on until now is of the boot before.
+        """
+        later = LAYERS[LAYERS.index(layer) + 1 :]
+        old = {
+            name: None
+            for name in later
+            if (sign := getattr(self, name)) and _newest_of(sign) < at - OVERLAP
+        }
+        return msgspec.structs.replace(self, **old)
+
     @property
     def newest(self) -> datetime | None:
         """When something was seen last."""
-        seen = [
-            sign.done_at or sign.at if isinstance(sign, Transfer) else sign.at
-            for name in self.__struct_fields__
-            if isinstance(sign := getattr(self, name), Sign | Transfer)
-        ]
-        return max(seen, default=None)
+        seen = (getattr(self, name) for name in LAYERS)
+        return max((_newest_of(sign) for sign in seen if sign), default=None)
+
+
+LAYERS = tuple(name for name in Evidence.__struct_fields__ if name not in ("mac", "boot"))
+"""In the order of a boot."""
+
+
+def _newest_of(sign: Sign | Transfer) -> datetime:
+    return (sign.done_at if isinstance(sign, Transfer) else None) or sign.at

@@ -5,39 +5,28 @@ speaks where its condition holds of a `Situation`. What is known beyond doubt co
 only likely. Pure: the time is a part of the situation.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 
 import msgspec
 
-from lpmos.model.evidence import Evidence, Sign, Transfer
+from lpmos.model.diskerrors import disk_fails
+from lpmos.model.evidence import ANOTHER_MACHINE, Sign, Transfer
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Progress, Task
+from lpmos.model.situation import QUIET, STUCK, Situation
 
-QUIET = timedelta(seconds=20)
-"""A layer that follows another within seconds is late after so long."""
-STUCK = timedelta(seconds=90)
-"""An install that says nothing new for so long has stopped, or its disk is very slow."""
 SETTLED = timedelta(seconds=5)
 """Before that a download has no rate that says anything."""
 SLOW_BYTES_PER_S = 2_000_000
 """What no healthy network of servers goes below (16 Mbit/s); REQUIREMENTS want 100 Mbit/s."""
 TRANSFER_BYTES_PER_S = 300_000
 """A kernel and an initramfs that come slower than that are stuck, or as good as."""
-_DISK_ERRORS = (
-    *("i/o error", "input/output error", "medium error", "write error", "blk_update"),
-    "read-only file system",
-)
-"""In the words of the kernel, of strerror(3), and of programs."""
-
-
-class Usual(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a wait takes, from `count` finished tasks of machines of this model."""
-
-    model: str | None
-    count: int
-    p50_s: float
-    p95_s: float
+INSTALLER_STARTS = timedelta(minutes=5)
+"""A server's firmware takes minutes, and an installer one or two before its first word."""
+INSTALLER_QUIET = timedelta(minutes=10)
+"""Many packages are fetched and unpacked between two words of an installer."""
+LONG = timedelta(minutes=30)
+"""A wait of which nothing is known that takes so long is worth a look."""
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,68 +37,11 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     do: str
 
 
-class Layer(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the way: what was seen last; `at` is None where nothing was, though it is due."""
-
-    layer: str
-    at: datetime | None
-    what: str
-
-
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a rule may look at. `seen` has only what is newer than the task.
-
-    `online` is the region's, `agent` whether its agent lives; None: it was never heard.
-    """
-
-    task: Task
-    since: datetime
-    now: datetime
-    seen: Evidence
-    online: bool = True
-    agent: bool | None = None
-    usual: Usual | None = None
-
-    @property
-    def waited(self) -> timedelta:
-        """How long it has waited in this state."""
-        return self.now - self.since
-
-    @property
-    def step(self) -> Progress | None:
-        """The newest step of its install."""
-        return self.task.progress[-1] if self.task.progress else None
-
-    @property
-    def silent(self) -> timedelta:
-        """How long the install has told nothing new."""
-        step = self.step
-        return self.now - (max(step.timestamp, self.since) if step else self.since)
-
-    @property
-    def stepping(self) -> timedelta:
-        """How long the present step of its install takes already."""
-        steps = self.task.progress
-        return self.now - (max(steps[-2].timestamp, self.since) if steps[1:] else self.since)
-
-    @property
-    def late(self) -> bool:
-        """Whether it takes longer than nearly always, or than `STUCK` where that is not known."""
-        usual = timedelta(seconds=1.5 * self.usual.p95_s) if self.usual else STUCK
-        return self.waited > max(usual, QUIET)
-
-    def is_(self, *statuses: Status) -> bool:
-        """Whether the task is in one of these, and its system does not start already."""
-        return self.task.status in statuses and self.task.handed_over_at is None
-
-    def quiet_since(self, sign: Sign | Transfer | None) -> bool:
-        """Whether this was seen, and nothing newer of any layer for a while."""
-        newest = self.seen.newest
-        return sign is not None and newest is not None and self.now - newest > QUIET
-
-
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: where `holds` does, `cause` is likely and `do` helps."""
+    """A row: where `holds` does, `cause` is likely and `do` helps.
+
+    In `cause`, `{reason}` stands for why the region had the machine wait.
+    """
 
     code: str
     holds: Callable[[Situation], bool]
@@ -131,32 +63,79 @@ def _stuck_transfer(file: Transfer | None, now: Situation) -> bool:
     return now.now - file.at > QUIET + timedelta(seconds=file.size_bytes / TRANSFER_BYTES_PER_S)
 
 
+def _is_proxied(now: Situation) -> bool:
+    """Whether another server gives the addresses, so that the region sees none being given."""
+    return now.seen.asked is not None and now.seen.asked.by == "proxy"
+
+
+def _hears_systems(now: Situation) -> bool:
+    """Whether the region gives the addresses, so that it hears a system that asks for one."""
+    return now.seen.asked is not None and not _is_proxied(now)
+
+
+def _has_to_wait(now: Situation) -> bool:
+    """Whether the last that was seen is that the region had it wait."""
+    waits = now.told_to_wait is not None and not now.task.finished
+    return waits and now.task.status is not Status.PENDING
+
+
+def _was_refused(now: Situation) -> Sign | None:
+    """The refused call of its agent, while it is news."""
+    refused = now.seen.refused
+    return refused if refused and now.now - refused.at < 10 * QUIET else None
+
+
+def _is_another(now: Situation) -> bool:
+    """Whether another machine was refused: lately, or since an agent is waited for."""
+    refused = now.seen.refused
+    if now.task.finished or refused is None or refused.detail != ANOTHER_MACHINE:
+        return False
+    waits = now.is_(*_BOOTS, Status.PENDING_APPROVAL, Status.APPROVED) or _agent_installs(now)
+    return (waits and not now.agent) or _was_refused(now) is not None
+
+
 def _agent_started(now: Situation) -> bool:
     """Whether the network came up once more after the agent's files had gone out."""
     files = now.seen.initramfs
     asked = now.seen.asked
-    return bool(files and files.done_at and asked and asked.at > files.done_at)
+    if asked is None or not _hears_systems(now):
+        return False
+    return bool(files and files.done_at and asked.at > files.done_at)
 
 
 def _files_are_there(now: Situation) -> bool:
     files = now.seen.initramfs
     return now.is_(Status.BOOTING) and bool(
-        files and files.done_at and now.now - files.done_at > 3 * QUIET
+        files and files.done_at and now.now - files.done_at > now.agent_starts
     )
 
 
+def _agent_installs(now: Situation) -> bool:
+    return now.is_(Status.INSTALLING) and now.task.handover is None
+
+
 def _in_step(now: Situation, *steps: str) -> bool:
-    return now.is_(Status.INSTALLING) and now.step is not None and now.step.step in steps
+    return _agent_installs(now) and now.step is not None and now.step.step in steps
 
 
 def _rate(now: Situation) -> float | None:
     return now.step.bytes_per_second if now.step else None
 
 
-def _disk_complains(now: Situation) -> bool:
-    error = now.task.error
-    texts = [*now.task.logs, (error.reason if error else ""), ((error and error.output) or "")]
-    return any(word in text.lower() for text in texts for word in _DISK_ERRORS)
+def _installer_waits(now: Situation, longest: timedelta, *, spoke: bool) -> bool:
+    """Whether a distribution's installer has told nothing new for longer than that; `spoke`: but
+    something before.
+    """
+    since = now.installer_since
+    if since is None or not now.is_(Status.INSTALLING):
+        return False
+    said = now.step is not None and now.step.timestamp > since
+    return said is spoke and now.now - max(since, now.task.updated_at) > longest
+
+
+def _is_at_its_job(now: Situation) -> bool:
+    """Whether it does what takes as long as was asked for."""
+    return now.task.job is not None and now.task.status is Status.INSTALLING
 
 
 def _starts_its_system(now: Situation) -> bool:
@@ -164,8 +143,15 @@ def _starts_its_system(now: Situation) -> bool:
 
 
 def _asked_after_restart(now: Situation) -> bool:
-    over = now.task.handed_over_at
-    return over is not None and now.seen.asked is not None and now.seen.asked.at > over
+    """Whether the installed system asked for an address: not firmware on its way to the disk.
+
+    Who netboots again asks before it is sent anything.
+    """
+    over, asked = now.task.handed_over_at, now.seen.asked
+    if over is None or asked is None or asked.by is not None:
+        return False
+    sent = (now.seen.loader, now.seen.entry, now.seen.script)
+    return asked.at > max([over, *(sign.at for sign in sent if sign)])
 
 
 RULES: tuple[Rule, ...] = (
@@ -198,6 +184,7 @@ RULES: tuple[Rule, ...] = (
         holds=lambda now: (
             now.is_(*_BOOTS)
             and not any((now.seen.given, now.seen.loader, now.seen.entry, now.seen.script))
+            and not _is_proxied(now)
             and now.quiet_since(now.seen.asked)
         ),
         cause="It asks for an address and takes none: the range is used up, the region gives"
@@ -211,12 +198,15 @@ RULES: tuple[Rule, ...] = (
             now.is_(*_BOOTS)
             and now.seen.loader is None
             and now.seen.entry is None
-            and now.quiet_since(now.seen.given)
+            and now.seen.script is None
+            and now.quiet_since(now.seen.asked if _is_proxied(now) else now.seen.given)
         ),
-        cause="It got an address and fetched no boot loader: TFTP (UDP 69) does not come through,"
-        " or it was its own system that asked, not the firmware's network boot.",
-        do="Let UDP 69 and the answers' high ports through between the machine and the region;"
-        " check that the firmware boots from the network.",
+        cause="It got an address, or asks another server for one where the region is a proxy, and"
+        " fetched no boot loader: TFTP (UDP 69) does not come through, or it was its own system"
+        " that asked, not the firmware's network boot.",
+        do="Let UDP 69 (of a proxy 4011, too) and the answers' high ports through between the"
+        " machine and the region; check that the firmware boots from the network, and that the"
+        " other server gives addresses.",
     ),
     Rule(
         code="loader-without-script",
@@ -230,6 +220,21 @@ RULES: tuple[Rule, ...] = (
         " has no driver for this card, or HTTP to the region does not come through.",
         do="Look at the machine's screen; turn Secure Boot off or set secure_boot in the"
         " machine's network (docs/how-to/dhcp.md); let TCP to the region's API port through.",
+    ),
+    Rule(
+        code="told-to-wait",
+        holds=lambda now: _has_to_wait(now) and now.asks_again,
+        cause="The region has it wait and ask again: {reason}.",
+        do="Mend what it names; the region's log has all of it ('no boot script', 'no nonce for a"
+        " machine', 'a machine cannot boot the agent'). The machine goes on by itself then.",
+    ),
+    Rule(
+        code="asks-no-more",
+        holds=lambda now: _has_to_wait(now) and not now.asks_again,
+        cause="The region had it wait and ask again ({reason}), and it has not asked since: it is"
+        " off, or was moved to another network.",
+        do="Look at the machine's screen and power; mend what made it wait, then power it on again"
+        " with network boot first.",
     ),
     Rule(
         code="no-script-of-its-own",
@@ -255,6 +260,7 @@ RULES: tuple[Rule, ...] = (
         holds=lambda now: (
             now.is_(Status.BOOTING)
             and (now.seen.kernel is None or now.seen.initramfs is None)
+            and now.told_to_wait is None
             and now.quiet_since(now.seen.script)
         ),
         cause="It got its script and did not fetch the agent's files: it stopped or was turned off"
@@ -262,11 +268,19 @@ RULES: tuple[Rule, ...] = (
         do="Look at the machine's screen; power it on again: it begins anew, nothing is lost.",
     ),
     Rule(
+        code="another-machine",
+        holds=_is_another,
+        cause="Another machine reports with this one's MAC and is refused: a board or a card was"
+        " replaced since this one reported, or two machines have one MAC.",
+        do="The task's log says what differs, and the other machine's report is under Unmatched."
+        " Where it was repaired, cancel the task and create a new one; else look for the other.",
+    ),
+    Rule(
         code="agent-refused",
         holds=lambda now: (
             now.is_(*_BOOTS, Status.PENDING_APPROVAL, Status.APPROVED)
-            and now.seen.refused is not None
-            and now.now - now.seen.refused.at < 10 * QUIET
+            and (refused := _was_refused(now)) is not None
+            and refused.detail != ANOTHER_MACHINE
         ),
         cause="The region refuses its agent's calls.",
         do="Look at the region's log for this MAC: two machines with one MAC or address, or an"
@@ -281,13 +295,22 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         code="agent-does-not-start",
-        holds=lambda now: _files_are_there(now) and not _agent_started(now),
+        holds=lambda now: _files_are_there(now) and _hears_systems(now) and not _agent_started(now),
         cause="The agent's kernel and initramfs were loaded whole, and it never asked for an"
         " address: the kernel stopped (panic, less than 384 MB of memory), or the agent image has"
         " no driver for this card.",
         do="Look at the console (serial, 115200 baud); if the card is not found, or its driver asks"
         " for firmware (`lpmos doctor` on the region's host names drivers that lack theirs), build"
         " the agent image from a mirror that has non-free-firmware (`lpmos image build-agent`).",
+    ),
+    Rule(
+        code="agent-silent",
+        holds=lambda now: _files_are_there(now) and not _hears_systems(now),
+        cause="The agent's kernel and initramfs were loaded whole, and nothing came of the agent;"
+        " this region does not see its DHCP: its kernel stopped, it has no driver for this card or"
+        " no address, or TCP to the region's API port does not come through.",
+        do="Look at the console (serial, 115200 baud), which shows how far the agent came; let TCP"
+        " to the region's API port through; see that the network's DHCP server gives addresses.",
     ),
     Rule(
         code="nobody-decided",
@@ -305,14 +328,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         code="disk-fails",
         holds=lambda now: (
-            now.task.status in (Status.INSTALLING, Status.FAILED) and _disk_complains(now)
+            now.task.status in (Status.INSTALLING, Status.FAILED) and disk_fails(now.task)
         ),
         cause="The disk gives errors.",
         do="Replace the disk, then try the task again; the lines with the errors are in its log.",
     ),
     Rule(
         code="agent-away",
-        holds=lambda now: now.is_(Status.INSTALLING) and now.agent is False,
+        holds=lambda now: _agent_installs(now) and now.agent is False,
         cause="Its agent is not heard in the middle of the install: no power, no network, or the"
         " kernel stopped.",
         do="Look at its console and power before the task fails; the disk may be half written.",
@@ -347,6 +370,23 @@ RULES: tuple[Rule, ...] = (
         do="Look at the region's health and at the machine's link.",
     ),
     Rule(
+        code="installer-not-started",
+        holds=lambda now: _installer_waits(now, INSTALLER_STARTS, spoke=False),
+        cause="The agent handed over to the distribution's installer, and nothing came of that: the"
+        " machine did not ask for the one boot script that starts it, or its kernel stopped, has no"
+        " driver for this card or disk, or cannot reach the region.",
+        do="Look at the console. A script that was not asked for yet (the task's log says when it"
+        " was sent) needs a network boot; after that, try the task again.",
+    ),
+    Rule(
+        code="installer-silent",
+        holds=lambda now: _installer_waits(now, INSTALLER_QUIET, spoke=True),
+        cause="The distribution's installer told nothing new for long: its packages come slowly, it"
+        " asks something on the console, or it stopped.",
+        do="Read the task's log and the console; see whether the mirror is reachable from that"
+        " network. It fails by itself when its time is over.",
+    ),
+    Rule(
         code="system-cannot-call",
         holds=lambda now: _starts_its_system(now) and _asked_after_restart(now),
         cause="The installed system has an address and its word did not come: TCP to the region's"
@@ -355,87 +395,48 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         code="system-does-not-start",
-        holds=lambda now: _starts_its_system(now) and not _asked_after_restart(now),
-        cause="Nothing was seen since the restart: the firmware does not start the disk, the system"
-        " stops on its way, or its network is configured otherwise than its port.",
+        holds=lambda now: (
+            _starts_its_system(now) and _hears_systems(now) and not _asked_after_restart(now)
+        ),
+        cause="Nothing was seen of its system since the restart: the firmware does not start the"
+        " disk, the system stops on its way, or its network is configured otherwise than its port.",
         do="Look at the console and the firmware's boot order; compare the task's network with the"
         " port's VLAN.",
+    ),
+    Rule(
+        code="system-silent",
+        holds=lambda now: _starts_its_system(now) and not _hears_systems(now),
+        cause="Nothing came of its system since the restart, and this region does not see its DHCP:"
+        " the firmware does not start the disk, the system stops on its way, its network is"
+        " configured otherwise than its port, or TCP to the region's API port does not come"
+        " through.",
+        do="Look at the console. Where the system runs, log in and look at `journalctl -u"
+        " lpmos-first-boot`; else at the firmware's boot order and the port's VLAN.",
+    ),
+    Rule(
+        code="takes-longer",
+        holds=lambda now: (
+            not (now.task.finished or _is_at_its_job(now))
+            and now.late
+            and (now.usual is not None or now.waited > LONG)
+        ),
+        cause="It takes longer than nearly always, and nothing that was seen says why.",
+        do="Look at the machine's console and at the task's log.",
     ),
 )
 
 
 def explain(now: Situation) -> tuple[Cause, ...]:
-    """What is probably wrong, the likeliest first; nothing where it only takes its time."""
-    return tuple(
-        Cause(code=rule.code, cause=rule.cause, do=rule.do) for rule in RULES if rule.holds(now)
-    )
+    """What is probably wrong, the likeliest first; nothing where it only takes its time.
 
-
-def layers(now: Situation) -> tuple[Layer, ...]:
-    """The way from power-on to the agent's newest word: what was seen of each part of it, and when.
-
-    What comes after the newest sign and was not seen is left out but for the first: that is where
-    it stands.
+    The last row speaks where no other does.
     """
-    found = [*_boot_layers(now.seen), *_agent_layers(now)]
-    last = max((number for number, layer in enumerate(found) if layer.at), default=-1)
-    if now.task.finished:
-        return tuple(layer for layer in found if layer.at)
-    return tuple(found[: last + 2])
-
-
-def _boot_layers(seen: Evidence) -> Sequence[Layer]:
-    return (
-        _layer("dhcp", seen.asked, "asked for an address: {}"),
-        _layer("address", seen.given, "was given {}"),
-        _layer("loader", seen.loader, "was sent {}"),
-        _layer("ipxe", seen.entry, "iPXE asked what to do"),
-        _layer("script", seen.script, "was told: {}"),
-        _sent("kernel", seen.kernel),
-        _sent("initramfs", seen.initramfs),
+    *known, last = RULES
+    found = [rule for rule in known if rule.holds(now)]
+    if not found and last.holds(now):
+        found = [last]
+    told = (now.told_to_wait or "").rstrip(".")
+    return tuple(
+        Cause(code=rule.code, cause=rule.cause.replace("{reason}", told), do=rule.do)
+        for rule in found
     )
-
-
-def _agent_layers(now: Situation) -> Sequence[Layer]:
-    task, step = now.task, now.step
-    reported = task.reported_at
-    called = Layer(
-        layer="agent",
-        at=now.seen.agent.at if now.seen.agent else reported,
-        what=now.seen.agent.detail
-        if now.seen.agent
-        else "reported its hardware"
-        if reported
-        else "no call of the agent",
-    )
-    if step is None:
-        return (called,)
-    return called, Layer(layer=step.step, at=step.timestamp, what=_of_step(step))
-
-
-def _of_step(step: Progress) -> str:
-    rate = step.bytes_per_second
-    parts = [f"{step.percent:.0f} %", step.message, _in_words(rate) if rate else ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _in_words(bytes_per_s: float) -> str:
-    if bytes_per_s < 1e6:
-        return f"{bytes_per_s / 1e3:.0f} kB/s"
-    return f"{bytes_per_s / 1e6:.1f} MB/s"
-
-
-def _layer(name: str, sign: Sign | None, text: str) -> Layer:
-    if sign is None:
-        return Layer(layer=name, at=None, what="not seen")
-    return Layer(layer=name, at=sign.at, what=text.format(sign.detail).strip())
-
-
-def _sent(name: str, file: Transfer | None) -> Layer:
-    if file is None:
-        return Layer(layer=name, at=None, what="not asked for")
-    size = f"{file.size_bytes / 1e6:.1f} MB"
-    if file.done_at is None:
-        return Layer(layer=name, at=file.at, what=f"asked for; not all of its {size} has gone out")
-    took = (file.done_at - file.at).total_seconds()
-    return Layer(layer=name, at=file.done_at, what=f"{size} in {took:.1f} s")

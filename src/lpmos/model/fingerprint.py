@@ -118,6 +118,15 @@ def known_uuid(text: str | None) -> str | None:
     return text.strip().lower() if text and not is_placeholder(text) else None
 
 
+def cards_of(inventory: Inventory) -> tuple[str, ...]:
+    """The MACs of its NICs, normalised, in their order; what is no MAC is left out."""
+    found: list[str] = []
+    for nic in inventory.nics:
+        with suppress(InvalidInput):
+            found.append(parse_mac(nic.mac))
+    return tuple(found)
+
+
 def fingerprint(inventory: Inventory) -> str:
     """SHA-256 over identity, NICs and fixed disks, as 64 hex digits; their order is no matter.
 

@@ -35,6 +35,13 @@ class Judgement(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
+def quota_of(backend: str, told_bytes: int | None) -> int | None:
+    """Beyond what a store takes no writes: etcd's default where it tells none; None: no limit."""
+    if backend != "etcd":
+        return None
+    return told_bytes or DEFAULT_QUOTA_BYTES
+
+
 def judge_room(
     backend: str,
     *,
@@ -47,9 +54,9 @@ def judge_room(
     if any("NOSPACE" in alarm for alarm in alarms):
         cure = _CURE if backend == "etcd" else "make space on its disk"
         return Judgement(Room.FULL, f"the store is full and takes no writes: {cure}")
-    if backend != "etcd":
+    quota = quota_of(backend, quota_bytes)
+    if quota is None:
         return Judgement(Room.ENOUGH)
-    quota = quota_bytes or DEFAULT_QUOTA_BYTES
     free_bytes = size_bytes - in_use_bytes
     if size_bytes >= quota * FULL_SHARE:
         of = f"{size_bytes // _MIB} of {quota // _MIB} MiB"

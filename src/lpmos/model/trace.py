@@ -1,10 +1,11 @@
 """A task as one trace (O2): from its creation through the boot to the word of its own system.
 
-Everything is made from the task's document and what its region saw, so every control plane makes
-the same spans with the same ids, and one that is sent twice is one. The trace id is the task's id,
-or that of the trace in which somebody asked for the task; ids are of the W3C Trace Context
-recommendation's form. The id of a span follows from its parent's and its name alone, so that an
-agent, which is told the root's id by its kernel line, sends the very ids that are made here.
+Everything is made from the task's document, with what its region saw in it, so every control plane
+makes the same spans with the same ids, and one that is sent twice is one. The trace id is the
+task's id, or that of the trace in which somebody asked for the task; ids are of the W3C Trace
+Context recommendation's form. The id of a span follows from its parent's and its name alone, so
+that an agent, which is told the root's id by its kernel line, sends the very ids that are made
+here.
 """
 
 import hashlib
@@ -15,14 +16,17 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.model import boot
 from lpmos.model.durations import FIRST_BOOT
-from lpmos.model.evidence import Evidence, Sign, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
 from lpmos.model.tracecontext import TraceContext, parse_traceparent
 
 ROOT = "install"
-BOOT = "boot"
+_FILES = (
+    (boot.KERNEL_ASKED, boot.KERNEL),
+    (boot.INITRAMFS_ASKED, boot.INITRAMFS),
+)
 
 
 Attributes = dict[str, str | int | float | bool]
@@ -74,8 +78,8 @@ def _asked(task: Task) -> TraceContext | None:
     return parse_traceparent(task.traceparent)
 
 
-def spans(task: Task, seen: Evidence) -> tuple[Span, ...]:
-    """The trace of a task that has ended, its root first; `seen` is what its region saw of it."""
+def spans(task: Task) -> tuple[Span, ...]:
+    """The trace of a task that has ended, its root first."""
     end = task.status_history[-1].timestamp if task.status_history else task.updated_at
     asked = _asked(task)
     root = Span(
@@ -88,7 +92,7 @@ def spans(task: Task, seen: Evidence) -> tuple[Span, ...]:
         attributes=_attributes(task),
         error=task.error.reason if task.error and task.status is Status.FAILED else None,
     )
-    return (root, *_of_statuses(task), *_of_boot(task, seen), *_of_install(task))
+    return (root, *_of_statuses(task), *_of_moments(task, end), *_of_install(task))
 
 
 def _attributes(task: Task) -> Attributes:
@@ -120,22 +124,16 @@ def _of_statuses(task: Task) -> Iterator[Span]:
         yield _child(task, f"{number}-{status}", status, change.timestamp, end, **by)
 
 
-def _of_boot(task: Task, seen: Evidence) -> Iterator[Span]:
-    """What the region saw: a moment for a sign, a stretch for a file.
-
-    That the agent called is known from its report too, where the region forgot the sign.
-    """
-    if seen.agent is None and task.reported_at is not None:
-        seen = msgspec.structs.replace(seen, agent=Sign(task.reported_at, "reported its hardware"))
-    for layer in seen.__struct_fields__:
-        sign = getattr(seen, layer)
-        name = f"{BOOT}.{layer}"
-        if isinstance(sign, Transfer):
-            end = sign.done_at or sign.at
-            size = sign.size_bytes
-            yield _child(task, name, name, sign.at, end, **{"lpmos.size_bytes": size})
-        elif isinstance(sign, Sign):
-            yield _child(task, name, name, sign.at, sign.at, **{"lpmos.detail": sign.detail})
+def _of_moments(task: Task, end: datetime) -> Iterator[Span]:
+    """Of both its boots; what was before the task or after its end is no part of it."""
+    moments = {name: at for name, at in task.boot.items() if task.created_at <= at <= end}
+    if task.reported_at is not None:
+        moments.setdefault(boot.AGENT, task.reported_at)
+    for asked, sent in _FILES:
+        if asked in moments and sent in moments:
+            yield _child(task, sent, sent, moments.pop(asked), moments.pop(sent))
+    for name, at in moments.items():
+        yield _child(task, name, name, at, at)
 
 
 def _of_install(task: Task) -> Iterator[Span]:

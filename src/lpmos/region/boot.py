@@ -15,12 +15,14 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from lpmos.core.agentrun import claimed_by
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
+from lpmos.core.claim import claimed_by
 from lpmos.core.problems import problem_for
 from lpmos.core.tracing import about
+from lpmos.images.agent_manifest import AgentImage
 from lpmos.install.installers import FILES
-from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, BootPlan
+from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, BootPlan, Wait
 from lpmos.model.errors import (
     Conflict,
     FieldProblem,
@@ -29,6 +31,7 @@ from lpmos.model.errors import (
     LpmosError,
     NotFound,
 )
+from lpmos.model.evidence import WAIT
 from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.machine import parse_mac
@@ -57,9 +60,10 @@ RUNS = {"i386": ("x86_64",), "x86_64": ("x86_64",), "arm64": ("aarch64",), "arm3
 
 _TOLD_TO: Mapping[type[BootPlan], str] = MappingProxyType(
     {
-        BootAgent: "boot the agent",
-        BootInstaller: "boot the installer",
-        BootLocalDisk: "boot your own disk",
+        BootAgent: "boot the agent: ",
+        BootInstaller: "boot the installer: ",
+        BootLocalDisk: "boot your own disk: ",
+        Wait: WAIT,
     }
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,12 +97,12 @@ class Caller(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A script; `told` is what it lets the machine do, empty where that was not decided."""
+    """A script; `told` is what it lets the machine do, and why."""
 
     status: int
     text: str
+    told: str
     headers: Mapping[str, str] | None = None
-    told: str = ""
 
 
 class BootRequest(msgspec.Struct, frozen=True):
@@ -183,8 +187,7 @@ class Boot:
         """The script of one machine."""
         caller = Caller(address_of(request), self._reached.url(request), scripts)
         answer = await self.answer(request.query, caller)
-        if answer.told:
-            request[TOLD] = answer.told
+        request[TOLD] = answer.told
         return _script(answer.status, answer.text, answer.headers)
 
     async def answer(self, query: Mapping[str, str], caller: Caller) -> Answer:
@@ -192,7 +195,7 @@ class Boot:
         try:
             asked = parse_boot_request(query)
             self._admission.check(asked.mac, caller.address)
-            plan, task = await self._agents.boot(asked.mac, asked.sn)
+            plan, task, image = await self._plan(asked)
             if task:
                 about(task)
             if isinstance(plan, BootInstaller) and task:  # all that can fail comes before the note
@@ -201,8 +204,10 @@ class Boot:
                 await self._check_starts(task, asked.mac, caller)
                 text = await self._installer_script(task, plan.reason, caller)
                 await self._agents.installer_given(asked.mac, task)
+            elif isinstance(plan, BootAgent) and image:
+                text = self._agent_script(image, plan.reason, asked.mac, caller, task)
             else:
-                text = self._render(plan, asked, caller, task)
+                text = _render(plan, caller)
         except AddressTaken as error:
             return self._asked_elsewhere(caller, asked, error)
         except LpmosError as error:
@@ -213,7 +218,7 @@ class Boot:
             reason=plan.reason,
             **{name: value for name, value in msgspec.structs.asdict(asked).items() if value},
         )
-        return Answer(200, text, told=f"{_TOLD_TO.get(type(plan), 'wait')}: {plan.reason}")
+        return Answer(200, text, _TOLD_TO[type(plan)] + plan.reason)
 
     async def loader(self, request: web.Request) -> web.FileResponse:
         """A boot loader, for firmware that boots by HTTP."""
@@ -278,8 +283,7 @@ class Boot:
         why = f"{ipv4_needed(manifest.name).reason}: start it by PXE over IPv4"
         if self._said.takes((task.task_id, caller.address)):
             self._log.warning("an installer waits for IPv4", task_id=task.task_id, reason=why)
-        text = caller.words.wait_script(caller.base_url, why, scripts.RETRY_S)
-        return Answer(200, text, told=f"wait: {why}")
+        return _waits(caller, why)
 
     async def _check_starts(self, task: Task, mac: str, caller: Caller) -> None:
         """Fail a task whose installer the machine's loader cannot start, and say so.
@@ -318,35 +322,51 @@ class Boot:
         )
         return caller.words.installer_script(caller.base_url, files, reason)
 
-    def _render(self, plan: BootPlan, asked: BootRequest, caller: Caller, task: Task | None) -> str:
-        words, base_url = caller.words, caller.base_url
-        if isinstance(plan, BootLocalDisk):
-            return words.local_disk_script(plan.reason, plan.installed_by)
-        if isinstance(plan, BootInstaller):  # another call is given its one script at this moment
-            return words.wait_script(base_url, plan.reason, scripts.RETRY_S)
+    async def _plan(self, asked: BootRequest) -> tuple[BootPlan, Task | None, AgentImage | None]:
+        """What a machine boots, and the agent's image if that can be it.
+
+        Where this region has none for it the machine waits; it was sent nothing, so that its task
+        stays as it is.
+        """
+        plan, task = self._agents.boot_plan(asked.mac, asked.sn)
         if not isinstance(plan, BootAgent):
-            return words.wait_script(base_url, plan.reason, plan.retry_after_s)
+            return plan, task, None
         try:
-            image = self._catalog.agent()
+            image = self._image(asked.architecture)
         except ImageError as error:
-            self._log.error("a machine cannot boot the agent", error=str(error))
-            return words.wait_script(base_url, str(error), IMAGE_RETRY_S)
-        if not runs_on(image.architecture, asked.architecture):
-            text = f"no agent image for {asked.architecture} here, only for {image.architecture}"
-            self._log.error("a machine cannot boot the agent", mac=asked.mac, error=text)
-            return words.wait_script(base_url, text, IMAGE_RETRY_S)
+            self._log.error("a machine cannot boot the agent", mac=asked.mac, error=str(error))
+            return Wait(str(error), IMAGE_RETRY_S), task, None
+        plan, task = await self._agents.boot(asked.mac, asked.sn)
+        return plan, task, image
+
+    def _image(self, architecture: str | None) -> AgentImage:
+        """The agent's image.
+
+        Raises:
+            ImageError: there is none, it is damaged, or its kernel does not run there.
+        """
+        image = self._catalog.agent()
+        if not runs_on(image.architecture, architecture):
+            raise ImageError(
+                f"no agent image for {architecture} here, only for {image.architecture}"
+            )
+        return image
+
+    def _agent_script(
+        self, image: AgentImage, reason: str, mac: str, caller: Caller, task: Task | None
+    ) -> str:
         files = scripts.AgentFiles(
             kernel=f"/boot/agent/{image.kernel_sha256}/vmlinuz",
             initramfs=f"/boot/agent/{image.initramfs_sha256}/initramfs",
             arguments=self._kernel_arguments,
         )
-        call = self._admission.call(asked.mac, caller.address, base_url)
+        call = self._admission.call(mac, caller.address, caller.base_url)
         if task and not task.finished:
             call = msgspec.structs.replace(call, trace=root_of(task))
-        return words.agent_script(base_url, files, call, plan.reason)
+        return caller.words.agent_script(caller.base_url, files, call, reason)
 
     def _asked_elsewhere(self, caller: Caller, asked: BootRequest, error: AddressTaken) -> Answer:
-        """The script for who asks from another machine's address: nothing is noted, nothing told.
+        """The script for who asks from another machine's address: it hears nothing of the task.
 
         A machine that has its system boots it all the same.
         """
@@ -365,17 +385,36 @@ class Boot:
             return self._refused(caller, unknown)
         if isinstance(plan, BootLocalDisk):
             script = caller.words.local_disk_script(OWN_DISK, plan.installed_by)
-            return Answer(200, script)
-        text = caller.words.wait_script(caller.base_url, str(error), scripts.RETRY_S)
-        return Answer(200, text)
+            return Answer(200, script, _TOLD_TO[BootLocalDisk] + OWN_DISK)
+        return _waits(caller, str(error), told=f"its address {address} is another machine's")
 
     def _refused(self, caller: Caller, error: LpmosError) -> Answer:
         problem = problem_for(error)
         self._log.warning(
             "no boot script", status=problem.status, error=str(error), ip=caller.address
         )
-        text = caller.words.wait_script(caller.base_url, str(error), scripts.RETRY_S)
-        return Answer(problem.status, text, problem.headers)
+        return _waits(caller, str(error), status=problem.status, headers=problem.headers)
+
+
+def _render(plan: BootPlan, caller: Caller) -> str:
+    """The script of a plan that loads nothing from here."""
+    if isinstance(plan, BootLocalDisk):
+        return caller.words.local_disk_script(plan.reason, plan.installed_by)
+    pause_s = plan.retry_after_s if isinstance(plan, Wait) else scripts.RETRY_S
+    return caller.words.wait_script(caller.base_url, plan.reason, pause_s)
+
+
+def _waits(
+    caller: Caller,
+    why: str,
+    *,
+    told: str | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """The answer that has a machine ask again; `told` is why in few words, where `why` has many."""
+    text = caller.words.wait_script(caller.base_url, why, scripts.RETRY_S)
+    return Answer(status, text, WAIT + (told or why), headers)
 
 
 def _script(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

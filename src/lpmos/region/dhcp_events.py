@@ -1,7 +1,13 @@
 """What dnsmasq prints, as events: who asked, who was offered what, which loader was sent.
 
-The lines are those of dnsmasq's `src/rfc2131.c` (log_packet) and `src/tftp.c`; a line of no known
-shape is an event of its own, so that nothing it says is lost.
+The lines are those of dnsmasq's `src/rfc2131.c` (log_packet), `src/rfc3315.c` (log6_packet) and
+`src/tftp.c`; a line of no known shape is an event of its own, so that nothing it says is lost.
+
+By DHCPv6 a machine is known by its DUID, which firmware makes of its UUID. Before what it says of a
+packet, dnsmasq says of which MAC the packet is, as the kernel's neighbours have it: the event
+`dhcpv6 client`, with the same `transaction`. Of what a client says that it is (RFC 2132 option 60,
+RFC 3004) dnsmasq tells just before its packet: the event `client class`, with the same
+`transaction` too, for the packet is not always told of.
 """
 
 import re
@@ -12,10 +18,20 @@ PROBE_TRANSACTION = 0x6C706D6F
 
 _LINE = re.compile(r"(?P<program>dnsmasq(?:-dhcp|-tftp)?)(?:\[\d+\])?: (?P<text>.*)")
 _PACKET = re.compile(
-    r"(?:(?P<transaction>\d+) )?(?P<kind>DHCP[A-Z]+|BOOTP)\((?P<interface>[^)]+)\)"
+    r"(?:(?P<transaction>\d+) )?(?P<kind>DHCP[A-Z]+|BOOTP|PXE)\((?P<interface>[^)]+)\)"
     r"(?: (?P<ip>\d+\.\d+\.\d+\.\d+))?(?: (?P<mac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2}))?"
     r"(?: (?P<extra>.*))?"
 )
+_PACKET6 = re.compile(
+    r"(?P<transaction>\d+) (?P<kind>DHCP[A-Z-]+)\((?P<interface>[^)]+)\)"
+    r"(?: (?P<ip>[0-9a-f]*:[0-9a-f:.]*))? (?P<duid>(?:[0-9a-f]{2}:){6,}[0-9a-f]{2})"
+    r"(?: (?P<extra>.*))?"
+)
+"""A DUID is longer than a MAC: it has a type of two octets and more (RFC 8415 section 11.1)."""
+_CLIENT6 = re.compile(
+    r"(?P<transaction>\d+) client MAC address: (?P<mac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2})"
+)
+_CLASS = re.compile(r"(?P<transaction>\d+) (?:vendor|user) class: (?P<name>.+)")
 _SENT = re.compile(r"sent (?P<file>.+) to (?P<ip>[0-9a-fA-F.:]+)")
 _ABORTED = re.compile(r"error \d+ .*abort", re.IGNORECASE)
 """UEFI firmware asks for a file's size and breaks off, before it asks for the file."""
@@ -28,6 +44,12 @@ _ALARM = (
 """Looked for one by one: as one pattern they cost much more, for each of 28 lines a machine."""
 
 Level = Literal["debug", "info", "warning"]
+
+
+_ABOUT_CLIENTS: tuple[tuple[Level, str, re.Pattern[str]], ...] = (
+    ("info", "dhcpv6 client", _CLIENT6),
+    ("debug", "client class", _CLASS),
+)
 
 
 class DhcpEvent(NamedTuple):
@@ -44,16 +66,18 @@ def parse_line(line: str) -> DhcpEvent | None:
     program, text = (match["program"], match["text"]) if match else ("dnsmasq", line.strip())
     if text.startswith(f"{PROBE_TRANSACTION} "):
         return None
-    if packet := _PACKET.fullmatch(text):
+    if packet := _PACKET6.fullmatch(text) or _PACKET.fullmatch(text):
         return _packet_event(packet)
+    for level, event, shape in _ABOUT_CLIENTS:
+        if client := shape.fullmatch(text):
+            return DhcpEvent(level, event, client.groupdict())
     if program == "dnsmasq-tftp" and (sent := _SENT.fullmatch(text)):
         if sent["file"].endswith("/health"):
             return None
         file = sent["file"].rpartition("/")[2]
         return DhcpEvent("info", "tftp sent", {"file": file, "ip": sent["ip"]})
     alarming = _alarms(text) and not (_ABORTED.match(text) or _GONE.fullmatch(text))
-    level: Level = "warning" if alarming else "debug"
-    return DhcpEvent(level, f"{program}: {text}", {})
+    return DhcpEvent("warning" if alarming else "debug", f"{program}: {text}", {})
 
 
 def _alarms(text: str) -> bool:
@@ -62,8 +86,9 @@ def _alarms(text: str) -> bool:
 
 
 def _packet_event(packet: re.Match[str]) -> DhcpEvent:
-    named = ("interface", "ip", "mac", "extra")
-    fields = {name: packet[name].strip() for name in named if packet[name]}
+    said = packet.groupdict()
+    named = ("interface", "ip", "mac", "duid", "extra", "transaction")
+    fields = {name: value.strip() for name in named if (value := said.get(name))}
     kind = packet["kind"].removeprefix("DHCP").lower()
     level: Level = "warning" if kind in ("nak", "decline") else "info"
     return DhcpEvent(level, f"dhcp {kind}", fields)

@@ -12,8 +12,11 @@ from lpmos.region.supervisor import Dnsmasq
 KINDS = (
     *("discover", "offer", "request", "ack", "nak", "decline", "release", "inform", "bootp"),
     *("solicit", "advertise", "reply", "confirm", "renew", "rebind"),
+    "pxe",
 )
-"""Of RFC 2132 section 9.6 and RFC 8415 section 7.3; any other counts as `other`."""
+"""Of RFC 2132 section 9.6 and RFC 8415 section 7.3, and what a proxy answers; any other counts as
+`other`.
+"""
 
 
 class DhcpMetrics(Collector):

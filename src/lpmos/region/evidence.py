@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import structlog
@@ -24,11 +25,12 @@ from lpmos.core.evidence import stored
 from lpmos.core.fleet import Fleet
 from lpmos.model import boot
 from lpmos.model.errors import InvalidInput
-from lpmos.model.evidence import DETAIL_CHARACTERS, Evidence, Sign, Transfer
+from lpmos.model.evidence import ANOTHER_MACHINE, DETAIL_CHARACTERS, Evidence, Sign, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import parse_mac
 from lpmos.region.agent_gate import address_of
 from lpmos.region.dhcp_events import DhcpEvent
+from lpmos.region.neighbours import mac_of_neighbour
 from lpmos.region.slaac import own_address
 from lpmos.store import keys, records
 from lpmos.store.api import Delete, Operation, Put, Store, StoreError
@@ -45,8 +47,14 @@ _LAYERS: Mapping[str, tuple[str, str | None]] = {
     "dhcp discover": ("asked", boot.DHCP),
     "dhcp request": ("asked", None),
     "dhcp ack": ("given", boot.ADDRESS),
+    "dhcp pxe": ("asked", boot.DHCP),
+    "dhcp solicit": ("asked", boot.DHCP),
+    "dhcp reply": ("given", boot.ADDRESS),
 }
-"""The layer of each word of dnsmasq, and the moment of a boot: who renews a lease boots nothing."""
+"""The layer of each word of dnsmasq, and the moment of a boot: who renews a lease boots nothing.
+
+A proxy hears the firmware's and iPXE's requests only, by PXE; the address is another server's.
+"""
 _MOMENTS: Mapping[str, str] = {
     "loader": boot.LOADER,
     "entry": boot.IPXE,
@@ -58,19 +66,38 @@ _TRANSFERS: Mapping[str, tuple[str, str, str]] = {
     "initramfs": ("initramfs", boot.INITRAMFS_ASKED, boot.INITRAMFS),
 }
 _AGENT_FILE = re.compile(r"/boot/agent/[0-9a-f]{64}/(vmlinuz|initramfs)")
-_CALLS_THAT_COUNT = frozenset({"/api/v1/agent/identity", "/api/v1/agent/report", "/api/report"})
+_FIRMWARE = ("PXEClient", "HTTPClient")
+"""What the class of firmware that netboots begins with; iPXE has the first too, and says more."""
+_IPXE = "iPXE"
+_ONCE_A_BOOT = frozenset({"loader", "entry", "script"})
+"""What is seen of these is the way of the boot under way until there."""
+_REPORTS = frozenset({"/api/v1/agent/report", "/api/report"})
+_CALLS_THAT_COUNT = _REPORTS | {"/api/v1/agent/identity"}
 """Of the others the task itself tells."""
 
 
 class EvidenceBook:
     """The newest signs of one region's machines; `run` writes them."""
 
-    def __init__(self, store: Store, fleet: Fleet, clock: Clock, *, idc: str) -> None:
-        """`store` is the one with the fence."""
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        clock: Clock,
+        *,
+        idc: str,
+        neighbour: Callable[[str], str | None] = mac_of_neighbour,
+    ) -> None:
+        """`store` is the one with the fence; `neighbour` has the MAC of an address of the link."""
         self._store = store
         self._fleet = fleet
         self._clock = clock
         self._idc = idc
+        self._neighbour = neighbour
+        self._client6 = "", ""
+        """The newest DHCPv6 transaction, and the MAC of who is in it."""
+        self._got_to = "", ""
+        """The newest transaction of who netboots, and the layer that it has got to."""
         self._seen: OrderedDict[str, Evidence] = OrderedDict()
         self._macs: OrderedDict[str, str] = OrderedDict()
         self._changed: set[str] = set()
@@ -88,16 +115,34 @@ class EvidenceBook:
 
     def hear(self, event: DhcpEvent) -> None:
         """Take what dnsmasq said."""
-        ip, mac = event.fields.get("ip"), event.fields.get("mac")
-        if event.event == "tftp sent":
-            if ip and (known := self._macs.get(ip)):
+        if event.event == "dhcpv6 client":
+            self._client6 = event.fields["transaction"], event.fields["mac"]
+        elif event.event == "client class":
+            if event.fields["name"] == _IPXE:
+                self._got_to = event.fields["transaction"], "loader"
+            elif event.fields["name"].startswith(_FIRMWARE):
+                self._got_to = event.fields["transaction"], "asked"
+        elif event.event == "tftp sent":
+            if (known := self._owner(event.fields["ip"])) is not None:
                 self._note(known, "loader", f"{event.fields['file']} by TFTP")
-        elif mac and (known_as := _LAYERS.get(event.event)):
-            layer, moment = known_as
-            if layer == "given" and ip:
-                self._learn(ip, mac)
-            detail = (ip or "") if layer == "given" else event.fields.get("interface", "")
-            self._note(mac, layer, detail, moment)
+        elif event.event.startswith("dhcp "):
+            if known_as := _LAYERS.get(event.event):
+                self._hear_packet(event, *known_as)
+            self._got_to = "", ""
+
+    def _hear_packet(self, event: DhcpEvent, layer: str, moment: str | None) -> None:
+        fields = event.fields
+        transaction, client = self._client6
+        mac = fields.get("mac") or (client if fields.get("transaction") == transaction else None)
+        detail = fields.get("ip" if layer == "given" else "interface")
+        if mac is None or detail is None:
+            return
+        if layer == "given":
+            self._learn(detail, mac)
+        said_of, got_to = self._got_to
+        way = got_to if fields.get("transaction") == said_of else None
+        sign = Sign(self._clock(), detail, _by(event, way))
+        self._put(mac, layer, sign, moment, way if moment == boot.DHCP else None)
 
     def told_by_tftp(self, mac: str, ip: str, told: str) -> None:
         """Take that a machine asked for its script by GRUB, and what it was told."""
@@ -122,7 +167,9 @@ class EvidenceBook:
             if path == "/boot/ipxe":
                 self._learn_asker(request)
             response = await handler(request)
-            mac = self._macs.get(address_of(request))
+            address = address_of(request)
+            begins = path == "/boot/boot.ipxe" or path.startswith("/boot/loader/")
+            mac = self._owner(address) if begins else self._macs.get(address)
             if mac is not None:
                 self._note_answer(mac, path, request, response)
             return response
@@ -165,6 +212,8 @@ class EvidenceBook:
         said = f"{path.rpartition('/')[2]}: HTTP {status}"
         if status in (401, 403):
             self._note(mac, "refused", said)
+        elif status == 409 and path in _REPORTS:
+            self._note(mac, "refused", ANOTHER_MACHINE)
         elif path in _CALLS_THAT_COUNT:
             self._note(mac, "agent", said)
 
@@ -184,23 +233,42 @@ class EvidenceBook:
             mac = parse_mac(request.query.get("mac", ""))
         except InvalidInput:
             return  # it is answered so
-        address = address_of(request)
-        for each in {address, own_address(mac, address)}:
-            self._learn(each, mac)
+        self._learn(address_of(request), mac)
 
     def _learn(self, ip: str, mac: str) -> None:
-        self._macs[ip] = mac
-        self._macs.move_to_end(ip)
-        if len(self._macs) > MACHINES_LIMIT:
-            self._macs.popitem(last=False)
+        """Know from now on whose this address is, and over IPv6 the one that its agent makes."""
+        for each in {ip, own_address(mac, ip)}:
+            self._macs[each] = mac
+            self._macs.move_to_end(each)
+            if len(self._macs) > MACHINES_LIMIT:
+                self._macs.popitem(last=False)
+
+    def _owner(self, ip: str) -> str | None:
+        """The MAC of who has this address and begins a boot; the kernel knows those that another
+        server gave.
+        """
+        return self._macs.get(ip) or self._neighbour(ip)
 
     def _note(self, mac: str, layer: str, detail: str, moment: str | None = None) -> None:
         sign = Sign(self._clock(), detail[:DETAIL_CHARACTERS])
         self._put(mac, layer, sign, moment or _MOMENTS.get(layer))
 
-    def _put(self, mac: str, layer: str, sign: Sign | Transfer, moment: str | None) -> None:
+    def _put(
+        self,
+        mac: str,
+        layer: str,
+        sign: Sign | Transfer,
+        moment: str | None,
+        got_to: str | None = None,
+    ) -> None:
+        """Take a sign; `got_to` is the layer that the boot has got to where the sign's says less.
+
+        What comes after that on the way was seen of the boot before.
+        """
         seen = self.of(mac)
         at = getattr(sign, "done_at", None) or sign.at
+        if layer in _ONCE_A_BOOT or got_to:
+            seen = seen.until(got_to or layer, at)
         newest = seen.boot.after(moment, at) if moment else seen.boot
         self._seen[mac] = msgspec.structs.replace(seen, boot=newest, **{layer: sign})
         self._seen.move_to_end(mac)
@@ -232,6 +300,12 @@ class EvidenceBook:
     async def _in_parts(self, operations: Sequence[Operation]) -> None:
         for first in range(0, len(operations), WRITES_AT_ONCE):
             await self._store.txn([], operations[first : first + WRITES_AT_ONCE])
+
+
+def _by(event: DhcpEvent, got_to: str | None) -> Literal["netboot", "proxy"] | None:
+    if event.event == "dhcp pxe":
+        return "proxy"
+    return "netboot" if got_to else None
 
 
 class SentFile(web.FileResponse):

@@ -56,7 +56,7 @@ class GrubBoot:
             query = {"mac": found[1], "sn": found[2] or "", "arch": ARCHITECTURE}
             query["platform"] = "efi"
             answer = await self._boot.answer(query, Caller(ip, self._reached.url_at(at), grub))
-            self._evidence.told_by_tftp(found[1], ip, answer.told or f"HTTP {answer.status}")
+            self._evidence.told_by_tftp(found[1], ip, answer.told)
             return answer.text.encode()
         if found := _AGENT.fullmatch(name):
             return self._boot.agent_file(found[1], found[2])

@@ -28,6 +28,7 @@ from lpmos.model.boot import (
     SCRIPT,
     Boot,
     boot_moments,
+    moments_so_far,
     restart_moments,
 )
 from tests.support.builders import NOW
@@ -132,6 +133,47 @@ def test_boot_that_ended_long_before_the_report_is_another() -> None:
 
 def test_report_that_is_handed_in_late_has_nothing_of_the_next_boot() -> None:
     assert boot_moments(seen([*PXE, *RESTART]), at(40)) == {}
+
+
+def test_boot_is_told_so_far_as_it_was_seen_and_by_its_report_the_same() -> None:
+    """Each sign adds to what was told before; the report adds the agent's call alone."""
+    told: dict[str, datetime] = {}
+    for number in range(1, len(PXE)):
+        found = moments_so_far(seen(PXE[:number]), NOW)
+        assert found.items() >= told.items()
+        told = found
+    assert list(told)[:2] == [DHCP, ADDRESS]
+    assert {**told, AGENT: at(40)} == boot_moments(seen(PXE[:-1]), at(40))
+
+
+@pytest.mark.parametrize(
+    ("signs", "since", "told"),
+    [
+        ([(DHCP, 0)], 0, {DHCP: 0}),
+        ([(DHCP, 0), (ADDRESS, 1), (LOADER, 9)], 5, {DHCP: 0, ADDRESS: 1, LOADER: 9}),
+        ([(LOADER, 9)], 5, {LOADER: 9}),
+        ([(SCRIPT, 9), (DHCP, 10)], 5, {SCRIPT: 9}),
+        (PXE, 100, {}),
+        ([*PXE, (DHCP, 120)], 100, {DHCP: 120}),
+        ([*PXE, (DHCP, 120), (ADDRESS, 121), (LOADER, 122)], 100,
+         {DHCP: 120, ADDRESS: 121, LOADER: 122}),
+        ([(DHCP, 0), (ADDRESS, 1)], 5, {}),
+    ],
+    ids=[
+        "it asks for an address",
+        "it began before the task",
+        "another server gives the addresses",
+        "nobody knows who asks",
+        "it was over before the task",
+        "the boot before was over",
+        "the boot before is not told",
+        "it asked before the task, and no more",
+    ],
+)  # fmt: skip
+def test_boot_so_far_is_that_of_the_task(
+    signs: Signs, since: float, told: dict[str, float]
+) -> None:
+    assert seconds(moments_so_far(seen(signs), at(since))) == told
 
 
 def test_restart_by_the_network_is_seen_until_the_system_has_an_address() -> None:

@@ -13,7 +13,8 @@ from lpmos.model.bulk import COLUMNS, Row, duplicates, rows_of_csv, rows_of_json
 from lpmos.model.diskplan import RootDiskHints
 from lpmos.model.errors import InvalidInput
 from lpmos.model.network import Network
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 
 HEADER = "idc,sn,mac,os_type,os_version"
 GOOD = "dc1,SN-1,52:54:00:00:00:01,debian,12"

@@ -21,6 +21,7 @@ from lpmos.model.diskplan import (
     layout_problems,
     plan_disk,
 )
+from lpmos.model.diskplan.choice import differing_hint
 from lpmos.model.diskplan.sizes import FEWEST
 from lpmos.model.errors import NoSuitableDisk
 from lpmos.model.inventory import Disk, Inventory
@@ -393,7 +394,8 @@ def test_plan_of_any_layout_is_whole_safe_and_the_same_again(
     try:
         made = plan_disk(machine(*disks), layout, hints, NEEDED)
     except NoSuitableDisk as error:
-        assert all(each.device in str(error) for each in disks)
+        shared = "have the serial number" in str(error)
+        assert shared or all(each.device in str(error) for each in disks)
         return
     random.shuffle(disks)  # type: ignore[attr-defined]
     assert plan_disk(machine(*disks), layout, hints, NEEDED) == made
@@ -414,7 +416,10 @@ def assert_safe(
         assert (each.serial, each.size_bytes) == (found.serial, found.size_bytes)
         assert each.overwrites == found.contents
         assert not found.removable and not found.read_only
-        assert not found.contents or asked.overwrite or asked.serial == found.serial
+        assert asked.serial in (None, found.serial)
+        assert not found.contents or asked.overwrite or asked.serial is not None
+        fitting = [disk for disk in disks if differing_hint(disk, asked) is None]
+        assert asked.serial is None or fitting == [found]
         assert made.erase != "nvme_format" or found.kind == "nvme"
         assert made.erase != "discard" or found.discard is not False
 

@@ -12,7 +12,8 @@ from lpmos.model.errors import InvalidInput, NoSuitableDisk
 from lpmos.model.inventory import Disk
 from lpmos.model.job import Job, JobPlan
 from lpmos.model.jobplan import plan_job
-from lpmos.model.task import NewTask, TaskSpec, check_new_task
+from lpmos.model.newtask import NewTask, TaskSpec
+from lpmos.model.newtaskcheck import check_new_task
 from tests.support.builders import make_inventory
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dYHYk9TbJCB7fFzv3Zr5 alice"

@@ -14,7 +14,8 @@ from lpmos.model.kernelline import (
     OWN_WORDS,
     parse_kernel_arguments,
 )
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 
 NEVER = set("\"'\\`$;|&<>#{}")
 PLAIN = [chr(code) for code in range(0x21, 0x7F) if chr(code) not in NEVER]

@@ -17,7 +17,8 @@ from lpmos.model.network import (
     layout,
     network_problems,
 )
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 
 BOOT = "52:54:00:00:00:01"
 FIXED = ("192.0.2.10/24",)

@@ -6,12 +6,26 @@ import msgspec
 import pytest
 
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, decide
-from lpmos.model.diskplan import DiskPlan, Member
+from lpmos.model.diskplan import DiskPlan, Member, RootDiskHints
 from lpmos.model.errors import Conflict, ImpossibleTransition
-from lpmos.model.job import Job, TakeInventory
+from lpmos.model.job import (
+    DiskErase,
+    DiskTest,
+    Job,
+    JobPlan,
+    PlannedStep,
+    StepResult,
+    TakeInventory,
+)
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, InstalledDisk, Machine
-from lpmos.model.rollback import POSSIBLE, disks_of, next_boot, previous_generation
+from lpmos.model.rollback import (
+    POSSIBLE,
+    disks_of,
+    lost_to,
+    next_boot,
+    previous_generation,
+)
 from lpmos.model.task import RolledBack, StatusChange, Task
 from tests.support.builders import MAC, NOW, make_task
 
@@ -113,9 +127,9 @@ def test_task_that_did_not_come_to_nothing_cannot_be_rolled_back(status: Status)
 @pytest.mark.parametrize("policy", UnknownMachines)
 def test_next_boot_is_as_if_the_task_had_never_been(policy: UnknownMachines) -> None:
     task = make_task(status=Status.FAILED, rolled_back=RolledBack(by="boss", at=NOW))
-    assert isinstance(decide(machine(), task, policy), BootLocalDisk)
-    assert decide(BARE, task, policy) == decide(BARE, None, policy)
-    assert isinstance(decide(BARE, task, UnknownMachines.DISCOVER), BootAgent)
+    assert isinstance(decide(MAC, machine(), task, policy), BootLocalDisk)
+    assert decide(MAC, BARE, task, policy) == decide(MAC, BARE, None, policy)
+    assert isinstance(decide(MAC, BARE, task, UnknownMachines.DISCOVER), BootAgent)
 
 
 @pytest.mark.parametrize("status", sorted(POSSIBLE))
@@ -135,5 +149,66 @@ def test_next_boot_is_said_in_words() -> None:
 def test_job_has_nothing_to_give_back() -> None:
     job = Job(steps=(TakeInventory(),))
     task = make_task(status=Status.FAILED, os_type="job", job=job)
-    with pytest.raises(Conflict, match="leaves the machine what it was"):
+    with pytest.raises(Conflict, match="installs nothing"):
         previous_generation(task, None)
+
+
+SYSTEM_DISK = Member(device="/dev/sda", size_bytes=1, serial="OLD", wwn="0x1")
+OTHER_DISK = Member(device="/dev/sdb", size_bytes=1, serial="NEW", wwn="0x2")
+READ_STEP = PlannedStep(asked=DiskTest(), devices=("/dev/sda", "/dev/sdb"))
+RESULT = StepResult(step="disk_test", outcome="passed", seconds=1, summary="read")
+
+
+def erasing(*devices: str) -> PlannedStep:
+    named = tuple(RootDiskHints(serial=device) for device in devices)
+    return PlannedStep(asked=DiskErase(disks=named), devices=devices, writes=True)
+
+
+def job(*steps: PlannedStep, **fields: Any) -> Task:
+    plan = JobPlan(steps=steps, disks=(SYSTEM_DISK, OTHER_DISK))
+    asked = Job(steps=tuple(step.asked for step in steps))
+    fields = {"os_type": "job", "job": asked, "job_plan": plan, "plan": None, **fields}
+    return ended(Status.INSTALLING, **fields)
+
+
+SYSTEM = machine(device="/dev/sdz", wwn="0x1").installed
+
+
+@pytest.mark.parametrize(
+    ("steps", "results", "lost"),
+    [
+        ([erasing("/dev/sda")], (), True),
+        ([erasing("/dev/sdb", "/dev/sda")], (), True),
+        ([erasing("/dev/sdb")], (), False),
+        ([READ_STEP], (RESULT,), False),
+        ([READ_STEP, erasing("/dev/sda")], (), False),
+        ([READ_STEP, erasing("/dev/sda")], (RESULT,), True),
+        (
+            [READ_STEP, erasing("/dev/sda")],
+            (msgspec.structs.replace(RESULT, outcome="failed"),),
+            False,
+        ),
+        ([erasing("/dev/sda"), READ_STEP], (RESULT, RESULT), True),
+    ],
+)
+def test_system_is_lost_to_a_step_that_began_to_write_to_its_disk(
+    steps: list[PlannedStep], results: tuple[StepResult, ...], lost: bool
+) -> None:
+    assert SYSTEM is not None
+    assert lost_to(job(*steps, results=results), SYSTEM) is lost
+
+
+def test_system_is_lost_to_a_job_with_any_of_its_disks() -> None:
+    assert SYSTEM is not None
+    mirrored = msgspec.structs.replace(
+        SYSTEM, members=(InstalledDisk(device="/dev/sdb", wwn="0x2"),)
+    )
+    assert lost_to(job(erasing("/dev/sdb")), mirrored)
+
+
+def test_system_of_which_nothing_can_be_said_is_not_lost_to_a_job() -> None:
+    unknown = machine().installed
+    assert SYSTEM is not None and unknown is not None
+    assert not lost_to(job(erasing("/dev/sda")), unknown)
+    never_claimed = msgspec.structs.replace(job(erasing("/dev/sda")), status_history=())
+    assert not lost_to(never_claimed, SYSTEM)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lpmos.core.problems import decode_body
 from lpmos.model.cloudconfig import HEADERS, USER_DATA_CHARACTERS, user_data_problem
 from lpmos.model.errors import InvalidInput
+from lpmos.model.newtask import NewTask, TaskSpec
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.model.setup import SETUP_BYTES, TaskSecrets
-from lpmos.model.task import NewTask, TaskSpec, check_new_task
 
 HASH = "$6$saltsalt$" + "a" * 43
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me"

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from lpmos.model.errors import InvalidInput
 from lpmos.model.network import Network
-from lpmos.model.task import NewTask, Progress, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
+from lpmos.model.task import Progress
 from tests.support.builders import NOW
 
 GOOD = {"idc": "dc1", "sn": "SN-1", "mac": "52:54:00:00:00:01", "os_type": "debian",

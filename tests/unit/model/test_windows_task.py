@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpmos.model.errors import InvalidInput
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.model.windows import ZONES, language_tag, password_name
 
 SECRETS = {"PASSWORD_ADMINISTRATOR": "Correct-Horse-1", "PASSWORD_OPS_2": "Correct Horse 2"}

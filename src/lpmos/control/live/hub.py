@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 from prometheus_client import Histogram
 
 from lpmos.control.live.frames import FrameSink, text_frame
-from lpmos.control.live.messages import Others, of_task
+from lpmos.control.live.messages import Others, of_boot, of_task
 from lpmos.control.live.replay import Replay
 from lpmos.control.live.subscriptions import Subscription, Wish, wish
 from lpmos.core.fleet import Fleet
@@ -86,7 +86,7 @@ class Client:
         self.wish = wish(self.subscription, principal)
         self.revision = revision
         self.followed: frozenset[str] = frozenset()
-        """The tasks whose logs it was promised; the hub keeps it."""
+        """The tasks whose logs and boots it was promised; the hub keeps it."""
         self.listening = False
         """Until it is, its place in the log stays where it is."""
         self.stated_at = float("-inf")
@@ -116,6 +116,7 @@ class LiveHub:
     ) -> None:
         self._position = position
         self._stall_looks = stall_looks
+        self._fleet = fleet
         self._others = Others(fleet)
         self._replay = replay or Replay()
         self._lanes: tuple[set[Client], ...] = tuple(set() for _ in range(LANES))
@@ -248,7 +249,7 @@ class LiveHub:
                 self._replay.keep(told)
 
     def _follow(self, client: Client, task_ids: frozenset[str]) -> None:
-        """Tell the logs of these tasks from now on, for this client."""
+        """Tell the logs and boots of these tasks from now on, for this client."""
         if task_ids == client.followed:
             return
         self._followed.subtract(client.followed)
@@ -257,9 +258,19 @@ class LiveHub:
         client.followed = task_ids
 
     def _gather_other(self, name: KeyName, changed_at: int) -> None:
+        if name.kind == "evidence":
+            self._gather_boot(name)
+            return
         revision = self._gathered_revision()
         for told in self._others.take(name, exists=changed_at > 0, revision=revision):
             self._replay.keep(told)
+
+    def _gather_boot(self, name: KeyName) -> None:
+        task = self._fleet.current_row((name.idc, name.sn))
+        if task is None or task.task_id not in self._followed:
+            return
+        if revision := self._gathered_revision():
+            self._replay.keep(of_boot(task, revision))
 
     def _gathered_revision(self) -> int:
         """The revision of the present change; 0 where it is a listing's, which is no history."""

@@ -24,8 +24,19 @@ from lpmos.model.task import Task
 from lpmos.store.keys import KeyName
 
 Kind = Literal[
-    "status", "progress", "hardware", "removed", "log", "machine", "agent", "region", "unmatched"
+    "status",
+    "progress",
+    "hardware",
+    "removed",
+    "log",
+    "boot",
+    "machine",
+    "agent",
+    "region",
+    "unmatched",
 ]
+OF_NAMED: frozenset[Kind] = frozenset({"log", "boot"})
+"""Made for tasks that somebody follows only: told to who names both the kind and the tasks."""
 
 LOG_LINES_TOLD = 20
 """A message of a log has at least so many lines, where there are: one that it replaced had them."""
@@ -37,6 +48,7 @@ PERMISSION: Mapping[str, Permission] = MappingProxyType(
         "hardware": Permission.TASK_READ,
         "removed": Permission.TASK_READ,
         "log": Permission.TASK_READ,
+        "boot": Permission.TASK_READ,
         "machine": Permission.MACHINE_READ,
         "agent": Permission.MACHINE_READ,
         "region": Permission.REGION_READ,
@@ -85,6 +97,13 @@ class LogMessage(msgspec.Struct, frozen=True, tag="log"):
     task_id: str
     first: int
     lines: tuple[str, ...]
+    revision: int
+
+
+class BootMessage(msgspec.Struct, frozen=True, tag="boot"):
+    """The region saw more of a boot of the task's machine: the task's timeline may have it."""
+
+    task_id: str
     revision: int
 
 
@@ -169,6 +188,11 @@ def of_task(change: TaskChange, revision: int, *, with_log: bool = False) -> Ite
     if with_log and change.after and (before is None or before.log_count != after.log_count):
         since = before.log_count if before else 0
         yield _about(after, "log", _log(change.after, since, revision))
+
+
+def of_boot(task: TaskRow, revision: int) -> Told:
+    """What new evidence of the task's machine tells."""
+    return _about(task, "boot", BootMessage(task.task_id, revision))
 
 
 class Others:

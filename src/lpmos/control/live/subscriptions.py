@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from lpmos.control.live.messages import PERMISSION, Kind, Told
+from lpmos.control.live.messages import OF_NAMED, PERMISSION, Kind, Told
 from lpmos.model.access import Principal, permits, sees
 
 MAX_REGIONS = 100
@@ -23,7 +23,7 @@ _Kinds = Annotated[tuple[Kind, ...], msgspec.Meta(min_length=1, max_length=len(P
 class Subscription(
     msgspec.Struct, frozen=True, tag="subscribe", tag_field="type", forbid_unknown_fields=True
 ):
-    """What a client wants to hear; None is everything, but for logs: those are of named tasks.
+    """What a client wants to hear; None is everything but for `OF_NAMED`: those are of named tasks.
 
     `batch`: arrays of messages, not single ones. `from_revision`: first what came after it.
     """
@@ -49,8 +49,8 @@ class Wish(msgspec.Struct, frozen=True):
 
     @property
     def followed(self) -> frozenset[str]:
-        """The tasks whose logs are wanted."""
-        return self.tasks if self.tasks and "log" in self.kinds else frozenset()
+        """The tasks of which `OF_NAMED` are wanted."""
+        return self.tasks if self.tasks and self.kinds & OF_NAMED else frozenset()
 
     def wants(self, told: Told) -> bool:
         """Whether this message goes to the client."""
@@ -66,7 +66,7 @@ def wish(subscription: Subscription, principal: Principal) -> Wish:
     """What a client of this principal hears by this subscription; equal ones are one object."""
     asked: Iterable[str] = subscription.types or PERMISSION
     if subscription.types is None or subscription.task_id is None:
-        asked = set(asked) - {"log"}
+        asked = set(asked) - OF_NAMED
     may = (kind for kind in asked if permits(principal.roles, principal.tenant, PERMISSION[kind]))
     found = Wish(
         kinds=frozenset(may),

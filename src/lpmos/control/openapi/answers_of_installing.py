@@ -6,6 +6,7 @@ from lpmos.control.openapi.story import AT, LATER, MAC, REVISION, TASK_ID
 from lpmos.control.resources.bmc import BmcView
 from lpmos.control.resources.bulk import BulkResult
 from lpmos.control.resources.dlq import DeadLetterList
+from lpmos.control.resources.image_files import ImageItemList, ImageItemView
 from lpmos.control.resources.images import ImageList, ImageView, UploadView
 from lpmos.control.resources.statistics import RegionFigures, StatisticsView, SystemFigures
 from lpmos.control.resources.task_hardware import compared
@@ -51,9 +52,11 @@ from lpmos.core.taskstore import StoredTask
 from lpmos.model.diskplan import GIB, LAYOUTS, RootDiskHints, plan_disk
 from lpmos.model.durations import Took
 from lpmos.model.errors import FieldProblem
-from lpmos.model.explain import Cause, Layer, Usual
-from lpmos.model.image import OfferedOs
+from lpmos.model.explain import Cause
+from lpmos.model.fetching import Arrival, Fetching
+from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.inventory import Bios, Cpu, Disk, Inventory, Memory, Nic, Product
+from lpmos.model.layers import Layer
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine
 from lpmos.model.region import (
@@ -64,6 +67,7 @@ from lpmos.model.region import (
     ServiceState,
 )
 from lpmos.model.rollback import next_boot
+from lpmos.model.situation import Usual
 from lpmos.model.task import RolledBack, StatusChange, Task, TaskError
 
 _DIGEST = "ab" * 32
@@ -232,6 +236,22 @@ _REGION = RegionSummary(
     counts={status.value: int(status is Status.PENDING_APPROVAL) for status in Status},
     machines=1,
     unmatched=0,
+    fetching=Fetching(
+        source="https://lpmos.example.com",
+        listed_at=LATER,
+        current="debian-13",
+        rate_bytes_per_s=11_000_000,
+        arriving=(
+            Arrival(
+                kind="image",
+                name="debian-13",
+                os_type="debian",
+                os_version="13",
+                size_bytes=GIB // 4,
+                done_bytes=GIB // 8,
+            ),
+        ),
+    ),
 )
 _TEMPLATE = TemplateView(
     name="debian.motd",
@@ -241,6 +261,25 @@ _TEMPLATE = TemplateView(
     updated_by="alice",
     updated_at=AT,
     revision=REVISION,
+)
+_IMAGE_ITEM = ImageItemView(
+    kind="image",
+    name="debian-12",
+    manifest=msgspec.to_builtins(
+        ImageManifest(
+            name="debian-12",
+            family="debian",
+            os_type="debian",
+            os_version="12",
+            architecture="x86_64",
+            format="tar.zst",
+            file=f"root-{_DIGEST[:16]}.tar.zst",
+            sha256=_DIGEST,
+            size_bytes=GIB // 4,
+            unpacked_bytes=GIB,
+            built_at=AT,
+        )
+    ),
 )
 _IMAGE = ImageView(
     name="debian-12",
@@ -393,6 +432,7 @@ INSTALLING: tuple[msgspec.Struct, ...] = (
     PreviewView("#!/bin/sh\necho web-1 >> /etc/motd\n"),
     ValidationView(valid=True, errors=[]),
     ImageList([_IMAGE]),
+    ImageItemList([_IMAGE_ITEM]),
     _IMAGE,
     UploadView(upload_id="5f0c" * 8, name="debian-12", offset=0, size_bytes=GIB // 4),
     ReportList(

@@ -46,6 +46,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "templates/{name}": _path(template.NAME_PATTERN, "debian.preseed", "The template's name."),
     "versions/{version}": {"description": "The version, counted from 1."},
     "images/{name}": _path("^[a-z0-9][a-z0-9._-]{0,99}$", "debian-12", "The image's name."),
+    "image-files/{sha256}": _path("^[0-9a-f]{64}$", "ab" * 32, "The file's SHA-256."),
     "uploads/{upload_id}": _UPLOAD,
     "keys/{key_id}": _path("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", "2026-01", "The key's id."),
     "audit/{seq}": {"description": "The entry's place in the chain."},

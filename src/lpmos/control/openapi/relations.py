@@ -10,8 +10,8 @@ from typing import Any
 from lpmos.control.resources.session import Login
 from lpmos.control.resources.unmatched import MatchReport
 from lpmos.model.job import DiskErase, DiskTest, MemoryTest
+from lpmos.model.newtask import NewTask
 from lpmos.model.rule import NewRule, RuleFields
-from lpmos.model.task import NewTask
 
 TEXT, THING, NULL = {"type": "string"}, {"type": "object"}, {"type": "null"}
 

@@ -146,8 +146,10 @@ def _answer(handler: HTTPRouteHandler, schemas: Schemas, headers: Schema) -> dic
 def _other_answer(spec: ResponseSpec, schemas: Schemas, headers: Schema) -> dict[str, Any]:
     """An answer that is no problem and has another status than the handler's own."""
     kind = spec.data_container
-    content = {_written(spec.media_type): _media(kind, schemas)}
-    return {"description": spec.description, "headers": headers, "content": content}
+    answer: dict[str, Any] = {"description": spec.description, "headers": headers}
+    if kind not in EMPTY:
+        answer["content"] = {_written(spec.media_type): _media(kind, schemas)}
+    return answer
 
 
 def _written(media_type: str) -> str:

@@ -24,7 +24,7 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.problems import MEDIA_TYPE, RETRY_AFTER_S, problem
 from lpmos.model.access import Permission
 from lpmos.model.bulk import ROWS_LIMIT, Row, rows_of_csv, rows_of_json
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 
 JSON, CSV = "application/json", "text/csv"
 DONE = frozenset({RowStatus.CREATED, RowStatus.EXISTS})

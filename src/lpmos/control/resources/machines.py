@@ -48,7 +48,7 @@ from lpmos.model.machine import (
     parse_tenant,
     tag_problems,
 )
-from lpmos.model.task import AllTags, TagKey, TagValue, TenantName
+from lpmos.model.newtask import AllTags, TagKey, TagValue, TenantName
 
 ETAG_OF_REPORTED = ResponseHeader(
     name="ETag",

@@ -2,10 +2,12 @@
 
 A list is that of one tenant, or of all; it stands until any task changes. A single task is the same
 for everybody who may see it; each time the store is asked whether it is still the one that memory
-has (F7), and the caller's tenant is looked at.
+has (F7), and the caller's tenant is looked at. It is made of what its region saw of a boot under
+way too, which changes no task.
 """
 
 from collections import OrderedDict
+from datetime import datetime
 from typing import Any, cast
 
 import msgspec
@@ -16,10 +18,12 @@ from lpmos.control.http.kept import Answer, KeptAnswers, KeptResponse
 from lpmos.control.http.parameters import check_request
 from lpmos.control.views.tasks import TaskList, TaskSummary, full, row_of, summary
 from lpmos.core.deadlines.deadlines import Deadlines
+from lpmos.core.evidence import so_far
 from lpmos.core.fleet import Fleet
 from lpmos.core.taskrow import TaskRow
 from lpmos.core.tasks import Tasks
 from lpmos.model.access import sees
+from lpmos.store import keys
 
 ROWS = 5000
 """How many rows of lists stay encoded; those that were made first go first."""
@@ -63,8 +67,7 @@ class TaskAnswers:
         row = self._fleet.row(task_id)
         if row is None or not sees(tenant, row.tenant):
             return None
-        until = self._deadlines.waits_until(row)
-        answer = self._details.find(task_id, (row, self._retry(task_id), until))
+        answer = self._details.find(task_id, self._made_of(row))
         if answer is None or not await self._tasks.is_current(row):
             return None
         return KeptResponse(answer)
@@ -72,16 +75,24 @@ class TaskAnswers:
     async def task(self, task_id: str, tenant: str | None) -> KeptResponse:
         """A task as the store has it; raises as `Tasks.read`."""
         stored = await self._tasks.read(task_id, tenant)
-        row, retry = self._fleet.row(task_id), self._retry(task_id)
+        row = self._fleet.row(task_id)
         known = row is not None and (row.revision, row.past) == (stored.revision, stored.past)
         shown = row if row is not None and known else row_of(stored)
-        until = self._deadlines.waits_until(shown)
+        made_of = self._made_of(shown)
+        _, retry, until, _ = made_of
+        stored = msgspec.structs.replace(stored, task=so_far(self._fleet, stored.task))
         view = full(stored, retry, waits_until=until, row=shown)
         etag = b"etag", b'"%d"' % stored.revision
         answer = Answer(msgspec.json.encode(view), (etag,))
         if known:
-            self._details.keep(task_id, (row, retry, until), answer)
+            self._details.keep(task_id, made_of, answer)
         return KeptResponse(answer)
+
+    def _made_of(self, row: TaskRow) -> tuple[TaskRow, TaskRow | None, datetime | None, int]:
+        """The task's row, that of its retry, until when it waits, the revision of its evidence."""
+        seen = self._fleet.stored(keys.evidence(row.idc, row.sn))
+        until = self._deadlines.waits_until(row)
+        return row, self._retry(row.task_id), until, seen.mod_revision if seen else 0
 
     def _retry(self, task_id: str) -> TaskRow | None:
         retry = self._fleet.retry(task_id)

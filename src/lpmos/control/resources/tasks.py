@@ -53,8 +53,8 @@ from lpmos.core.tasks import Tasks
 from lpmos.model.access import Permission
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.lifecycle import Status
+from lpmos.model.newtask import NewTask
 from lpmos.model.rollback import next_boot
-from lpmos.model.task import NewTask
 
 NOTE_CHARACTERS = 1000
 Said = Annotated[

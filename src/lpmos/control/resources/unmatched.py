@@ -9,7 +9,7 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lpmos.control.access import CallerRequest, actor, needs
@@ -29,9 +29,7 @@ from lpmos.model.inventory import Inventory
 from lpmos.model.kernelline import KernelArguments
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import NetworkConfig
-from lpmos.model.rule import SAMPLE_MAC
-from lpmos.model.setup import NewSetup
-from lpmos.model.task import (
+from lpmos.model.newtask import (
     HostName,
     InstallMethod,
     NewTask,
@@ -40,8 +38,10 @@ from lpmos.model.task import (
     SshKeys,
     Tags,
     TenantName,
-    check_new_task,
 )
+from lpmos.model.newtaskcheck import check_new_task
+from lpmos.model.rule import SAMPLE_MAC
+from lpmos.model.setup import NewSetup
 
 SearchParameter = Annotated[str | None, QueryParameter(min_length=1, max_length=128)]
 
@@ -250,19 +250,26 @@ async def dismiss_report(
 
 
 class UnmatchedCollector(Collector):
-    """How many machines wait without a task, by data center."""
+    """How many machines wait without a task, and how many came, by data center."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
     def collect(self) -> Iterable[Metric]:
-        """The gauge, as it is now."""
+        """The figures as they are now; of every region, so that the first to come is seen."""
         gauge = GaugeMetricFamily(
             "lpmos_unmatched_reports", "Machines that reported without a task", labels=["idc"]
         )
-        for idc, count in sorted(self._fleet.unmatched_counts().items()):
-            gauge.add_metric([idc], count)
-        yield gauge
+        arrived = CounterMetricFamily(
+            "lpmos_unmatched_arrived",
+            "Machines that began to wait without a task since this control plane was started",
+            labels=["idc"],
+        )
+        counts = self._fleet.unmatched_counts()
+        for idc in sorted({*counts, *(region.idc for region in self._fleet.regions())}):
+            gauge.add_metric([idc], counts.get(idc, 0))
+            arrived.add_metric([idc], self._fleet.unmatched_arrived[idc])
+        yield from (gauge, arrived)
 
 
 def _new_task(new: TaskOfReport, *, idc: str | None = None, mac: str | None = None) -> NewTask:

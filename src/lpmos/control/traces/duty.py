@@ -7,7 +7,7 @@ same, for their ids are.
 from datetime import timedelta
 
 from lpmos.core.clock import Clock
-from lpmos.core.evidence import seen_of
+from lpmos.core.evidence import so_far
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskindex import TaskQuery
 from lpmos.core.traces.outgoing import Outgoing
@@ -54,4 +54,4 @@ class TraceDuty:
                 self._add(task)
 
     def _add(self, task: Task) -> None:
-        self._outgoing.add(spans(task, seen_of(self._fleet, task)))
+        self._outgoing.add(spans(so_far(self._fleet, task)))

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from lpmos.model.installer import Handover
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Task
 
@@ -22,6 +23,8 @@ _OF_JOBS: dict[Status, str] = {
     Status.APPROVED: "The agent has to begin the job.",
     Status.INSTALLING: "The agent does the steps of the job.",
 }
+_INSTALLER_DUE = "The machine has to boot from the network: its next script is the installer's."
+_INSTALLER = "The installer of {os} is at work{step}."
 _STARTS = "The machine starts the installed system, which then says that it came up."
 _TO_DO: dict[Status, str] = {
     Status.PENDING: "See what the region says of itself, then try the task again.",
@@ -68,9 +71,22 @@ def waits_for(task: Task) -> WaitsFor | None:
         return WaitsFor(who="machine", what=f"{what}{said}", since=task.since)
     if task.handed_over_at is not None:
         return WaitsFor(who="machine", what=_STARTS, since=task.handed_over_at)
+    if task.status is Status.INSTALLING and task.handover is not None:
+        return _waits_for_installer(task, task.handover)
     who, what = _WAITS[task.status]
-    step = f": {task.progress[-1].step}, {task.percent:.0f} %" if task.progress else ""
-    return WaitsFor(who=who, what=what.format(idc=task.idc, step=step), since=task.since)
+    return WaitsFor(who=who, what=what.format(idc=task.idc, step=_step(task)), since=task.since)
+
+
+def _waits_for_installer(task: Task, handover: Handover) -> WaitsFor:
+    """Its agent is gone for good."""
+    if handover.script_waits:
+        return WaitsFor(who="machine", what=_INSTALLER_DUE, since=handover.at)
+    what = _INSTALLER.format(os=f"{task.os_type} {task.os_version}", step=_step(task))
+    return WaitsFor(who="machine", what=what, since=handover.script_at or handover.at)
+
+
+def _step(task: Task) -> str:
+    return f": {task.progress[-1].step}, {task.percent:.0f} %" if task.progress else ""
 
 
 def failure(task: Task) -> Failure | None:

@@ -18,7 +18,8 @@ class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened: a status, a step of the install, a moment of a boot, or another.
 
     Moments are those of `lpmos.model.boot`, as `boot.kernel`, of the boot that brought the agent,
-    and `restart.…`, of that into the installed system. `came_up`: the installed system called.
+    and `restart.…`, of that into the installed system; they are there as the region sees them,
+    before the agent has reported and the system has called. `came_up`: the installed system called.
     `rolled_back`: the machine was given back. `retried`: another task tries it again.
 
     `by` did it, as far as it is known; `task_id` is the other task that it is about. `after_s` are
@@ -49,12 +50,14 @@ def timeline(task: Task, retry: TaskRow | None = None) -> list[TimelineEntry]:
         else TimelineEntry(step.timestamp, step.step, _of_step(step.percent, step.message))
         for step in task.progress
     ]
-    came_up = came_up_at(task)
-    if task.handed_over_at is not None and came_up is not None:
-        waited = in_words(came_up - task.handed_over_at)
-        entry = TimelineEntry(came_up, "came_up", f"{waited} after the restart began")
-        place = len(entries) - (task.status is Status.COMPLETED)
-        entries[place:place] = [*_moments(task, "restart."), entry]
+    if task.handed_over_at is not None:
+        came_up = came_up_at(task)
+        over_before = task.status is Status.COMPLETED or (task.finished and came_up is None)
+        place = len(entries) - over_before
+        entries[place:place] = [
+            *_moments(task, "restart."),
+            *([_came_up(came_up, task.handed_over_at)] if came_up else []),
+        ]
     if (back := task.rolled_back) is not None:
         said = next_boot(back)
         entries.append(TimelineEntry(back.at, "rolled_back", said, by=back.by))
@@ -103,6 +106,11 @@ def _of_change(task: Task, change: StatusChange) -> TimelineEntry:
 
 def _restart(at: datetime) -> TimelineEntry:
     return TimelineEntry(at, RESTARTING, "the machine starts the installed system")
+
+
+def _came_up(at: datetime, restarted_at: datetime) -> TimelineEntry:
+    said = f"{in_words(at - restarted_at)} after the restart began"
+    return TimelineEntry(at, "came_up", said)
 
 
 def _of_step(percent: float, message: str) -> str:

@@ -4,10 +4,10 @@
 // nothing is missed or doubled however the connection goes.
 
 import { api, got } from "../../lib/api";
+import { feed } from "./feed";
 
 export const KEPT_LINES = 5_000;
 const POLL_MS = 10_000;
-const RECONNECT_MS = 5_000;
 const GATHERED_MS = 200;
 
 export interface Answer {
@@ -85,12 +85,19 @@ export class Log {
 
   /** Read and follow until the answer is called. */
   follow(): () => void {
-    const ended = new AbortController();
     const poll = setInterval(() => this.ring(), POLL_MS);
-    this.#listen(ended.signal);
+    const end = feed(this.#taskId, ["log", "status"], {
+      heard: () => {
+        this.live = true;
+        this.ring();
+      },
+      lost: () => {
+        this.live = false;
+      },
+    });
     void this.#more();
     return () => {
-      ended.abort();
+      end();
       clearInterval(poll);
       clearTimeout(this.#timer);
       this.#timer = undefined;
@@ -103,28 +110,6 @@ export class Log {
       this.#timer = undefined;
       void this.#more();
     }, GATHERED_MS);
-  }
-
-  #listen(ended: AbortSignal): void {
-    if (ended.aborted) return;
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/ws`);
-    const wish = {
-      type: "subscribe",
-      task_id: this.#taskId,
-      types: ["log", "status"],
-      batch: true,
-    };
-    socket.addEventListener("open", () => socket.send(JSON.stringify(wish)));
-    socket.addEventListener("message", () => {
-      this.live = true;
-      this.ring();
-    });
-    socket.addEventListener("close", () => {
-      this.live = false;
-      setTimeout(() => this.#listen(ended), RECONNECT_MS);
-    });
-    ended.addEventListener("abort", () => socket.close());
   }
 
   async #more(): Promise<void> {
