@@ -1,7 +1,8 @@
-"""All machines that are known, in memory: what a row of their list shows, in every order.
+"""All machines that are known, in memory: what a row of their list shows, in any order.
 
 A machine is known by its own record (S3) or, before it ever reported, by the task that waits for
-it. Its inventory is decoded only when somebody asks for it.
+it. Its inventory is decoded only when somebody asks for it. An order is made when somebody first
+asks for it, and moves with each change from then on.
 """
 
 import sys
@@ -132,7 +133,7 @@ class MachineIndex:
 
     def __init__(self, duplicates: Duplicates) -> None:
         self._rows: dict[str, MachineRow] = {}
-        self._orders = {"sn": Ordered(), "updated_at": Ordered()}
+        self._orders: dict[str, Ordered] = {}
         self._counts: Counter[tuple[str, str | None]] = Counter()
         self._duplicates = duplicates
 
@@ -142,7 +143,7 @@ class MachineIndex:
 
     def rows(self) -> Iterator[MachineRow]:
         """Every machine, by serial number, as they are at this moment."""
-        return iter([self._rows[name] for name in self._orders["sn"].ids()])
+        return iter([self._rows[name] for name in self._names("sn")])
 
     def put(self, row: MachineRow) -> None:
         """Take in a machine, or what it is now."""
@@ -209,8 +210,15 @@ class MachineIndex:
         return sorted(by_name, key=value, reverse=sort.startswith("-"))
 
     def _names(self, sort: MachineSort) -> Iterator[str]:
-        order = self._orders[sort.removeprefix("-")]
+        order = self._order(sort.removeprefix("-"))
         return order.descending() if sort.startswith("-") else order.ids()
+
+    def _order(self, field: str) -> Ordered:
+        if field not in self._orders:
+            order = self._orders[field] = Ordered()
+            for row in self._rows.values():
+                order.add(_ORDERS[field](row), 0.0, row.name)
+        return self._orders[field]
 
 
 _ORDERS: Mapping[str, Callable[[MachineRow], Any]] = MappingProxyType(

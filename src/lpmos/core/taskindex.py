@@ -1,8 +1,9 @@
 """All tasks that are known, in memory: by id, in every order, counted by region, tenant, status.
 
-The orders and the counts move with each change of a task, so that nobody sorts or counts by
-walking. A list of one region or status walks only as far as its page; a search walks the rows once,
-over text that was made ready when the row came.
+The counts and the orders move with each change of a task, so that nobody sorts or counts by
+walking; an order is made when somebody first asks for it, for a region lists nothing. A list of one
+region or status walks only as far as its page; a search walks the rows once, over text that was
+made ready when the row came.
 """
 
 from collections import Counter
@@ -83,7 +84,7 @@ class TaskIndex:
         self.version = 0
         """Another number after each change."""
         self._rows: dict[str, TaskRow] = {}
-        self._orders = {name: Ordered() for name in _ORDERS}
+        self._orders: dict[str, Ordered] = {}
         self._counts: Counter[tuple[str, str | None, Status]] = Counter()
         self._of_machine: dict[tuple[str, str], tuple[str, ...]] = {}
         self._retries: dict[str, str] = {}
@@ -166,23 +167,31 @@ class TaskIndex:
         return sorted(newest_first, key=value, reverse=sort.startswith("-"))
 
     def _ids(self, sort: TaskSort) -> Iterator[str]:
-        order = self._orders[sort.removeprefix("-")]
+        order = self._order(sort.removeprefix("-"))
         if sort == "-created_at":
             return order.backwards()
         return order.descending() if sort.startswith("-") else order.ids()
+
+    def _order(self, name: str) -> Ordered:
+        if name not in self._orders:
+            order = self._orders[name] = Ordered()
+            for row in self._rows.values():
+                order.add(_ORDERS[name](row), *_place_in_time(row))
+        return self._orders[name]
 
     def _move(self, before: TaskRow | None, after: TaskRow | None) -> None:
         """From where the row was in the orders and counts to where it is now."""
         self.statistics.move(before, after)
         was = before and _place_in_time(before)
         now = after and _place_in_time(after)
-        for name, value in _ORDERS.items():
+        for name, order in self._orders.items():
+            value = _ORDERS[name]
             old, new = before and value(before), after and value(after)
             if (old, was) != (new, now):
                 if was:
-                    self._orders[name].remove(old, *was)
+                    order.remove(old, *was)
                 if now:
-                    self._orders[name].add(new, *now)
+                    order.add(new, *now)
         for row, change in ((before, -1), (after, 1)):
             if row is not None:
                 self._counts[row.idc, row.tenant, row.status] += change

@@ -7,6 +7,7 @@ took.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -46,6 +47,8 @@ Remembered = Callable[[str], KV | None]
 Read = Callable[[str], Awaitable[KV | None]]
 
 ATTEMPTS = 50
+WRITTEN_LATELY = 128
+"""How many tasks that were written here are known before memory hears of them; the oldest go."""
 
 
 class Superseded(Conflict):
@@ -119,13 +122,40 @@ def nothing(_: str) -> None:
     """No memory: the store is always asked."""
 
 
+class _Newest:
+    """What memory has, or what was written here since: memory hears of that a moment later."""
+
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        self._written: OrderedDict[str, KV] = OrderedDict()
+
+    def get(self, key: str) -> KV | None:
+        """The newer of both."""
+        known, written = self._remembered(key), self._written.get(key)
+        if written is None:
+            return known
+        if known is None or known.mod_revision < written.mod_revision:
+            return written
+        del self._written[key]
+        return known
+
+    def note(self, key: str, value: bytes, revision: int) -> None:
+        """Take in what the store took, where there is a memory."""
+        if self._remembered is nothing:
+            return
+        self._written[key] = KV(key, value, 0, revision, 0)
+        self._written.move_to_end(key)
+        if len(self._written) > WRITTEN_LATELY:
+            self._written.popitem(last=False)
+
+
 class TaskStore:
     """Reads and swaps task documents."""
 
     def __init__(self, store: Store, remembered: Remembered = nothing) -> None:
         """`remembered` is asked before the store is."""
         self._store = store
-        self._remembered = remembered
+        self._newest = _Newest(remembered)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def change(
@@ -180,7 +210,7 @@ class TaskStore:
 
     async def _changed(self, change: _Change) -> Task:
         """Changes of one task that are asked for here wait for each other; others race."""
-        remembered = self._remembered(change.key)
+        remembered = self._newest.get(change.key)
         guessed = change.guessed(remembered) if remembered else None
         if remembered and guessed:
             after = await self._swapped(change, remembered, *guessed, read=self._known)
@@ -200,7 +230,7 @@ class TaskStore:
 
     async def _known(self, key: str) -> KV | None:
         """A key as memory has it, or where it has none, as the store does."""
-        return self._remembered(key) or await self._store.get(key)
+        return self._newest.get(key) or await self._store.get(key)
 
     async def _swapped(
         self, change: _Change, kv: KV, before: Task, after: Task, *, read: Read
@@ -217,12 +247,15 @@ class TaskStore:
         if record is not None:
             compare, operations = await self._with_machine(record, after, compare, operations, read)
         try:
-            done = (await self._store.txn(compare, operations)).succeeded
+            done = await self._store.txn(compare, operations)
         except Ambiguous:
             change.written = written
             return None
         change.written = None
-        return after if done else None
+        if not done.succeeded:
+            return None
+        self._newest.note(change.key, written, done.revision)
+        return after
 
     async def past(self, task: Task) -> Task | None:
         """The task as its machine's history (S5) has it."""

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import zlib
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import structlog
@@ -125,9 +125,8 @@ class Memory:
             connection.execute("BEGIN IMMEDIATE")
             gone = [(key,) for key, kv in changed.items() if kv is None]
             connection.executemany("DELETE FROM documents WHERE key = ?", gone)
-            rows = [_row(kv) for kv in changed.values() if kv is not None]
-            for first in range(0, len(rows), ROWS_AT_ONCE):
-                part = rows[first : first + ROWS_AT_ONCE]
+            rows = (_row(kv) for kv in changed.values() if kv is not None)
+            while part := list(islice(rows, ROWS_AT_ONCE)):
                 places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(part))
                 values = list(chain.from_iterable(part))
                 connection.execute(f"REPLACE INTO documents VALUES {places}", values)  # noqa: S608

@@ -226,6 +226,7 @@ _KINDS = (
     ("task", re.compile(r"/os/([^/]+)/machines/([^/]+)/task")),
     ("meta", re.compile(r"/os/([^/]+)/machines/([^/]+)/meta")),
     ("lease", re.compile(r"/os/([^/]+)/machines/([^/]+)/lease")),
+    ("evidence", re.compile(r"/os/([^/]+)/machines/([^/]+)/evidence")),
     ("signer", re.compile(r"/os/([^/]+)/signers/([^/]+)")),
     ("taken", re.compile(r"/os/([^/]+)/taken/([^/]+)")),
     ("sealed", re.compile(r"/os/([^/]+)/sealed/([^/]+)")),
@@ -270,8 +271,6 @@ def kind_of(key: str) -> str:
             found = kind
         case ["os", "control", collection, *_] if _COLLECTION.fullmatch(collection):
             found = f"control.{collection}"
-        case ["os", _, "machines", _, "evidence"]:
-            found = "evidence"
         case ["os", _, kind, *_] if kind in _OF_A_REGION:
             found = kind
     return found

@@ -5,7 +5,8 @@
 the difference. All changes are made in `run`, without an await between a change and the news of
 it: so what a subscriber sees in the mirror is what it is told.
 
-Large values (inventories) are kept packed: thousands of them would fill the memory.
+Large values (inventories) are kept packed: thousands of them would fill the memory. Those of one
+kind are much alike, so each is deflated by what it has in common with the first of its kind.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol
 
+from lpmos.store import keys
 from lpmos.store.api import KV, Compacted, Page, Unavailable, WatchBatch, WatchLagged
 
 SILENCE_S = 5.0
@@ -25,7 +27,9 @@ FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 LIST_PAGE = 500
-PACK_OVER_BYTES = 2048
+PACK_OVER_BYTES = 1024
+SAMPLE_BYTES = 16_384
+"""How much of the first value of a kind is compared with: to look through more costs more."""
 FRESH_KEYS = 2000
 """How many of the large values that changed last stay as they came: they change again soonest."""
 FRESH_BYTES = 64 * 2**20
@@ -41,7 +45,9 @@ Subscriber = Callable[[str, KV | None, KV | None], None]
 
 
 class _PackedKV(KV, frozen=True):
-    """A key whose value is deflated."""
+    """A key whose value is deflated (RFC 1951), with `sample` as the preset dictionary."""
+
+    sample: bytes = b""
 
 
 class Followed(Protocol):
@@ -69,6 +75,7 @@ class Mirror:
         self._silence_s = silence_s
         self._retry_s = retry_s
         self._kvs: dict[str, KV] = {}
+        self._samples: dict[str, bytes] = {}
         self._order: list[str] = []
         self._added: set[str] = set()
         self._fresh: OrderedDict[str, int] = OrderedDict()
@@ -133,7 +140,7 @@ class Mirror:
     def restore(self, kvs: Iterable[KV], revision: int) -> None:
         """Begin with what was known at `revision`; call it before `run`, which lists all anew."""
         for kv in kvs:
-            self._set(kv.key, _packed(kv))
+            self._set(kv.key, self._packed(kv))
         self._reach(revision)
 
     async def wait_ready(self) -> None:
@@ -182,7 +189,7 @@ class Mirror:
         async for page in self._store.list(self._prefix, page=LIST_PAGE):
             for kv in page.kvs:
                 large_bytes += len(kv.value) if _packs(kv) else 0
-                found[kv.key] = kv if large_bytes <= LISTED_BYTES else _packed(kv)
+                found[kv.key] = kv if large_bytes <= LISTED_BYTES else self._packed(kv)
             revision = page.revision
         self._connected = True
         self._change_revision = 0
@@ -281,7 +288,18 @@ class Mirror:
     def _pack_oldest(self) -> None:
         oldest, size_bytes = self._fresh.popitem(last=False)
         self._fresh_bytes -= size_bytes
-        self._kvs[oldest] = _packed(self._kvs[oldest])
+        self._kvs[oldest] = self._packed(self._kvs[oldest])
+
+    def _packed(self, kv: KV) -> KV:
+        """The key with its value packed, if that is large."""
+        if not _packs(kv):
+            return kv
+        sample = self._samples.setdefault(keys.kind_of(kv.key), kv.value[:SAMPLE_BYTES])
+        deflating = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=sample)
+        value = deflating.compress(kv.value) + deflating.flush()
+        return _PackedKV(
+            kv.key, value, kv.create_revision, kv.mod_revision, kv.version, kv.lease, sample
+        )
 
     def _sorted(self) -> list[str]:
         """All keys in order; what was added since the last call is sorted in now."""
@@ -304,25 +322,16 @@ class _WentBack(Exception):
 
 
 def deflated(kept: KV) -> bytes:
-    """The value of what `Mirror.kept` gave, deflated by zlib; what is packed costs nothing."""
-    return kept.value if isinstance(kept, _PackedKV) else zlib.compress(kept.value, level=1)
+    """The value of what `Mirror.kept` gave, deflated by zlib without any dictionary."""
+    return zlib.compress(opened(kept).value, level=1)
 
 
 def opened(kept: KV) -> KV:
     """The key as the store has it, of what `Mirror.kept` gave or a subscriber was told."""
     if not isinstance(kept, _PackedKV):
         return kept
-    value = zlib.decompress(kept.value)
+    value = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=kept.sample).decompress(kept.value)
     return KV(kept.key, value, kept.create_revision, kept.mod_revision, kept.version, kept.lease)
-
-
-def _packed(kv: KV) -> KV:
-    """The key with its value packed, if that is large."""
-    if not _packs(kv):
-        return kv
-    return _PackedKV(
-        kv.key, deflated(kv), kv.create_revision, kv.mod_revision, kv.version, kv.lease
-    )
 
 
 def _packs(kv: KV) -> bool:

@@ -1,10 +1,13 @@
 """The mirror on a store in memory: what it has, what it tells, and what it survives."""
 
 import asyncio
+import random
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lpmos.store.api import (
     KV,
@@ -368,3 +371,24 @@ async def test_mirror_listing_again_tells_nothing_of_what_is_only_packed_otherwi
     store.break_watches(WatchLagged("slow"))
     await _reached(mirror, store.put("/os/b", value=b"new"))
     assert told == [("/os/b", None, b"new")]
+
+
+def test_mirror_packs_a_value_by_what_the_first_of_its_kind_has_too() -> None:
+    machines = [f"/os/dc1/machines/SN-{number}/meta" for number in range(2)]
+    tasks = [f"/os/dc1/machines/SN-{number}/task" for number in range(2)]
+    inventory, plan = random.Random(0).randbytes(5000), random.Random(1).randbytes(5000)  # noqa: S311
+    mirror = Mirror(FollowedStore(), "/os/")
+    values = dict.fromkeys(machines, inventory) | dict.fromkeys(tasks, plan)
+    mirror.restore((KV(key, value, 1, 1, 1) for key, value in values.items()), 1)
+    for key, value in values.items():
+        kept = mirror.kept(key)
+        assert kept is not None and len(kept.value) < len(value) // 50
+        assert mirror.get(key) == KV(key, value, 1, 1, 1)
+        assert zlib.decompress(deflated(kept)) == value
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda part: part * 1000), min_size=1, max_size=4))
+def test_mirror_gives_any_value_as_it_came(values: list[bytes]) -> None:
+    mirror = Mirror(FollowedStore(), "/os/")
+    mirror.restore((KV(f"/os/{n}", value, 1, 1, 1) for n, value in enumerate(values)), 1)
+    assert [kv.value for kv in mirror.items("/os/")] == values

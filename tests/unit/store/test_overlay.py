@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from lpmos.store.api import KV
 from lpmos.store.mirror import Mirror
 from lpmos.store.overlay import Overlay
 from lpmos.store.sqlite import SqliteStore
+from tests.support.following import following
 
 KEY = "/os/dc1/machines/SN-1/task"
 TIMEOUT_S = 30
@@ -50,12 +50,8 @@ def _value(kv: KV | None) -> bytes | None:
 async def seen(tmp_path: Path) -> AsyncIterator[Seen]:
     store = await SqliteStore.open(tmp_path / "store.db")
     seen = Seen(store)
-    running = asyncio.create_task(seen.mirror.run())
-    await seen.mirror.wait_ready()
-    yield seen
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    async with following(seen.mirror):
+        yield seen
     await store.close()
 
 
