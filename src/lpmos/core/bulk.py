@@ -26,7 +26,8 @@ from lpmos.model.audit import Actor
 from lpmos.model.bulk import Row, duplicates
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, LpmosError, NotFound
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import Task, TaskSpec
+from lpmos.model.newtask import TaskSpec
+from lpmos.model.task import Task
 from lpmos.store.api import CasConflict, Store, StoreError, Unavailable
 
 log = structlog.get_logger()

@@ -44,9 +44,10 @@ from lpmos.model.errors import Conflict, FieldProblem, LpmosError, NotFound, Unk
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Machine, ServerEntry
+from lpmos.model.newtask import ASKED, TaskSpec
 from lpmos.model.region import Capabilities
 from lpmos.model.setup import TaskSecrets
-from lpmos.model.task import ASKED, StatusChange, Task, TaskPlace, TaskSpec
+from lpmos.model.task import StatusChange, Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import (
     KV,

@@ -7,9 +7,11 @@ from lpmos.core.foreseen import refusals
 from lpmos.model.access import sees
 from lpmos.model.diskplan import is_one_plain_disk
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound, UnfinishedTask
+from lpmos.model.fetching import coming
 from lpmos.model.machine import Machine
+from lpmos.model.newtask import ASKED, TaskSpec
 from lpmos.model.region import Capabilities
-from lpmos.model.task import ASKED, Task, TaskSpec
+from lpmos.model.task import Task
 
 
 def check_offered(
@@ -90,10 +92,29 @@ def offer_problem(
     if any(all(map(_is_or_unsaid, asked, each)) for each in offered):
         return None
     names = ", ".join(" ".join(pair) for pair in offered) or "nothing yet: build an image"
+    on_its_way = _on_its_way(idc, os_type, os_version, regions())
     of_type = os_type is not None and os_type not in {each for each, _ in offered}
     field = "os_type" if of_type or os_version is None else "os_version"
     what = " ".join(name for name in asked if name is not None)
-    return FieldProblem(field, f"{idc} does not offer {what}; it has: {names}")
+    return FieldProblem(field, f"{idc} does not offer {what}{on_its_way}; it has: {names}")
+
+
+def _on_its_way(
+    idc: str, os_type: str | None, os_version: str | None, regions: list[RegionView]
+) -> str:
+    """That a region fetches it now, and how far that is; nothing where it does not."""
+    beats = (region.heartbeat for region in regions if region.idc == idc)
+    fetching = next((beat.fetching for beat in beats if beat), None)
+    arrival = coming(fetching, os_type, os_version)
+    if fetching is None or arrival is None:
+        return ""
+    if fetching.error or arrival.error:
+        return (
+            f" yet, and cannot fetch the {arrival.kind} {arrival.name} now"
+            f" (`lpmos region show {idc}` says why)"
+        )
+    now = "fetches" if fetching.current == arrival.name else "will fetch"
+    return f" yet: it {now} the {arrival.kind} {arrival.name}, {arrival.progress} are there"
 
 
 def _is_or_unsaid(asked: str | None, offered: str) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from lpmos.core.agentrun import ended
+from lpmos.core.progress import newest_words
 from lpmos.core.taskstore import logged, moved
 from lpmos.model.errors import Conflict, Unauthenticated
 from lpmos.model.lifecycle import Event, Status
@@ -54,7 +55,7 @@ def handed_over(task: Task, token_sha256: str, now: datetime) -> Task:
         task,
         Event.INSTALL_PROGRESSED,
         now,
-        progress=_with(task, written, starts),
+        progress=newest_words(task, written, starts),
         handed_over_at=now,
         first_boot_sha256=token_sha256,
     )
@@ -83,9 +84,9 @@ def came_up(task: Task, token_sha256: str, now: datetime) -> Task:
     )
     task = msgspec.structs.replace(task, progress=whole)
     if task.status is Status.FAILED:
-        task = msgspec.structs.replace(task, progress=_with(task, said), updated_at=now)
+        task = msgspec.structs.replace(task, progress=newest_words(task, said), updated_at=now)
         return logged(task, now, "[WARN] the installed system came up after the task had failed")
-    task = moved(task, Event.INSTALL_FINISHED, now, progress=_with(task, said))
+    task = moved(task, Event.INSTALL_FINISHED, now, progress=newest_words(task, said))
     return logged(task, now, "[INFO] the installed system came up")
 
 
@@ -115,9 +116,3 @@ def _check_token(task: Task, token_sha256: str) -> None:
         raise NotHandedOver(f"the agent of task {task.task_id} is not done yet; ask again")
     if expected is None or not hmac.compare_digest(expected, token_sha256):
         raise WrongToken(f"this is not the token of what task {task.task_id} installed")
-
-
-def _with(task: Task, *news: Progress) -> tuple[Progress, ...]:
-    """The task's progress with the newest words of these steps."""
-    steps = {each.step: each for each in task.progress} | {each.step: each for each in news}
-    return tuple(steps.values())

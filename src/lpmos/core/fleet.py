@@ -7,6 +7,7 @@ hides no other and ends nothing.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
@@ -93,6 +94,8 @@ class Fleet:
         self._heard_at: dict[str, datetime] = {}
         self._clients: dict[tuple[str, str], RegionClient] = {}
         self._unmatched = UnmatchedIndex(self._duplicates)
+        self.unmatched_arrived: Counter[str] = Counter()
+        """Machines of a data center that began to wait without a task since the first listing."""
         self._dead_letters = TaskIndex()
         self._listeners: list[Callable[[TaskChange], None]] = []
         self._other_listeners: list[Callable[[keys.KeyName, int], None]] = []
@@ -299,9 +302,9 @@ class Fleet:
         return lambda: self._listeners.remove(listener)
 
     def subscribe_others(self, listener: Callable[[keys.KeyName, int], None]) -> Callable[[], None]:
-        """Call `listener(key, revision)` for every change of a region, machine, report or dead
-        letter, after it was taken in; the revision is 0 where the key is gone. The result
-        unsubscribes.
+        """Call `listener(key, revision)` for every change of a region, machine, its evidence,
+        report or dead letter, after it was taken in; the revision is 0 where the key is gone. The
+        result unsubscribes.
         """
         self._other_listeners.append(listener)
         return lambda: self._other_listeners.remove(listener)
@@ -353,7 +356,7 @@ class Fleet:
             self._apply_unmatched(name, _decode(after, UnmatchedReport), after)
         elif name.kind == "dlq":
             self._apply_dead_letter(name, after)
-        if name.kind in ("region", "client", "meta", "lease", "unmatched", "dlq"):
+        if name.kind in ("region", "client", "meta", "evidence", "lease", "unmatched", "dlq"):
             for listener in tuple(self._other_listeners):
                 listener(name, after.mod_revision if after else 0)
 
@@ -428,6 +431,8 @@ class Fleet:
         if report is None or after is None:
             self._unmatched.remove(name.idc, name.rest)
         else:
+            if self.listed and self._unmatched.get(name.idc, name.rest) is None:
+                self.unmatched_arrived[name.idc] += 1
             self._unmatched.put(row_of_report(name.idc, name.rest, report, after.mod_revision))
 
     def _apply_machine(self, name: keys.KeyName, after: KV | None) -> None:

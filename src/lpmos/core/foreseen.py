@@ -14,8 +14,9 @@ from lpmos.model.image import arguments_problem, hooks_problem, root_bytes
 from lpmos.model.installerlimits import plan_problems
 from lpmos.model.inventory import Inventory
 from lpmos.model.jobplan import plan_job
+from lpmos.model.newtask import TaskSpec
 from lpmos.model.region import Capabilities, HeldImage, HeldInstaller
-from lpmos.model.task import Task, TaskSpec
+from lpmos.model.task import Task
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -23,6 +24,7 @@ class _Source(msgspec.Struct, frozen=True):
 
     required_bytes: int
     whole_disk: bool
+    sector_bytes: int | None = None
     image: HeldImage | None = None
     installer: HeldInstaller | None = None
 
@@ -59,7 +61,8 @@ def warnings(
         if source is None:
             return ()
         wishes = task.disk_layout, task.root_disk
-        plan = plan_disk(machine, *wishes, source.required_bytes, source.whole_disk)
+        needs = source.required_bytes, source.whole_disk
+        plan = plan_disk(machine, *wishes, *needs, sector_bytes=source.sector_bytes)
     except NoSuitableDisk as error:
         return (FieldProblem("root_disk" if task.job is None else "job", str(error)),)
     if (own := source.installer) is None:
@@ -83,7 +86,7 @@ def _source(asked: Task | TaskSpec, capabilities: Capabilities | None) -> _Sourc
         needed = size_bytes if offered.whole_disk else root_bytes(size_bytes)
         images = [i for i in capabilities.images if (i.os_type, i.os_version) == system]
         newest = max(images, key=lambda each: (each.built_at, each.name), default=None)
-        return _Source(needed, offered.whole_disk, image=newest)
+        return _Source(needed, offered.whole_disk, offered.sector_bytes, image=newest)
     fitting = [i for i in capabilities.installers if (i.os_type, i.os_version) == system]
     if asked.method == "image" or not fitting:
         return None

@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.taskstore import logged
 from lpmos.model.errors import NotFound
 from lpmos.model.handin import Word
@@ -55,6 +56,7 @@ class Reported(Kept, frozen=True, kw_only=True, tag=Word.REPORTED.value):
     inventory: Inventory
     required_bytes: int
     whole_image: bool = False
+    sector_bytes: int | None = None
 
     @property
     def content(self) -> bytes:
@@ -138,6 +140,7 @@ async def perform(agents: Agents, kept: AnyKept, task: Task | None) -> Task | No
                 kept.inventory,
                 kept.required_bytes,
                 whole_image=kept.whole_image,
+                sector_bytes=kept.sector_bytes,
                 follows=kept.follows,
             )
         case _ if task is None:

@@ -14,7 +14,8 @@ from lpmos.core.fleet import Fleet
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.machine import parse_idc
-from lpmos.model.task import NewTask, TaskSpec, check_new_task, of_tenant
+from lpmos.model.newtask import NewTask, TaskSpec
+from lpmos.model.newtaskcheck import check_new_task, of_tenant
 
 PLACES = ("idc", "region_id")
 SYSTEMS = ("os_type", "os_version")

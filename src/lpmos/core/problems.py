@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+OCCUPIED_S = 10
 FIELDS_NAMED = 50
 """How many wrong fields one answer names; a body can hold many more."""
 
@@ -54,6 +55,7 @@ TABLE: Mapping[type[LpmosError], Row] = {
     errors.NoSuitableDisk: Row(409, "No disk can be the root disk"),
     errors.TooLarge: Row(413, "The request is too large"),
     errors.TooBusy: Row(429, "Too many requests", RETRY_AFTER_S),
+    errors.Occupied: Row(503, "All places for this are taken", OCCUPIED_S),
     errors.ProviderAway: Row(503, "The identity provider cannot be used now", RETRY_AFTER_S),
     errors.SecretError: Row(500, "A stored secret cannot be used"),
     errors.UnknownKey: Row(503, "A key that secrets are sealed with is missing", RETRY_AFTER_S),

@@ -5,12 +5,12 @@ of the task and is kept for people; one of the same machine with other hardware 
 back, so that nothing is written that nobody has seen.
 """
 
-from contextlib import suppress
 from datetime import datetime
 
 import msgspec
 
-from lpmos.core.agentrun import AgentRun, NoTask, agent_of, claimed_by, ended, prepared
+from lpmos.core.agentrun import AgentRun, NoTask, agent_of, ended, prepared, restarted
+from lpmos.core.claim import claimed_by
 from lpmos.core.clock import Clock
 from lpmos.core.evidence import Seen, with_boot
 from lpmos.core.fleet import Fleet
@@ -20,14 +20,13 @@ from lpmos.core.taskstore import RecordStep, Superseded, TaskStore, logged, move
 from lpmos.core.unmatched import UnmatchedReports
 from lpmos.model.audit import AuditEvent, new_event_id
 from lpmos.model.diskplan import plan_disk
-from lpmos.model.errors import ForeignMachine, InvalidInput, NoSuitableDisk
-from lpmos.model.fingerprint import fingerprint, fingerprint_changes, identity_of
+from lpmos.model.errors import ForeignMachine, NoSuitableDisk
+from lpmos.model.fingerprint import cards_of, fingerprint, fingerprint_changes, identity_of
 from lpmos.model.inventory import Inventory
 from lpmos.model.jobplan import plan_job
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.machine import Machine, parse_mac, with_tags
+from lpmos.model.machine import Machine, with_tags
 from lpmos.model.task import Task, TaskError
-from lpmos.model.waiting import MACHINE_RESTARTED
 from lpmos.store.api import Put, Store, Unavailable
 
 REASON_CHARACTERS = 2_000
@@ -65,6 +64,7 @@ class Reporting:
         required_bytes: int,
         *,
         whole_image: bool = False,
+        sector_bytes: int | None = None,
         follows: str | None,
     ) -> Task:
         """See `Agents.report`; `task` is the machine's, as far as it is known here."""
@@ -84,7 +84,14 @@ class Reporting:
                 return self._while_installing(now, run, inventory.bounded())
             if _is_late(now, run, follows):
                 return now
-            after = self._reported(now, run, inventory, required_bytes, whole_image)
+            after = self._reported(
+                now,
+                run,
+                inventory,
+                required_bytes,
+                whole_image=whole_image,
+                sector_bytes=sector_bytes,
+            )
             return _told_of_replacement(after, now, known, inventory, self._clock())
 
         def machine(now: Task) -> RecordStep:
@@ -129,7 +136,9 @@ class Reporting:
         run: AgentRun,
         inventory: Inventory,
         required_bytes: int,
+        *,
         whole_image: bool,
+        sector_bytes: int | None,
     ) -> Task:
         now = self._clock()
         if task.status is Status.PENDING:
@@ -151,7 +160,9 @@ class Reporting:
                 plan = {"job_plan": plan_job(inventory, task.job)}
             else:
                 wishes = task.disk_layout, task.root_disk
-                plan = {"plan": plan_disk(inventory, *wishes, required_bytes, whole_image)}
+                needs = required_bytes, whole_image
+                made = plan_disk(inventory, *wishes, *needs, sector_bytes=sector_bytes)
+                plan = {"plan": made}
         except NoSuitableDisk as error:
             task = msgspec.structs.replace(task, **seen)
             hint = "set root_disk in a new task, or give the machine another disk"
@@ -211,7 +222,7 @@ def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:
     """
     if task.hardware is None:
         return
-    if not task.finished and mac not in (task.mac, *_cards(task.hardware)):
+    if not task.finished and mac not in (task.mac, *cards_of(task.hardware)):
         raise ForeignMachine(
             f"MAC {mac} is of no card that machine {task.sn} had when it reported for task"
             f" {task.task_id}; where a card was replaced, cancel the task and create a new one",
@@ -227,31 +238,9 @@ def check_same_machine(task: Task, mac: str, inventory: Inventory) -> None:
         )
 
 
-def restarted(task: Task, now: datetime) -> Task:
-    """The task that failed because its machine began anew: a disk is written once for an approval.
-
-    Raises:
-        ImpossibleTransition: it is over.
-    """
-    error = TaskError(
-        reason="the machine was restarted in the middle of its installation",
-        hint="look at its console and power, then create the task again",
-        code=MACHINE_RESTARTED,
-    )
-    return ended(task, error, now)
-
-
 def macs_of(run: AgentRun, inventory: Inventory) -> tuple[str, ...]:
     """The machine's own MACs, normalised, the calling one first."""
-    return tuple(dict.fromkeys((run.mac, *_cards(inventory))))
-
-
-def _cards(inventory: Inventory) -> list[str]:
-    found: list[str] = []
-    for nic in inventory.nics:
-        with suppress(InvalidInput):
-            found.append(parse_mac(nic.mac))
-    return found
+    return tuple(dict.fromkeys((run.mac, *cards_of(inventory))))
 
 
 def _is_late(task: Task, run: AgentRun, follows: str | None) -> bool:

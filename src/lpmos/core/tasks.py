@@ -25,7 +25,8 @@ from lpmos.model.errors import Conflict, Forbidden, ImpossibleTransition, NotFou
 from lpmos.model.fingerprint import fingerprint
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.task import ASKED, Approval, Intent, Task, TaskSpec
+from lpmos.model.newtask import ASKED, TaskSpec
+from lpmos.model.task import Approval, Intent, Task
 from lpmos.store import keys, records
 from lpmos.store.api import (
     Ambiguous,

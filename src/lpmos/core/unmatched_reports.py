@@ -33,7 +33,9 @@ from lpmos.model.machine import (
     parse_mac,
     sn_from_mac,
 )
-from lpmos.model.task import NewTask, Task, TaskPlace, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
+from lpmos.model.task import Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import (
     KV,

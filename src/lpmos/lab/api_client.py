@@ -16,7 +16,8 @@ from lpmos.lab.errors import ApiRefused
 from lpmos.model.image import OfferedOs
 from lpmos.model.inventory import Inventory
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
+from lpmos.model.newtask import NewTask
+from lpmos.model.task import Progress, StatusChange, TaskError
 
 API: Final = "/api/v1"
 CALL_TIMEOUT_S: Final = 30.0

@@ -16,7 +16,7 @@ from lpmos.core.firstboot import RESTARTING
 from lpmos.lab.api_client import CreatedTask, TaskState
 from lpmos.lab.errors import LabError, WaitTimedOut
 from lpmos.model.lifecycle import MEANING, Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 
 POLL_S: Final = 0.3
 LOGIN_TIMEOUT_S: Final = 900.0

@@ -17,6 +17,8 @@ from typing import ClassVar, Final
 
 STOP_GRACE_S: Final = 10.0
 KILL_TIMEOUT_S: Final = 5.0
+ENDS_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Put before a command: the kernel kills it when the thread ends that started it."""
 
 
 class LabProcess:
@@ -141,7 +143,7 @@ class HostProcesses(Starter):
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` and dies with the lab."""
-        return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+        return [*ENDS_WITH_PARENT, *argv]
 
 
 def children(pid: int) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final
 
 from lpmos.lab.errors import ProcessFailed, RackUnavailable
-from lpmos.lab.processes import KILL_TIMEOUT_S, LabProcess, Starter, children
+from lpmos.lab.processes import ENDS_WITH_PARENT, KILL_TIMEOUT_S, LabProcess, Starter, children
 
 BRIDGE: Final = "br0"
 ADDRESS: Final = "10.78.0.1"
@@ -144,7 +144,7 @@ class Rack(Starter):
 
     async def _start_holder(self) -> None:
         self._holder = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--"),
+            *ENDS_WITH_PARENT,
             *("unshare", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
             # A sysfs of the rack's own: the host's one would go on showing the host's interfaces.
             *("sh", "-c", "mount -t sysfs none /sys && ip link set lo up && echo up && exec cat"),

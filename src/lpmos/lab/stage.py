@@ -24,8 +24,8 @@ from lpmos.lab.processes import HostProcesses
 from lpmos.lab.rack import Rack
 from lpmos.lab.simulated_images import make_simulated_images
 from lpmos.lab.simulated_server import SimulatedServer, new_serials, simulated_mac
-from lpmos.lab.site import IDC, Site, free_port, loopback_network
-from lpmos.model.task import NewTask
+from lpmos.lab.site import IDC, RACK_NETWORK, Site, free_port, loopback_network
+from lpmos.model.newtask import NewTask
 
 OS: Final = ("debian", "12")
 QUICK_LEVEL: Final = 3
@@ -43,6 +43,35 @@ class Stage:
 
 
 @asynccontextmanager
+async def rack_site(
+    *,
+    directory: Path,
+    images_dir: Path,
+    accel: Acceleration,
+    network: Sequence[str] = RACK_NETWORK,
+    port: int = 0,
+) -> AsyncIterator[tuple[Rack, Site]]:
+    """A rack with a data center in it that offers the system; its files are in `directory`.
+
+    Raises:
+        LabError: it could not be set up; the text says what to do.
+    """
+    async with (
+        Rack() as rack,
+        Site(
+            rack,
+            directory=directory,
+            images_dir=images_dir,
+            kernel_arguments=accel.kernel_arguments,
+            network=network,
+            port=port,
+        ) as site,
+    ):
+        await site.wait_offered(*OS)
+        yield rack, site
+
+
+@asynccontextmanager
 async def rack_stage(
     specs: Sequence[MachineSpec],
     *,
@@ -56,17 +85,8 @@ async def rack_stage(
     Raises:
         LabError: it could not be set up; the text says what to do.
     """
-    async with (
-        Rack() as rack,
-        Site(
-            rack,
-            directory=directory,
-            images_dir=images_dir,
-            kernel_arguments=accel.kernel_arguments,
-            port=port,
-        ) as site,
-    ):
-        await site.wait_offered(*OS)
+    placed = rack_site(directory=directory, images_dir=images_dir, accel=accel, port=port)
+    async with placed as (rack, site):
         servers = [
             (
                 await VirtualMachine.create(rack, spec, directory=directory, accel=accel),

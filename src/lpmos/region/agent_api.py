@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import web
 
-from lpmos.core.agents import AgentRun, Agents, NoTask
+from lpmos.core.agentrun import AgentRun, NoTask
+from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.loglines import Marks
@@ -146,8 +147,14 @@ class AgentApi:
             if known and is_over:
                 return _stopped(known, _end_reason(known))
             needed = self._sources.required_bytes(known)
-            whole = self._sources.is_whole_image(known)
-            task = await self._agents.report(run, sn, call.hardware, needed, whole_image=whole)
+            task = await self._agents.report(
+                run,
+                sn,
+                call.hardware,
+                needed,
+                whole_image=self._sources.is_whole_image(known),
+                sector_bytes=self._sources.sector_bytes(known),
+            )
             about(task)
             if refusal := self._sources.refusal(task, address_of(request)):
                 task = await self._agents.fail(task, refusal)

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.fleet import Fleet
 from lpmos.model.errors import Forbidden
 from lpmos.region.answers import Handler
-from lpmos.region.identities import AgentRefused, Identities, Identity, check_task
+from lpmos.region.identities import REASONS, AgentRefused, Identities, Identity, check_task
 from lpmos.region.metrics import Metrics
 from lpmos.region.seldom import SAY_EVERY_S, SAY_LIMIT, Seldom
 
@@ -54,6 +54,8 @@ class AgentGate:
         self._metrics = metrics
         self._required = required
         self._tls_port = tls_port
+        for reason in REASONS:  # a counter that begins with 1 has no increase to Prometheus
+            metrics.agents_refused.labels(reason)
         self._said = Seldom(SAY_LIMIT, SAY_EVERY_S)
         self._log = structlog.get_logger().bind(idc=idc)
 

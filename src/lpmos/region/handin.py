@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 import structlog
 
-from lpmos.core.agents import Agents, NoTask
+from lpmos.core.agentrun import NoTask
+from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.fitting import fitted
 from lpmos.core.handin import AlreadyHandedIn, HandingIn, Mark, MarkedStore, handing_in

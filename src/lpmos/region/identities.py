@@ -14,10 +14,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Literal, get_args
 
 import msgspec
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.clock import Clock
 from lpmos.model.errors import Unauthenticated
 from lpmos.region.signing import BadToken, Signer, Signers
@@ -33,6 +34,21 @@ BOUND_LIFE_S = 12 * 3600
 """Of an agent whose task is over, or not known here: it may still hear so."""
 
 _NONCE, _IDENTITY = "nonce", "identity"
+Reason = Literal[
+    "none",
+    "expired",
+    "nonce expired",
+    "nonce used",
+    "no report",
+    "other MAC",
+    "other run",
+    "other task",
+    "other address",
+    "unknown nonce",
+    "unknown identity",
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+"""Why a caller may be refused, as counters name it."""
 _SALT_BYTES = 12
 _SESSION_CHARACTERS = 32
 
@@ -42,8 +58,8 @@ class AgentRefused(Unauthenticated):
 
     code = "agent-identity"
 
-    def __init__(self, reason: str, text: str, hint: str) -> None:
-        self.reason = reason
+    def __init__(self, reason: Reason, text: str, hint: str) -> None:
+        self.reason: Reason = reason
         self.hint = hint
         super().__init__(text)
 
@@ -145,7 +161,7 @@ class Identities:
             payload = self._signers.verify(_IDENTITY, token)
             identity = msgspec.json.decode(payload, type=Identity)
         except (BadToken, msgspec.DecodeError):
-            raise _unknown("identity") from None
+            raise _unknown("unknown identity") from None
         if identity.expires_at <= self._now_s() and not self._installs(identity):
             raise AgentRefused(
                 "expired",
@@ -198,7 +214,7 @@ class Identities:
         try:
             return msgspec.json.decode(self._signers.verify(_NONCE, token), type=Nonce)
         except (BadToken, msgspec.DecodeError):
-            raise _unknown("nonce") from None
+            raise _unknown("unknown nonce") from None
 
     def _now_s(self) -> float:
         return self._clock().timestamp()
@@ -242,9 +258,10 @@ def _check_place(what: str, given_to: tuple[str, str], said_mac: str, said_addre
         )
 
 
-def _unknown(what: str) -> AgentRefused:
+def _unknown(reason: Literal["unknown nonce", "unknown identity"]) -> AgentRefused:
+    what = reason.removeprefix("unknown ")
     return AgentRefused(
-        f"unknown {what}",
+        reason,
         f"this {what} was not given by a client of this region, or its key was removed; boot again",
         "it is made up, from another region, or signed with a key that the store does not have",
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.model.errors import Conflict, LpmosError, NotFound, Unauthenticated
 from lpmos.model.lifecycle import Status
 from lpmos.model.network import layout

@@ -11,12 +11,14 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from lpmos.core.agents import Agents, NoTask, is_not_newer
+from lpmos.core.agentrun import NoTask
+from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.fleet import Fleet
 from lpmos.core.handin import Draft
 from lpmos.core.kept import AnyKept, Progressed, Reported, perform
 from lpmos.core.loglines import newest
+from lpmos.core.progress import is_not_newer
 from lpmos.core.reporting import check_same_machine
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.errors import ForeignMachine, LpmosError

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import structlog
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.clock import Clock
 from lpmos.model.machine import AgentLease
 from lpmos.store import keys, records

@@ -12,8 +12,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from lpmos.core.agents import AgentRun, is_not_newer
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.loglines import NO_MARKS, Marks, Numbered, marks_of, newest, unsaid
+from lpmos.core.progress import is_not_newer
 from lpmos.model.errors import LpmosError, TooBusy
 from lpmos.model.job import StepResult
 from lpmos.model.task import Progress, Task

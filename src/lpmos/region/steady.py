@@ -15,7 +15,8 @@ from typing import Literal, TypedDict
 import msgspec
 import structlog
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.clock import Clock
 from lpmos.core.evidence import Seen
 from lpmos.core.fleet import Fleet
@@ -191,6 +192,7 @@ class SteadyAgents(Agents):
         required_bytes: int,
         *,
         whole_image: bool = False,
+        sector_bytes: int | None = None,
         follows: str | None = None,
     ) -> Task:
         """See `Agents.report`.
@@ -214,13 +216,19 @@ class SteadyAgents(Agents):
                 inventory=inventory.bounded(),
                 required_bytes=required_bytes,
                 whole_image=whole_image,
+                sector_bytes=sector_bytes,
             )
 
         try:
             return await self._task(
                 make,
                 lambda: self._stored.report(
-                    run, sn, inventory, required_bytes, whole_image=whole_image
+                    run,
+                    sn,
+                    inventory,
+                    required_bytes,
+                    whole_image=whole_image,
+                    sector_bytes=sector_bytes,
                 ),
             )
         except ToBeMatched:
@@ -417,7 +425,7 @@ class SteadyAgents(Agents):
             machine = self._fleet.machine(self._idc, sn)
         if machine is None or machine.installed is None:
             raise Unavailable("the store is away and this machine is not known here yet")
-        return decide(machine, None, self._unknown)
+        return decide(mac, machine, None, self._unknown)
 
 
 def _is_begun(task: Task) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.loglines import Marks, Numbered
 from lpmos.core.problems import decode_body
 from lpmos.model.errors import FieldProblem, InvalidInput

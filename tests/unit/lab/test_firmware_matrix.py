@@ -6,7 +6,7 @@ from lpmos.install import required_bytes
 from lpmos.model.diskplan import RootDiskHints, plan_disk
 from lpmos.model.inventory import Disk
 from tests.matrix.__main__ import kept_results
-from tests.matrix.cells import BUSES, LAID, NICS, PRODUCT, SPREAD
+from tests.matrix.cells import BUSES, CI, LAID, NICS, PRODUCT, SPREAD
 from tests.matrix.layouts import LAYOUTS
 from tests.matrix.page import PAGE, page
 from tests.matrix.play import is_filled
@@ -26,6 +26,15 @@ def test_spread_has_each_pair_that_it_promises() -> None:
 def test_spread_is_a_part_of_the_product_and_names_are_unique() -> None:
     assert set(SPREAD) <= set(PRODUCT)
     assert len({cell.name for cell in (*PRODUCT, *LAID)}) == len(PRODUCT) + len(LAID)
+
+
+def test_ci_has_a_part_of_the_spread_with_each_card_secure_boot_and_foreign_lvm() -> None:
+    assert set(CI) <= set(SPREAD)
+    assert {cell.kind for cell in CI} == {"bios", "http", "secure"}
+    assert {cell.nic for cell in CI} == set(NICS)
+    assert {cell.bus for cell in CI} == {"virtio", "sata", "nvme"}
+    assert {cell.disks for cell in CI} == {"one", "named", "4k", "lvm-kept"}
+    assert {cell.spec().memory_mib for cell in CI} == {512}
 
 
 def test_each_layout_is_played_and_fits_its_disks() -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from lpmos.lab.api_client import TaskState
@@ -32,7 +33,9 @@ def task(end: Status, *way: Status) -> TaskState:
 
 
 def lived(installs: int = 1, installed: int = 1, *faults: Fault, must_fail: bool = False) -> Lived:
-    return Lived("SN", frozenset(faults), must_fail, installs, installed, "runs its own system")
+    wrote = (("t", "DISK"),) * installs
+    says = "runs its own system"
+    return Lived("SN", frozenset(faults), must_fail, installs, installed, says, "DISK", wrote)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,14 @@ def test_breach_is_named_alone(invariant: str, found: TaskState, machine: Lived)
     (breach,) = breaches({"SN": found}, [machine])
     assert (breach.invariant, breach.count) == (invariant, 1)
     assert "SN: " in breach.examples[0]
+
+
+@pytest.mark.parametrize("wrote", [("t", "DISK-2"), ("t-2", "DISK")])
+def test_write_to_another_disk_or_for_another_task_is_a_breach(wrote: tuple[str, str]) -> None:
+    machine = msgspec.structs.replace(lived(), wrote=(wrote,))
+    (breach,) = breaches({"SN": task(Status.COMPLETED)}, [machine])
+    assert (breach.invariant, breach.count) == ("only its own disk is written", 1)
+    assert f"disk {wrote[1]} for task {wrote[0]}" in breach.examples[0]
 
 
 def test_lost_task_is_found_and_many_breaches_are_told_by_some() -> None:

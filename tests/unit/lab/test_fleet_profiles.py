@@ -17,11 +17,19 @@ def test_same_seed_is_the_same_fleet_and_another_is_another() -> None:
 
 def test_machines_have_names_of_their_own_but_for_the_twins() -> None:
     fleet = profiles(SPEC)
-    for name in ("sn", "mac", "address"):
+    for name in ("sn", "mac", "address", "disk"):
         assert len({getattr(each, name) for each in fleet}) == SPEC.machines
     twins = [each for each in fleet if each.has(Fault.DUPLICATE_SERIAL)]
     assert twins
-    assert all(each.serial == fleet[each.number - 1].serial for each in twins if each.number)
+    for each in twins:
+        other = fleet[each.number - SPEC.regions]
+        assert (each.idc, each.says_sn, each.serial) == (other.idc, other.sn, other.serial)
+    assert all(each.says_sn == each.sn for each in fleet if each not in twins)
+
+
+def test_some_crash_just_after_their_claim() -> None:
+    at = [each.crash_at for each in profiles(SPEC) if each.has(Fault.CRASH)]
+    assert 0 < at.count(0.0) < len(at) / 2
 
 
 def test_faults_come_about_as_often_as_they_should() -> None:

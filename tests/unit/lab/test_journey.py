@@ -14,7 +14,8 @@ from lpmos.lab.journey import (
     JourneyProgress,
 )
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask, Progress, StatusChange, TaskError
+from lpmos.model.newtask import NewTask
+from lpmos.model.task import Progress, StatusChange, TaskError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WAY = (

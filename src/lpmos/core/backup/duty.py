@@ -83,11 +83,14 @@ class BackupDuty:
         Raises:
             CasConflict: another control plane leads.
         """
-        due = await self._first_due()
-        while True:
-            if self._clock() >= due:
-                due = await self._once(leadership)
-            await asyncio.sleep(self._look_s)
+        try:
+            due = await self._first_due()
+            while True:
+                if self._clock() >= due:
+                    due = await self._once(leadership)
+                await asyncio.sleep(self._look_s)
+        finally:  # from here on another one's tries say how it is
+            self._told = self.standing.failing = False
 
     async def _first_due(self) -> datetime:
         """When the newest backup of this store in the place is old enough; now without one."""

@@ -38,7 +38,8 @@ from lpmos.model.machine import (
     tags_fit,
 )
 from lpmos.model.network import Network, NetworkConfig, network_problems
-from lpmos.model.task import OS_PATTERN, Approval, Progress, TaskError
+from lpmos.model.newtask import OS_PATTERN
+from lpmos.model.task import Approval, Progress, TaskError
 
 NAMESPACE = uuid.UUID("4b1c7f0e-9d0c-4a59-8f3e-6c706d6f7332")
 """The name space of the ids that take the place of old ones which are no UUIDs."""

@@ -14,8 +14,9 @@ from lpmos.core.tasks import Tasks
 from lpmos.core.unmatched_reports import macs_of, report_id
 from lpmos.model.audit import Actor
 from lpmos.model.errors import Conflict
+from lpmos.model.newtask import TaskSpec
 from lpmos.model.rule import Rule, rule_actor, task_of_rule
-from lpmos.model.task import Task, TaskSpec
+from lpmos.model.task import Task
 from lpmos.store import keys
 from lpmos.store.api import Compare, Delete
 

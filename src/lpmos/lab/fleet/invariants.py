@@ -17,7 +17,10 @@ SAID = 5
 
 
 class Lived(msgspec.Struct, frozen=True):
-    """What a machine went through, as it noted it: installs begun and finished."""
+    """What a machine went through, as it noted it: installs begun and finished.
+
+    `disk` is the serial number of its one disk, `wrote` has task and disk of each install begun.
+    """
 
     sn: str
     faults: frozenset[Fault]
@@ -25,6 +28,8 @@ class Lived(msgspec.Struct, frozen=True):
     installs: int
     installed: int
     says: str
+    disk: str
+    wrote: tuple[tuple[str, str], ...] = ()
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +60,10 @@ def _of_machine(task: TaskState | None, machine: Lived) -> list[tuple[str, str]]
         found.append(("every task ends", f"it is {task.status.value}"))
     if machine.installs > 1 or machine.installed > 1:
         found.append(("nothing is installed twice", f"{machine.installs} installs began"))
+    foreign = [each for each in machine.wrote if each != (task.task_id, machine.disk)]
+    if foreign:
+        said = ", ".join(f"disk {disk} for task {task_id}" for task_id, disk in foreign)
+        found.append(("only its own disk is written", said))
     completed = task.status is Status.COMPLETED
     if completed != (machine.installed == 1):
         said = f"the task is {task.status.value}, and it was installed {machine.installed} times"

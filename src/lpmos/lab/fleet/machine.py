@@ -49,7 +49,7 @@ class Answered(NamedTuple):
     document: dict[str, Any]
 
 
-REBOOTS = ("script", "identity", "report", "restart")
+REBOOTS = ("script", "identity", "report", "approval", "restart")
 """After what a machine may lose its power without harm: the last is the word of its restart."""
 
 
@@ -62,12 +62,17 @@ class Crashed(Exception):
 
 
 class FleetMachine:
-    """A machine towards its region; `installs` and `installed` count what really happened to it."""
+    """A machine towards its region.
+
+    `installs` and `installed` count what really happened to it, and `wrote` has the task and the
+    disk's serial number of each plan that it began to write by.
+    """
 
     def __init__(self, profile: Profile, region_url: str, note: Callable[[Call], None]) -> None:
         self.profile = profile
         self.installs = 0
         self.installed = 0
+        self.wrote: list[tuple[str, str]] = []
         self.says = "off"
         self._url = region_url
         self._note = note
@@ -99,7 +104,7 @@ class FleetMachine:
 
     async def _booted(self) -> bool:
         """Netboot; whether the agent is to run, else its own disk does."""
-        query = f"mac={self.profile.mac}&sn={self.profile.sn}&platform=simulated"
+        query = f"mac={self.profile.mac}&sn={self.profile.says_sn}&platform=simulated"
         while True:
             self.says = "netboots"
             script = await self._text(f"/boot/ipxe?{query}")
@@ -123,9 +128,12 @@ class FleetMachine:
         if self._reboots("report"):
             raise Crashed
         plan = await self._approved(task_id)
+        if self._reboots("approval"):
+            raise Crashed
         body = {"task_id": task_id, "intent_id": plan["intent_id"], "status": "installing"}
         self._check(await self._call("status", {**body, "progress": 0, "message": "begins"}))
         self.installs += 1
+        self.wrote.append((str(plan["task_id"]), str(plan["disk"]["serial"])))
         await self._install(task_id)
         await self._hand_over(task_id)
 
@@ -146,7 +154,7 @@ class FleetMachine:
         hardware = inventory(self.profile, skewed.strftime("%Y-%m-%dT%H:%M:%SZ"))
         while True:
             self.says = "reports"
-            answer = await self._call("report", {"sn": self.profile.sn, "hardware": hardware})
+            answer = await self._call("report", {"sn": self.profile.says_sn, "hardware": hardware})
             if answer.status == 404:
                 await asyncio.sleep(float(answer.document.get("retry_after") or RETRY_S))
                 continue

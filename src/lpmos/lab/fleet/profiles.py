@@ -30,9 +30,10 @@ class Fault(StrEnum):
     REBOOT = "reboot"
     """It starts again once, at a moment where that does no harm."""
     CRASH = "crash"
-    """It loses its power in the middle of its install, and boots again."""
+    """It loses its power in its install, of every fourth just after the claim, and boots again."""
     DISK_FAILS = "disk-fails"
     DUPLICATE_SERIAL = "duplicate-serial"
+    """It says the serial number of the machine before it in its region, in all it says."""
     CLOCK_SKEW = "clock-skew"
 
 
@@ -62,16 +63,21 @@ class FleetSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine; `seed` is for what it does by chance."""
+    """One machine; `seed` is for what it does by chance.
+
+    `sn` names its task; `says_sn` is what its firmware and agent say, which of a twin is another's.
+    """
 
     number: int
     idc: str
     sn: str
+    says_sn: str
     mac: str
     address: str
     vendor: str
     model: str
     serial: str
+    disk: str
     power_on_s: float
     install_s: float
     crash_at: float
@@ -94,7 +100,7 @@ def profiles(spec: FleetSpec) -> tuple[Profile, ...]:
     chance = random.Random(spec.seed)  # noqa: S311 - a fleet that can be repeated, no secret
     found: list[Profile] = []
     for number in range(spec.machines):
-        before = found[-1] if found else None
+        before = found[-spec.regions] if number >= spec.regions else None
         found.append(_profile(spec, number, before, chance))
     return tuple(found)
 
@@ -106,7 +112,6 @@ def idcs(spec: FleetSpec) -> tuple[str, ...]:
 
 def inventory(profile: Profile, collected_at: str) -> dict[str, Any]:
     """What the machine's agent reports (G2)."""
-    disk = f"{profile.number:012X}"
     return {
         "collected_at": collected_at,
         "boot_mode": "uefi",
@@ -123,7 +128,7 @@ def inventory(profile: Profile, collected_at: str) -> dict[str, Any]:
                 "size_bytes": 960_000_000_000,
                 "kind": "nvme",
                 "model": "SAMSUNG MZQL2960HCJR-00A07",
-                "serial": disk,
+                "serial": profile.disk,
                 "contents": [],
             }
         ],
@@ -149,20 +154,22 @@ def _profile(
     drawn = {fault for fault, share in SHARES.items() if chance.random() < share}
     faults = frozenset(drawn) if spec.faults else frozenset[Fault]()
     sn = f"FLEET-{number:05d}"
-    twin = before is not None and Fault.DUPLICATE_SERIAL in faults
+    twin = before if Fault.DUPLICATE_SERIAL in faults else None
     slow = 4.0 if Fault.SLOW_DISK in faults else 1.0
     return Profile(
         number=number,
         idc=idc,
         sn=sn,
+        says_sn=twin.sn if twin else sn,
         mac="52:54:00:" + ":".join(f"{number >> shift & 255:02x}" for shift in (16, 8, 0)),
         address=f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
         vendor=vendor,
         model=model,
-        serial=before.serial if twin and before else f"SER-{number:05d}",
+        serial=twin.serial if twin else f"SER-{number:05d}",
+        disk=f"{number:012X}",
         power_on_s=chance.uniform(0, spec.boot_s),
         install_s=spec.install_s * pace * slow * chance.uniform(0.8, 1.25),
-        crash_at=chance.uniform(5, 95),
+        crash_at=chance.choice((0.0, *(chance.uniform(5, 95) for _ in range(3)))),
         clock_skew_s=chance.uniform(-DAY_S, DAY_S) if Fault.CLOCK_SKEW in faults else 0.0,
         faults=faults,
         seed=chance.getrandbits(32),

@@ -21,12 +21,13 @@ from lpmos.lab.fleet.profiles import FleetSpec, Profile, idcs, profiles
 from lpmos.lab.fleet.site import FleetSite, Part, fleet_site
 from lpmos.model.durations import percentile
 from lpmos.model.lifecycle import FINAL, Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 
 SAMPLE_S: Final = 1.0
 ROWS_AT_ONCE: Final = 5_000
 READS_AT_ONCE: Final = 16
 LONG_POLL: Final = "approval"
+ALL_CALLS: Final = "all"
 LEFT_TO_END_S: Final = 120.0
 """What tasks may need when the last machine has said its last word."""
 
@@ -98,7 +99,7 @@ async def run_fleet(spec: FleetSpec, directory: Path, show: Show, timeout_s: flo
         samples = await _live(site, machines, calls, show, begun + timeout_s)
         took_s = time.monotonic() - begun
         usage = tuple(_usage(part) for part in site.parts)
-        tasks = await _read(site.api, task_ids)
+        tasks = await read_tasks(site.api, task_ids)
     lived = [_lived(machine) for machine in machines]
     ended = Counter(task.status.value for task in tasks.values())
     return FleetResult(
@@ -182,14 +183,18 @@ async def _live_one(machine: FleetMachine) -> None:
         log.exception("a simulated machine broke", sn=machine.profile.sn)
 
 
-async def _read(api: ApiClient, task_ids: dict[str, str]) -> dict[str, TaskState]:
-    """Every task, by its machine's serial number."""
+async def read_tasks(api: ApiClient, task_ids: dict[str, str]) -> dict[str, TaskState]:
+    """Every task that there still is, by its machine's serial number."""
     waiting = iter(task_ids.items())
     found: dict[str, TaskState] = {}
 
     async def read() -> None:
         for sn, task_id in waiting:
-            found[sn] = await api.task(task_id)
+            try:
+                found[sn] = await api.task(task_id)
+            except ApiRefused as error:
+                if error.status != 404:  # a task that is gone is for the invariants to tell
+                    raise
 
     await asyncio.gather(*(read() for _ in range(READS_AT_ONCE)))
     return found
@@ -204,16 +209,20 @@ def _lived(machine: FleetMachine) -> Lived:
         machine.installs,
         machine.installed,
         machine.says,
+        profile.disk,
+        tuple(machine.wrote),
     )
 
 
 def _latencies(calls: Sequence[Call]) -> tuple[Latency, ...]:
-    """By kind of call; a long poll waits on purpose, and is left out."""
+    """By kind of call, and of all together; a long poll waits on purpose, and is left out."""
     by_name: dict[str, list[float]] = {}
     for call in calls:
         if call.name != LONG_POLL:
             by_name.setdefault(call.name, []).append(call.took_s * 1e3)
-    return tuple(_latency(name, took) for name, took in sorted(by_name.items()))
+    of_each = [_latency(name, took) for name, took in sorted(by_name.items())]
+    every = [ms for took in by_name.values() for ms in took]
+    return (*of_each, _latency(ALL_CALLS, every)) if every else ()
 
 
 def _latency(name: str, took_ms: list[float]) -> Latency:
