@@ -26,11 +26,10 @@ test: ## everything, real firmware included (PROCESSES=1: one after the other)
 	@$(MAKE) --no-print-directory -j3 -Oline lint-python lint-dashboard images
 	@$(ROOT) env $(PYTEST) --durations=10
 
-test-installers: ## Debian's installer as far as any mirror lets it; with LPMOS_MIRROR=URL each installer to its login prompt
+test-installers: ## Debian's installer as far as any mirror lets it, as `make test` does; with LPMOS_MIRROR=URL each installer to its login prompt
 	@$(ROOT) true
 	@requirements/install test
-	@requirements/install installers
-	@$(ROOT) env LPMOS_MIRROR="$(LPMOS_MIRROR)" $(VENV)/pytest tests/e2e/debian_installer.py $(if $(LPMOS_MIRROR),tests/e2e/whole_installs.py)
+	@$(ROOT) env LPMOS_MIRROR="$(LPMOS_MIRROR)" $(VENV)/pytest tests/e2e/test_debian_installer.py $(if $(LPMOS_MIRROR),tests/e2e/whole_installs.py)
 
 test-windows: ## Windows's boot script with the real wimboot that WIMBOOT=FILE names, in virtual machines
 	@$(ROOT) true
@@ -45,7 +44,6 @@ test-causes: ## why a machine is stuck, caused for real where that takes minutes
 test-matrix: ## firmware x card x disk bus x disks, on real firmware, for hours (FULL=1: all; CELLS="NAME...")
 	@$(ROOT) true
 	@requirements/install test
-	@requirements/install matrix
 	@$(ROOT) $(VENV)/python -m tests.matrix --write $(if $(FULL),--full) $(CELLS)
 
 test-fast: ## unit tests and layers, under a minute

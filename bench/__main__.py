@@ -8,6 +8,7 @@ have of their own. Ends with status 1 where a limit is missed or a benchmark fai
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import msgspec
 from bench import figures, report
+
+from lpmos.lab.processes import ENDS_WITH_PARENT
 
 BENCHES = (
     "boot_scripts",
@@ -41,6 +44,7 @@ BENCHES = (
     "install_time",
 )
 TIMEOUT_S = 3600.0
+END_TIMEOUT_S = 30.0
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -92,13 +96,27 @@ def _run_all(
 
 def _run(name: str, file: Path, arguments: Sequence[str]) -> list[report.Row] | None:
     argv = [sys.executable, "-m", f"bench.{name}", "--rows", str(file), *arguments]
+    process = subprocess.Popen([*ENDS_WITH_PARENT, *argv], cwd=ROOT, start_new_session=True)
     try:
-        subprocess.run(argv, cwd=ROOT, timeout=TIMEOUT_S, check=False)
+        process.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
         print(f"{name} did not end in {TIMEOUT_S:.0f} s")
+    finally:
+        _end(process)
     if not file.exists():
         return None
     return msgspec.json.decode(file.read_bytes(), type=list[report.Row])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a benchmark that runs still, and give it time to end what it started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _show(rows: dict[str, list[report.Row]], on: dict[str, str]) -> None:

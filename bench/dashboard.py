@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import httpx
 from bench import report
 from bench.live_server import TASKS, serve
-from bench.parts import start
+from bench.parts import received, started
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
 from lpmos.control.pages import load_files
@@ -86,26 +86,24 @@ class Fleet(NamedTuple):
     async def write(self, seconds: float) -> float:
         """Let it write for so long; how many updates a second it made."""
         self.link.send(seconds)
-        written = await asyncio.to_thread(self.link.recv)
+        written = await received(self.link)
         return float(len(written.commits) / written.seconds)
 
 
 @asynccontextmanager
 async def _fleet(tasks: int) -> AsyncIterator[Fleet]:
-    link, process = start(serve, UPDATES_PER_S, True, max(0, tasks - TASKS), "admin")
-    port, tokens = await asyncio.to_thread(link.recv)
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient() as client:
-        while True:
-            try:
-                if (await client.get(f"{url}/health/ready")).status_code == httpx.codes.OK:
-                    break
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
-    yield Fleet(link, url, tokens[0])
-    link.send(None)
-    process.join()
+    with started(serve, UPDATES_PER_S, True, max(0, tasks - TASKS), "admin") as server:
+        port, tokens = await received(server.link)
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient() as client:
+            while True:
+                try:
+                    if (await client.get(f"{url}/health/ready")).status_code == httpx.codes.OK:
+                        break
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.05)
+        yield Fleet(server.link, url, tokens[0])
 
 
 @asynccontextmanager

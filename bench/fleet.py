@@ -23,7 +23,7 @@ from bench import fleet_page, report
 
 from lpmos.core.backup.kinds import kind_of
 from lpmos.lab.fleet.profiles import FleetSpec
-from lpmos.lab.fleet.run import FleetResult, Sample, run_fleet
+from lpmos.lab.fleet.run import ALL_CALLS, FleetResult, Sample, run_fleet
 from lpmos.store import keys
 from lpmos.store.etcd import EtcdStore
 from tests.support.etcd import EtcdServer
@@ -40,19 +40,20 @@ ONCE_BOOT_S = 20.0
 
 
 class Ran(NamedTuple):
-    """A run, and what the store has after it: kB by what the keys are."""
+    """A run, what the store has after it in kB by what the keys are, and the size of its file."""
 
     result: FleetResult
     kept_kb: dict[str, float]
+    database_mb: float
 
 
 async def measure(machines: int, at_once: int, pages: Path | None) -> list[report.Row]:
     """All rows; the first run's report goes to `pages`."""
     boot_s = machines / MACHINES_A_SECOND
-    many, kept_kb = await _run(FleetSpec(machines=machines, regions=2, boot_s=boot_s))
+    many, kept_kb, _ = await _run(FleetSpec(machines=machines, regions=2, boot_s=boot_s))
     if pages is not None:
         fleet_page.write(many, pages)
-    once, _ = await _run(
+    once, _, once_mb = await _run(
         FleetSpec(
             machines=at_once,
             faults=False,
@@ -63,7 +64,9 @@ async def measure(machines: int, at_once: int, pages: Path | None) -> list[repor
     progress = next(each for each in once.latencies if each.call == "progress")
     of_machines = kept_kb.pop("machines") / machines
     parts = ", ".join(f"{kind} {kb / machines:.1f}" for kind, kb in sorted(kept_kb.items()))
+    every = next(each for each in once.latencies if each.call == ALL_CALLS)
     worst = max(sample.counts.get("installing", 0) for sample in once.samples)
+    etcd_mb = next(part.peak_mb for part in once.usage if part.part == "etcd")
     return [
         report.limited(
             "machines from task to their own system", many.took_s, "s",
@@ -74,6 +77,13 @@ async def measure(machines: int, at_once: int, pages: Path | None) -> list[repor
             "p99 of a progress call", progress.p99_ms, "ms", at_most=CALL_P99_MS,
             note=f"one region, up to {worst} installs at once, {progress.count:,} calls",
         ),
+        report.limited(
+            "p99 of all agents' calls", every.p99_ms, "ms", at_most=CALL_P99_MS,
+            note=f"the same run, without the long poll, {every.count:,} calls",
+        ),
+        report.noted("installs at once", worst, note="at most, in that run"),
+        report.noted("database of etcd at its highest", once_mb, "MB", note="in that run"),
+        report.noted("memory of etcd at its highest", etcd_mb, "MB", note="in that run"),
         report.limited(
             "store for a finished task", sum(kept_kb.values()) / machines, "kB", at_most=TASK_KB,
             note=parts,
@@ -90,10 +100,13 @@ async def measure(machines: int, at_once: int, pages: Path | None) -> list[repor
 async def _run(spec: FleetSpec) -> Ran:
     with tempfile.TemporaryDirectory(prefix="lpmos-bench-") as directory:
         result = await run_fleet(spec, Path(directory), _say, timeout_s=3 * LIMIT_S)
-        kept_kb = await _kept_kb(Path(directory) / "etcd")
+        data = Path(directory) / "etcd"
+        database = data / "member/snap/db"  # it never becomes smaller
+        database_mb = database.stat().st_size / 1e6
+        kept_kb = await _kept_kb(data)
     for breach in result.breaches:
         print(f"BROKEN: {breach}")
-    return Ran(result, kept_kb)
+    return Ran(result, kept_kb, database_mb)
 
 
 async def _kept_kb(data: Path) -> dict[str, float]:

@@ -42,7 +42,7 @@ from lpmos.lab.journey import Journey
 from lpmos.lab.machine import BlankDisk, DirectBoot, Firmware, MachineSpec, VirtualMachine
 from lpmos.lab.rack import ADDRESS, Rack
 from lpmos.lab.site import Site
-from lpmos.lab.stage import OS, build_missing_images, new_task
+from lpmos.lab.stage import OS, build_missing_images, new_task, rack_site
 from lpmos.model.diskplan import GIB
 from tests.support.polling import until
 
@@ -214,16 +214,8 @@ async def measure(
 ) -> Measured:
     """Install one server, switch it off; stream to the other, and install packages there."""
     catalog = Catalog(images_dir)
-    async with (
-        Rack() as rack,
-        Site(
-            rack,
-            directory=directory,
-            images_dir=images_dir,
-            kernel_arguments=accel.kernel_arguments,
-        ) as site,
-    ):
-        await site.wait_offered(*OS)
+    placed = rack_site(directory=directory, images_dir=images_dir, accel=accel)
+    async with placed as (rack, site):
         await serve_mirror(rack, directory / "mirror", directory / "mirror.log")
         installed, blank = [
             await VirtualMachine.create(

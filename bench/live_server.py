@@ -6,6 +6,7 @@ carries the time at which it was begun in its progress message.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -21,6 +22,7 @@ from typing import NamedTuple
 import httpx
 import msgspec
 import structlog
+from bench.parts import received
 
 from lpmos.agent.options import Options
 from lpmos.agent.simulation import SimulatedMachine
@@ -76,7 +78,7 @@ class Written(NamedTuple):
 def serve(
     link: Connection, updates_per_s: int, bare: bool, others: int = 0, role: str = "viewer"
 ) -> None:
-    """A control plane; says where it listens, and writes for as many seconds as it is told.
+    """A control plane until it is interrupted: says where it listens, writes as long as it is told.
 
     It has `others` tasks beside those that are updated; the tokens that it gives are of this role.
     """
@@ -100,25 +102,26 @@ async def _serve(
     settings = load("control-plane", flags, environment={})
     signer = admin.prepare(directory, None)
     tokens = [signer.issue(f"user{n}", role, timedelta(hours=1)) for n in range(TOKENS)]
-    store = await SqliteStore.open(directory / "store.db")
-    await _put_ended(store, others)
-    tasks = [_installing(number) for number in range(TASKS)]
-    revisions = {
-        task.sn: await store.put(keys.task(task.idc, task.sn), records.encode(task))
-        for task in tasks
-    }
-    change = _by_transaction(store, revisions) if bare else _by_task_store(store)
-    running = asyncio.create_task(run_control_plane(settings, store, asyncio.Event()))
-    link.send((port, tokens))
-    metrics = f"http://127.0.0.1:{port}/metrics", tokens[0]
-    while (write_s := await asyncio.to_thread(link.recv)) is not None:
-        before = await _delivered(*metrics)
-        written = await _write(change, tasks, updates_per_s, write_s)
-        after = await _delivered(*metrics)
-        link.send(written._replace(delivered={le: after[le] - before[le] for le in after}))
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await store.close()
+    async with contextlib.AsyncExitStack() as at_end:
+        store = await SqliteStore.open(directory / "store.db")
+        at_end.push_async_callback(store.close)
+        await _put_ended(store, others)
+        tasks = [_installing(number) for number in range(TASKS)]
+        revisions = {
+            task.sn: await store.put(keys.task(task.idc, task.sn), records.encode(task))
+            for task in tasks
+        }
+        change = _by_transaction(store, revisions) if bare else _by_task_store(store)
+        group = await at_end.enter_async_context(asyncio.TaskGroup())
+        group.create_task(run_control_plane(settings, store, asyncio.Event()))
+        link.send((port, tokens))
+        metrics = f"http://127.0.0.1:{port}/metrics", tokens[0]
+        while True:
+            write_s = await received(link)
+            before = await _delivered(*metrics)
+            written = await _write(change, tasks, updates_per_s, write_s)
+            after = await _delivered(*metrics)
+            link.send(written._replace(delivered={le: after[le] - before[le] for le in after}))
 
 
 async def _delivered(url: str, token: str) -> dict[float, float]:

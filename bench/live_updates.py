@@ -34,7 +34,7 @@ from typing import NamedTuple
 from bench import report
 from bench.live_browsers import Arrived, browse
 from bench.live_server import Commit, Written, serve
-from bench.parts import Used, start, watch
+from bench.parts import Used, started, watch
 
 LIMIT_MS = 50.0
 LIMITED = "transaction"
@@ -68,23 +68,20 @@ class Arrival(NamedTuple):
 
 def measure(browsers: int, updates_per_s: int, seconds: float, *, bare: bool) -> Row:
     """Start both, warm up, write, and see what arrived."""
-    link, server = start(serve, updates_per_s, bare)
-    port, tokens = link.recv()
-    browsers_link, listening = start(browse, port, tokens, browsers)
-    browsers_link.recv()
-    browsers_link.send("read")
-    link.send(WARM_UP_S)
-    link.recv()
-    used = watch(server, listening)
-    link.send(seconds)
-    written: Written = link.recv()
-    taken = used()
-    time.sleep(LAST_WORDS_S)
-    browsers_link.send("end")
-    arrived: Arrived = browsers_link.recv()
-    link.send(None)
-    for process in (server, listening):
-        process.join()
+    with started(serve, updates_per_s, bare) as server:
+        port, tokens = server.link.recv()
+        with started(browse, port, tokens, browsers) as listening:
+            listening.link.recv()
+            listening.link.send("read")
+            server.link.send(WARM_UP_S)
+            server.link.recv()
+            used = watch(server.process, listening.process)
+            server.link.send(seconds)
+            written: Written = server.link.recv()
+            taken = used()
+            time.sleep(LAST_WORDS_S)
+            listening.link.send("end")
+            arrived: Arrived = listening.link.recv()
     return Row(LIMITED if bare else "task store", browsers, written, arrived, taken)
 
 

@@ -25,7 +25,8 @@ import msgspec
 import structlog
 from bench import report
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.clock import utc_now
 from lpmos.core.kept import Reported
 from lpmos.model.bootplan import UnknownMachines

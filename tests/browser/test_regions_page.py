@@ -10,6 +10,7 @@ from playwright.async_api import Page, expect
 from lpmos.core.clock import utc_now
 from lpmos.model.access import Role
 from lpmos.model.diskplan import GIB
+from lpmos.model.fetching import Arrival, Fetching
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import UnmatchedReport
 from lpmos.model.region import (
@@ -180,6 +181,34 @@ async def test_networks_show_what_is_free_and_words_that_wait_are_told(
     assert await dashboard.evaluate("window.planted") is None
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not await dashboard.evaluate(wide)
+    assert await inaccessible(dashboard) == []
+
+
+async def test_images_that_are_fetched_show_how_far_they_are_and_what_is_wrong(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    comes = Arrival(kind="image", name="debian-13", size_bytes=2 * GIB, done_bytes=GIB)
+    fails = Arrival(kind="image", name="rocky-9", size_bytes=GIB, error=f"no room {PLANTED}")
+    fetching = Fetching(
+        source="https://lpmos.example.com",
+        listed_at=utc_now(),
+        current="debian-13",
+        arriving=(comes, fails),
+        own=("debian-12",),
+    )
+    states = {"dhcp": "ok", "http": "ok", "tftp": "ok"}
+    beat = Heartbeat(
+        idc="dc1", identity="dc1-region-1", at=utc_now(), services=states, fetching=fetching
+    )
+    await _put(control_plane, keys.heartbeat("dc1"), beat)
+    await control_plane.offer_debian()
+    await dashboard.goto(f"{control_plane.url}/regions/dc1")
+    card = dashboard.get_by_role("region", name="Images from the control plane")
+    bar = card.get_by_role("progressbar", name="Fetched of debian-13")
+    await expect(bar).to_have_js_property("value", 50)
+    for text in ("1.0 GiB of 2.0 GiB", "no room", "Put there by hand", "lpmos.example.com"):
+        await expect(card).to_contain_text(text)
+    assert await dashboard.evaluate("window.planted") is None
     assert await inaccessible(dashboard) == []
 
 

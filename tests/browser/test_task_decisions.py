@@ -12,7 +12,7 @@ from lpmos.model.access import Role
 from lpmos.model.diskplan import GIB
 from lpmos.model.inventory import Disk
 from lpmos.model.lifecycle import Event, Status
-from lpmos.model.task import Progress, StatusChange, TaskError
+from lpmos.model.task import Progress, StatusChange, Task, TaskError
 from tests.browser.conftest import make_user, signed_in
 from tests.support.builders import NOW, make_inventory
 from tests.support.control_plane import RunningControlPlane, open_store, running
@@ -21,23 +21,31 @@ from tests.support.task_page import ask_for, open_task, present_task, status_chi
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+async def approve_by_api(
+    control_plane: RunningControlPlane, task: Task, token: str, **said: str | None
+) -> int:
+    """Approve a task without the page; the status of the answer."""
+    async with httpx.AsyncClient(timeout=30.0) as http:
+        answer = await http.put(
+            f"{control_plane.url}/api/v1/tasks/{task.task_id}/approve",
+            json={"approved": True, **said},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+    return answer.status_code
+
+
 async def test_approval_of_a_plan_that_changed_meanwhile_is_refused_and_keeps_the_notes(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Approve")
     await dialog.get_by_label("Notes").fill("rack a3")
     other = Disk(device="/dev/vda", size_bytes=8 * GIB, kind="ssd", serial="OTHER")
     await control_plane.put_task(waiting_task(make_inventory(disks=(other,))))
-    async with httpx.AsyncClient(timeout=30.0) as http:  # what the browser saw is refused
-        answer = await http.put(
-            f"{control_plane.url}/api/v1/tasks/{task.task_id}/approve",
-            json={"approved": True, "plan_digest": task.plan.digest if task.plan else None},
-            headers={"Authorization": f"Bearer {control_plane.token}"},
-        )
-        assert answer.status_code == httpx.codes.CONFLICT
+    seen = task.plan.digest if task.plan else None
+    refused = await approve_by_api(control_plane, task, control_plane.token, plan_digest=seen)
+    assert refused == httpx.codes.CONFLICT
     await expect(dialog.get_by_role("alert")).to_contain_text("Look again")
     await expect(dialog).to_contain_text("serial OTHER")
     await expect(dialog.get_by_label("Notes")).to_have_value("rack a3")
@@ -56,18 +64,11 @@ async def test_two_people_who_approve_are_told_of_each_other(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Reject")
     await dialog.get_by_label("Reason").fill("wrong rack")
     token = await control_plane.as_user([Role.APPROVER], name="bob")
-    async with httpx.AsyncClient(timeout=30.0) as http:
-        answer = await http.put(
-            f"{control_plane.url}/api/v1/tasks/{task.task_id}/approve",
-            json={"approved": True, "notes": "mine"},
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        assert answer.is_success
+    assert await approve_by_api(control_plane, task, token, notes="mine") == httpx.codes.OK
     await expect(dialog.get_by_role("alert")).to_contain_text("approved meanwhile by bob: “mine”")
     await expect(dialog).to_contain_text("nothing to reject any more")
     await expect(dialog.get_by_role("button", name="Reject")).to_have_count(0)
@@ -79,7 +80,6 @@ async def test_decision_that_lost_the_race_is_rolled_back_and_told(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Approve")
     await dialog.get_by_label("Notes").fill("rack a3")
@@ -96,7 +96,6 @@ async def test_decision_that_lost_the_race_is_rolled_back_and_told(
 
 async def test_viewer_sees_no_buttons(page: Page, control_plane: RunningControlPlane) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await make_user(control_plane, "vera", Role.VIEWER)
     await signed_in(page, control_plane, user="vera")
     await open_task(page, control_plane, task)
@@ -110,9 +109,8 @@ async def test_who_asked_for_it_cannot_approve_where_another_person_must(
     config = ControlConfig(images_dir=tmp_path / "images", second_person=True)
     async with open_store(tmp_path) as store, running(store, config=config) as control_plane:
         await make_user(control_plane, "anna", Role.APPROVER)
-        await control_plane.put_task(task := waiting_task(created_by="anna"))
         await signed_in(page, control_plane, user="anna")
-        await open_task(page, control_plane, task)
+        await open_task(page, control_plane, waiting_task(created_by="anna"))
         await expect(page.locator(".meaning")).to_contain_text("You asked for it")
         await expect(page.locator(".head").get_by_role("button")).to_have_text(["Reject"])
 
@@ -121,7 +119,6 @@ async def test_operator_may_cancel_and_not_approve(
     page: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await make_user(control_plane, "olga", Role.OPERATOR)
     await signed_in(page, control_plane, user="olga")
     await open_task(page, control_plane, task)
@@ -132,7 +129,6 @@ async def test_rejection_needs_a_reason_and_shows_it(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Reject")
     await dialog.get_by_role("button", name="Reject").click()
@@ -149,7 +145,6 @@ async def test_cancel_says_what_it_means_and_escape_turns_back(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task(status=Status.INSTALLING)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Cancel task")
     await expect(dialog).to_contain_text("The disk is being written")
@@ -175,7 +170,6 @@ async def test_failure_is_shown_and_retry_leads_to_the_new_task_and_back(
     task = waiting_task(
         status=Status.FAILED, error=error, status_history=history, progress=progress
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     failure = dashboard.locator(".failure")
     for text in ("“downloading”", "digest differs", "$ zstd -d", "got 12ab", "build it again"):
@@ -198,7 +192,6 @@ async def test_machine_of_a_failed_task_is_given_back_after_a_question(
     task = waiting_task(
         status=Status.FAILED, error=TaskError(reason="no answer", hint="look at it")
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await dashboard.get_by_role("button", name="Give machine back").click()
     dialog = dashboard.get_by_role("dialog")
@@ -220,7 +213,6 @@ async def test_machine_of_which_the_disk_was_written_is_not_given_back(
     task = waiting_task(
         status=Status.FAILED, error=TaskError(reason="broken"), status_history=history
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await dashboard.get_by_role("button", name="Give machine back").click()
     dialog = dashboard.get_by_role("dialog")
@@ -230,7 +222,6 @@ async def test_machine_of_which_the_disk_was_written_is_not_given_back(
 
 async def test_keyboard_alone_approves(dashboard: Page, control_plane: RunningControlPlane) -> None:
     task = waiting_task()
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await dashboard.locator(".head").get_by_role("button", name="Approve").focus()
     await dashboard.keyboard.press("Enter")

@@ -39,7 +39,6 @@ async def test_task_from_creation_to_completion_is_followed_without_a_reload(
     started = utc_now() - timedelta(minutes=5)
     history = (StatusChange(status=Status.PENDING, timestamp=started, by="admin"),)
     task = make_task(hostname="web-1", status_history=history, created_at=started)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await dashboard.evaluate("window.loadedOnce = true")
     await expect(dashboard.locator(".meaning")).to_contain_text("prepares the boot files")
@@ -108,7 +107,6 @@ async def test_task_whose_system_starts_says_so_until_that_came_up(
     )
     digest = "ab" * 32
     starting = firstboot.handed_over(task, digest, begun + timedelta(seconds=40))
-    await control_plane.put_task(starting)
     await open_task(dashboard, control_plane, starting)
     await expect(dashboard.locator(".meaning")).to_contain_text("starts the installed system")
     await expect(dashboard.locator(".now").first).to_contain_text("restarting")
@@ -137,7 +135,6 @@ async def test_boot_of_a_finished_task_is_in_its_timeline_and_its_picture(
         ),
         boot={name: begun + timedelta(seconds=s) for name, s in seen.items()},
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     timeline = dashboard.get_by_role("region", name="Timeline").get_by_role("listitem")
     for text in ("DHCP", "Address", "Boot loader", "Agent"):
@@ -151,7 +148,6 @@ async def test_log_is_followed_searched_and_downloaded(
     dashboard: Page, control_plane: RunningControlPlane, tmp_path: Path
 ) -> None:
     task = waiting_task(logs=tuple(f"[INFO] line {number}" for number in range(60)), log_count=60)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     log = dashboard.get_by_role("log")
     await expect(log).to_contain_text("line 59")
@@ -208,7 +204,6 @@ async def test_hardware_that_is_not_as_at_the_last_report_is_marked(
     place = keys.history(earlier.idc, earlier.sn, earlier.task_id)
     await control_plane.store.put(place, records.encode(earlier))
     task = waiting_task(after)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     sheet = dashboard.get_by_role("region", name="Hardware")
     changes = sheet.locator(".changes")
@@ -244,7 +239,6 @@ async def test_plan_over_several_disks_shows_each_and_what_stands_on_them(
     inventory = make_inventory(disks=disks)
     plan = plan_disk(inventory, layout, RootDiskHints(), GIB)
     task = waiting_task(inventory, plan=plan, disk_layout=layout)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     dialog = await ask_for(dashboard, "Approve")
     shown = dialog.locator(".plan")
@@ -296,7 +290,6 @@ async def test_planted_markup_is_shown_as_text_and_never_runs(
         progress=(Progress(step=PLANTED, percent=1, timestamp=NOW, message=PLANTED),),
         created_by=PLANTED,
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await expect(dashboard.get_by_role("log")).to_contain_text(PLANTED)
     await expect(dashboard.locator(".plan")).to_contain_text(PLANTED)
@@ -326,7 +319,6 @@ async def test_phone_has_no_sideways_scrolling(
         logs=("x" * 190,),
         log_count=1,
     )
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await expect(dashboard.get_by_role("log")).to_contain_text("xxx")
     assert not await dashboard.evaluate(WIDER)
@@ -346,7 +338,6 @@ async def test_page_has_nothing_serious_for_who_uses_a_screen_reader(
     dashboard: Page, control_plane: RunningControlPlane
 ) -> None:
     task = waiting_task(logs=("a line",), log_count=1)
-    await control_plane.put_task(task)
     await open_task(dashboard, control_plane, task)
     await expect(dashboard.get_by_role("log")).to_contain_text("a line")
     assert await inaccessible(dashboard) == []

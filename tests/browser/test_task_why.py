@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from lpmos.core.clock import utc_now
+from lpmos.model.boot import DHCP, KERNEL, KERNEL_ASKED, Boot
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import Heartbeat
@@ -39,6 +40,31 @@ async def test_task_page_says_where_a_machine_stands_and_what_to_do(
     await expect(layers.nth(1)).to_contain_text("was given 192.0.2.9")
     await expect(layers.nth(2)).to_contain_text("not seen")
     assert await dashboard.evaluate("window.planted") is None
+
+
+async def test_task_page_shows_a_boot_as_it_happens(
+    dashboard: Page, control_plane: RunningControlPlane
+) -> None:
+    at = utc_now() - timedelta(seconds=30)
+    task = make_task(status=Status.BOOTING, created_at=at - timedelta(minutes=1))
+    await control_plane.put_task(task)
+    await dashboard.goto(f"{control_plane.url}/tasks/{task.task_id}")
+    moments = dashboard.get_by_role("region", name="Timeline").locator("[data-event=moment] b")
+    await expect(dashboard.get_by_role("heading", name="Timeline")).to_be_visible()
+    await expect(moments).to_have_count(0)
+    place = keys.evidence(task.idc, task.sn)
+    boot = Boot().after(DHCP, at)
+    seen = Evidence(mac=MAC, asked=Sign(at), boot=boot)
+    await control_plane.store.put(place, records.encode(seen))
+    await expect(moments).to_have_text(["DHCP"])
+    boot = boot.after(KERNEL_ASKED, at + timedelta(seconds=4))
+    boot = boot.after(KERNEL, at + timedelta(seconds=7))
+    seen = Evidence(mac=MAC, asked=Sign(at), boot=boot)
+    await control_plane.store.put(place, records.encode(seen))
+    await expect(moments).to_have_text(["DHCP", "Kernel asked for", "Kernel sent"])
+    parts = dashboard.get_by_role("region", name="How long it took").get_by_role("row")
+    await expect(parts.nth(1)).to_contain_text("kernel")
+    await expect(parts.nth(1)).to_contain_text("3")
 
 
 async def test_task_page_of_a_finished_task_without_signs_says_nothing_of_them(

@@ -20,8 +20,9 @@ from lpmos.core.taskrow import row_of_document
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.errors import Conflict, InvalidInput, NoSuitableDisk
 from lpmos.model.lifecycle import Status
+from lpmos.model.newtask import NewTask
 from lpmos.model.rule import Rule
-from lpmos.model.task import NewTask, Task, TaskPlace
+from lpmos.model.task import Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import KV
 from lpmos.store.sqlite import SqliteStore

@@ -20,7 +20,7 @@ from lpmos.agent.plan import parse_plan
 from lpmos.agent.run import run_agent
 from lpmos.core.backup.kinds import KINDS
 from lpmos.core.fitting import fitted
-from lpmos.model import machine, region, task
+from lpmos.model import machine, newtask, region, task
 from lpmos.model.audit import Anchor, Head
 from lpmos.model.diskplan import GIB, RootDiskHints, StorageLayout, plan_disk
 from lpmos.model.installplan import InstallPlan
@@ -76,7 +76,7 @@ def _kv(key: str, value: object) -> KV:
 def _types() -> dict[str, type[msgspec.Struct]]:
     found: dict[str, type[msgspec.Struct]] = {}
     waiting: list[Any] = [each for _, _, each in KINDS if each] + [Head, Anchor]
-    for module in (region, machine, task):
+    for module in (region, machine, task, newtask):
         waiting += [each for each in vars(module).values() if isinstance(each, type)]
     for each in waiting:
         if issubclass(each, msgspec.Struct):

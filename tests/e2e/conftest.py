@@ -10,7 +10,7 @@ import pytest_asyncio
 from lpmos.lab.acceleration import Acceleration, choose_acceleration
 from lpmos.lab.rack import Rack, check_host
 from lpmos.lab.site import Site
-from lpmos.lab.stage import OS
+from lpmos.lab.stage import rack_site
 from tests.support.lab_images import lab_images
 
 
@@ -33,14 +33,6 @@ async def rack(
 ) -> AsyncIterator[tuple[Rack, Site, Path]]:
     """A virtual rack with a data center in it that offers Debian, and where their files are."""
     directory = tmp_path_factory.mktemp("e2e")
-    async with (
-        Rack() as rack,
-        Site(
-            rack,
-            directory=directory,
-            images_dir=images_dir,
-            kernel_arguments=accel.kernel_arguments,
-        ) as site,
-    ):
-        await site.wait_offered(*OS)
+    placed = rack_site(directory=directory, images_dir=images_dir, accel=accel)
+    async with placed as (rack, site):
         yield rack, site, directory

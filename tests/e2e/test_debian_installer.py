@@ -22,8 +22,8 @@ from lpmos.lab.rack import ADDRESS, Rack
 from lpmos.lab.site import IDC, Site
 from lpmos.model.diskplan import GIB
 from lpmos.model.lifecycle import Status
+from lpmos.model.newtask import NewTask
 from lpmos.model.setup import NewSetup
-from lpmos.model.task import NewTask
 from tests.support.package_upstream import Upstream, package_upstream
 from tests.support.polling import until
 
@@ -37,6 +37,9 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(2700),
     pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        not FILES.is_dir(), reason="this distribution has no debian-installer-12-netboot-amd64"
+    ),
 ]
 
 MACHINE = MachineSpec(

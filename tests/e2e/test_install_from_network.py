@@ -28,13 +28,13 @@ from lpmos.model.diskplan import BIOS_BOOT_BYTES, ESP_BYTES, GIB
 from lpmos.model.lifecycle import Status
 from lpmos.model.setup import NewAccount, NewSetup
 from lpmos.model.waiting import MACHINE_RESTARTED
+from tests.matrix.cells import CI_BIOS, CI_UEFI
 from tests.support.polling import until
 
 POWER_OFF_TIMEOUT_S = 600.0
 NETBOOT_TIMEOUT_S = 600.0
 UNDER_WAY_PERCENT = 25
 LOGIN_TIMEOUT_S = 900.0
-DISK_BYTES = 8 * GIB
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHFzZGZhc2RmYXNkZmFzZGZhc2RmYXNkZmFzZGZhc2Rm lab"
 PASSWORD_HASH = "$6$saltsaltsalt$" + "Qw7/" * 21 + "Qw"
 SETUP = NewSetup(
@@ -59,24 +59,11 @@ pytestmark = [
 ]
 
 # One processor where one is enough: a translated guest with two takes a third more of the host's.
-BIOS = MachineSpec(
-    name="web-bios",
-    sn="E2E-BIOS",
-    mac="52:54:00:78:01:01",
-    firmware="bios",
-    nic="e1000e",
-    memory_mib=512,
-    cpus=1,
-    disks=(BlankDisk(serial="ROOT-1", size_bytes=DISK_BYTES, bus="sata"),),
+BIOS = msgspec.structs.replace(
+    CI_BIOS.spec(), name="web-bios", sn="E2E-BIOS", mac="52:54:00:78:01:01"
 )
-UEFI = MachineSpec(
-    name="web-uefi",
-    sn="E2E-UEFI",
-    mac="52:54:00:78:01:02",
-    firmware="uefi",
-    netboot="http",
-    memory_mib=512,
-    disks=(BlankDisk(serial="ROOT-2", size_bytes=DISK_BYTES, bus="nvme", sector_bytes=4096),),
+UEFI = msgspec.structs.replace(
+    CI_UEFI.spec(), name="web-uefi", sn="E2E-UEFI", mac="52:54:00:78:01:02", cpus=2
 )
 TOO_SMALL = MachineSpec(
     name="tiny",
@@ -91,9 +78,10 @@ KILLED = MachineSpec(
     name="web-killed",
     sn="E2E-KILLED",
     mac="52:54:00:78:01:04",
-    firmware="bios",
+    firmware="uefi",
+    nic="e1000e",
     cpus=1,
-    disks=(BlankDisk(serial="ROOT-4", size_bytes=DISK_BYTES),),
+    disks=(BlankDisk(serial="ROOT-4"),),
 )
 
 
@@ -192,7 +180,7 @@ async def test_disk_of_an_installed_server_has_the_planned_partitions(
     found = await evidence.partitions(installed.machines[spec.name].disk())
     assert [part.role for part in found] == ["bios_boot", "esp", "root"]
     assert [part.size_bytes for part in found[:2]] == [BIOS_BOOT_BYTES, ESP_BYTES]
-    assert found[2].start_bytes + found[2].size_bytes > DISK_BYTES - 4 * 1024**2
+    assert found[2].start_bytes + found[2].size_bytes > spec.disks[0].size_bytes - 4 * 1024**2
 
 
 @pytest.mark.parametrize("spec", [BIOS, UEFI], ids=lambda spec: spec.name)

@@ -15,9 +15,7 @@ from lpmos.lab.acceleration import Acceleration
 from lpmos.lab.display import LineDisplay
 from lpmos.lab.journey import Journey
 from lpmos.lab.machine import BlankDisk, MachineSpec, VirtualMachine
-from lpmos.lab.rack import Rack
-from lpmos.lab.site import Site
-from lpmos.lab.stage import OS, new_task
+from lpmos.lab.stage import new_task, rack_site
 from lpmos.model.diskplan import GIB, PartitionWish, StorageLayout
 from lpmos.model.lifecycle import Status
 
@@ -67,13 +65,8 @@ async def array_members(disk: Path) -> list[tuple[str, str]]:
 async def test_mirrored_server_starts_from_both_disks_and_from_the_one_that_is_left(
     tmp_path: Path, images_dir: Path, accel: Acceleration
 ) -> None:
-    async with (
-        Rack() as rack,
-        Site(
-            rack, directory=tmp_path, images_dir=images_dir, kernel_arguments=accel.kernel_arguments
-        ) as site,
-    ):
-        await site.wait_offered(*OS)
+    placed = rack_site(directory=tmp_path, images_dir=images_dir, accel=accel)
+    async with placed as (rack, site):
         machine = await VirtualMachine.create(rack, MIRROR, directory=tmp_path, accel=accel)
         task = msgspec.structs.replace(
             new_task(site, MIRROR.sn, MIRROR.mac, MIRROR.name), disk_layout=LAYOUT

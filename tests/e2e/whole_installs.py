@@ -23,7 +23,7 @@ from lpmos.lab.site import IDC, Site
 from lpmos.model.diskplan import GIB
 from lpmos.model.installer import Family
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 from tests.support.package_upstream import package_upstream
 
 LOGIN_TIMEOUT_S = 3600.0

@@ -3,7 +3,7 @@
 The rule: every cell begins with a server that is off and ends at the login prompt of its installed
 system, or where it has to be refused. `SPREAD` has each firmware with each bus, each with either
 card and each kind of disks at least once; `PRODUCT` is everything with everything. `LAID` has each
-layout of disks once.
+layout of disks once. `CI` is what `make test` has of the spread.
 """
 
 from itertools import product
@@ -15,7 +15,7 @@ from lpmos.lab.machine import GIB, BlankDisk, DiskBus, MachineSpec, Netboot, Nic
 from tests.matrix.layouts import LAYOUTS, Laid, Layout
 
 Kind = Literal["bios", "uefi", "http", "secure", "ipv6", "ipv6only"]
-Disks = Literal["one", "two", "4k", "lvm", "lvm-kept"]
+Disks = Literal["one", "two", "named", "4k", "lvm", "lvm-kept"]
 
 KINDS: Final[dict[Kind, str]] = {
     "bios": "SeaBIOS, PXE",
@@ -28,6 +28,7 @@ KINDS: Final[dict[Kind, str]] = {
 DISKS: Final[dict[Disks, str]] = {
     "one": "one",
     "two": "two, the smaller taken, the other left blank",
+    "named": "two, the larger taken, which the task names, the other left blank",
     "4k": "one of 4096-byte sectors",
     "lvm": "one with foreign LVM, given up by the task",
     "lvm-kept": "one with foreign LVM, not given up",
@@ -83,6 +84,11 @@ class Cell(msgspec.Struct, frozen=True):
             disks = [BlankDisk(serial="ROOT", bus=self.bus, sector_bytes=4096)]
         if self.disks == "two":
             disks.append(BlankDisk(serial="DATA", bus=self.bus, size_bytes=10 * GIB))
+        if self.disks == "named":
+            disks = [
+                BlankDisk(serial="ROOT", bus=self.bus, size_bytes=10 * GIB),
+                BlankDisk(serial="DATA", bus=self.bus),
+            ]
         if self.layout is not None and self.layout.disks > 1:
             disks = [
                 BlankDisk(serial=f"MEMBER-{number}", bus=self.bus, size_bytes=MEMBER_BYTES)
@@ -126,8 +132,17 @@ SPREAD: Final = (
     _cell("secure", "v", "virtio", "one"),
     _cell("secure", "v", "sata", "lvm"),
     _cell("secure", "v", "nvme", "two"),
+    _cell("secure", "v", "nvme", "named"),
     _cell("secure", "v", "scsi", "4k"),
 )
+CI_BIOS: Final = _cell("bios", "e", "sata", "one")
+CI_UEFI: Final = _cell("http", "v", "nvme", "4k")
+CI_PLAYED: Final = (
+    _cell("bios", "e", "virtio", "lvm-kept"),
+    _cell("secure", "v", "nvme", "named"),
+)
+CI: Final = (CI_BIOS, CI_UEFI, *CI_PLAYED)
+"""What `make test` has of the spread (`tests/e2e`), its first two with more asked of them."""
 LAID: Final = (
     _cell("uefi", "v", "virtio", "raid10"),
     _cell("bios", "v", "sata", "raid5"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.matrix.cells import DISKS, KINDS, LAID, MEMORY_MIB, PRODUCT, SPREAD, Cell
+from tests.matrix.cells import CI, DISKS, KINDS, LAID, MEMORY_MIB, PRODUCT, SPREAD, Cell
 from tests.matrix.layouts import LAYOUTS
 from tests.matrix.play import Result
 
@@ -19,14 +19,20 @@ netboot and the install to the login prompt of the installed system and its word
 to the refusal that the cell has to end with. Each has {MEMORY_MIB} MB of RAM and one processor.
 
 `make test-matrix` plays the {len(SPREAD)} cells of the first table: a spread in which each firmware
-meets each disk bus and each kind of disks, and each card meets each bus, and the {len(LAID)} of the
-second: [layouts](../how-to/disks.md) of disks. `make test-matrix FULL=1` plays all {len(PRODUCT)}
+meets each disk bus and each kind of disks (`named` and `lvm-kept`, which the task decides, once
+each), and each card meets each bus, and the {len(LAID)} of the second:
+[layouts](../how-to/disks.md) of disks. `make test-matrix FULL=1` plays all {len(PRODUCT)}
 combinations and the layouts, `make test-matrix CELLS="bios-virtio-nvme-two"` what is named
 (firmware, card, bus, disks). Results are kept in `tests/matrix/results.json` as they come, and
 the command writes this page from them: what did not run is marked so.
 
-| firmware | card | disk bus | disks | ended | report (s) | written (s) | up (s) | on |
-|---|---|---|---|---|---:|---:|---:|---|
+The {len(CI)} cells with `yes` below CI are in every `make test`. So are servers that are no cells:
+one with SeaBIOS and two SCSI disks, the root on LVM on RAID 1, that starts again without the first;
+one with OVMF, PXE and e1000e that loses its power in the install; one whose disk is too small; and
+one with OVMF, PXE and too little memory for the agent.
+
+| firmware | card | disk bus | disks | CI | ended | report (s) | written (s) | up (s) | on |
+|---|---|---|---|---|---|---:|---:|---:|---|
 """
 _LAID_HEAD: Final = """
 ## Layouts of disks
@@ -76,7 +82,8 @@ def _on_page(name: str) -> bool:
 
 
 def _row(cell: Cell, result: Result | None) -> str:
-    words = [KINDS[cell.kind], cell.nic, cell.bus, cell.disks, _ended(cell, result)]
+    in_ci = "yes" if cell in CI else ""
+    words = [KINDS[cell.kind], cell.nic, cell.bus, cell.disks, in_ci, _ended(cell, result)]
     return _line(words, result, _times(result))
 
 

@@ -19,10 +19,10 @@ from lpmos.lab.journey import Journey
 from lpmos.lab.machine import VirtualMachine
 from lpmos.lab.rack import ADDRESS, ADDRESS_V6, BRIDGE, Rack
 from lpmos.lab.site import Site
-from lpmos.lab.stage import OS, new_task
+from lpmos.lab.stage import new_task, rack_site
 from lpmos.model.diskplan import RootDiskHints
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 from tests.matrix.cells import Cell
 from tests.matrix.layouts import PASSPHRASE
 
@@ -99,17 +99,10 @@ async def play(cell: Cell, *, directory: Path, images_dir: Path, accel: Accelera
     """Play a cell to its end; whatever goes wrong is in the result."""
     began = time.monotonic()
     try:
-        async with (
-            Rack() as rack,
-            Site(
-                rack,
-                directory=directory,
-                images_dir=images_dir,
-                kernel_arguments=accel.kernel_arguments,
-                network=network(cell),
-            ) as site,
-        ):
-            await site.wait_offered(*OS)
+        placed = rack_site(
+            directory=directory, images_dir=images_dir, accel=accel, network=network(cell)
+        )
+        async with placed as (rack, site):
             machine = await _machine(cell, rack, directory, accel)
             journey = await _journey(cell, machine, site)
             await _switch_off(cell, machine, journey)
@@ -166,6 +159,8 @@ def _task(cell: Cell, machine: VirtualMachine, site: Site) -> NewTask:
     new = new_task(site, machine.spec.sn, machine.spec.mac, machine.name)
     if cell.disks in {"lvm", "format"}:
         new = msgspec.structs.replace(new, root_disk=RootDiskHints(overwrite=True))
+    if cell.disks == "named":
+        new = msgspec.structs.replace(new, root_disk=RootDiskHints(serial="ROOT"))
     if cell.layout is not None:
         new = msgspec.structs.replace(new, disk_layout=cell.layout.wanted)
         if cell.layout.wanted.encrypt:
@@ -226,7 +221,7 @@ async def _wrong(cell: Cell, machine: VirtualMachine, journey: Journey) -> str:
         return "" if untouched or cell.disks != "lvm-kept" else "the foreign label is gone"
     if not progress.up:
         return progress.failed or "it did not come up"
-    if cell.disks == "two" and not await evidence.is_blank(machine.disk(1)):
+    if cell.disks in {"two", "named"} and not await evidence.is_blank(machine.disk(1)):
         return "the other disk was written"
     count = cell.layout.disks if cell.layout else 1
     for disk in (machine.disk(number) for number in range(count)):

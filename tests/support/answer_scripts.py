@@ -26,7 +26,6 @@ SHELLS = [
     if (path := shutil.which(name))
 ]
 TIMEOUT_S = 60
-STOP_LOOKS_S = 0.02
 PROFILE = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
 YAST = "/var/lib/YaST2"
 STARTUP = "/usr/lib/YaST2"

@@ -11,8 +11,11 @@ from lpmos.model.diskplan import GIB
 from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.inventory import Disk, Inventory, Memory, Nic
 from lpmos.model.lifecycle import Status
+from lpmos.model.newtask import NewTask, TaskSpec
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.model.region import Capabilities
-from lpmos.model.task import NewTask, StatusChange, Task, TaskSpec, check_new_task
+from lpmos.model.task import StatusChange, Task
+from lpmos.model.trace import Span
 from lpmos.model.user import User, new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -112,3 +115,16 @@ def make_principal(*roles: Role, **fields: Any) -> Principal:
         credential="session:1",
     )
     return msgspec.structs.replace(whole, **fields)
+
+
+def make_span() -> Span:
+    """The span of a call that took no time, alone in its trace."""
+    return Span(
+        trace_id="1" * 32,
+        span_id="2" * 16,
+        parent_id=None,
+        name="GET /x",
+        start=NOW,
+        end=NOW,
+        attributes={},
+    )

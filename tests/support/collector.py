@@ -7,6 +7,8 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.support.served import served
+
 
 class Collector:
     """Takes what it is sent; `answers` are the statuses of the next answers, then 200."""
@@ -35,8 +37,5 @@ class Collector:
     async def receiving(self) -> AsyncIterator["Collector"]:
         app = web.Application()
         app.add_routes([web.post("/v1/traces", self.take)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        yield self
-        await runner.cleanup()
+        async with served(app, port=self.port):
+            yield self

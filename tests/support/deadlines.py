@@ -21,29 +21,28 @@ from lpmos.store import keys, records
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, NOW
+from tests.support.clocks import HandClock
+from tests.support.following import following
 from tests.support.polling import until
 
 TIMEOUT_S = 30.0
 LOOK_S = 0.01
 
 
-class SetClock:
-    """A clock that stands until it is moved."""
+class SetClock(HandClock):
+    """One that can also be set wrong."""
 
     def __init__(self, now: datetime = NOW) -> None:
-        self.now = now
+        super().__init__(now)
         self._set_by_s = 0.0
-
-    def __call__(self) -> datetime:
-        return self.now
 
     def pass_s(self, seconds: float) -> None:
         """Let time pass."""
-        self.now += timedelta(seconds=seconds)
+        self.move(seconds=seconds)
 
     def set_by_s(self, seconds: float) -> None:
         """Set the clock wrong, or right."""
-        self.now += timedelta(seconds=seconds)
+        self.move(seconds=seconds)
         self._set_by_s += seconds
 
     def monotonic(self) -> float:
@@ -132,14 +131,8 @@ class Warden:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Warden"]:
         """With memory that follows the store."""
-        task = asyncio.create_task(self.mirror.run())
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await self.mirror.wait_ready()
+        async with following(self.mirror):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
     async def leading(

@@ -11,12 +11,13 @@ from lpmos.model.webhook import Delivery, DeliveryState, NewWebhook
 from lpmos.store import records
 from lpmos.store.api import Put
 from tests.support.builders import actor
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, Notifications, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, Notifications, leading
 from tests.support.polling import until
 
 URL = "https://example.com/hook"
-Standing = Notifications[StandingClock]
+Standing = Notifications[HandClock]
 
 
 async def made(notifications: Standing, *events: str, tenant: str | None = None) -> str:

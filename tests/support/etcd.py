@@ -19,10 +19,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from lpmos.lab.processes import ENDS_WITH_PARENT
 from tests.support.certificates import Authority, KeyPair
+from tests.support.opened import Opened
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -74,7 +75,7 @@ class ServerTls:
         return cls(authority, authority.issue("server"))
 
 
-class EtcdServer:
+class EtcdServer(Opened):
     """One etcd process; `endpoint` is its client URL."""
 
     def __init__(
@@ -129,7 +130,8 @@ class EtcdServer:
     def launch(self) -> None:
         """Start without waiting."""
         with (self.directory / "etcd.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+            command = [*ENDS_WITH_PARENT, *self._command()]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
     async def wait_healthy(self) -> None:
         """Wait until the member serves and knows a leader."""
@@ -221,22 +223,6 @@ class EtcdServer:
         await self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
     async def etcdctl(self, *arguments: str, user: str = "") -> str:
         """What `etcdctl` prints, asked of this server; raises AssertionError where it fails."""
         command = ["etcdctl", f"--endpoints={self.endpoint}"]
@@ -279,7 +265,7 @@ async def run(command: Sequence[str]) -> str:
     return done.stdout.decode()
 
 
-class EtcdCluster:
+class EtcdCluster(Opened):
     """Three members on the loopback interface."""
 
     def __init__(self, size: int = 3, flags: Sequence[str] = ()) -> None:
@@ -312,19 +298,3 @@ class EtcdCluster:
     async def close(self) -> None:
         """Kill all members and remove their data."""
         await asyncio.gather(*(member.close() for member in self.members))
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()

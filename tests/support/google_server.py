@@ -23,6 +23,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.support.served import served
+
 ACCOUNT = "backups@example.iam.gserviceaccount.com"
 BUCKET = "backups"
 
@@ -116,10 +118,7 @@ async def google_server(directory: Path) -> AsyncIterator[GoogleServer]:
     bucket = _Bucket(key.public_key())
     app = web.Application(client_max_size=64 << 20)
     app.router.add_route("*", "/{bucket}{slash:/?}{name:.*}", bucket.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with served(app) as url:
         pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -130,14 +129,12 @@ async def google_server(directory: Path) -> AsyncIterator[GoogleServer]:
             "private_key": pem.decode(),
             "private_key_id": "1",
             "client_email": ACCOUNT,
-            "gcs_base_url": f"http://127.0.0.1:{runner.addresses[0][1]}",
+            "gcs_base_url": url,
         }
         file = directory / "account.json"
         await asyncio.to_thread(file.write_text, json.dumps(account))
         environment = {"GOOGLE_SERVICE_ACCOUNT": str(file), "AWS_ALLOW_HTTP": "true"}
         yield GoogleServer(environment, account, bucket.objects)
-    finally:
-        await runner.cleanup()
 
 
 def _etag(body: bytes) -> str:

@@ -1,9 +1,7 @@
 """Users, sessions and tokens over an embedded store, with a clock that is moved by hand."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -18,26 +16,14 @@ from lpmos.store import keys
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_user
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
+from tests.support.following import following
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
 CALLER = Caller(address="192.0.2.1", user_agent="test")
 TIMEOUT_S = 30.0
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, by: timedelta) -> None:
-        """Let time pass."""
-        self.now += by
 
 
 class IdentityWorld:
@@ -78,12 +64,6 @@ async def identity_worlds(directory: Path, count: int = 1) -> AsyncIterator[list
     store = await SqliteStore.open(directory / "store.db")
     clock = HandClock()
     worlds = [IdentityWorld(FaultyStore(store), clock) for _ in range(count)]
-    following = [asyncio.create_task(world.mirror.run()) for world in worlds]
-    async with asyncio.timeout(TIMEOUT_S):
-        for world in worlds:
-            await world.mirror.wait_ready()
-    yield worlds
-    for task in following:
-        task.cancel()
-    await asyncio.gather(*following, return_exceptions=True)
+    async with following(*(world.mirror for world in worlds)):
+        yield worlds
     await store.close()

@@ -6,21 +6,34 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import msgspec
+
 from lpmos.control.live.frames import FrameSink
 from lpmos.control.live.hub import STALL_LOOKS, Client, LiveHub
 from lpmos.control.live.replay import Replay
 from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.fleet import Fleet
-from lpmos.model.access import Principal
+from lpmos.model.access import Principal, Role
 from lpmos.model.task import Task
 from lpmos.store import keys, records
 from lpmos.store.mirror import SILENCE_S, Mirror
+from tests.support.builders import NOW
 from tests.support.followed_store import FollowedStore
+from tests.support.following import following
 from tests.support.gated_store import GatedStore
+from tests.support.polling import until
 
 TIMEOUT_S = 30.0
+FULL = 1 << 20
+"""More in a socket's buffer than a client may have."""
 
 Message = dict[str, Any]
+
+
+def viewer(subject: str = "ann", **fields: object) -> Principal:
+    """A user who may look at everything, with these fields set."""
+    whole = Principal(subject=subject, roles=(Role.VIEWER,), expires_at=NOW, credential="session:1")
+    return msgspec.structs.replace(whole, **fields)
 
 
 class HeldSink(FrameSink):
@@ -39,6 +52,14 @@ class HeldSink(FrameSink):
 
     def end(self, code: int, reason: str) -> None:
         self.ended = code
+
+    async def written(self) -> None:
+        """Wait until something came."""
+
+        async def is_there() -> bool:
+            return bool(self.frames)
+
+        await until(is_there)
 
     def read(self) -> list[Message]:
         """Every message that came since the last call, those of a batch one by one."""
@@ -180,12 +201,8 @@ async def live_plane(
 ) -> AsyncIterator[LivePlane]:
     """A running plane that has listed the store."""
     plane = LivePlane(store or FollowedStore(), replay, stall_looks, silence_s)
-    running = asyncio.create_task(plane.mirror.run())
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            await plane.mirror.wait_ready()
-        yield plane
-    finally:
-        plane.hub.close()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    async with following(plane.mirror):
+        try:
+            yield plane
+        finally:
+            plane.hub.close()

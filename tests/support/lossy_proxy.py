@@ -7,13 +7,13 @@ loses as many packets, which TCP repeats: whoever talks through it has to repeat
 
 import asyncio
 import random
-from types import TracebackType
-from typing import Self
+
+from tests.support.opened import Opened
 
 SEGMENT_BYTES = 65_536
 
 
-class LossyProxy:
+class LossyProxy(Opened):
     """Listens on a free loopback port and passes to `target_port` what it does not lose."""
 
     def __init__(self, target_port: int, loss: float, seed: int) -> None:
@@ -31,19 +31,15 @@ class LossyProxy:
         """The proxy's URL."""
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server
-        self._server.close()
+    async def close(self) -> None:
+        """Listen no more, and end all connections."""
+        if self._server:
+            self._server.close()
         for task in tuple(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

@@ -1,8 +1,7 @@
-"""A sender that answers as it is told, a clock that stands, and all of webhooks over a store."""
+"""A sender that answers as it is told, and all of webhooks over a store."""
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from lpmos.core.audit.chain import AuditChain
@@ -27,20 +26,6 @@ C = TypeVar("C", bound=Clock)
 
 TIMEOUT_S = 20.0
 LOOK_S = 0.01
-
-
-class StandingClock:
-    """Shows the same time until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, **by: float) -> None:
-        """Go forward, as `timedelta` counts."""
-        self.now += timedelta(**by)
 
 
 class ToldSender:

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.model.audit import AuditEvent

@@ -18,6 +18,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from lpmos.lab.processes import ENDS_WITH_PARENT
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port
 from tests.support.polling import until
@@ -89,7 +90,7 @@ class Glewlwyd:
         file = self._directory / "glewlwyd.conf"
         with (self._directory / "glewlwyd.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                program, "-c", str(file), stdout=log, stderr=log
+                *ENDS_WITH_PARENT, program, "-c", str(file), stdout=log, stderr=log
             )
         await until(self._answers, TIMEOUT_S)
 

@@ -18,6 +18,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from tests.support.served import served
+
 CLIENT_ID = "lpmos"
 CLIENT_SECRET = "0123456789abcdef0123456789abcdef"
 ACCESS_TOKEN = "access"
@@ -182,14 +184,8 @@ async def lying() -> AsyncIterator[Liar]:
     app.router.add_get("/jwks", liar.keys)
     app.router.add_post("/token", liar.token)
     app.router.add_get("/userinfo", liar.about)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    liar.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served(app) as liar.issuer:
         yield liar
-    finally:
-        await runner.cleanup()
 
 
 def _with_mac(header: Claims, claims: Claims, secret: bytes) -> str:

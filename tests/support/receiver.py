@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from tests.support.polling import until
+from tests.support.served import served
 
 TIMEOUT_S = 20.0
 
@@ -71,16 +72,8 @@ async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    port = runner.addresses[0][1]
-    receiver.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    try:
+    async with served(app, tls=tls) as receiver.url:
         yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

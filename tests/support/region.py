@@ -28,6 +28,7 @@ from lpmos.model.machine import parse_mac
 from lpmos.model.task import Task
 from lpmos.region.dhcp_networks import DhcpSettings
 from lpmos.region.health import FRESH_S
+from lpmos.region.image_fetching import ImageFetching
 from lpmos.region.offline import offline
 from lpmos.region.service import Region
 from lpmos.region.settings import RegionSettings
@@ -114,15 +115,7 @@ class RunningRegion:
 
     async def task_in(self, task_id: str, status: str) -> Task:
         """The task, once the region knows it in this state."""
-        found: list[Task] = []
-
-        def there() -> bool:
-            task = self.fleet.task(task_id)
-            found[:] = [task] if task else []
-            return task is not None and task.status.value == status
-
-        await until(there, f"task {task_id} to be {status}")
-        return found[0]
+        return await task_in(self.fleet, task_id, status)
 
     async def stored_task(self, task: Task) -> Task:
         """The task as it is in the store now."""
@@ -239,6 +232,7 @@ async def running(
     agent_tls: TlsFiles | None = None,
     read_ring: ReadRing = no_ring,
     kernel_arguments: str = "",
+    fetching: Callable[[Fleet], ImageFetching] | None = None,
 ) -> AsyncIterator[RunningRegion]:
     """Region dc1 with the images of `fill`, until the block ends.
 
@@ -289,6 +283,7 @@ async def running(
                 installers=Installers(directory / "images"),
                 clock=utc_now,
                 read_ring=read_ring,
+                fetching=fetching(fleet) if fetching else None,
             )
             async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as services:
                 tasks = [services.create_task(mirror.run()) for mirror in mirrors]
@@ -324,10 +319,12 @@ def fill(catalog: Catalog, directory: Path, *, first_boot: bool = False) -> Imag
     return manifest
 
 
-def put_agent(catalog: Catalog, directory: Path, **changes: Any) -> None:
+def put_agent(
+    catalog: Catalog, directory: Path, *, line: bytes = b"a kernel\n", **changes: Any
+) -> None:
     """A boot agent whose files are text; `changes` are fields of its manifest."""
     kernel, initramfs = directory / "vmlinuz", directory / "initramfs"
-    kernel.write_bytes(b"a kernel\n" * 100)
+    kernel.write_bytes(line * 100)
     initramfs.write_bytes(b"an initramfs\n" * 1000)
     manifest = AgentManifest(
         version="0.1.0",
@@ -346,6 +343,19 @@ def put_agent(catalog: Catalog, directory: Path, **changes: Any) -> None:
         packages=(),
     )
     catalog.put_agent(msgspec.structs.replace(manifest, **changes), kernel, initramfs)
+
+
+async def task_in(fleet: Fleet, task_id: str, status: str) -> Task:
+    """The task, once a region's memory has it in this state."""
+    found: list[Task] = []
+
+    def there() -> bool:
+        task = fleet.task(task_id)
+        found[:] = [task] if task else []
+        return task is not None and task.status.value == status
+
+    await until(there, f"task {task_id} to be {status}")
+    return found[0]
 
 
 async def until(

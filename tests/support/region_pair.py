@@ -25,12 +25,15 @@ from typing import Any, TypeVar
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
+from lpmos.lab.processes import ENDS_WITH_PARENT
 from lpmos.lab.simulated_images import make_simulated_images
 from lpmos.model.audit import AuditEvent
 from lpmos.store import keys, records
 from lpmos.store.etcd import EtcdStore
 from lpmos.store.mirror import Mirror
+from tests.support.dnsmasq_processes import dnsmasq_pids
 from tests.support.etcd import EtcdServer
+from tests.support.following import following
 from tests.support.region import until
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.wire import CLIENT_INTERFACE, CLONE_NEWNET, Wire, held_namespace
@@ -76,7 +79,9 @@ class NamespaceProxy(TcpProxy):
         self._pid = pid
         self.port = STORE_PORT
 
-    async def _listen(self) -> None:
+    async def start(self) -> None:
+        """Listen there."""
+
         def listening() -> socket.socket:
             return socket.create_server(("127.0.0.1", STORE_PORT))
 
@@ -113,7 +118,7 @@ class Client:
         self.place.mkdir(exist_ok=True)
         with (self.place / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *("nsenter", f"--net=/proc/{self.namespace_pid}/ns/net", "--"),
+                *(*ENDS_WITH_PARENT, "nsenter", f"--net=/proc/{self.namespace_pid}/ns/net", "--"),
                 *(str(LPMOS), "region", "--idc", IDC, "--identity", self.name),
                 *("--etcd-endpoints", self.proxy.endpoint, "--region-addr", self.address),
                 *("--service-address", SERVICE_ADDRESS, "--dhcp-interface", "e0"),
@@ -155,15 +160,7 @@ class Client:
 
     def dnsmasq_pids(self) -> list[int]:
         """The dnsmasq processes with its configuration."""
-        found = []
-        for directory in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                words = (directory / "cmdline").read_bytes().split(b"\0")
-                state = (directory / "stat").read_text().rpartition(")")[2].split()[0]
-                ours = f"--conf-file={self.place / 'dnsmasq.conf'}".encode() in words
-                if ours and words[0].endswith(b"dnsmasq") and state != "Z":
-                    found.append(int(directory.name))
-        return found
+        return dnsmasq_pids(self.place / "dnsmasq.conf")
 
 
 class Pair:
@@ -198,6 +195,13 @@ class Pair:
     async def active(self) -> list[Client]:
         """The clients that answer the machine."""
         return [each for each in (self.a, self.b) if await self.answers(each.address) == 200]
+
+    async def doubled(self) -> list[str]:
+        """Who answers the machine or has the service address, where more than one does."""
+        active = await self.active()
+        holders = [each for each in (self.a, self.b) if await each.has_service_address()]
+        both = len(active) > 1 or len(holders) > 1
+        return [each.name for each in (*active, *holders)] if both else []
 
     async def becomes_active(self, client: Client, timeout_s: float = TAKE_OVER_S) -> float:
         """Wait until `client` answers at the service address; the seconds that it took."""
@@ -285,8 +289,7 @@ async def pair(directory: Path, *, started: bool = True) -> AsyncIterator[Pair]:
             stack.push_async_callback(store.close)
             mirror = Mirror(store, "/os/")
             fleet = Fleet(mirror)
-            following = asyncio.create_task(mirror.run())
-            stack.push_async_callback(_ended, following)
+            await stack.enter_async_context(following(mirror))
             made = Pair(clients[0], clients[1], Wire(machine_pid), machine_pid, store, fleet)
             if started:
                 await made.a.start()
@@ -296,11 +299,6 @@ async def pair(directory: Path, *, started: bool = True) -> AsyncIterator[Pair]:
                 await until(lambda: made.a.knows_of_another, "a to know of b")
                 await made.know_of_each_other()
             yield made
-
-
-async def _ended(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 @contextmanager

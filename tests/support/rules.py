@@ -22,6 +22,7 @@ from lpmos.store import keys, records
 from lpmos.store.api import Store
 from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, NOW, make_inventory
+from tests.support.following import following
 
 TIMEOUT_S = 30.0
 DEBIAN = RuleTask(os_type="debian", os_version="12")
@@ -105,14 +106,8 @@ class Plane:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Plane"]:
         """With memory that follows the store."""
-        task = asyncio.create_task(self.mirror.run())
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await self.mirror.wait_ready()
+        async with following(self.mirror):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
     async def deciding(self, identity: str = "one") -> AsyncIterator[asyncio.Task[None]]:

@@ -8,14 +8,16 @@ import shutil
 import sys
 import tempfile
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from playwright.async_api import async_playwright
 
 from lpmos.core.clock import utc_now
+from lpmos.model import boot
 from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
+from lpmos.model.evidence import Evidence, Sign, Transfer
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import DhcpNetworkState, Heartbeat
 from lpmos.model.task import Progress, StatusChange
@@ -28,6 +30,7 @@ from tests.support.populated import populate
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
 AT_WORK = 12
+BOOTING = str(uuid.UUID(int=2000, version=4))
 COLOURS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -83,6 +86,49 @@ async def at_work(control_plane: RunningControlPlane) -> None:
         )
 
 
+async def booting(control_plane: RunningControlPlane) -> None:
+    """A machine on its way to its agent, as its region sees it."""
+    begun = utc_now() - timedelta(seconds=55)
+
+    def at(seconds: float) -> datetime:
+        return begun + timedelta(seconds=seconds)
+
+    states = ((Status.PENDING, 0), (Status.READY, 1), (Status.BOOTING, 33))
+    task = make_task(
+        task_id=BOOTING,
+        sn="CZ299999",
+        mac="52:54:00:00:02:ff",
+        hostname="db-01",
+        status=Status.BOOTING,
+        status_history=tuple(StatusChange(status=s, timestamp=at(t)) for s, t in states),
+        created_at=begun,
+        updated_at=at(33),
+    )
+    signs = (
+        *((boot.DHCP, 18), (boot.ADDRESS, 19.2), (boot.LOADER, 21)),
+        *((boot.DHCP, 28), (boot.ADDRESS, 28.4), (boot.IPXE, 31.9), (boot.SCRIPT, 33)),
+        *((boot.KERNEL_ASKED, 33.1), (boot.KERNEL, 33.9)),
+        *((boot.INITRAMFS_ASKED, 34), (boot.INITRAMFS, 41.5)),
+    )
+    seen = boot.Boot()
+    for moment, seconds in signs:
+        seen = seen.after(moment, at(seconds))
+    evidence = Evidence(
+        mac=task.mac,
+        asked=Sign(at(28), "eno1"),
+        given=Sign(at(28.4), "192.0.2.117"),
+        loader=Sign(at(21), "snponly.efi by TFTP"),
+        entry=Sign(at(31.9)),
+        script=Sign(at(33), "boot the agent"),
+        kernel=Transfer(at(33.1), 9_400_000, at(33.9)),
+        initramfs=Transfer(at(34), 118_000_000, at(41.5)),
+        boot=seen,
+    )
+    place = keys.evidence(task.idc, task.sn)
+    await control_plane.store.put(place, records.encode(evidence))
+    await control_plane.put_task(task)
+
+
 async def take(folder: Path) -> None:
     """Write every picture into the folder."""
     with tempfile.TemporaryDirectory() as state:
@@ -92,6 +138,7 @@ async def take(folder: Path) -> None:
         ):
             await populate(control_plane)
             await at_work(control_plane)
+            await booting(control_plane)
             browser = await playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=ARGUMENTS
             )
@@ -101,7 +148,7 @@ async def take(folder: Path) -> None:
                         viewport={"width": width, "height": height}, color_scheme=colours
                     )
                     page = await context.new_page()
-                    for place in (*PLACES, *details(control_plane)):
+                    for place in (*PLACES, *details(control_plane), f"/tasks/{BOOTING}"):
                         await opened(page, control_plane, place)
                         name = place.strip("/").replace("/", "-") or "tasks"
                         path = folder / f"{name}.{size}.{colours}.png"

@@ -6,19 +6,19 @@ What derives from it says the command, its environment and when it serves.
 import asyncio
 import os
 import signal
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
+from lpmos.lab.processes import ENDS_WITH_PARENT
 from tests.support.etcd import free_port
+from tests.support.opened import Opened
 from tests.support.polling import until
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
 
-class ServerProcess(ABC):
+class ServerProcess(Opened):
     """One server on a free port from `async with` on; what it holds is gone with its process."""
 
     def __init__(self) -> None:
@@ -38,31 +38,20 @@ class ServerProcess(ABC):
     async def _serves(self) -> bool:
         """Whether it is ready to be used."""
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Start it, and wait until it serves."""
         command, environment = self._command()
         self._process = await asyncio.create_subprocess_exec(
+            *ENDS_WITH_PARENT,
             *command,
             env={**os.environ, **environment},
             start_new_session=True,  # the program may be a script that starts the server
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        try:
-            await until(self._serves, START_TIMEOUT_S)
-        except BaseException:
-            await self.kill()
-            raise
-        return self
+        await until(self._serves, START_TIMEOUT_S)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.kill()
-
-    async def kill(self) -> None:
+    async def close(self) -> None:
         """End it at once, in the middle of whatever it does."""
         if self._process is not None and self._process.returncode is None:
             os.killpg(self._process.pid, signal.SIGKILL)

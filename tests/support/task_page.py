@@ -28,7 +28,8 @@ def waiting_task(inventory: Inventory | None = None, **fields: object) -> Task:
 
 
 async def open_task(page: Page, control_plane: RunningControlPlane, task: Task) -> None:
-    """Go to the page of the task, and wait until it is shown."""
+    """Store the task, go to its page, and wait until it is shown."""
+    await control_plane.put_task(task)
     await page.goto(f"{control_plane.url}/tasks/{task.task_id}")
     await expect(page.get_by_role("heading", level=1)).to_have_text(task.hostname)
 

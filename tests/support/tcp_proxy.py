@@ -8,8 +8,8 @@ heal()            new connections pass again; harmed ones are ended
 
 import asyncio
 import enum
-from types import TracebackType
-from typing import Self
+
+from tests.support.opened import Opened
 
 _CHUNK_BYTES = 65_536
 _TURNS = 10  # of the event loop, in which it sets up or drops what it had accepted before
@@ -21,7 +21,7 @@ class _Mode(enum.Enum):
     SWALLOW = "swallow"
 
 
-class TcpProxy:
+class TcpProxy(Opened):
     """Listens on a free loopback port and passes everything to `target_port`."""
 
     def __init__(self, target_port: int) -> None:
@@ -44,7 +44,8 @@ class TcpProxy:
         """How many connections to the proxy are open."""
         return len(self._connections)
 
-    async def _listen(self) -> None:
+    async def start(self) -> None:
+        """Listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -126,17 +127,9 @@ class TcpProxy:
         self._mode = _Mode.PASS
         self._passing.set()
         if self._server is None:
-            await self._listen()
+            await self.start()
 
-    async def __aenter__(self) -> Self:
-        await self._listen()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """End all, however it was harmed."""
         self._passing.set()
         await self.cut()

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from tests.support.certificates import KeyPair
+from tests.support.served import served_by_thread
 
 TOKEN = "hvs.planted-vault-token"
 
@@ -107,14 +108,8 @@ def fake_vault(tls: KeyPair | None = None) -> Iterator[FakeVault]:
         context.load_cert_chain(tls.cert, tls.key)
         vault.socket = context.wrap_socket(vault.socket, server_side=True)
         vault.scheme = "https"
-    serving = Thread(target=vault.serve_forever, kwargs={"poll_interval": 0.05})
-    serving.start()
-    try:
+    with served_by_thread(vault):
         yield vault
-    finally:
-        vault.shutdown()
-        serving.join()
-        vault.server_close()
 
 
 def token_file(directory: Path, token: str = TOKEN) -> Path:

@@ -3,13 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from lpmos.store.api import Store, StoreError, WatchBatch
+from tests.support.opened import Opened
 
 
-class WatchRecorder:
+class WatchRecorder(Opened):
     """Iterates over one watch in the background; `error` is what ended it."""
 
     def __init__(self, store: Store, prefix: str, from_revision: int = 1) -> None:
@@ -59,16 +58,12 @@ class WatchRecorder:
             assert revisions[-1] == batch.revision
             last = batch.revision
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Begin to listen."""
         self._task = asyncio.create_task(self._run())
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

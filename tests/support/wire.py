@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lpmos.lab.processes import ENDS_WITH_PARENT
+
 CLONE_NEWNET = 0x40000000
 ADDRESS = "10.92.0.1"
 BRIDGE = "br0"
@@ -88,7 +90,7 @@ def _build(client_pid: int) -> None:
 @contextmanager
 def held_namespace() -> Iterator[int]:
     """The process that holds a new network namespace."""
-    argv = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "--")
+    argv = (*ENDS_WITH_PARENT, "unshare", "--net", "--")
     script = "ip link set lo up && echo up && exec sleep infinity"
     with subprocess.Popen([*argv, "sh", "-c", script], stdout=subprocess.PIPE) as holder:
         try:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.taskstore import TaskStore, moved
 from lpmos.model.diskplan import GIB
 from lpmos.model.errors import Conflict, ImpossibleTransition

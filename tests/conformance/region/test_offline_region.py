@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.model.bootplan import BootAgent, BootLocalDisk
 from lpmos.model.diskplan import GIB
 from lpmos.model.errors import ForeignClaim, ForeignMachine

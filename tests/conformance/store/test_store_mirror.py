@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from lpmos.store.api import KV, Delete, Put
 from lpmos.store.mirror import Mirror
+from tests.support.following import following
 from tests.support.stores import Backend
 
 TIMEOUT_S = 20.0
@@ -32,14 +33,8 @@ class Replica:
 async def _mirrored(backend: Backend, prefix: str) -> AsyncIterator[tuple[Mirror, Replica]]:
     mirror, replica = Mirror(backend.store, prefix), Replica()
     mirror.subscribe(replica.hear)
-    running = asyncio.create_task(mirror.run())
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            await mirror.wait_ready()
+    async with following(mirror):
         yield mirror, replica
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _write(backend: Backend, writer: int) -> int:

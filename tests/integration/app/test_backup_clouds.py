@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.azure_server import AzureServer
 from tests.support.backups import filled_state
 from tests.support.google_server import google_server
+from tests.support.lpmos_command import Done, lpmos
 
-LPMOS = Path(sys.executable).with_name("lpmos")
-TIMEOUT_S = 120.0
 NOISE = 24
 NOISE_BYTES = 500_000
 """The backup has 12 MB: two parts."""
@@ -32,18 +30,8 @@ async def state(tmp_path: Path) -> Path:
     return state
 
 
-async def _backup(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
-    """The code of a command, what it says, and of what it complains."""
-    clouds = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(clouds)}
-    process = await asyncio.create_subprocess_exec(
-        LPMOS, "backup", *arguments,
-        env={**kept, **environment},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(TIMEOUT_S):
-        out, error = await process.communicate()
-    return process.returncode or 0, out.decode(), error.decode()
+async def _backup(environment: Mapping[str, str], *arguments: str) -> Done:
+    return await lpmos("backup", *arguments, environment=environment)
 
 
 async def _there_and_back(environment: Mapping[str, str], target: str, state: Path) -> None:

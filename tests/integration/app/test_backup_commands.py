@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
@@ -24,31 +22,14 @@ from lpmos.store.sqlite import SqliteStore
 from tests.support.backups import everything, files_in, filled_state, task_id, task_key
 from tests.support.control_plane import running
 from tests.support.etcd import EtcdServer, free_port
+from tests.support.lpmos_command import LPMOS, lpmos
 from tests.support.polling import until
+from tests.support.small_disk import report_of
 
-LPMOS = Path(sys.executable).with_name("lpmos")
 TREE = Path(__file__).parents[3]
 TIMEOUT_S = 60.0
 MANY = 1500
 VALUE = bytes(range(256)) * 100
-
-
-class Done(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    error: str
-
-
-async def lpmos(*arguments: str) -> Done:
-    process = await asyncio.create_subprocess_exec(
-        LPMOS, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(TIMEOUT_S):
-        out, error = await process.communicate()
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), error.decode())
 
 
 @pytest.fixture
@@ -156,21 +137,9 @@ async def test_backup_killed_on_the_way_leaves_the_good_one_and_the_next_succeed
 async def test_backup_with_a_full_disk_leaves_the_good_one_and_says_so(
     state: Path, tmp_path: Path
 ) -> None:
-    """On a file system of 2 MB in a mount namespace of its own."""
-    (tmp_path / "small").mkdir()
-    script = (
-        'mount -t tmpfs -o size=2m none "$1"'
-        ' && exec "$3" -m tests.support.backup_full_disk "$2" "$1"'
-    )
-    process = await asyncio.create_subprocess_exec(
-        *("unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh"),
-        *(str(tmp_path / "small"), str(state), sys.executable),
-        cwd=TREE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(TIMEOUT_S):
-        output, _ = await process.communicate()
-    report = json.loads(output)
+    (small := tmp_path / "small").mkdir()
+    module = "tests.support.backup_full_disk"
+    report = await report_of(module, str(state), str(small), disk=small, size_mb=2)
     assert report == {"error": "No space left on device", "kept": True, "good": True, "files": 1}
 
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -17,12 +16,12 @@ from lpmos.core.backup.place import prune
 from lpmos.lab.processes import HostProcesses
 from lpmos.store.sqlite import SqliteStore
 from tests.support.backups import everything, filled_state
+from tests.support.clocks import HandClock
 from tests.support.etcd import free_port
-from tests.support.notifications import StandingClock
+from tests.support.lpmos_command import LPMOS, Done, ended, started
 from tests.support.object_server import KEY_ID, SECRET, ObjectServer
 from tests.support.polling import until
 
-LPMOS = Path(sys.executable).with_name("lpmos")
 TARGET = "s3://backups/site"
 TIMEOUT_S = 120.0
 MANY = 2500
@@ -38,14 +37,6 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-class Done(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    error: str
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[ObjectServer]:
     async with ObjectServer() as running:
@@ -58,24 +49,14 @@ async def state(tmp_path: Path) -> Path:
     return await filled_state(tmp_path / "state")
 
 
-async def _started(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return await asyncio.create_subprocess_exec(
-        LPMOS, "backup", *arguments,
-        env=kept | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-
-
 async def _ended(process: asyncio.subprocess.Process) -> Done:
-    async with asyncio.timeout(TIMEOUT_S):
-        out, error = await process.communicate()
-    assert process.returncode is not None
-    assert SECRET not in out.decode() + error.decode()
-    return Done(process.returncode, out.decode(), error.decode())
+    done = await ended(process)
+    assert SECRET not in done.out + done.error
+    return done
 
 
-async def lpmos(environment: dict[str, str], *arguments: str) -> Done:
-    return await _ended(await _started(environment, *arguments))
+async def _backup(environment: dict[str, str], *arguments: str) -> Done:
+    return await _ended(await started("backup", *arguments, environment=environment))
 
 
 def _create(state: Path, target: str = TARGET) -> tuple[str, ...]:
@@ -93,17 +74,17 @@ async def test_backup_in_an_object_store_is_listed_verified_and_restored(
     server: ObjectServer, state: Path, tmp_path: Path
 ) -> None:
     environment = server.environment()
-    made = await lpmos(environment, *_create(state))
+    made = await _backup(environment, *_create(state))
     assert made.code == 0, made.error
     url = made.out.strip()
     assert url.startswith(f"{TARGET}/lpmos-")
     await server.spoil("site/notes.backup.zst")
-    listed = await lpmos(environment, "list", "-q", "--backup-target", TARGET)
+    listed = await _backup(environment, "list", "-q", "--backup-target", TARGET)
     assert listed.out.split() == [url]
-    good = await lpmos(environment, "verify", url, "--by-restoring", "--json")
+    good = await _backup(environment, "verify", url, "--by-restoring", "--json")
     assert good.code == 0 and json.loads(good.out)["manifest"]["counts"]["tasks"] == 4
     new = tmp_path / "new"
-    back = await lpmos(environment, "restore", url, "--state-dir", str(new), "--json")
+    back = await _backup(environment, "restore", url, "--state-dir", str(new), "--json")
     assert back.code == 0 and len(json.loads(back.out)["failed_tasks"]) == 2, back.error
     origin = await SqliteStore.open(state / "store.db")
     restored = await SqliteStore.open(new / "store.db")
@@ -141,13 +122,13 @@ async def test_backup_whose_server_dies_in_the_middle_leaves_nothing_and_says_so
     server: ObjectServer, state: Path
 ) -> None:
     await _noise(state)
-    process = await _started(server.environment(), *_create(state))
+    process = await started("backup", *_create(state), environment=server.environment())
 
     async def uploading() -> bool:
         return await server.uploads() > 0
 
     await until(uploading, TIMEOUT_S)
-    await server.kill()
+    await server.close()
     failed = await _ended(process)
     assert failed.code == 1 and "does not answer" in failed.error and TARGET in failed.error
     assert list((state / "backups").iterdir()) == []
@@ -156,9 +137,9 @@ async def test_backup_whose_server_dies_in_the_middle_leaves_nothing_and_says_so
 async def test_backup_killed_in_the_middle_of_its_upload_is_not_there(
     server: ObjectServer, state: Path
 ) -> None:
-    first = await lpmos(server.environment(), *_create(state))
+    first = await _backup(server.environment(), *_create(state))
     await _noise(state)
-    process = await _started(server.environment(), *_create(state))
+    process = await started("backup", *_create(state), environment=server.environment())
 
     async def uploading() -> bool:
         return await server.uploads() > 0
@@ -167,7 +148,7 @@ async def test_backup_killed_in_the_middle_of_its_upload_is_not_there(
     process.kill()
     await process.wait()
     assert (await server.names()).count("<Key>") == 1
-    listed = await lpmos(server.environment(), "list", "-q", "--backup-target", TARGET)
+    listed = await _backup(server.environment(), "list", "-q", "--backup-target", TARGET)
     assert listed.out == first.out
 
 
@@ -182,19 +163,19 @@ async def test_backup_killed_in_the_middle_of_its_upload_is_not_there(
 async def test_backup_that_the_object_store_does_not_take_says_what_to_do(
     server: ObjectServer, state: Path, target: str, changed: dict[str, str], said: str
 ) -> None:
-    refused = await lpmos(server.environment() | changed, *_create(state, target))
+    refused = await _backup(server.environment() | changed, *_create(state, target))
     assert refused.code == 1 and said in refused.error and target in refused.error
     assert KEY_ID not in refused.error and "Debug" not in refused.error
 
 
 async def test_backup_url_that_is_not_there_says_so(server: ObjectServer) -> None:
-    missing = await lpmos(server.environment(), "verify", f"{TARGET}/lpmos-x.backup.zst")
+    missing = await _backup(server.environment(), "verify", f"{TARGET}/lpmos-x.backup.zst")
     assert missing.code == 1 and "there is no such backup" in missing.error
 
 
 async def test_backup_with_keys_that_the_server_does_not_know_says_so(state: Path) -> None:
     async with ObjectServer(strict=True) as server:
-        refused = await lpmos(server.environment(), *_create(state))
+        refused = await _backup(server.environment(), *_create(state))
     assert refused.code == 1 and "credentials are not taken" in refused.error
     assert KEY_ID not in refused.error
 
@@ -204,7 +185,7 @@ async def test_backups_of_an_object_store_are_pruned_by_the_cluster_and_the_newe
 ) -> None:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    place, clock, names = ObjectStore(TARGET, tmp_path / "work"), StandingClock(), []
+    place, clock, names = ObjectStore(TARGET, tmp_path / "work"), HandClock(), []
     async with embedded_store(state) as store:
         for cluster in ("c", "else", "c", "c"):
             clock.move(hours=1)

@@ -14,7 +14,7 @@ from lpmos.lab.processes import HostProcesses
 from lpmos.lab.simulated_images import make_simulated_images
 from lpmos.lab.simulated_server import SimulatedServer
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 from lpmos.store import keys
 from lpmos.store.api import PermissionDenied, Put
 from lpmos.store.etcd import EtcdStore

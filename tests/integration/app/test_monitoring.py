@@ -1,10 +1,9 @@
 """What `contrib` gives to Prometheus and Grafana, checked by Prometheus itself on real parts."""
 
-import asyncio
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from tests.support import region as regions
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane, running_with_debian
 from tests.support.debian_programs import unpacked
-from tests.support.etcd import free_port
-from tests.support.polling import until
+from tests.support.server_process import ServerProcess
 
 CONTRIB = Path(__file__).parents[3] / "contrib"
 RULES = CONTRIB / "prometheus/alerts.yml"
@@ -63,6 +61,31 @@ def test_every_alert_has_a_place_in_the_runbook() -> None:
     assert alerts == described
 
 
+class Prometheus(ServerProcess):
+    """It serves once it has scraped both parts a few times."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        super().__init__()
+        self._program = program
+        self._directory = directory
+
+    def client(self) -> httpx.AsyncClient:
+        """A client of its API."""
+        return httpx.AsyncClient(base_url=f"{self.endpoint}/api/v1/", trust_env=False)
+
+    def _command(self) -> tuple[Sequence[str], Mapping[str, str]]:
+        return (
+            str(self._program),
+            f"--config.file={self._directory}/prometheus.yml",
+            f"--storage.tsdb.path={self._directory}/data",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+        ), {}
+
+    async def _serves(self) -> bool:
+        async with self.client() as client:
+            return await _scraped(client)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def prometheus(
     programs: Path, tmp_path_factory: pytest.TempPathFactory
@@ -74,22 +97,10 @@ async def prometheus(
         regions.running(directory / "region") as region,
     ):
         await control_plane.put_task(make_task())
-        port = free_port()
         _configure(directory, control_plane, region)
-        process = await asyncio.create_subprocess_exec(
-            programs / "prometheus",
-            f"--config.file={directory}/prometheus.yml",
-            f"--storage.tsdb.path={directory}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1/") as client:
-                await until(lambda: _scraped(client), 30)
-                yield client
-        finally:
-            process.terminate()
-            await process.wait()
+        server = Prometheus(programs / "prometheus", directory)
+        async with server, server.client() as client:
+            yield client
 
 
 def _configure(

@@ -17,7 +17,7 @@ from lpmos.lab.processes import HostProcesses
 from lpmos.lab.simulated_images import make_simulated_images
 from lpmos.lab.simulated_server import SimulatedServer
 from lpmos.model.lifecycle import Status
-from lpmos.model.task import NewTask
+from lpmos.model.newtask import NewTask
 from tests.support.etcd import EtcdServer, free_port
 
 TIMEOUT_S = 60.0

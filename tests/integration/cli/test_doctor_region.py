@@ -1,7 +1,6 @@
 """What the doctor says of a region's client on its own host: TLS for agents, agent image, DHCP."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +18,7 @@ from lpmos.lab.simulated_images import make_simulated_images
 from tests.support.agent_images import put_agent_of_this_version
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port
+from tests.support.served import served_by_thread
 
 SINCE = "2026-01-02T00:00:00Z"
 
@@ -49,14 +49,8 @@ def answering(**standing: object) -> Iterator[int]:
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Health)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served_by_thread(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_certificate_for_agents_is_looked_at_as_agents_do(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ NOT_FOR_PEOPLE = {
     "GET /health/live": "a supervisor asks",
     "GET /health/ready": "a balancer asks",
     "GET /metrics": "Prometheus asks",
+    "GET /image-files": "a region copies images",
+    "GET /image-files/{}": "a region copies images",
 }
 """Operations without a command, and who calls them instead."""
 

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from lpmos.images.catalog import Catalog
 from lpmos.images.conversion import ZSTD_MAGIC
 from lpmos.images.signatures import fingerprint
 from tests.support.builders import make_task
@@ -238,6 +240,16 @@ async def bring_disk(api: httpx.AsyncClient, content: bytes, **fields: Any) -> h
         path = f"{UPLOADS}/{begun.json()['upload_id']}"
         answer = await api.patch(path, content=content[start:end], headers=headers)
     return answer
+
+
+async def test_disk_with_a_gpt_becomes_an_image_for_disks_of_its_sectors(
+    api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    disk = (bytes(4096) + b"EFI PART").ljust(1 << 20, b"\0")
+    answer = await bring_disk(api, disk, family="linux")
+    assert answer.status_code == 200, answer.text
+    (manifest,) = Catalog(tmp_path / "images").manifests()
+    assert manifest.sector_bytes == 4096
 
 
 async def test_disk_that_is_uploaded_becomes_an_image_of_a_whole_disk(

@@ -20,7 +20,13 @@ Described = dict[str, Any]
 BYTES = "append_upload"
 """Takes what no example can show in JSON."""
 
-UNSHOWN = {"show_liveness", "show_metrics", "redeliver", "download_task_log"}
+UNSHOWN = {
+    "show_liveness",
+    "show_metrics",
+    "redeliver",
+    "download_task_log",
+    "download_image_file",
+}
 """Answers that are one word, or a text of their own format."""
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.clock import utc_now
 from lpmos.model.bootplan import UnknownMachines
 from lpmos.model.diskplan import GIB
@@ -15,12 +16,10 @@ from lpmos.model.inventory import Nic
 from lpmos.model.lifecycle import Status
 from lpmos.store import keys, records
 from lpmos.store.api import Store
-from lpmos.store.etcd import EtcdStore
-from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import actor, make_capabilities, make_inventory, make_spec
-from tests.support.etcd import EtcdServer
 from tests.support.polling import until
 from tests.support.rules import DEBIAN, Plane, make_fields, make_report
+from tests.support.stores import two_clients
 
 TASKS = 30
 REPORTS = 20
@@ -29,21 +28,8 @@ DECIDED_TIMEOUT_S = 60.0
 
 @pytest.fixture(params=["sqlite", "etcd"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Store]]:
-    """Two clients of one store; for the embedded store they are one."""
-    if request.param == "sqlite":
-        embedded = await SqliteStore.open(tmp_path / "store.db")
-        yield [embedded, embedded]
-        await embedded.close()
-        return
-    server = EtcdServer()
-    try:
-        await server.start()
-        clients = [await EtcdStore.connect([server.endpoint]) for _ in range(2)]
-        yield list(clients)
-        for client in clients:
-            await client.close()
-    finally:
-        await server.close()
+    async with two_clients(request.param, tmp_path) as clients:
+        yield clients
 
 
 def mac_of(number: int) -> str:

@@ -23,6 +23,7 @@ from tests.support.control_plane import TIMEOUT_S, RunningControlPlane
 from tests.support.control_plane import running as running_control_plane
 from tests.support.polling import ANSWER_TIMEOUT_S, until
 from tests.support.region import running as running_region
+from tests.support.served import served
 
 TASK = logged(make_task(), NOW, *(f"[INFO] line {number}" for number in range(1, 131)))
 LOG = f"/api/v1/tasks/{TASK.task_id}/log"
@@ -61,15 +62,8 @@ async def _region(
     """The address of a region that answers every call so."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url
 
 
 async def test_log_gives_the_newest_lines_and_what_is_missed(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,12 +14,14 @@ from lpmos.control.config import ControlConfig
 from lpmos.control.traces.duty import TraceDuty
 from lpmos.core.clock import utc_now
 from lpmos.core.traces.outgoing import SPANS_AT_ONCE, WAITING_SPANS, Outgoing
+from lpmos.model import boot
+from lpmos.model.boot import Boot
 from lpmos.model.evidence import Evidence, Sign
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import StatusChange, Task
-from lpmos.model.trace import Span, trace_id
+from lpmos.model.trace import trace_id
 from lpmos.store import keys, records
-from tests.support.builders import MAC, NOW, make_task
+from tests.support.builders import MAC, make_inventory, make_span, make_task
 from tests.support.collector import Collector
 from tests.support.control_plane import RunningControlPlane, open_store, running
 from tests.support.etcd import free_port
@@ -32,7 +35,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 def installing() -> Task:
-    now = utc_now()
+    now = utc_now() - timedelta(seconds=1)  # what is seen of it comes before its end
     history = tuple(
         StatusChange(status=status, timestamp=now)
         for status in (Status.PENDING, Status.READY, Status.BOOTING, Status.INSTALLING)
@@ -40,12 +43,12 @@ def installing() -> Task:
     return make_task(status=Status.INSTALLING, status_history=history, created_at=now)
 
 
-async def end(control_plane: RunningControlPlane, task: Task) -> Task:
+async def end(
+    control_plane: RunningControlPlane, task: Task, status: Status = Status.COMPLETED
+) -> Task:
     now = utc_now()
-    history = (*task.status_history, StatusChange(status=Status.COMPLETED, timestamp=now))
-    done = msgspec.structs.replace(
-        task, status=Status.COMPLETED, status_history=history, updated_at=now
-    )
+    history = (*task.status_history, StatusChange(status=status, timestamp=now))
+    done = msgspec.structs.replace(task, status=status, status_history=history, updated_at=now)
     await control_plane.put_task(done)
     return done
 
@@ -54,16 +57,39 @@ async def test_task_that_ends_is_sent_as_one_trace(tmp_path: Path, collector: Co
     config = ControlConfig(otlp_url=collector.url)
     async with open_store(tmp_path) as store, running(store, config=config) as control_plane:
         task = installing()
-        seen = Evidence(mac=MAC, asked=Sign(utc_now(), "on br0"))
-        await store.put(keys.evidence(task.idc, task.sn), records.encode(seen))
+        way = Boot().after(boot.DHCP, task.created_at + timedelta(milliseconds=1))
+        await store.put(
+            keys.evidence(task.idc, task.sn), records.encode(Evidence(mac=MAC, boot=way))
+        )
         await control_plane.put_task(task)
         await end(control_plane, task)
         trace = bytes.fromhex(trace_id(task))
         await until(lambda: trace in collector.spans, "the trace")
         root = next(span for span in collector.spans[trace] if not span.parent_span_id)
         names = {span.name for span in collector.spans[trace]}
-        assert root.name == "install debian 12" and {"ready", "installing", "boot.asked"} <= names
+        assert root.name == "install debian 12" and {"ready", "installing", "boot.dhcp"} <= names
         assert {span.parent_span_id for span in collector.spans[trace]} == {b"", root.span_id}
+
+
+async def test_trace_of_a_system_that_did_not_come_up_has_its_restart(
+    tmp_path: Path, collector: Collector
+) -> None:
+    config = ControlConfig(otlp_url=collector.url)
+    async with open_store(tmp_path) as store, running(store, config=config) as control_plane:
+        task = installing()
+        over = task.created_at
+        task = msgspec.structs.replace(
+            task, hardware=make_inventory(), boot={boot.AGENT: over}, handed_over_at=over
+        )
+        later = over + timedelta(milliseconds=5)
+        seen = Evidence(mac=MAC, script=Sign(later), boot=Boot().after(boot.SCRIPT, later))
+        await store.put(keys.evidence(task.idc, task.sn), records.encode(seen))
+        await control_plane.put_task(task)
+        await end(control_plane, task, Status.FAILED)
+        trace = bytes.fromhex(trace_id(task))
+        await until(lambda: trace in collector.spans, "the trace")
+        names = {span.name for span in collector.spans[trace]}
+        assert {"first_boot", "restart.seen", "restart.script"} <= names
 
 
 @asynccontextmanager
@@ -115,16 +141,7 @@ class Slow(Collector):
 
 
 async def test_queue_that_is_full_while_it_is_sent_counts_each_trace_once() -> None:
-    span = Span(
-        trace_id="1" * 32,
-        span_id="2" * 16,
-        parent_id=None,
-        name="GET /x",
-        start=NOW,
-        end=NOW,
-        attributes={},
-    )
-    trace, full, at_once = (span,) * 100, WAITING_SPANS // 100, SPANS_AT_ONCE // 100
+    trace, full, at_once = (make_span(),) * 100, WAITING_SPANS // 100, SPANS_AT_ONCE // 100
     collector = Slow(free_port())
     async with collector.receiving():
         outgoing = Outgoing(collector.url)

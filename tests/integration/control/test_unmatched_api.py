@@ -59,6 +59,7 @@ async def test_reports_are_listed_newest_first_with_counts_and_an_alert(
     assert (await api.get(REPORTS, params={"idc": "dc-2"})).json()["alert"] is False
     metrics = (await api.get("/metrics")).text
     assert f'lpmos_unmatched_reports{{idc="dc1"}} {limit + 1}.0' in metrics
+    assert f'lpmos_unmatched_arrived_total{{idc="dc1"}} {limit + 1}.0' in metrics
 
 
 async def test_reports_are_found_by_region_and_text(

@@ -21,6 +21,7 @@ from lpmos.model.webhook import DeliveryState, NewWebhook
 from lpmos.store.etcd import EtcdStore
 from tests.support.builders import actor
 from tests.support.etcd import EtcdServer
+from tests.support.following import following
 from tests.support.notifications import Notifications
 from tests.support.notifier import ELECTION
 from tests.support.polling import until
@@ -75,10 +76,7 @@ async def site() -> AsyncIterator[Site]:
         store = await EtcdStore.connect([etcd.endpoint])
         stack.push_async_callback(store.close)
         notifications = Notifications[Clock](store, utc_now)
-        mirroring = asyncio.create_task(notifications.mirror.run())
-        stack.push_async_callback(ended, mirroring)
-        async with asyncio.timeout(TIMEOUT_S):
-            await notifications.mirror.wait_ready()
+        await stack.enter_async_context(following(notifications.mirror))
         new = NewWebhook(name="hook", url=receiver.url, events=["task.*"])
         made = await notifications.webhooks.create(new, by=actor())
         processes = {}

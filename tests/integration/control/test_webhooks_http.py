@@ -17,8 +17,8 @@ from lpmos.control.notify.reach import REFUSED, Reach
 from lpmos.core.notifications.webhooks import Letter
 from lpmos.model.webhook import ERROR_CHARACTERS
 from tests.support.certificates import Authority
+from tests.support.clocks import HandClock
 from tests.support.etcd import free_port
-from tests.support.notifications import StandingClock
 from tests.support.receiver import answering_raw, receiving, status
 
 KEY = b"a key of more than 24 bytes"
@@ -28,7 +28,7 @@ TIMEOUT_S = 0.5
 
 
 def sender(reach: Reach | None = None, *, timeout_s: float = TIMEOUT_S) -> HttpSender:
-    return HttpSender(StandingClock(), reach or Reach(), timeout_s=timeout_s)
+    return HttpSender(HandClock(), reach or Reach(), timeout_s=timeout_s)
 
 
 def letter(url: str, tenant: str | None = None) -> Letter:

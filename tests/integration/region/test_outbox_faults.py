@@ -1,7 +1,6 @@
 """The outbox on a full disk, and under kill -9: what was acknowledged is there."""
 
 import asyncio
-import json
 import sqlite3
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lpmos.region.outbox import Outbox
+from tests.support.small_disk import report_of
 
 TREE = Path(__file__).parents[3]
 PROCESS_TIMEOUT_S = 60.0
@@ -19,19 +19,8 @@ KILL_AFTER_WORDS = 300
 async def test_outbox_disk_full_keeps_what_was_acknowledged_and_goes_on_with_space(
     tmp_path: Path,
 ) -> None:
-    """On a file system of 6 MB in a mount namespace of its own."""
-    script = (
-        'mount -t tmpfs -o size=6m none "$1" && exec "$2" -m tests.support.outbox_full_disk "$1"'
-    )
-    process = await asyncio.create_subprocess_exec(
-        *("unshare", "--mount", "--map-root-user"),
-        *("sh", "-c", script, "sh", str(tmp_path), sys.executable),
-        cwd=TREE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PROCESS_TIMEOUT_S):
-        output, _ = await process.communicate()
-    report = json.loads(output)
+    module = "tests.support.outbox_full_disk"
+    report = await report_of(module, str(tmp_path), disk=tmp_path, size_mb=6)
     assert len(report["acknowledged"]) > 50
     assert report["full"] == report["kept"] == report["acknowledged"]
     assert report["whole"] == [20_000]

@@ -14,6 +14,7 @@ from lpmos.region.peer_calls import KIND_ANSWER, KIND_ASK, PATH, NoAnswer, Signe
 from lpmos.region.signing import Signer, Signers
 from lpmos.store import keys, records
 from lpmos.store.api import KV
+from tests.support.served import served
 
 ASK = Ask(
     asker="a",
@@ -57,13 +58,8 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     made = await asyncio.to_thread(Place, tmp_path)
     app = web.Application(middlewares=[error_middleware(idc="dc1")])
     app.add_routes([made.calls("b").route(made.answer)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with served(app) as made.url:
+        yield made
 
 
 async def test_ask_is_heard_as_it_was_said_and_answered(place: Place) -> None:

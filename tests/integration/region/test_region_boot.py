@@ -87,6 +87,11 @@ async def test_script_without_agent_image_says_what_to_do_and_asks_again(tmp_pat
         assert "/vmlinuz" in (await region.text(f"/boot/ipxe?mac={MAC}"))[1]
 
 
+async def test_script_without_agent_image_lets_go_on_who_needs_no_agent(tmp_path: Path) -> None:
+    async with running(tmp_path, images=False, unknown=UnknownMachines.LOCAL_DISK) as region:
+        assert "exit 1" in (await region.text(f"/boot/ipxe?mac={MAC}"))[1]
+
+
 async def test_script_while_the_store_is_away_is_from_memory_else_503(
     region: RunningRegion,
 ) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -14,9 +14,10 @@ import pytest
 from lpmos.model.errors import SettingsError
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from lpmos.region.probes import ProbeFailed, probe_http
+from tests.support.dnsmasq_processes import dnsmasq_pids
 from tests.support.etcd import free_port
 from tests.support.region import RunningRegion, running, until
-from tests.support.wire import ADDRESS, BRIDGE, Wire, wire
+from tests.support.wire import ADDRESS, BRIDGE, Wire
 
 NETWORK = DhcpNetwork(interface=BRIDGE, range=("10.92.0.100", "10.92.0.199"), dns=("10.92.0.53",))
 DHCP = DhcpSettings(networks=(NETWORK,))
@@ -33,29 +34,9 @@ asyncio.run(Dnsmasq(Path(sys.argv[1]), idc="dc1").run())
 
 
 @pytest.fixture
-def network() -> Iterator[Wire]:
-    with wire() as made:
-        yield made
-
-
-@pytest.fixture
 async def region(network: Wire, tmp_path: Path) -> AsyncIterator[RunningRegion]:
     async with running(tmp_path, dhcp=DHCP, address=ADDRESS) as started:
         yield started
-
-
-def dnsmasq_pids(config: Path) -> list[int]:
-    """Every process of this machine that is a dnsmasq with this configuration."""
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (directory / "cmdline").read_bytes().split(b"\0")
-            state = (directory / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if words[0].endswith(b"dnsmasq") and f"--conf-file={config}".encode() in words:
-            found += [int(directory.name)] if state != "Z" else []
-    return found
 
 
 @pytest.mark.parametrize(

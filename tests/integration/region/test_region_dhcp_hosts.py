@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -14,8 +14,9 @@ from lpmos.model.machine import Machine
 from lpmos.region.dhcp_networks import DhcpNetwork, DhcpSettings
 from lpmos.store import keys, records
 from tests.support.builders import MAC, actor
+from tests.support.dnsmasq_processes import dnsmasq_pids
 from tests.support.region import RunningRegion, running, until
-from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire, wire
+from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire
 
 NETWORK = DhcpNetwork(interface=BRIDGE, range=("10.92.0.100", "10.92.0.199"))
 KNOWN_ONLY = DhcpSettings(networks=(NETWORK,), known_only=True)
@@ -29,12 +30,6 @@ PAUSE_MS = "12"
 
 
 @pytest.fixture
-def network() -> Iterator[Wire]:
-    with wire() as made:
-        yield made
-
-
-@pytest.fixture
 async def region(network: Wire, tmp_path: Path) -> AsyncIterator[RunningRegion]:
     async with running(tmp_path, dhcp=KNOWN_ONLY, address=ADDRESS) as started:
         yield started
@@ -42,16 +37,7 @@ async def region(network: Wire, tmp_path: Path) -> AsyncIterator[RunningRegion]:
 
 def dnsmasq_pid(region: RunningRegion) -> int:
     """The one dnsmasq with the region's configuration."""
-    config = f"--conf-file={region.state_dir / 'dnsmasq.conf'}".encode()
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (directory / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"dnsmasq") and config in words:
-            found.append(int(directory.name))
-    (pid,) = found
+    (pid,) = dnsmasq_pids(region.state_dir / "dnsmasq.conf")
     return pid
 
 

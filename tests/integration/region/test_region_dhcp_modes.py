@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +17,7 @@ from tests.support.dhcp_peers import (
     second_network,
 )
 from tests.support.region import running, until
-from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire, wire
+from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire
 
 IPXE_DIR = Path("/usr/lib/ipxe")
 DHCP6_CLIENT = Path(__file__).parents[2] / "support" / "dhcp6_client.py"
@@ -37,12 +36,6 @@ RELAYED = DhcpNetwork(
     range=("10.93.0.100", "10.93.0.199"),
     router=RELAYED_ADDRESS,
 )
-
-
-@pytest.fixture
-def network() -> Iterator[Wire]:
-    with wire() as made:
-        yield made
 
 
 @pytest.mark.parametrize(

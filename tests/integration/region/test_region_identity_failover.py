@@ -3,27 +3,18 @@
 import json
 import re
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from lpmos.store import keys
 from tests.support.agent_identity import bearer
 from tests.support.builders import MAC, actor, make_inventory, make_spec
 from tests.support.region import AGENT_ID, OTHER_AGENT_ID, until
-from tests.support.region_pair import IDC, PORT, SERVICE_ADDRESS, Pair, pair
+from tests.support.region_pair import IDC, PORT, SERVICE_ADDRESS, Pair
 
 REGION = f"http://{SERVICE_ADDRESS}:{PORT}"
 HARDWARE = json.loads(msgspec.json.encode(make_inventory()))
-
-
-@pytest.fixture
-async def regions(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with pair(tmp_path) as made:
-        yield made
 
 
 async def nonce(regions: Pair) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
 from lpmos.agent.run import run_agent
 from lpmos.agent.session import EXIT_INSTALLED
+from lpmos.control.views.outlook import waits_for
+from lpmos.core.fleet import TaskChange
 from lpmos.images.installers import InstallerFields, Installers
 from lpmos.model.diskplan import GIB, StorageLayout
+from lpmos.model.evidence import Evidence
+from lpmos.model.explain import explain
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
+from lpmos.model.situation import Situation
 from lpmos.model.task import Task
 from lpmos.region.boot import Answer, Boot, Caller
 from lpmos.region.installer_api import LOG_CALLS_A_MINUTE, LOG_LINES
@@ -101,6 +107,35 @@ async def test_simulated_machine_goes_through_its_installer_to_a_completed_task(
     stages = ["partitioning", "downloading", "installing", "configuring", "restarting"]
     assert steps == ["handing_over", *stages]
     assert "read its answer file" in "\n".join(done.logs)
+
+
+async def test_install_by_an_installer_is_not_explained_by_its_agent_that_is_gone(
+    region: RunningRegion,
+) -> None:
+    mac = "52:54:00:00:00:77"
+    task = await region.create_task(**OS, mac=mac, sn="SIM-7")
+    versions: list[Task] = []
+
+    def keep(change: TaskChange) -> None:
+        known = region.fleet.task(task.task_id)
+        if known and known.handover and not known.starts_its_system and not known.finished:
+            versions.append(known)
+
+    region.fleet.subscribe(keep)
+    options = Options(regional_url=region.url, mac=mac, sn="SIM-7", simulate=True)
+    running_agent = asyncio.create_task(
+        asyncio.to_thread(run_agent, options, Console(), None, Pace(scale=0.05))
+    )
+    await region.task_in(task.task_id, "pending_approval")
+    await region.tasks.approve(task.task_id, by=actor("admin"), notes=None)
+    assert await running_agent == EXIT_INSTALLED
+    assert {each.progress[-1].step for each in versions} >= {"partitioning", "configuring"}
+    for each in versions:
+        later = each.updated_at + timedelta(minutes=4)
+        now = Situation(task=each, since=each.since, now=later, seen=Evidence(mac=mac), agent=False)
+        assert explain(now) == ()
+        found = waits_for(each)
+        assert found is not None and found.what.startswith("The installer of debian 13 is at work")
 
 
 async def test_disks_that_the_installer_cannot_make_fail_the_task_before_it_is_approved(

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,11 @@ from tests.support.agent_identity import nonce_in
 from tests.support.builders import make_task
 from tests.support.certificates import Authority
 from tests.support.region import AGENT_ID, running, until
-from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire, wire
+from tests.support.wire import ADDRESS, BRIDGE, CLIENT_INTERFACE, Wire
 
 DHCP6_CLIENT = Path(__file__).parents[2] / "support" / "dhcp6_client.py"
 ALONE = DhcpNetwork(interface=BRIDGE, range6=("fd92::1000", "fd92::1fff"), address6="fd92::1")
 FETCH = ("curl", "-sSg", "--max-time", "20")
-
-
-@pytest.fixture
-def network() -> Iterator[Wire]:
-    with wire() as made:
-        yield made
 
 
 async def mac_and_own_address(network: Wire) -> tuple[str, str]:

@@ -129,7 +129,7 @@ async def test_machine_without_a_system_waits_after_a_job_for_its_next_task(
             await agent.end()
         over = await region.task_in(task.task_id, status)
         assert isinstance(
-            decide(await machine(region, sn), over, UnknownMachines.DISCOVER), BootAgent
+            decide(MAC, await machine(region, sn), over, UnknownMachines.DISCOVER), BootAgent
         )
         async with agent_of(region, sn) as agent:
             await until(lambda: "no task for this machine yet" in agent.said.getvalue(), "it waits")
@@ -160,7 +160,7 @@ async def test_job_that_fails_says_where_and_leaves_the_installed_system_as_it_i
             assert await agent.end() == EXIT_FAILED, agent.said.getvalue()
         failed = await region.task_in(task.task_id, "failed")
         known = await machine(region, sn)
-        restarts_to = decide(known, failed, UnknownMachines.DISCOVER)
+        restarts_to = decide(MAC, known, failed, UnknownMachines.DISCOVER)
     assert failed.error is not None
     assert "has 1 bad block" in failed.error.reason
     assert [(result.step, result.outcome) for result in failed.results] == [
@@ -184,7 +184,7 @@ async def test_job_that_is_cancelled_ends_in_its_step(tmp_path: Path) -> None:
         ended = await region.task_in(task.task_id, "cancelled")
         known = await machine(region, "SIM-J3")
     assert ended.status is Status.CANCELLED
-    assert isinstance(decide(known, ended, UnknownMachines.DISCOVER), BootAgent)
+    assert isinstance(decide(MAC, known, ended, UnknownMachines.DISCOVER), BootAgent)
 
 
 async def test_job_that_may_not_write_a_disk_fails_before_its_approval(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from lpmos.control.live.messages import AgentMessage, Others
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.clock import utc_now
 from lpmos.core.fleet import Fleet
 from lpmos.region.liveness import AFTER_WAIT_S, AT_ONCE, SILENCE_S, AgentLiveness

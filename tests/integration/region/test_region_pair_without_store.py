@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from lpmos.model.promises import GRACE_S, PROMISE_S
 from lpmos.region.standby import TTL_S
 from lpmos.store import keys
@@ -27,7 +25,6 @@ from tests.support.region_pair import (
     TAKE_OVER_S,
     Client,
     Pair,
-    pair,
 )
 
 PROMISED_S = PROMISE_S + GRACE_S
@@ -41,12 +38,6 @@ LONGEST_GAP_S = 1.5
 """A moment of a busy machine; a takeover that went wrong takes seconds."""
 
 
-@pytest.fixture
-async def regions(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with pair(tmp_path) as made:
-        yield made
-
-
 class Record:
     """Who served when, as the machine and the hosts saw it twenty times a second."""
 
@@ -56,12 +47,9 @@ class Record:
         self._served_at = time.monotonic()
 
     async def look(self, regions: Pair) -> None:
-        clients = (regions.a, regions.b)
         while True:
-            active = await regions.active()
-            holders = [each for each in clients if await each.has_service_address()]
-            if len(active) > 1 or len(holders) > 1:
-                self.both.append([each.name for each in (*active, *holders)])
+            if doubled := await regions.doubled():
+                self.both.append(doubled)
             if await regions.answers(SERVICE_ADDRESS) == 200:
                 self._served_at = time.monotonic()
             self.longest_gap_s = max(self.longest_gap_s, time.monotonic() - self._served_at)

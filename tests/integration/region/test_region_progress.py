@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.core.loglines import Marks, Numbered
 from lpmos.model.errors import ForeignClaim, TooBusy
 from lpmos.model.job import StepResult

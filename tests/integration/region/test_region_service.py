@@ -127,6 +127,7 @@ async def test_health_has_the_documented_shape(region: RunningRegion, path: str)
             "refused": 0,
         },
         "standing": None,
+        "fetching": None,
         **label,
     }
 

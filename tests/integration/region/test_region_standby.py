@@ -43,12 +43,6 @@ DOWNLOADS_FROM = 22
 """Percent: the download is the part from 20 to 60."""
 
 
-@pytest.fixture
-async def regions(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with pair(tmp_path) as made:
-        yield made
-
-
 @contextlib.asynccontextmanager
 async def never_both(regions: Pair) -> AsyncIterator[None]:
     """At no moment of the block do both clients answer the machine, or both have the address."""
@@ -56,10 +50,8 @@ async def never_both(regions: Pair) -> AsyncIterator[None]:
 
     async def look() -> None:
         while True:
-            active = await regions.active()
-            holders = [each for each in (regions.a, regions.b) if await each.has_service_address()]
-            if len(active) > 1 or len(holders) > 1:
-                seen.append([each.name for each in (*active, *holders)])
+            if doubled := await regions.doubled():
+                seen.append(doubled)
             await asyncio.sleep(0.05)
 
     looking = asyncio.create_task(look())

@@ -34,7 +34,7 @@ from lpmos.store.mirror import Mirror
 from tests.support.builders import MAC, actor, make_inventory, make_spec, make_task
 from tests.support.collector import Collector
 from tests.support.etcd import EtcdServer, free_port
-from tests.support.region import AGENT_ID, fill, until
+from tests.support.region import AGENT_ID, fill, task_in, until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 KEPT, NOT_KEPT = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
@@ -74,18 +74,6 @@ class Site:
         ) as answer:
             return answer.status
 
-    async def task_in(self, task_id: str, status: str) -> Task:
-        """The task, once it is in this state."""
-        found: list[Task] = []
-
-        def there() -> bool:
-            task = self.fleet.task(task_id)
-            found[:] = [task] if task else []
-            return task is not None and task.status.value == status
-
-        await until(there, f"the task to be {status}")
-        return found[0]
-
 
 @asynccontextmanager
 async def site(directory: Path, collector: Collector) -> AsyncIterator[tuple[Site, Task]]:
@@ -107,7 +95,7 @@ async def site(directory: Path, collector: Collector) -> AsyncIterator[tuple[Sit
         try:
             await until(lambda: bool(fleet.region("dc1").capabilities), "the region")
             task = await Tasks(store, fleet, utc_now).create(make_spec(), by=actor("admin"))
-            yield made, await made.task_in(task.task_id, "ready")
+            yield made, await task_in(fleet, task.task_id, "ready")
         finally:
             for each in started:
                 each.cancel()
@@ -171,7 +159,7 @@ async def test_agent_that_waits_for_a_decision_is_not_slow(tmp_path: Path) -> No
     ):
         assert await region.report() == 200
         agent = str(span_of(task, "boot.agent"))
-        await region.task_in(task.task_id, "pending_approval")
+        await task_in(region.fleet, task.task_id, "pending_approval")
         poll = f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=1"
         for _ in range(POLLS):
             assert await region.get(poll, traceparent=agent) == 200

@@ -1,7 +1,6 @@
 """The embedded store under kill -9, a second process, a stopped process and a full disk."""
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ import pytest
 
 from lpmos.store.api import StoreLocked
 from lpmos.store.sqlite import SqliteStore
+from tests.support.small_disk import report_of
 from tests.support.sqlite_holder import HELD_KEY
 from tests.support.sqlite_writer import PREFIX, WRITERS
 
@@ -105,19 +105,8 @@ async def test_sqlite_stopped_beyond_the_ttl_loses_its_lease(tmp_path: Path) -> 
 async def test_sqlite_disk_full_refuses_writes_and_goes_on_once_there_is_space(
     tmp_path: Path,
 ) -> None:
-    """On a file system of 6 MB in a mount namespace of its own."""
-    script = (
-        'mount -t tmpfs -o size=6m none "$1" && exec "$2" -m tests.support.sqlite_full_disk "$1"'
-    )
-    process = await asyncio.create_subprocess_exec(
-        *("unshare", "--mount", "--map-root-user"),
-        *("sh", "-c", script, "sh", str(tmp_path), sys.executable),
-        cwd=TREE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PROCESS_TIMEOUT_S):
-        output, _ = await process.communicate()
-    report = json.loads(output)
+    module = "tests.support.sqlite_full_disk"
+    report = await report_of(module, str(tmp_path), disk=tmp_path, size_mb=6)
     acknowledged = report["acknowledged"]
     assert len(acknowledged) > 20
     assert report["kept"] == acknowledged

@@ -22,6 +22,7 @@ from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_user
 from tests.support.faulty_store import FaultyStore
+from tests.support.following import following
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TIMEOUT_S = 30
@@ -98,14 +99,8 @@ async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
 async def pair(store: FaultyStore, tmp_path: Path) -> AsyncIterator[list[ControlPlane]]:
     """Two control planes on one store, each with its own directory."""
     pair = [ControlPlane(store, tmp_path / name) for name in ("one", "two")]
-    following = [asyncio.create_task(each.mirror.run()) for each in pair]
-    for each in pair:
-        async with asyncio.timeout(TIMEOUT_S):
-            await each.mirror.wait_ready()
-    yield pair
-    for task in following:
-        task.cancel()
-    await asyncio.gather(*following, return_exceptions=True)
+    async with following(*(each.mirror for each in pair)):
+        yield pair
 
 
 async def test_first_admin_has_a_random_password_in_a_private_file(

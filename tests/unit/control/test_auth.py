@@ -2,7 +2,7 @@
 
 import base64
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import jwt
 import pytest
@@ -12,19 +12,10 @@ from hypothesis import strategies as st
 from lpmos.control.auth import TokenSigner, Use
 from lpmos.model.access import Role
 from lpmos.model.errors import SettingsError, Unauthenticated
+from tests.support.clocks import HandClock
 
 KEY = b"k" * 32
 HOUR = timedelta(hours=1)
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

@@ -17,15 +17,13 @@ from lpmos.control.live.hub import Client
 from lpmos.control.live.replay import Replay
 from lpmos.control.live.subscriptions import Subscription
 from lpmos.core.taskstore import moved
-from lpmos.model.access import Principal, Role
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.task import Progress, StatusChange, Task
 from lpmos.store import keys, records
 from tests.support.builders import NOW, make_task
 from tests.support.followed_store import FollowedStore
-from tests.support.live_listener import HeldSink, Listener, LivePlane, live_plane
+from tests.support.live_listener import FULL, HeldSink, Listener, LivePlane, live_plane, viewer
 
-FULL = 1 << 20
 REGIONS = ("dc1", "dc2")
 PLACES = tuple((idc, f"SN-{number}") for idc in REGIONS for number in range(2))
 SUBSCRIPTIONS = (
@@ -33,7 +31,7 @@ SUBSCRIPTIONS = (
     Subscription(batch=False),
     Subscription(idc="dc2", batch=True),
 )
-PRINCIPAL = Principal(subject="ann", roles=(Role.VIEWER,), expires_at=NOW, credential="session:1")
+PRINCIPAL = viewer()
 FORWARD = {
     Status.PENDING: Event.PREPARED,
     Status.READY: Event.BOOT_REQUESTED,

@@ -7,6 +7,7 @@ import pytest
 
 from lpmos.control.views.outlook import failure, waits_for
 from lpmos.core.taskstore import moved
+from lpmos.model.installer import Handover
 from lpmos.model.lifecycle import FINAL, Event, Status
 from lpmos.model.task import Progress, Task, TaskError
 from tests.support.builders import NOW, make_task
@@ -35,6 +36,24 @@ def test_waits_for_the_installation_at_its_step() -> None:
     step = Progress(step="downloading", percent=42.4, timestamp=NOW)
     found = waits_for(make_task(status=Status.INSTALLING, progress=(step,)))
     assert found is not None and found.what == "The agent is installing: downloading, 42 %."
+
+
+def test_waits_for_the_installer_and_not_for_the_agent_that_is_gone() -> None:
+    step = Progress(step="configuring", percent=80, timestamp=LATER)
+    handover = Handover(by="kexec", at=LATER)
+    task = make_task(status=Status.INSTALLING, progress=(step,), handover=handover)
+    found = waits_for(task)
+    assert found is not None and found.since == LATER
+    assert found.what == "The installer of debian 12 is at work: configuring, 80 %."
+
+
+def test_waits_for_the_boot_that_starts_the_installer_until_its_script_was_sent() -> None:
+    due = Handover(by="restart", at=NOW)
+    found = waits_for(make_task(status=Status.INSTALLING, handover=due))
+    assert found is not None and "boot from the network" in found.what
+    sent = msgspec.structs.replace(due, script_at=LATER)
+    found = waits_for(make_task(status=Status.INSTALLING, handover=sent))
+    assert found is not None and "is at work" in found.what and found.since == LATER
 
 
 def test_waits_since_the_first_of_equal_statuses_in_a_row() -> None:

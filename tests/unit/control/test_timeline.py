@@ -47,6 +47,16 @@ def test_timeline_of_a_first_boot_has_each_stage_with_its_time() -> None:
     assert timeline(written)[-1].event == "restarting"
 
 
+def test_timeline_of_a_restart_under_way_has_what_was_seen_of_it_until_its_end() -> None:
+    moments = {"restart.seen": NOW + at(100), "restart.script": NOW + at(110)}
+    written = firstboot.handed_over(installing(), DIGEST, NOW + at(90))
+    starts = msgspec.structs.replace(written, boot=moments)
+    assert [entry.event for entry in timeline(starts)][-3:] == ["restarting", *moments]
+    error = TaskError(reason="its system did not come up")
+    failed = moved(starts, Event.FAIL, NOW + at(900), error=error)
+    assert [entry.event for entry in timeline(failed)][-3:] == [*moments, "failed"]
+
+
 def test_timeline_is_one_list_from_the_first_packet_to_the_login() -> None:
     states = ((Status.PENDING, 0), (Status.READY, 1), (Status.BOOTING, 12))
     history = (*states, (Status.PENDING_APPROVAL, 30))

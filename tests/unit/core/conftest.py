@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.fleet import Fleet
 from lpmos.core.tasks import Tasks
 from lpmos.model.bootplan import UnknownMachines
@@ -21,9 +21,12 @@ from lpmos.store import keys, records
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
+from tests.support.clocks import HandClock
 from tests.support.deliveries import Standing
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import Notifications, StandingClock
+from tests.support.following import following
+from tests.support.notifications import Notifications
+from tests.support.rules import Plane
 
 TIMEOUT_S = 30
 
@@ -60,11 +63,8 @@ class World:
         """The use cases of a control plane that hears nothing from now on."""
         mirror = Mirror(self.store, keys.ROOT)
         fleet = Fleet(mirror)
-        running = asyncio.create_task(mirror.run())
-        async with asyncio.timeout(TIMEOUT_S):
-            await mirror.wait_ready()
-        running.cancel()
-        await asyncio.wait([running], timeout=TIMEOUT_S)
+        async with following(mirror):
+            pass
         return Tasks(self.store, fleet, self.clock)
 
     async def cut_mirror(self) -> None:
@@ -137,14 +137,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     store = await SqliteStore.open(tmp_path / "store.db")
     await store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
     world = World(FaultyStore(store))
-    world.mirroring = asyncio.create_task(world.mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await world.mirror.wait_ready()
-    yield world
-    world.mirroring.cancel()
-    with suppress(asyncio.CancelledError):
-        await world.mirroring
+    async with following(world.mirror) as (world.mirroring,):
+        yield world
     await store.close()
+
+
+@pytest.fixture
+async def plane(world: World) -> AsyncIterator[Plane]:
+    """A control plane's part in rules, over the world's store."""
+    plane = Plane(world.store, world.clock)
+    async with plane.listening():
+        yield plane
 
 
 @pytest.fixture
@@ -156,11 +159,6 @@ async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
 
 @pytest.fixture
 async def notifications(store: FaultyStore) -> AsyncIterator[Standing]:
-    notifications = Notifications(store, StandingClock())
-    mirroring = asyncio.create_task(notifications.mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await notifications.mirror.wait_ready()
-    yield notifications
-    mirroring.cancel()
-    with suppress(asyncio.CancelledError):
-        await mirroring
+    notifications = Notifications(store, HandClock())
+    async with following(notifications.mirror):
+        yield notifications

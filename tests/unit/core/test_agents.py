@@ -6,8 +6,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.core.agents import AgentRun, NoTask
-from lpmos.model.bootplan import BootAgent, BootLocalDisk, Wait
+from lpmos.core.agentrun import AgentRun, NoTask
+from lpmos.model.bootplan import BootAgent, BootInstaller, BootLocalDisk, Wait
 from lpmos.model.diskplan import GIB, RootDiskHints
 from lpmos.model.errors import Conflict, ForeignClaim, ImpossibleTransition
 from lpmos.model.inventory import Dimm, Disk, Nic, PciDevice
@@ -138,6 +138,33 @@ async def test_boot_with_a_finished_task_by_mac_prefers_the_unfinished_by_sn(wor
     await world.synced()
     plan, task = await world.agents.boot(MAC, "SN-2")
     assert isinstance(plan, BootAgent) and task is not None and task.task_id == other.task_id
+
+
+async def test_boot_of_an_installed_machine_with_anothers_serial_number_is_its_own_disk(
+    world: World,
+) -> None:
+    installed = await world.task_that_is(Status.COMPLETED)
+    other = await world.create(sn="SN-2", mac=STRANGER.mac)
+    await world.agents.prepared(other)
+    await world.synced()
+    plan, task = await world.agents.boot(MAC, "SN-2")
+    assert isinstance(plan, BootLocalDisk) and plan.installed_by == installed.task_id
+    assert task is not None and task.task_id == installed.task_id
+    await world.synced()
+    waits = world.fleet.task(other.task_id)
+    assert waits is not None and waits.status is Status.READY
+
+
+async def test_installer_is_not_given_to_a_machine_that_says_anothers_serial_number(
+    world: World,
+) -> None:
+    task = await world.task_that_is(Status.INSTALLING)
+    await world.agents.installer_begins(world.run, task.task_id, "restart")
+    await world.synced()
+    plan, _ = await world.agents.boot(STRANGER.mac, "SN-1")
+    assert isinstance(plan, Wait)
+    plan, _ = await world.agents.boot(MAC, "SN-1")
+    assert isinstance(plan, BootInstaller)
 
 
 async def test_report_that_finds_its_task_takes_the_kept_one_away(world: World) -> None:

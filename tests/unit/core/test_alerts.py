@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from lpmos.store.api import Ambiguous, CasConflict, Unavailable
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_capabilities, make_inventory
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, StandingClock, leading
+from tests.support.following import following
+from tests.support.notifications import TIMEOUT_S, leading
 
 BEAT = keys.heartbeat("dc1")
 
@@ -29,7 +31,7 @@ class Watched:
 
     def __init__(self, store: FaultyStore) -> None:
         self.store = store
-        self.clock = StandingClock()
+        self.clock = HandClock()
         self.mirror = Mirror(store, keys.ROOT)
         self.fleet = Fleet(self.mirror)
         self.duty = AlertDuty(store, self.fleet, self.clock, unmatched_limit=4)
@@ -80,13 +82,8 @@ class Watched:
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     store = FaultyStore(await SqliteStore.open(tmp_path / "store.db"))
     watched = Watched(store)
-    mirroring = asyncio.create_task(watched.mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await watched.mirror.wait_ready()
-    yield watched
-    mirroring.cancel()
-    with suppress(asyncio.CancelledError):
-        await mirroring
+    async with following(watched.mirror):
+        yield watched
     await store.close()
 
 

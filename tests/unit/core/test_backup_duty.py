@@ -18,8 +18,9 @@ from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Leadership, NoSpace, Store
 from lpmos.store.sqlite import SqliteStore
 from tests.support.backups import files_in, fill
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, leading
 from tests.support.polling import until
 
 METRICS = "lpmos_backup_"
@@ -30,7 +31,7 @@ class Backups:
 
     def __init__(self, store: Store, directory: Path) -> None:
         self.store = FaultyStore(store)
-        self.clock = StandingClock()
+        self.clock = HandClock()
         self.directory = directory
         self.full = False
         plan = BackupPlan(
@@ -156,6 +157,18 @@ async def test_duty_with_a_store_that_is_cut_off_goes_on_when_it_is_back(
         backups.store.away = False
         backups.clock.move(minutes=10)
         await backups.until_told("backup.made", "backup.made")
+
+
+async def test_duty_that_leads_no_more_fails_no_more_and_tells_anew_when_it_leads_again(
+    backups: Backups,
+) -> None:
+    backups.full = True
+    async with backups.leads():
+        await backups.until_told("backup.failed")
+        assert backups.metric("failing") == 1
+    assert backups.metric("failing") == 0
+    async with backups.leads():
+        await backups.until_told("backup.failed", "backup.failed")
 
 
 async def test_duty_of_a_leader_that_was_deposed_ends(backups: Backups) -> None:

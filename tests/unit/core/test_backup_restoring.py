@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from lpmos.app.backend import embedded_store
-from lpmos.core.agents import AgentRun, Agents
+from lpmos.core.agentrun import AgentRun
+from lpmos.core.agents import Agents
 from lpmos.core.audit.chain import AuditChain
 from lpmos.core.audit.reader import AuditReader
 from lpmos.core.backup.content import SESSIONS
@@ -40,12 +41,13 @@ from lpmos.store.api import Store, Unavailable
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
 from tests.support.backups import ENTRIES, everything, files_in, fill, task_id, task_key
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
 from tests.support.newer_version import is_kept, write_as_newer
-from tests.support.notifications import TIMEOUT_S, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, leading
 from tests.support.polling import until
 
-CLOCK = StandingClock()
+CLOCK = HandClock()
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ async def test_backup_that_its_check_refuses_gets_no_name(
 async def test_backup_prune_keeps_the_newest_and_what_is_of_another_cluster(
     store: SqliteStore, tmp_path: Path
 ) -> None:
-    clock, directory = StandingClock(), tmp_path / "b"
+    clock, directory = HandClock(), tmp_path / "b"
     paths = []
     for cluster in ("c", "else", "c", "c"):
         clock.move(hours=1)

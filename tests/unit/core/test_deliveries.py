@@ -18,6 +18,7 @@ from lpmos.model.webhook import DeliveryState, Outcome, WebhookChange
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Put
 from tests.support.builders import actor, make_task
+from tests.support.clocks import HandClock
 from tests.support.deliveries import (
     URL,
     Standing,
@@ -29,12 +30,12 @@ from tests.support.deliveries import (
     waiting_copies,
 )
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, leading
 from tests.support.polling import until
 
 
 def some_event(**fields: object) -> AuditEvent:
-    at = StandingClock().now
+    at = HandClock().now
     whole = AuditEvent(
         event_id=new_event_id(at), at=at, action="task.completed", actor=actor(), target="task/1"
     )

@@ -1,14 +1,11 @@
 """Exactly one of several leads; what fails ends its term and not the process."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from lpmos.core.duties import Duties, identity_of_this_process
 from lpmos.store.api import Leadership, Unavailable
-from lpmos.store.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
 from tests.support.polling import until
 
@@ -52,13 +49,6 @@ class Candidate:
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    store = await SqliteStore.open(tmp_path / "store.db")
-    yield FaultyStore(store)
-    await store.close()
 
 
 async def test_one_of_two_leads_and_the_other_follows_at_once(store: FaultyStore) -> None:

@@ -8,9 +8,10 @@ import pytest
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.explaining import Explaining
 from lpmos.core.usual import ENOUGH, FIRST_LOOKS, LOOKS, WAITS_KEPT, UsualTimes, UsualWaits
-from lpmos.model.boot import DHCP, LOADER, Boot
+from lpmos.model.boot import AGENT, DHCP, INITRAMFS, LOADER, Boot
 from lpmos.model.durations import WHOLE
-from lpmos.model.evidence import Evidence, Sign
+from lpmos.model.evidence import Evidence, Sign, Transfer
+from lpmos.model.installer import Handover
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import Heartbeat
@@ -28,9 +29,19 @@ async def explaining(world: World) -> Explaining:
     return Explaining(world.fleet, deadlines, world.clock)
 
 
-async def see(world: World, **signs: Sign) -> None:
+async def see(world: World, **signs: Sign | Transfer) -> None:
     kept = Evidence(mac=MAC, **signs)  # type: ignore[arg-type]
     await world.store.put(keys.evidence("dc1", "SN-1"), records.encode(kept))
+    await world.synced()
+
+
+async def name_model(world: World, name: str) -> None:
+    """Have the machine's inventory say that it is of this model."""
+    machine = world.fleet.machine("dc1", "SN-1")
+    assert machine and machine.inventory
+    named = msgspec.structs.replace(machine.inventory, product=Product(vendor="V", name=name))
+    known = msgspec.structs.replace(machine, inventory=named)
+    await world.store.put(keys.meta("dc1", "SN-1"), records.encode(known))
     await world.synced()
 
 
@@ -72,19 +83,64 @@ async def test_damaged_evidence_explains_as_none_would(
 async def test_usual_times_are_those_of_completed_tasks_of_the_model(
     world: World, explaining: Explaining
 ) -> None:
-    done = await world.task_that_is(Status.COMPLETED)
-    machine = world.fleet.machine("dc1", "SN-1")
-    assert machine and machine.inventory
-    named = msgspec.structs.replace(machine.inventory, product=Product(vendor="V", name="R1"))
-    known = msgspec.structs.replace(machine, inventory=named)
-    await world.store.put(keys.meta("dc1", "SN-1"), records.encode(known))
+    for _ in range(ENOUGH):
+        done = await world.task_that_is(Status.COMPLETED)
+    await name_model(world, "R1")
     task = await world.task_that_is(Status.READY)
     found = explaining.of(task, None)
     assert found.model == "R1"
-    assert found.usual and (found.usual.count, found.usual.model) == (1, "R1")
+    assert found.usual and (found.usual.count, found.usual.model) == (ENOUGH, "R1")
     assert {part.part for part in found.parts} >= {"ready", "installing", WHOLE}
     past = world.fleet.task(done.task_id)
     assert past and explaining.of(past, None).usual is None
+
+
+async def test_install_is_compared_with_those_of_the_same_system_in_the_same_way(
+    world: World, explaining: Explaining
+) -> None:
+    for _ in range(ENOUGH):
+        await world.task_that_is(Status.COMPLETED)
+    task = await world.task_that_is(Status.INSTALLING)
+    found = explaining.of(task, None)
+    assert found.usual and found.usual.count == ENOUGH
+    for other in (
+        msgspec.structs.replace(task, os_version="11"),
+        msgspec.structs.replace(task, method="installer"),
+        msgspec.structs.replace(task, handover=Handover(by="kexec", at=world.now)),
+    ):
+        assert explaining.of(other, None).usual is None
+        assert explaining.of(other, None).parts == found.parts
+
+
+async def test_few_installs_say_nothing_of_what_is_usual(
+    world: World, explaining: Explaining
+) -> None:
+    for _ in range(ENOUGH - 1):
+        await world.task_that_is(Status.COMPLETED)
+    task = await world.task_that_is(Status.READY)
+    found = explaining.of(task, None)
+    assert found.usual is None and found.parts
+
+
+async def test_agent_of_a_model_is_given_the_time_that_it_needs_to_start(
+    world: World, explaining: Explaining
+) -> None:
+    slow = timedelta(seconds=100)
+    boot = Boot().after(INITRAMFS, world.now - slow).after(AGENT, world.now)
+    for _ in range(ENOUGH):
+        world.seen = Evidence(mac=MAC, boot=boot)
+        await world.task_that_is(Status.COMPLETED)
+        boot = Boot().after(INITRAMFS, world.now - slow).after(AGENT, world.now)
+    task = await world.task_that_is(Status.BOOTING)
+    asked = Sign(world.clock())
+    files = {name: Transfer(world.now, 9, world.now) for name in ("kernel", "initramfs")}
+    await see(world, asked=asked, script=Sign(world.now), **files)
+    world.now += timedelta(seconds=120)
+    assert [cause.code for cause in explaining.of(task, None).causes] == ["agent-does-not-start"]
+    await name_model(world, "R1")
+    assert "agent-does-not-start" not in [c.code for c in explaining.of(task, None).causes]
+    world.now += slow
+    assert "agent-does-not-start" in [c.code for c in explaining.of(task, None).causes]
 
 
 async def test_boots_of_completed_tasks_are_a_part_of_what_is_usual(world: World) -> None:

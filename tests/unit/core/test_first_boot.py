@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.core.agents import AgentRun, NoTask
+from lpmos.core.agentrun import AgentRun, NoTask
 from lpmos.core.firstboot import NotHandedOver, WrongToken, came_up_at
 from lpmos.core.rollback import Rollbacks
 from lpmos.model.boot import AGENT, RESTART_SCRIPT, RESTART_SEEN, SCRIPT, Boot

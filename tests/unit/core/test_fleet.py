@@ -8,11 +8,12 @@ from structlog.testing import capture_logs
 from lpmos.core.fleet import Fleet, TaskChange
 from lpmos.core.taskindex import TaskQuery
 from lpmos.model.lifecycle import Status
-from lpmos.model.machine import Machine
+from lpmos.model.machine import Machine, UnmatchedReport
 from lpmos.store import keys, records
 from lpmos.store.mirror import Mirror
-from tests.support.builders import MAC, NOW, actor, make_task
+from tests.support.builders import MAC, NOW, actor, make_inventory, make_task
 from tests.support.followed_store import FollowedStore
+from tests.support.following import following
 from tests.unit.core.conftest import TIMEOUT_S, World
 
 OTHER_MAC = "52:54:00:00:00:02"
@@ -33,6 +34,30 @@ async def test_task_is_found_by_id_machine_and_mac(world: World) -> None:
     assert world.fleet.current_task("dc1", "SN-1") == task
     assert world.fleet.task_by_mac("dc1", MAC) == task
     assert list(world.fleet.current_tasks()) == [task]
+
+
+async def test_machines_without_a_task_are_counted_once_as_they_come(world: World) -> None:
+    report = UnmatchedReport(
+        mac_address=MAC,
+        region="dc1",
+        sn=None,
+        hardware=make_inventory(),
+        received_at=NOW,
+        error="no task for this machine",
+    )
+    key = keys.unmatched("dc1", NOW, MAC)
+    await _put(world, key, report)
+    await _put(world, key, report)
+    assert world.fleet.unmatched_arrived == {"dc1": 1}
+    await world.store.delete(key)
+    await _put(world, keys.unmatched("dc1", NOW, OTHER_MAC), report)
+    assert world.fleet.unmatched_counts() == {"dc1": 1}
+    assert world.fleet.unmatched_arrived == {"dc1": 2}
+    mirror = Mirror(world.store, keys.ROOT)
+    another = Fleet(mirror)
+    async with following(mirror):
+        assert another.unmatched_counts() == {"dc1": 1}
+    assert another.unmatched_arrived == {}
 
 
 async def test_new_task_of_a_machine_leaves_the_past_one_in_the_list(world: World) -> None:
@@ -119,12 +144,8 @@ async def test_fleet_is_listed_once_its_mirror_was() -> None:
     mirror = Mirror(store, keys.ROOT)
     fleet = Fleet(mirror)
     assert not fleet.listed
-    following = asyncio.create_task(mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await mirror.wait_ready()
-    assert fleet.listed
-    following.cancel()
-    await asyncio.wait([following], timeout=TIMEOUT_S)
+    async with following(mirror):
+        assert fleet.listed
     assert fleet.listed and not fleet.connected
 
 

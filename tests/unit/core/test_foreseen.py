@@ -137,6 +137,14 @@ def test_windows_on_a_machine_whose_loader_it_cannot_start_is_a_warning() -> Non
     assert warning.field == "root_disk"
 
 
+def test_disk_image_for_disks_of_other_sectors_is_a_warning() -> None:
+    offered = offering("ubuntu", "image", whole_disk=True, sector_bytes=512)
+    assert warnings(task_of(), offered, make_inventory(boot_mode="uefi")) == ()
+    wide = make_inventory(boot_mode="uefi", disks=(disk(logical_block_bytes=4096),))
+    (warning,) = warnings(task_of(), offered, wide)
+    assert warning.field == "root_disk" and "sectors of 4096 bytes" in warning.message
+
+
 @pytest.mark.parametrize("machine", [None, make_inventory()])
 def test_machine_that_suits_or_is_not_known_has_no_warning(machine: Inventory | None) -> None:
     assert warnings(task_of(), offering("ubuntu", "image"), machine) == ()

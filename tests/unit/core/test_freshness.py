@@ -1,25 +1,14 @@
 """One question answers all who ask meanwhile, and no answer is older than its question."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from lpmos.core.freshness import Freshness
 from lpmos.store.api import Ambiguous, Unavailable
-from lpmos.store.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
 
 TIMEOUT_S = 30
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    """An empty embedded store whose calls can be held up."""
-    embedded = await SqliteStore.open(tmp_path / "store.db")
-    yield FaultyStore(embedded)
-    await embedded.close()
 
 
 class Gate:

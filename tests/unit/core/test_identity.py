@@ -231,7 +231,7 @@ async def test_retention_deletes_what_is_over_and_nothing_else(world: IdentityWo
     assert await _names(world, "tokens") == {token.held.name}
     assert await _names(world, "key-tokens") == {"jti"}
     assert {orphan.name, ended.name, left.held.name}.isdisjoint({kept.name, token.held.name})
-    world.clock.move(2 * SESSION_LIFETIME)
+    world.clock.now += 2 * SESSION_LIFETIME
     await retention.sweep(leadership)
     assert await _names(world, "sessions") == await _names(world, "key-tokens") == set()
     assert await _names(world, "tokens") == {token.held.name}
@@ -241,7 +241,7 @@ async def test_retention_deletes_what_is_over_and_nothing_else(world: IdentityWo
 async def test_retention_of_who_no_longer_leads_deletes_nothing(world: IdentityWorld) -> None:
     leadership = await world.store.elect("control-plane", "test", 10)
     session = await world.signed_in((await world.user()).document)
-    world.clock.move(2 * SESSION_LIFETIME)
+    world.clock.now += 2 * SESSION_LIFETIME
     await leadership.resign()
     await IdentityRetention(world.store, world.identity, world.clock).sweep(leadership)
     assert await _names(world, "sessions") == {session.name}

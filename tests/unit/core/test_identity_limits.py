@@ -1,6 +1,6 @@
 """How often one may guess."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -8,16 +8,7 @@ from hypothesis import strategies as st
 
 from lpmos.core.identity.limits import FailedLogins, site_of
 from lpmos.model.errors import TooBusy, Unauthenticated
-
-
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
+from tests.support.clocks import HandClock
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from lpmos.core.fields import field_problems
 from lpmos.core.problems import FIELDS_NAMED, TABLE, decode_body, problem_for
 from lpmos.model import errors
 from lpmos.model.errors import FieldProblem, InvalidInput, LpmosError
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.store.api import StoreError, Unavailable
 
 ROOTS = {LpmosError, StoreError}

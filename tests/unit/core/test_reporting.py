@@ -5,8 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from lpmos.core.agentrun import NoTask
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun, NoTask
 from lpmos.core.reporting import FOREIGN_MACHINE
 from lpmos.core.rollback import Rollbacks
 from lpmos.model.audit import AuditEvent
@@ -271,6 +270,17 @@ async def test_report_for_the_image_of_a_whole_disk_plans_no_partitions(world: W
     task = await world.agents.report(world.run, None, FIRST, 8 * GIB, whole_image=True)
     assert task.plan is not None
     assert (task.plan.whole_image, task.plan.partitions) == (True, ())
+
+
+async def test_report_of_disks_with_other_sectors_than_the_images_fails_the_task(
+    world: World,
+) -> None:
+    await world.create()
+    task = await world.agents.report(
+        world.run, None, FIRST, 8 * GIB, whole_image=True, sector_bytes=4096
+    )
+    assert (task.status, task.plan) == (Status.FAILED, None)
+    assert task.error is not None and "has sectors of 512 bytes" in task.error.reason
 
 
 JOB = {"os_type": None, "os_version": None, "job": {"steps": [{"step": "inventory"}]}}

@@ -1,7 +1,6 @@
 """The elected control plane decides by rules: at once, once only, and again after a failure."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -18,13 +17,6 @@ from tests.support.builders import MAC, actor, make_inventory, make_spec
 from tests.support.polling import until
 from tests.support.rules import DEBIAN, Plane, make_fields, make_report
 from tests.unit.core.conftest import World
-
-
-@pytest.fixture
-async def plane(world: World) -> AsyncIterator[Plane]:
-    plane = Plane(world.store, world.clock)
-    async with plane.listening():
-        yield plane
 
 
 async def waiting(world: World) -> Task:

@@ -15,8 +15,9 @@ from lpmos.model.audit import AuditEvent
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict, Store, StoreStatus
 from lpmos.store.sqlite import SqliteStore
+from tests.support.clocks import HandClock
 from tests.support.faulty_store import FaultyStore
-from tests.support.notifications import TIMEOUT_S, StandingClock, leading
+from tests.support.notifications import TIMEOUT_S, leading
 from tests.support.polling import until
 
 
@@ -40,7 +41,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Sized]:
 
 @asynccontextmanager
 async def caring(store: Store) -> AsyncIterator[StoreCare]:
-    care = StoreCare(store, StandingClock(), look_s=0.01)
+    care = StoreCare(store, HandClock(), look_s=0.01)
     leadership = await leading(store)
     tasks = [asyncio.create_task(care.run()), asyncio.create_task(care.lead(leadership))]
     yield care
@@ -69,7 +70,7 @@ async def test_care_tells_when_the_store_fills_and_when_it_has_room_again(store:
 
 async def test_care_of_a_leader_that_was_deposed_ends(store: Sized) -> None:
     store.said = {"alarms": ("NOSPACE",)}
-    care = StoreCare(store, StandingClock(), look_s=0.01)
+    care = StoreCare(store, HandClock(), look_s=0.01)
     leadership = await leading(store)
     await leadership.resign()
     watching = asyncio.create_task(care.run())
@@ -83,12 +84,13 @@ async def test_care_shows_the_store_as_metrics(store: Sized) -> None:
     registry = CollectorRegistry()
     async with caring(store) as care:
         registry.register(StoreCollector(care))
-        store.said = {"quota_bytes": 100}
+        store.said = {"backend": "etcd", "quota_bytes": 100}
+        labels = {"backend": "etcd"}
 
         async def known() -> bool:
-            return registry.get_sample_value("lpmos_store_quota_bytes") == 100
+            return registry.get_sample_value("lpmos_store_quota_bytes", labels) == 100
 
         await until(known, TIMEOUT_S)
-        in_use = registry.get_sample_value("lpmos_store_in_use_bytes")
+        in_use = registry.get_sample_value("lpmos_store_in_use_bytes", labels)
         assert in_use is not None and in_use > 0
-        assert registry.get_sample_value("lpmos_store_alarms") == 0
+        assert registry.get_sample_value("lpmos_store_alarms", labels) == 0

@@ -9,8 +9,10 @@ from lpmos.core.tasks import Tasks
 from lpmos.core.tasksecrets import NoSecrets, SealedPart, TaskSecretReader, no_ring
 from lpmos.model.errors import DamagedSecret, SettingsError, UnknownKey
 from lpmos.model.lifecycle import Status
+from lpmos.model.newtask import NewTask, TaskSpec
+from lpmos.model.newtaskcheck import check_new_task
 from lpmos.model.setup import NewAccount, NewSetup, TaskSecrets
-from lpmos.model.task import NewTask, Task, TaskSpec, check_new_task
+from lpmos.model.task import Task
 from lpmos.store import keys
 from lpmos.store.api import Unavailable
 from tests.support.builders import MAC, actor

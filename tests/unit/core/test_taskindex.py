@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -212,3 +213,18 @@ def test_counts_are_those_of_a_walk_after_any_changes(
         walked = Counter(task.status for task in tasks)
         assert index.counts(region) == {status: walked[status] for status in Status}
         assert index.page(TaskQuery(idc=region)) == (tasks, total)
+
+
+@given(changes, st.sampled_from(get_args(TaskSort)))
+def test_order_is_the_same_whenever_it_was_first_asked_for(
+    made: list[tuple[int, str, Status | None]], sort: TaskSort
+) -> None:
+    early, late = TaskIndex(), TaskIndex()
+    for number, idc, status in made:
+        early.page(TaskQuery(sort=sort))
+        for index in (early, late):
+            if status is None:
+                index.remove(f"id-{number}")
+            else:
+                index.put(_task(number, idc=idc, status=status))
+    assert early.page(TaskQuery(sort=sort)) == late.page(TaskQuery(sort=sort))

@@ -14,7 +14,8 @@ from lpmos.store.api import CasConflict, WatchBatch
 from lpmos.store.mirror import Mirror
 from tests.support.builders import actor, make_spec
 from tests.support.faulty_store import FaultyStore
-from tests.unit.core.conftest import TIMEOUT_S, World
+from tests.support.following import following
+from tests.unit.core.conftest import World
 
 BOSS = actor("boss")
 
@@ -33,13 +34,9 @@ async def deaf(world: World) -> AsyncIterator[Tasks]:
     await world.create()
     mirror = Mirror(DeafStore(world.store), keys.ROOT)
     fleet = Fleet(mirror)
-    running = asyncio.create_task(mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await mirror.wait_ready()
-    assert fleet.connected
-    yield Tasks(world.store, fleet, world.clock)
-    running.cancel()
-    await asyncio.wait([running])
+    async with following(mirror):
+        assert fleet.connected
+        yield Tasks(world.store, fleet, world.clock)
 
 
 async def test_failed_task_is_set_aside_and_requeue_takes_it_out_with_the_new_task(

@@ -1,13 +1,11 @@
 """A change that begins with what memory has: the store decides, whatever memory says."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from lpmos.core.taskstore import Superseded, TaskStore, logged, moved
+from lpmos.core.taskstore import WRITTEN_LATELY, Superseded, TaskStore, logged, moved
 from lpmos.model.errors import Conflict
 from lpmos.model.lifecycle import Event, Status
 from lpmos.model.machine import Machine, ServerEntry
@@ -15,7 +13,6 @@ from lpmos.model.task import Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.api import KV, Store
 from lpmos.store.delegate import Delegate
-from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import actor, make_task
 from tests.support.faulty_store import FaultyStore
 
@@ -91,13 +88,6 @@ class Site:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    opened = await SqliteStore.open(tmp_path / "store.db")
-    yield FaultyStore(opened)
-    await opened.close()
-
-
-@pytest.fixture
 async def site(store: FaultyStore) -> Site:
     site = Site(store)
     await site.put(TASK)
@@ -112,8 +102,44 @@ async def test_change_of_what_memory_has_reads_nothing(site: Site) -> None:
 
 
 async def test_change_of_old_memory_loses_no_update(site: Site) -> None:
+    await TaskStore(site.store).change(
+        TASK, lambda task: logged(task, NOW, "[INFO] a"), by=actor("another")
+    )
+    await site.say("b")
+    assert await site.logs() == ["a", "b"]
+
+
+async def test_change_right_after_another_reads_nothing(site: Site) -> None:
     await site.say("a")
     await site.say("b")
+    assert site.store.count == 0
+    assert await site.logs() == ["a", "b"]
+
+
+async def test_memory_that_is_newer_than_what_was_written_here_counts(site: Site) -> None:
+    await site.say("a")
+    await TaskStore(site.store.inner).change(
+        TASK, lambda task: logged(task, NOW, "[INFO] b"), by=actor("another")
+    )
+    await site.remember()
+    await site.say("c")
+    assert site.store.count == 0
+    assert await site.logs() == ["a", "b", "c"]
+
+
+async def test_no_more_than_so_many_written_tasks_are_known_before_memory_hears(site: Site) -> None:
+    tasks = [make_task(sn=f"OTHER-{number}") for number in range(WRITTEN_LATELY)]
+    for task in tasks:
+        key = keys.task(task.idc, task.sn)
+        await site.store.put(key, records.encode(task))
+        await site.remember(key)
+    await site.say("a")
+    for task in tasks:
+        by = actor("somebody")
+        await site.changes.change(task, lambda task: logged(task, NOW, "[INFO] x"), by=by)
+    assert site.store.count == 0
+    await site.say("b")
+    assert site.store.count == 1
     assert await site.logs() == ["a", "b"]
 
 

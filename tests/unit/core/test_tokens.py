@@ -14,7 +14,8 @@ from lpmos.model.errors import Conflict, Forbidden, NotFound, TooBusy, Unauthent
 from lpmos.model.user import KeyToken, NewApiToken, User, UserChange
 from lpmos.store.api import Unavailable
 from tests.support.builders import actor, make_principal
-from tests.support.identity import HandClock, IdentityWorld, identity_worlds
+from tests.support.clocks import HandClock
+from tests.support.identity import IdentityWorld, identity_worlds
 from tests.support.polling import until
 
 BY = actor("alice")
@@ -92,7 +93,7 @@ async def test_api_token_with_another_secret_is_refused(world: IdentityWorld, wr
 async def test_api_token_ends_with_its_time_and_with_its_user(world: IdentityWorld) -> None:
     user = (await world.user()).document
     short, long = await make(world, user, lifetime_days=1), await make(world, user)
-    world.clock.move(timedelta(days=1))
+    world.clock.move(days=1)
     with pytest.raises(Unauthenticated):
         await world.identity.by_api_token(short.secret, ADDRESS)
     await world.users.change("alice", UserChange(disabled=True), caller=ADMIN, by=BY)
@@ -105,7 +106,7 @@ async def test_use_is_written_once_an_hour_and_is_no_event(world: IdentityWorld)
     events = len(await world.events())
     written = []
     for minutes in (0, 10, 40, 20):
-        world.clock.move(timedelta(minutes=minutes))
+        world.clock.move(minutes=minutes)
         await world.identity.by_api_token(made.secret, ADDRESS)
         held = world.tokens.documents.get(made.held.name)
         assert held is not None and held.document.last_used_at is not None

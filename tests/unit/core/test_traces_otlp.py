@@ -8,20 +8,10 @@ import pytest
 
 from lpmos.core.traces import otlp
 from lpmos.core.traces.outgoing import Outgoing
-from lpmos.model.trace import Span
-from tests.support.builders import NOW
+from tests.support.builders import make_span
 from tests.support.region import until
 
 URL = "http://collector.invalid/v1/traces"
-SPAN = Span(
-    trace_id="1" * 32,
-    span_id="2" * 16,
-    parent_id=None,
-    name="GET /x",
-    start=NOW,
-    end=NOW,
-    attributes={},
-)
 
 
 async def test_collector_that_never_ends_its_answer_is_away(
@@ -39,7 +29,7 @@ async def test_collector_that_never_ends_its_answer_is_away(
 
 async def test_trace_that_cannot_be_written_is_dropped_and_ends_nothing() -> None:
     outgoing = Outgoing(URL)
-    outgoing.add((msgspec.structs.replace(SPAN, trace_id="no hex"),))
+    outgoing.add((msgspec.structs.replace(make_span(), trace_id="no hex"),))
     sending = asyncio.create_task(outgoing.run())
     await until(lambda: not outgoing.waiting, "it to be dropped")
     assert outgoing.dropped == 1 and not sending.done()

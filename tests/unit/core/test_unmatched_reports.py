@@ -1,6 +1,5 @@
 """Reports without a task: listed, matched, used and dismissed, each exactly once."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +18,8 @@ from lpmos.model.errors import Conflict, InvalidInput, NotFound, UnfinishedTask
 from lpmos.model.inventory import Nic, Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import ServerEntry
-from lpmos.model.task import NewTask, Task, TaskPlace
+from lpmos.model.newtask import NewTask
+from lpmos.model.task import Task, TaskPlace
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict
 from tests.support.builders import MAC, NOW, actor, make_inventory, make_spec
@@ -28,13 +28,6 @@ from tests.support.rules import Plane, make_report
 from tests.unit.core.conftest import World
 
 OTHER_MAC = "52:54:00:00:00:02"
-
-
-@pytest.fixture
-async def plane(world: World) -> AsyncIterator[Plane]:
-    plane = Plane(world.store, world.clock)
-    async with plane.listening():
-        yield plane
 
 
 async def waiting_task(plane: Plane, **fields: Any) -> Task:

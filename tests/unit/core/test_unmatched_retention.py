@@ -11,7 +11,8 @@ from lpmos.model.machine import UnmatchedReport
 from lpmos.store import keys, records
 from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import make_inventory
-from tests.support.notifications import StandingClock, leading
+from tests.support.clocks import HandClock
+from tests.support.notifications import leading
 
 MAC = "52:54:00:00:00:0"
 
@@ -23,7 +24,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await opened.close()
 
 
-async def _report(store: SqliteStore, number: int, clock: StandingClock) -> str:
+async def _report(store: SqliteStore, number: int, clock: HandClock) -> str:
     mac = f"{MAC}{number}"
     report = UnmatchedReport(
         mac_address=mac, region="dc1", hardware=make_inventory(), received_at=clock(), error="none"
@@ -34,7 +35,7 @@ async def _report(store: SqliteStore, number: int, clock: StandingClock) -> str:
 
 
 async def test_reports_are_deleted_once_they_are_older_than_is_kept(store: SqliteStore) -> None:
-    clock = StandingClock()
+    clock = HandClock()
     old = await _report(store, 1, clock)
     clock.move(hours=24)
     young = await _report(store, 2, clock)
@@ -52,7 +53,7 @@ async def test_reports_are_deleted_once_they_are_older_than_is_kept(store: Sqlit
 
 
 async def test_reports_are_left_alone_by_who_leads_no_more(store: SqliteStore) -> None:
-    clock = StandingClock()
+    clock = HandClock()
     key = await _report(store, 1, clock)
     leadership = await leading(store)
     await leadership.resign()

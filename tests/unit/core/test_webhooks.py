@@ -1,10 +1,5 @@
 """What people do with webhooks: nothing secret is stored open or shown twice."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from pathlib import Path
-
 import pytest
 
 from lpmos.core.notifications.webhooks import PREFIX, Webhooks
@@ -13,28 +8,11 @@ from lpmos.model.errors import Conflict, InvalidInput, NotFound
 from lpmos.model.webhook import OLD_SECRET_FOR, NewWebhook, WebhookChange
 from lpmos.store import keys, records
 from lpmos.store.api import CasConflict
-from lpmos.store.sqlite import SqliteStore
 from tests.support.builders import actor
-from tests.support.notifications import TIMEOUT_S, Notifications, StandingClock
+from tests.support.deliveries import Standing
 
 NEW = NewWebhook(name="hook", url="https://example.com/T0KEN", events=["task.*"])
 MAIL = NewWebhook(name="mail", url="mailto://me:PASSW0RD@example.com", events=["*"])
-
-Standing = Notifications[StandingClock]
-
-
-@pytest.fixture
-async def notifications(tmp_path: Path) -> AsyncIterator[Standing]:
-    store = await SqliteStore.open(tmp_path / "store.db")
-    notifications = Notifications(store, StandingClock())
-    mirroring = asyncio.create_task(notifications.mirror.run())
-    async with asyncio.timeout(TIMEOUT_S):
-        await notifications.mirror.wait_ready()
-    yield notifications
-    mirroring.cancel()
-    with suppress(asyncio.CancelledError):
-        await mirroring
-    await store.close()
 
 
 @pytest.fixture

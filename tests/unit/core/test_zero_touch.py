@@ -1,7 +1,5 @@
 """Zero touch: only a machine of which nothing is known gets a task by rule."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from lpmos.core.documents import Held
@@ -19,13 +17,6 @@ from tests.support.rules import DEBIAN, Plane, make_fields, make_report
 from tests.unit.core.conftest import World
 
 OTHER_MAC = "52:54:00:00:00:02"
-
-
-@pytest.fixture
-async def plane(world: World) -> AsyncIterator[Plane]:
-    plane = Plane(world.store, world.clock)
-    async with plane.listening():
-        yield plane
 
 
 async def rule_of(plane: Plane) -> Held[Rule]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.region.identities import (
     BOUND_LIFE_S,
     IDENTITY_LIFE_S,

@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.core.agents import is_not_newer
+from lpmos.core.progress import is_not_newer
 from lpmos.model.task import Progress
 from lpmos.region.progress import LINES_HELD, Update, cannot_wait, merge
 from lpmos.region.wire import STAGE_END_PERCENT

@@ -44,7 +44,7 @@ echo LPMOS: One install is allowed.
 imgfree ||
 kernel http://192.0.2.1:8081/boot/agent/ab/vmlinuz initrd=initrd \
 lpmos_client=http://192.0.2.1:8081 lpmos_nonce=a.b.c BOOTIF=01-${netX/mac:hexhyp} \
-console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again
+console=tty0 console=ttyS0,115200n8 loglevel=4 panic=180 || goto again
 initrd --name initrd http://192.0.2.1:8081/boot/agent/cd/initramfs || goto again
 boot ||
 :again
@@ -92,7 +92,7 @@ goto wait
 def test_agent_script_ends_its_kernel_line_with_the_regions_words() -> None:
     files = AgentFiles(kernel="/k", initramfs="/i", arguments="console=ttyS1,115200n8 nomodeset")
     text = agent_script(URL, files, AgentCall(URL, "n"), "")
-    assert " loglevel=4 console=ttyS1,115200n8 nomodeset || goto again\n" in text
+    assert " loglevel=4 panic=180 console=ttyS1,115200n8 nomodeset || goto again\n" in text
 
 
 def test_agent_script_with_tls_names_the_ca_and_where_its_files_are() -> None:
@@ -102,7 +102,8 @@ def test_agent_script_with_tls_names_the_ca_and_where_its_files_are() -> None:
     assert line == (
         "kernel http://192.0.2.1:8081/k initrd=initrd lpmos_client=https://192.0.2.1:8443"
         f" lpmos_nonce=a.b.c lpmos_ca=sha256:{'0f' * 32} lpmos_boot={URL}"
-        " BOOTIF=01-${netX/mac:hexhyp} console=tty0 console=ttyS0,115200n8 loglevel=4 || goto again"
+        " BOOTIF=01-${netX/mac:hexhyp} console=tty0 console=ttyS0,115200n8 loglevel=4 panic=180"
+        " || goto again"
     )
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
+from lpmos.model.diskplan import GIB
 from lpmos.model.job import StepResult
 from lpmos.model.lifecycle import Status
 from lpmos.store import keys
 from lpmos.store.api import NoSpace, PermissionDenied, Unavailable
 from lpmos.store.fenced import NotActive
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import MAC, actor
+from tests.support.builders import MAC, actor, make_inventory
 from tests.support.newer_version import is_kept, write_as_newer
 from tests.support.offline_region import OfflineSite, intent_of, offline_site
 
@@ -142,3 +143,17 @@ def _raise(error: Exception) -> Callable[[], Awaitable[object]]:
         raise error
 
     return fail
+
+
+async def test_report_that_is_handed_in_later_asks_for_the_sectors_of_the_image(
+    site: OfflineSite,
+) -> None:
+    task = await site.create()
+    await site.cut()
+    await site.region.agents.report(
+        site.run, "SN-1", make_inventory(), GIB, whole_image=True, sector_bytes=4096
+    )
+    await site.heal()
+    after = await site.stored(task)
+    assert after.status is Status.FAILED
+    assert after.error is not None and "has sectors of 512 bytes" in after.error.reason

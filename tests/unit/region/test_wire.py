@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.core.agents import AgentRun
+from lpmos.core.agentrun import AgentRun
 from lpmos.model.errors import InvalidInput
 from lpmos.model.task import TaskError
 from lpmos.region import wire
