@@ -23,7 +23,8 @@ from lpmos.cli.failures import Refused, Unfinished, Usage
 from lpmos.cli.options import positive
 from lpmos.model.bulk import Row, duplicates, rows_of_csv, rows_of_json
 from lpmos.model.errors import FieldProblem, InvalidInput
-from lpmos.model.task import NewTask, check_new_task
+from lpmos.model.newtask import NewTask
+from lpmos.model.newtaskcheck import check_new_task
 
 PART_ROWS = 250
 PART_TIMEOUT_S = 120.0

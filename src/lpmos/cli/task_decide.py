@@ -42,7 +42,8 @@ def define(kinds: Any) -> None:
     cancel = command(
         kinds, "cancel", _cancel, "cancel tasks, in whatever state they are",
         calls=(*FINDS, "DELETE /tasks/{task_id}"),
-        more="More than one is asked about first. A machine that is being installed stops.",
+        more="More than one is asked about first. A machine that is being installed stops, and its"
+        " agent leaves the disks blank.",
     )  # fmt: skip
     _tasks(cancel)
     add_yes(cancel)
