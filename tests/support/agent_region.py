@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from lpmos.model.diskplan import DiskPlan, Partition
-from lpmos.model.installplan import ImageSource, InstallPlan, PlannedFile
+from lpmos.model.installer import InstallerFile, InstallerPlan
+from lpmos.model.installplan import ImageSource, InstallPlan, JobOrder, PlannedFile
 
 MIB = 1 << 20
 TASK_ID = "7d0f1f5e-52f7-4a0e-9b60-2a6c7a5b1c11"
@@ -81,7 +82,16 @@ def plan_for(image: bytes, **changes: Any) -> InstallPlan:
     return msgspec.structs.replace(plan, **changes)
 
 
-def plan_document(plan: InstallPlan) -> dict[str, Any]:
+def installer_plan() -> InstallPlan:
+    """A plan that hands over to an installer of which nothing is loaded yet."""
+    file = InstallerFile(url="/k", sha256="0" * 64, size_bytes=1)
+    installer = InstallerPlan(
+        name="debian-12", family="debian", kernel=file, initrd=file, kernel_arguments=""
+    )
+    return msgspec.structs.replace(plan_for(b""), image=None, installer=installer)
+
+
+def plan_document(plan: InstallPlan | JobOrder) -> dict[str, Any]:
     """The plan as an agent gets it."""
     document = json.loads(msgspec.json.encode(plan))
     assert isinstance(document, dict)
@@ -93,7 +103,7 @@ class AgentRegion:
 
     def __init__(self, image: bytes = b"", plan: InstallPlan | None = None) -> None:
         self.image = image
-        self.plan = plan or plan_for(image)
+        self.plan: InstallPlan | JobOrder = plan or plan_for(image)
         self.status = "pending_approval"
         self.reason: str | None = None
         self.has_task = True

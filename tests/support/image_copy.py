@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lpmos.control.config import ControlConfig
 from lpmos.control.tls import TlsFiles
-from lpmos.core.clock import utc_now
+from lpmos.core.clock import Clock, utc_now
 from lpmos.images.catalog import Catalog, ImageFields
 from lpmos.images.catalog_manifests import Refuses
 from lpmos.images.items import System
@@ -84,13 +84,14 @@ def copying(
     trust: Refuses | None = None,
     free_bytes: int = PLENTY_BYTES,
     ca: Path | None = None,
+    clock: Clock = utc_now,
 ) -> ImageFetching:
     """A client's copy; it asks ten times a second."""
     return ImageFetching(
         ImageSource(SourceSettings(url=url, token_file=token, ca=ca)),
         images_dir,
         lambda: needed,
-        utc_now,
+        clock,
         trust=trust,
         ask_every_s=ASK_EVERY_S,
         free_bytes=lambda _: free_bytes,

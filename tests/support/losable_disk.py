@@ -51,4 +51,5 @@ def losable_disk(directory: Path, size_bytes: int) -> Iterator[LosableDisk]:
         with loop_device(backing) as name:
             yield LosableDisk(name, below)
     finally:
-        subprocess.run(["umount", str(below)], check=True)
+        # Lazily: what met the loss may hold a file open for a moment more.
+        subprocess.run(["umount", "--lazy", str(below)], check=True)

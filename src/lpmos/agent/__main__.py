@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
-    return run_agent(options, console, stop, restart=own_restart())
+    return run_agent(options, console, stop, restart=own_restart(os.getppid()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lpmos.agent.diskplan import Disk
 from lpmos.agent.holders import assembled
 from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe, partitions
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.members import MEMBERS, refuse_shared
+from lpmos.agent.members import Standing, refuse_shared
 from lpmos.agent.volumes import refuse_taken_names
 
 
@@ -42,9 +42,14 @@ def check_disks(
     probe = blkid_probe(commands, tree)
     for name, wanted in zip(names, plan.disks, strict=True):
         refuse_new_contents(tree, name, wanted, probe)
-    blocks = [*names, *holders, *(part for name in names for part in partitions(tree, name))]
-    devices = [f"/dev/{block}" for block in blocks]
-    if any(kind in MEMBERS for disk in plan.disks for kind in disk.overwrites):
-        refuse_shared(commands, devices)
+    disks = [
+        Standing(
+            tuple(f"/dev/{part}" for part in (name, *partitions(tree, name))), wanted.overwrites
+        )
+        for name, wanted in zip(names, plan.disks, strict=True)
+    ]
+    assembled_of = [f"/dev/{holder}" for holder in holders]
+    refuse_shared(commands, disks, assembled_of)
+    devices = [*assembled_of, *(device for disk in disks for device in disk.devices)]
     refuse_taken_names(commands, plan.groups, devices)
     return Checked(names, holders)

@@ -28,7 +28,7 @@ from lpmos.agent.holders import assembled, take_apart
 from lpmos.agent.inventory.disks import NOT_DISKS, blkid_probe
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.joborder import DiskTest, PlannedStep
-from lpmos.agent.jobs import EVIDENCE_LINES, Bench, Outcome
+from lpmos.agent.jobs import BEGUN, EVIDENCE_LINES, Bench, Outcome
 from lpmos.agent.patterns import Pattern, first_difference, random_pattern
 
 BLOCK_BYTES = 4 << 20
@@ -160,6 +160,7 @@ class DiskTester:
                     self._read(device, disk, length, f"{what}, reading", None)
                     continue
                 pattern = random_pattern(BLOCK_BYTES, _SEED + number)
+                self._bench.tell(self._share or BEGUN, f"{what}, writing")
                 self._write(device, disk, length, f"{what}, writing", pattern)
                 self._read(device, disk, length, f"{what}, comparing", pattern)
             if self._asked.writes:
@@ -250,9 +251,12 @@ class DiskTester:
     def _tell(self, size: int, what: str) -> None:
         self._done += size
         rate = self._done / max(time.monotonic() - self._begun, 0.001)
-        share = self._done / max(self._total, 1)
         text = f"{what}, {rate / MB:.0f} MB/s"
-        self._bench.tell(share, text, self._done, self._total, round(rate, 1))
+        self._bench.tell(self._share, text, self._done, self._total, round(rate, 1))
+
+    @property
+    def _share(self) -> float:
+        return self._done / max(self._total, 1)
 
     def _line(self, disk: Disk, length: int, seconds: float) -> str:
         moved = length * self._asked.passes * (2 if self._asked.writes else 1)

@@ -7,7 +7,6 @@ the agent itself; a disk that is only slow is waited for.
 Sources: Linux, Documentation/admin-guide/sysrq.rst (`b`) and iostats.rst.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,8 @@ from lpmos.agent.stop import Stop
 
 PATIENCE_S = 120.0
 LOOK_EVERY_S = 5.0
-_IMAGE = Path("/etc/lpmos-image")
+IMAGE = Path("/etc/lpmos-image")
+"""What only the agent's own image has."""
 _SYSRQ = Path("/proc/sysrq-trigger")
 _COMPLETED = (3, 7, 14, 18)
 """Words of a line of diskstats: reads, writes, discards and flushes that the disk has completed."""
@@ -27,12 +27,13 @@ _COMPLETED = (3, 7, 14, 18)
 Restart = Callable[[], None]
 
 
-def own_restart() -> Restart | None:
+def own_restart(parent: int, image: Path = IMAGE) -> Restart | None:
     """What restarts this machine whatever hangs; None where it is not the agent's alone.
 
-    It is the agent's where the first process of its image started it.
+    It is the agent's where the first process of its image started it: `parent` is the id of the
+    process that did.
     """
-    return _restart if os.getppid() == 1 and _IMAGE.exists() else None
+    return _restart if parent == 1 and image.exists() else None
 
 
 class HangWatch:

@@ -14,8 +14,9 @@ from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.kernellog import RECORD_BYTES, WARNING, parse_message
 
 RECORDS_LIMIT = 10_000
-HEARD_LINES = 8
-HEARD_CHARACTERS = 200
+HEARD_LINES = 4
+HEARD_CHARACTERS = 150
+"""Few and short: a region keeps the last 2,000 characters, most of which are the program's."""
 DEBUG = 7
 _HARDWARE = re.compile(r"Hardware Error|\bEDAC\b|\bmce:|Machine check", re.IGNORECASE)
 

@@ -50,13 +50,13 @@ class Installer:
         self._target = target
         self._not_disks = not_disks
 
-    def run(self, plan: Plan) -> None:
-        """Install.
+    def run(self, plan: Plan) -> Storage:
+        """Install; returns what was written on, which can still be left blank.
 
         Raises:
             InstallError: a step failed.
             Stopped: the run was told to end.
-            Exception: a defect of the agent; the disk is blanked as for a failed step.
+            Exception: a defect of the agent; the disks are left as after a failed step.
         """
         job, disk = self._job, plan.disk
         job.at("partitioning", 0, f"checking {', '.join(d.device for d in disk.disks)}")
@@ -79,6 +79,7 @@ class Installer:
         except Exception:
             storage.blank()
             raise
+        return storage
 
     def _write(self, plan: Plan, storage: Storage, holders: tuple[str, ...]) -> None:
         job = self._job

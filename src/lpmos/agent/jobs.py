@@ -21,6 +21,11 @@ MOST_PERCENT = 99.0
 TELL_EVERY_S = 5.0
 TICK_S = 60.0
 EVIDENCE_LINES = 8
+BEGUN = 1e-6
+"""The share by which a step says that it writes from now on, before it has done anything."""
+LEAST_PERCENT = 0.01
+"""What any share above 0 is at least: a region takes a system that is written over out of the
+machine's record by it."""
 
 
 class Outcome(NamedTuple):
@@ -43,6 +48,12 @@ class Bench:
         self._told_at: float | None = None
         self._share = 0.0
 
+    @property
+    def percent(self) -> float:
+        """How far the step has brought the job; above that of its beginning once it writes."""
+        done = (self._last - self._first) * min(self._share, 1.0)
+        return round(self._first + (max(done, LEAST_PERCENT) if self._share > 0 else 0.0), 2)
+
     def tell(
         self,
         share: float,
@@ -61,25 +72,27 @@ class Bench:
         now = self._clock()
         if self._told_at is None or now - self._told_at >= TELL_EVERY_S:
             self._told_at = now
-            percent = round(self._first + (self._last - self._first) * min(share, 1.0), 2)
             text = f"{self._title}: {message}"
-            self.job.report(Progress(STAGE, percent, text, done, total, rate))
+            self.job.report(Progress(STAGE, self.percent, text, done, total, rate))
 
     @contextmanager
-    def ticking(self, message: str) -> Iterator[None]:
-        """Say each minute that something goes on which cannot say itself how far it is."""
+    def ticking(self, message: str, limit_s: float, *, tick_s: float = TICK_S) -> Iterator[None]:
+        """Say each minute that something goes on which cannot say itself how far it is.
+
+        After `limit_s`, in which it should have ended, nothing more is said: it may hang, and what
+        brings no news ends by the deadline of its task.
+        """
         over = threading.Event()
         begun = self._clock()
 
         def tick() -> None:
-            while not over.wait(TICK_S):
-                minutes = (self._clock() - begun) / 60
+            while not over.wait(tick_s) and (passed_s := self._clock() - begun) <= limit_s:
                 try:
-                    self.tell(self._share, f"{message} for {minutes:.0f} min")
+                    self.tell(self._share, f"{message} for {passed_s / 60:.0f} min")
                 except (Stopped, InstallError):
                     return
 
-        thread = threading.Thread(target=tick, daemon=True)
+        thread = threading.Thread(target=tick, name="ticking", daemon=True)
         thread.start()
         try:
             yield
@@ -117,7 +130,7 @@ def run_steps(
             job.stop.check()
             lines = tuple(line for line in error.output.splitlines() if line)[:EVIDENCE_LINES]
             note(Result(planned.name, "failed", clock() - begun, str(error), lines))
-            job.report(Progress(STAGE, round(first, 2), f"{title}: failed"))
+            job.report(Progress(STAGE, bench.percent, f"{title}: failed"))
             raise
         for line in outcome.evidence:
             job.console.info(f"  {line}")

@@ -1,4 +1,7 @@
-"""One disk cleared, erased and partitioned; and left blank again where an install fails."""
+"""One disk cleared, erased and partitioned; and left blank again where an install fails.
+
+The rule: only a disk that this run began to write is left blank; another one keeps what it holds.
+"""
 
 from lpmos.agent.commands import Commands
 from lpmos.agent.diskplan import Array, Disk, Encrypted, Partition, VolumeGroup
@@ -71,6 +74,7 @@ class DiskWriter:
         self._tree = tree
         self._stop = stop
         self._name = name
+        self._begun = False
         self.device = f"/dev/{name}"
 
     def check_erase(self, erase: str) -> None:
@@ -87,7 +91,10 @@ class DiskWriter:
 
         Raises:
             InstallError: a program failed, or the disk cannot erase so.
+            Stopped: the run was told to end.
         """
+        self._stop.check()
+        self._begun = True
         for part in reversed(partitions(self._tree, self._name)):
             self._commands.run(["wipefs", "--all", "--quiet", f"/dev/{part}"])
         self._commands.run(["wipefs", "--all", "--quiet", self.device])
@@ -120,7 +127,9 @@ class DiskWriter:
         )
 
     def blank(self) -> None:
-        """After a failed install: leave a disk that boots nothing and counts as blank."""
+        """After a failed install: a disk that was begun boots nothing and counts as blank."""
+        if not self._begun:
+            return
         for name in (*reversed(partitions(self._tree, self._name)), self._name):
             wipe = ["wipefs", "--all", "--quiet", f"/dev/{name}"]
             if self._commands.clean_up(wipe).code:  # a mount that could not be undone holds it

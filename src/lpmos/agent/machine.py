@@ -22,6 +22,7 @@ from lpmos.agent.options import Options, kernel_arguments
 from lpmos.agent.plan import Plan
 from lpmos.agent.reporter import Result
 from lpmos.agent.stop import Stop
+from lpmos.agent.storage import Storage
 
 
 class Machine(Protocol):
@@ -37,9 +38,12 @@ class Machine(Protocol):
         """Install.
 
         Raises:
-            InstallError: a step failed.
-            Stopped: the region ended the install.
+            InstallError: a step failed; the disks that were begun are blank.
+            Stopped: the region ended the install; likewise.
         """
+
+    def abandon(self, job: Job) -> None:
+        """Leave blank what `install` has made: the install was ended before its last word."""
 
     def load_installer(self, handover: Handover, job: Job) -> str | None:
         """Load a distribution's installer; why it cannot be started from here, None where it can.
@@ -79,6 +83,7 @@ class RealMachine:
         self._console = console
         self._stop = stop
         self._mac = options.mac
+        self._written: Storage | None = None
         self._neighbours: Listener | None = None
         self._told: dict[str, Neighbour] = {}
 
@@ -103,7 +108,13 @@ class RealMachine:
             self._neighbours.close()
         commands = Commands(job.stop, job.console.info)
         with self._watched(job, plan.disk.erase):
-            Installer(commands, self._tree, job).run(plan)
+            self._written = Installer(commands, self._tree, job).run(plan)
+
+    def abandon(self, job: Job) -> None:
+        """Leave the disks blank, where an install succeeded."""
+        if self._written is not None:
+            with self._watched(job):
+                self._written.blank()
 
     def load_installer(self, handover: Handover, job: Job) -> str | None:
         """Load it into RAM, and by kexec into the kernel."""

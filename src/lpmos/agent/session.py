@@ -2,7 +2,7 @@
 
 The rule: the claim comes before anything is written, and from then on exactly one last word goes to
 the region: completed, failed, or that the installed system starts, which then speaks for itself. A
-run that the region stopped says nothing more.
+run that the region stopped says nothing more, and until the last word it leaves the disks blank.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from lpmos.agent.errors import (
     NoTask,
     Refused,
     Stopped,
+    TakenOver,
 )
 from lpmos.agent.handover import Handover, Way, parse_handover
 from lpmos.agent.inventory import Inventory
@@ -29,7 +30,7 @@ from lpmos.agent.joborder import JobOrder, is_job, parse_order
 from lpmos.agent.machine import Machine
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
-from lpmos.agent.plan import parse_plan
+from lpmos.agent.plan import Plan, parse_plan
 from lpmos.agent.region import ANSWER_TIMEOUT_S, Answer, Region
 from lpmos.agent.reporter import Progress, Reporter, refusal, stop_reason
 from lpmos.agent.stop import Stop
@@ -65,7 +66,7 @@ class Session:
             ca_sha256=options.ca_sha256,
             trace=options.trace,
         )
-        self._caller = Caller(self._region, console, stop, pace)
+        self._caller = self._calling(stop)
         self._agent_id = os.urandom(16).hex()
         self._mac = ""
 
@@ -94,7 +95,7 @@ class Session:
         self._mac = self._options.mac or _booted_mac(hardware)
         self._console.step(2, f"Reporting to {self._region.url} as {self._mac}...")
         self._identify()
-        task_id = self._report(hardware)
+        task_id = self._report(hardware, self._stop)
         self._console.step(3, f"Waiting for approval of task {task_id}...")
         document = self._await_approval(task_id)
         self._console.step(4, "Doing the job..." if is_job(document) else "Installing...")
@@ -113,7 +114,11 @@ class Session:
         if answer.status == 200:
             self._region.identity = str(answer.document.get("identity"))
 
-    def _report(self, hardware: Inventory) -> str:
+    def _calling(self, stop: Stop) -> Caller:
+        return Caller(self._region, self._console, stop, self._pace)
+
+    def _report(self, hardware: Inventory, stop: Stop) -> str:
+        """Report until the region has a task, whose id it is; `stop` ends the waiting."""
         body: dict[str, object] = {
             "mac_address": self._mac,
             "sn": self._options.sn or _serial(hardware),
@@ -121,18 +126,23 @@ class Session:
             "hardware": hardware,
         }
         backoff = self._pace.backoff()
+        caller = self._calling(stop)
         tries = 0
-        while (answer := self._caller.call("POST", "/agent/report", body)).status == 404:
+        while (answer := caller.call("POST", "/agent/report", body)).status == 404:
             tries += 1
-            self._wait_for_task(answer, tries, next(backoff))
+            stop.wait(self._until_next_report(answer, tries, next(backoff)))
         if answer.status != 200:
             raise Stopped(answer.text())
         if answer.document.get("next_action") == "stop":
             raise Stopped(str(answer.document.get("reason") or "the region ended the task"))
         return str(answer.document.get("task_id"))
 
-    def _wait_for_task(self, answer: Answer, tries: int, delay_s: float) -> None:
-        """After report number `tries` found no task: wait for the next, or give up."""
+    def _until_next_report(self, answer: Answer, tries: int, delay_s: float) -> float:
+        """How long to wait after report number `tries` found no task, in seconds.
+
+        Raises:
+            NoTask: there will be none.
+        """
         discovery = answer.document.get("discovery") is True
         if tries >= REPORT_TRIES and not discovery:
             raise NoTask(
@@ -147,7 +157,7 @@ class Session:
         self._console.info(
             f"no task for this machine yet (try {tries}{of}); again in {delay_s:.0f} s"
         )
-        self._stop.wait(delay_s)
+        return delay_s
 
     def _await_approval(self, task_id: str) -> object:
         """The plan's document, once approved."""
@@ -167,7 +177,7 @@ class Session:
                 self._console.info("still waiting for approval")
             if self._machine.knows_more():
                 self._console.info("a switch has told its name: reporting again")
-                self._report(self._machine.inventory())
+                self._report(self._machine.inventory(), self._stop)
             self._stop.wait(self._pace.asked(LEAST_POLL_S))
 
     def _install(self, task_id: str, document: object) -> int:
@@ -190,8 +200,7 @@ class Session:
             self._claim(identity, plan.intent_id, message)
             token = os.urandom(32).hex()
             job = Job(self._region, self._console, stop, self._pace, reporter.update, token)
-            with _reported(reporter, stop):
-                self._machine.install(plan, job)
+            self._do_install(plan, job, reporter, stop)
             if plan.first_boot:
                 return self._handed_over(reporter, identity, token)
             return self._completed(reporter, task_id)
@@ -203,6 +212,22 @@ class Session:
             reporter.hand_in_log(self._caller)
         return self._failed(identity, failure, reporter.percentage)
 
+    def _do_install(self, plan: Plan, job: Job, reporter: Reporter, stop: Stop) -> None:
+        """Install, and ask the region once more whether it still wants that; raises as `_reported`.
+
+        Until the last word the disks are left blank whatever ends the install, but another run.
+        """
+        try:
+            with _reported(reporter, stop):
+                self._machine.install(plan, job)
+            reporter.repeat(self._caller)
+        except TakenOver:
+            raise
+        except AgentError as error:
+            stop.set(str(error))  # should a disk hang now, the machine is to be restarted
+            self._machine.abandon(job)
+            raise
+
     def _do_job(
         self, order: JobOrder, reporter: Reporter, identity: dict[str, object], stop: Stop
     ) -> int:
@@ -211,15 +236,15 @@ class Session:
         self._claim(identity, order.intent_id, f"doing {names}")
         job = Job(self._region, self._console, stop, self._pace, reporter.update)
         with _reported(reporter, stop):
-            self._machine.run_job(order, job, reporter.note, self._look_again)
+            self._machine.run_job(order, job, reporter.note, lambda: self._look_again(stop))
         self._say_last(reporter, Progress("job", 100, f"done: {names}"), order.task_id)
         self._console.info("the job is done; the machine restarts to what it was before")
         return EXIT_INSTALLED
 
-    def _look_again(self) -> Inventory:
+    def _look_again(self, stop: Stop) -> Inventory:
         """What the machine has now, in the middle of a job; it is reported too."""
         hardware = self._machine.inventory()
-        self._report(hardware)
+        self._report(hardware, stop)
         return hardware
 
     def _hand_over(
@@ -275,7 +300,6 @@ class Session:
 
     def _handed_over(self, reporter: Reporter, identity: dict[str, object], token: str) -> int:
         """Say the last word before the installed system's first: all is on the disk."""
-        reporter.hand_in_log(self._caller)
         last = {
             **identity,
             "status": "restarting",

@@ -119,6 +119,10 @@ class SimulatedMachine:
             job.at(stage, percentage, f"{message} (simulated)")
         self.system = SimulatedSystem(plan.first_boot, job.first_boot_token, job.region)
 
+    def abandon(self, job: Job) -> None:
+        """Forget the system."""
+        self.system = None
+
     def load_installer(self, handover: Handover, job: Job) -> str | None:
         """Load kernel and initrd, whole; neither is kept.
 

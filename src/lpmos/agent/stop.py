@@ -34,16 +34,12 @@ class Stop:
                 return
             self._error = error
             self._event.set()
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()
+        self._call_back()
 
     def part(self) -> "Stop":
         """A flag for a part of the run: it is set with this one, and may be set alone."""
         part = Stop()
         self.on_set(lambda: part.end(self._error))
-        if self.is_set():
-            part.end(self._error)
         return part
 
     def is_set(self) -> bool:
@@ -51,9 +47,11 @@ class Stop:
         return self._event.is_set()
 
     def on_set(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called by the thread that sets the flag."""
+        """Have `callback` called by the thread that sets the flag; at once where it is set."""
         with self._lock:
             self._callbacks.append(callback)
+        if self._event.is_set():
+            self._call_back()
 
     def check(self) -> None:
         """Go on only if nobody said stop.
@@ -74,3 +72,10 @@ class Stop:
         """
         if self._event.wait(seconds):
             raise self._error
+
+    def _call_back(self) -> None:
+        """Each is called once, whoever comes first."""
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()

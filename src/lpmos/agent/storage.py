@@ -1,7 +1,8 @@
 """The layout of a plan on its disks, from the first write to what can be mounted, and back.
 
 The order is the plan's: disks cleared and partitioned, arrays over partitions, LUKS and volume
-groups over those, file systems over all. Undone in reverse, the disks are left blank.
+groups over those, file systems over all. Undone in reverse, the disks that were begun are left
+blank.
 """
 
 from collections.abc import Sequence
@@ -178,7 +179,7 @@ class Storage:
         self._arrays.stop()
 
     def blank(self) -> None:
-        """After a failed install: leave disks that boot nothing and count as blank."""
+        """After a failed install: leave the disks that were begun so that they boot nothing."""
         self._volumes.abandon()
         self._encryption.abandon()
         self._arrays.abandon()

@@ -83,6 +83,17 @@ def issuer(text: str) -> str:
     return text
 
 
+def images_url(text: str) -> str:
+    """A control plane that images are fetched from: agent and installers rest on TLS alone."""
+    parts = urlsplit(text)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    allowed = ("https", "http") if local else ("https",)
+    wrong = parts.scheme not in allowed or not parts.hostname or "@" in parts.netloc
+    if wrong or parts.query or parts.fragment:
+        raise ValueError("an https URL as https://lpmos.example.com, without user and password")
+    return text.rstrip("/")
+
+
 def role_mapping(text: str) -> tuple[tuple[str, Role], ...]:
     """Which group has which role."""
     pairs = [[part.strip() for part in word.rpartition("=")] for word in words(text)]

@@ -14,6 +14,7 @@ from lpmos.app.setting_values import (
     backup_target,
     choice,
     dhcp_networks,
+    images_url,
     issuer,
     networks,
     port,
@@ -89,7 +90,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "images_url",
-        public_url,
+        images_url,
         None,
         (REGION,),
         "Control plane whose images this region fetches ahead, verified, and keeps on its own disk:"

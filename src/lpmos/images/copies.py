@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,20 +48,23 @@ from lpmos.model.installer import FileRef
 MARK = "fetched.json"
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """That an item was fetched: from where, and the digests of its manifest, newest first.
 
     The digest of the one before stays in it: a stop between two writes takes the mark from nobody.
+    `missing_since` is when the source first did not list it any more.
     """
 
     source: str
     manifests: tuple[str, ...]
+    missing_since: datetime | None = None
 
 
 class Held(NamedTuple):
     """An item that is there. `source` is whose copy it is, None where it is somebody's own.
 
-    `whole`: its manifest can be read, and its files have the sizes that it says.
+    `whole`: its manifest can be read, and its files have the sizes that it says. `missing_since` is
+    when the source first did not list it any more.
     """
 
     kind: ItemKind
@@ -69,6 +73,7 @@ class Held(NamedTuple):
     source: str | None
     whole: bool
     system: System | None = None
+    missing_since: datetime | None = None
 
     @property
     def key(self) -> Key:
@@ -128,12 +133,18 @@ class Copies:
         """Where the bytes of a file on its way are."""
         return self._unfinished / file.sha256
 
+    def leftovers(self, wanted: Iterable[Item]) -> list[Path]:
+        """The bytes of files that no item wants any more."""
+        names = {file.sha256 for item in wanted for file in item.files}
+        try:
+            return [path for path in self._unfinished.iterdir() if path.name not in names]
+        except FileNotFoundError:
+            return []
+
     def forget_unfinished(self, wanted: Iterable[Item]) -> None:
         """Remove the bytes of files that no item wants any more; to be held `alone`."""
-        names = {file.sha256 for item in wanted for file in item.files}
-        for path in self._unfinished.iterdir():
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+        for path in self.leftovers(wanted):
+            path.unlink(missing_ok=True)
 
     def put(self, item: Item, source: str) -> None:
         """Make an item appear, all of whose missing files have come whole; to be held `alone`.
@@ -156,18 +167,36 @@ class Copies:
         if item.kind == "agent":
             self._start_agent(place)
 
+    def note_missing(self, held: Held, since: datetime | None) -> None:
+        """Write into a copy's mark since when the source lists it no more; None where it does.
+
+        To be held `alone`.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        path = self._place(held) / MARK
+        if _held(held.kind, held.name, path.parent).source is None:
+            return  # it has become somebody's own
+        mark = msgspec.json.decode(path.read_bytes(), type=Mark)
+        write_file(path, _document(msgspec.structs.replace(mark, missing_since=since)))
+
     def remove(self, held: Held) -> None:
         """Remove a copy; who reads a file of it at this moment reads it to the end.
 
         Raises:
             OSError: the directory cannot be written.
         """
-        parent = self.directory / DIRECTORY if held.kind == "installer" else self.directory
-        place = parent / held.name
+        place = self._place(held)
         if _held(held.kind, held.name, place).source is None:
             return  # it has become somebody's own
         with scratch_directory(self.directory) as scratch:
             place.rename(scratch / held.name)
+
+    def _place(self, held: Held) -> Path:
+        """Where an image or an installer is."""
+        parent = self.directory / DIRECTORY if held.kind == "installer" else self.directory
+        return parent / held.name
 
     def _appear(self, item: Item, place: Path, source: str) -> None:
         with scratch_directory(place.parent) as scratch:
@@ -226,11 +255,12 @@ def _held(kind: ItemKind, name: str, place: Path) -> Held:
     except (OSError, ImageError, msgspec.MsgspecError, UnicodeError):
         return Held(kind, name, None, None, whole=False)
     whole = all(_size(place / each.file) == each.size_bytes for each in item.files)
-    source = None
+    source = missing_since = None
     with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeError):
         mark = msgspec.json.decode((place / MARK).read_bytes(), type=Mark)
-        source = mark.source if digest in mark.manifests else None
-    return Held(kind, name, digest, source, whole, item.system)
+        if digest in mark.manifests:
+            source, missing_since = mark.source, mark.missing_since
+    return Held(kind, name, digest, source, whole, item.system, missing_since)
 
 
 def _names(directory: Path) -> list[str]:

@@ -97,12 +97,23 @@ def listed(catalog: Catalog, installers: Installers, directory: Path) -> Iterato
 
 
 def file_of(catalog: Catalog, installers: Installers, sha256: str) -> Path | None:
-    """The file with this digest; None where there is none, or no more."""
+    """The file with this digest, as long as its manifest says; None where there is none.
+
+    An installer's file that was replaced is in no manifest any more: nothing says how long it is.
+    """
     if not _SHA256.fullmatch(sha256):
         return None
     if found := catalog.by_digest(sha256):
-        return found[1]
-    return catalog.agent_file(sha256) or installers.by_digest(sha256)
+        image, archive = found
+        return archive if _has_size(archive, image.size_bytes) else None
+    path = catalog.agent_file(sha256) or installers.by_digest(sha256)
+    if path is None:
+        return None
+    agent = catalog.agent_manifest()
+    refs = [*_files_of_agent(agent)] if agent else []
+    refs += [file for each in installers.manifests() for file in _files_of_installer(each)]
+    sizes = {each.size_bytes for each in refs if each.sha256 == sha256}
+    return path if not sizes or any(_has_size(path, size) for size in sizes) else None
 
 
 def item_of(kind: str, name: str, manifest: bytes) -> Item:
@@ -150,6 +161,13 @@ def _listed(kind: ItemKind, name: str, place: Path) -> Listed:
     except (OSError, ImageError) as error:
         return Listed(kind=kind, name=name, error=str(error))
     return Listed(kind=kind, name=name, manifest=msgspec.Raw(manifest))
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
 
 
 def _files_of_agent(manifest: AgentManifest) -> tuple[FileRef, ...]:

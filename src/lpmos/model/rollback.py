@@ -5,18 +5,24 @@ it, the disk of the plan is lost, and a system on another disk is not. Disks are
 or serial number; where neither can be compared, they count as the same one. Once the agent has
 handed over, the new system is whole on its disk: the machine starts that one, and nothing can be
 given back.
+
+A job takes a system out of the record only where it is known to write over it: a step counts once
+its agent says that it writes, and disks that nothing else tells apart are compared by device.
 """
 
 from collections.abc import Sequence
 
 from lpmos.model.diskplan import DiskPlan, Member
 from lpmos.model.errors import Conflict, ImpossibleTransition
+from lpmos.model.job import STAGE
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, InstalledDisk, Machine
 from lpmos.model.retry import untouched
 from lpmos.model.task import RolledBack, Task
 
 POSSIBLE = frozenset({Status.FAILED, Status.CANCELLED})
+MOST_PERCENT = 99.0
+"""What all steps of a job are together in its progress; the agent counts so."""
 
 
 def previous_generation(task: Task, machine: Machine | None) -> int | None:
@@ -79,13 +85,22 @@ def next_boot(back: RolledBack) -> str:
 def lost_to(job: Task, installed: Installed) -> bool:
     """Whether a job has begun to write to a disk of the installed system.
 
-    A step counts from its beginning, as the disk of an install does. Of a system whose disk is not
-    known (an earlier version installed it) nothing can be said: it stays.
+    A step counts once its agent told of more percent than at its beginning, which it does after its
+    checks and before it writes. Of a system whose disk is not known (an earlier version installed
+    it) nothing can be said: it stays.
     """
     if installed.disk is None or job.job_plan is None or untouched(job):
         return False
-    begun = sum(each.outcome == "passed" for each in job.results) + 1
-    return not _stands_elsewhere(installed, job.job_plan.written_by(begun))
+    written = job.job_plan.written_by(_steps_begun(job, len(job.job_plan.steps)))
+    stands = (installed.disk, *installed.members)
+    return any(_is_lost(each, disk) for each in written for disk in stands)
+
+
+def _steps_begun(job: Task, count: int) -> int:
+    """How many of its steps have passed, or do what they shall."""
+    passed = sum(each.outcome == "passed" for each in job.results)
+    percent = max((each.percent for each in job.progress if each.step == STAGE), default=0.0)
+    return passed + (percent > round(MOST_PERCENT * passed / count, 2))
 
 
 def _subject(plan: DiskPlan, of_one: str, of_several: str) -> str:
@@ -99,10 +114,17 @@ def _stands_elsewhere(installed: Installed, writes: Sequence[Member]) -> bool:
     if installed.disk is None:
         return False
     stands = (installed.disk, *installed.members)
-    return all(_is_other(written, disk) for written in writes for disk in stands)
+    return all(_is_same(written, disk) is False for written in writes for disk in stands)
 
 
-def _is_other(written: Member, disk: InstalledDisk) -> bool:
-    pairs = ((written.wwn, disk.wwn), (written.serial, disk.serial))
-    known = [(one, other) for one, other in pairs if one and other]
-    return bool(known) and known[0][0] != known[0][1]
+def _is_lost(written: Member, disk: InstalledDisk) -> bool:
+    same = _is_same(written, disk)
+    return written.device == disk.device if same is None else same
+
+
+def _is_same(written: Member, disk: InstalledDisk) -> bool | None:
+    """By WWN, else by serial number; None where neither can be compared."""
+    for one, other in ((written.wwn, disk.wwn), (written.serial, disk.serial)):
+        if one and other:
+            return one == other
+    return None

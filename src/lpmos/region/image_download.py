@@ -19,9 +19,18 @@ from lpmos.region.image_source import Calls, NotFetched
 
 RESERVE_BYTES = 1 << 30
 """What stays free: the words of a time without the store may take as much."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+LOOK_EVERY_BYTES = 64 << 20
+"""How often the free room is looked at while a file is written."""
 
 
-async def download(calls: Calls, file: FileRef, path: Path, came: Callable[[int], None]) -> None:
+async def download(
+    calls: Calls,
+    file: FileRef,
+    path: Path,
+    came: Callable[[int], None],
+    free_bytes: Callable[[], int],
+) -> None:
     """Bring a file to `path`, where its first bytes may be; whole and on the disk at the end.
 
     Args:
@@ -29,12 +38,15 @@ async def download(calls: Calls, file: FileRef, path: Path, came: Callable[[int]
         file: what it has to be.
         path: where.
         came: told of each piece that was written, in bytes.
+        free_bytes: of the disk that it is written to.
 
     Raises:
-        NotFetched: it could not be had, or is another; what came of the right one stays.
+        NotFetched: it could not be had, or is another; what came of the right one stays, unless
+            the disk is full.
     """
     try:
         digest, offset = await asyncio.to_thread(_begun, path, file.size_bytes)
+        looked_at = offset
         with path.open("ab", buffering=0) as target:
             if offset < file.size_bytes:
                 async with aclosing(calls.file(file.sha256, offset)) as pieces:
@@ -44,9 +56,16 @@ async def download(calls: Calls, file: FileRef, path: Path, came: Callable[[int]
                             break
                         await asyncio.to_thread(_take, target, piece, digest)
                         came(len(piece))
+                        if offset - looked_at >= LOOK_EVERY_BYTES:
+                            looked_at = offset
+                            lacking = file.size_bytes - offset
+                            check_room(lacking, free_bytes(), path.parent.parent)
         if offset < file.size_bytes:
-            text = f"{file.file} broke off at byte {offset} of {file.size_bytes}"
-            raise NotFetched("away", text, whole=True)
+            text = (
+                f"{file.file} ended at byte {offset} of {file.size_bytes}: look at it on the"
+                " control plane (`lpmos image verify`)"
+            )
+            raise NotFetched("broken", text)
         if offset > file.size_bytes or digest.hexdigest() != file.sha256:
             await asyncio.to_thread(path.unlink)
             raise NotFetched(
@@ -56,11 +75,13 @@ async def download(calls: Calls, file: FileRef, path: Path, came: Callable[[int]
             )
         await asyncio.to_thread(sync_file, path)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
         raise _disk(error, path) from error
 
 
 def check_room(needed_bytes: int, free_bytes: int, place: Path) -> None:
-    """Look before anything is fetched.
+    """Look whether what is to be fetched fits.
 
     Raises:
         NotFetched: says what is needed, and where.
@@ -100,7 +121,7 @@ def _take(target: FileIO, piece: bytes, digest: "hashlib._Hash") -> None:
 
 
 def _disk(error: OSError, path: Path) -> NotFetched:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_ROOM:
         return NotFetched("space", f"the disk of {path.parent.parent} is full: make room there")
     text = f"{path.parent.parent} cannot be written ({error}): look at the disk and its rights"
     return NotFetched("disk", text, whole=True)

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,17 +34,22 @@ ASK_EVERY_S = 60.0
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 DAMAGED_RETRY_S = 3600.0
-"""A file that came wrong twice is wrong at the source: a WAN is not for fetching it all day. A list
-that changed is tried at once."""
+"""A file that came wrong twice is wrong at the source: a WAN is not for fetching it all day. An
+item that changed is tried at once."""
 TURN_S = 5.0
-"""How often a client looks whether another one that shares its directory is done."""
+"""How often a client looks whether another one that shares its directory is done, and the least
+time from one list to the next."""
 RATE_WINDOW_S = 10.0
 TEXT_CHARACTERS = 400
 
 
 class Failure(NamedTuple):
-    """Why an item did not come, how often in a row, and when it is tried again (monotonic)."""
+    """Why an item did not come, how often in a row, and when it is tried again (monotonic).
 
+    `digest` is the item's: another one of the same name has not failed.
+    """
+
+    digest: str
     text: str
     times: int
     not_before: float
@@ -92,10 +98,13 @@ class ImageFetching:
         self._free_bytes = free_bytes
         self._listing: Listing | None = None
         self._listed_at: datetime | None = None
+        self._ask_not_before = 0.0
+        self._doubtful: dict[Key, str] = {}
         self._plan = Plan()
         self._waiting: tuple[Arrival, ...] = ()
         self._failures: dict[Key, Failure] = {}
         self._current: Key | None = None
+        self._broke_off: Key | None = None
         self._came_of: Key | None = None
         self._came_bytes = 0
         self._rate = Rate()
@@ -133,6 +142,7 @@ class ImageFetching:
                     pause_s = await self._step(calls)
                     failed, self._error = 0, None
                 except Exception as error:  # noqa: BLE001 - a defect here ends no region
+                    self._ask_not_before = 0.0  # the list says whether the source is there
                     failed = 1 if self.counted.fetched_bytes > before else failed + 1
                     pause_s = self._failed(error, failed)
                 await asyncio.sleep(pause_s)
@@ -144,21 +154,17 @@ class ImageFetching:
             NotFetched: nothing can be fetched now.
             OSError, ImageError: the directory cannot be used.
         """
-        listing = await calls.listing(self._listing)
+        listing = await self._list(calls)
         items, doubtful = self._read(listing)
-        if listing is not self._listing:
-            self._failures.clear()
-            for why in doubtful.values():
-                self._log.warning("an image of the source is not fetched", error=why)
-        self._listing, self._listed_at = listing, self._clock()
         now = await self._look(items, doubtful)
-        if not now.fetch and not now.remove:
+        if await asyncio.to_thread(self._is_done, now, doubtful):
             return self._ask_every_s * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
         with self._copies.alone() as mine:
             if not mine:
                 return TURN_S
             now = await self._look(items, doubtful)  # the one before may have done it
             await self._remove(now.remove)
+            await asyncio.to_thread(self._note, now)
             if not doubtful:  # else one of them may go on where it was
                 await asyncio.to_thread(self._copies.forget_unfinished, now.fetch)
             item = next((each for each in now.fetch if self._is_due(each.key)), None)
@@ -170,8 +176,34 @@ class ImageFetching:
         soonest = min((self._failures[each.key].not_before for each in now.fetch), default=0.0)
         return min(max(TURN_S, soonest - time.monotonic()), self._ask_every_s)
 
+    async def _list(self, calls: Calls) -> Listing:
+        """What the source has; the list before where that was asked for a moment ago.
+
+        Raises:
+            NotFetched: it cannot be asked.
+        """
+        if self._listing is not None and time.monotonic() < self._ask_not_before:
+            return self._listing
+        self._listing = await calls.listing(self._listing)
+        self._listed_at = self._clock()
+        self._ask_not_before = time.monotonic() + min(TURN_S, self._ask_every_s)
+        return self._listing
+
+    def _is_done(self, now: Plan, doubtful: Collection[Key]) -> bool:
+        """Whether there is nothing to do in the directory."""
+        if now.fetch or now.remove or now.missed or now.back:
+            return False
+        return bool(doubtful) or not self._copies.leftovers(())
+
+    def _note(self, now: Plan) -> None:
+        """Keep which copies the source lists no more, and since when."""
+        for each in now.missed:
+            self._copies.note_missing(each, self._clock())
+        for each in now.back:
+            self._copies.note_missing(each, None)
+
     def _read(self, listing: Listing) -> tuple[list[Item], dict[Key, str]]:
-        """What of a list can be fetched; and what cannot, with why."""
+        """What of a list can be fetched; and what cannot, with why. New ones are told of."""
         items: list[Item] = []
         doubtful: dict[Key, str] = {}
         for each in listing.items:
@@ -179,6 +211,14 @@ class ImageFetching:
                 items.append(self._item(each))
             except ImageError as error:
                 doubtful[each.kind, each.name] = str(error)
+        for key, why in doubtful.items():
+            if self._doubtful.get(key) != why:
+                self._log.warning("an image of the source is not fetched", error=why)
+        self._doubtful = doubtful
+        same = {each.key: each.digest for each in items}
+        self._failures = {
+            key: each for key, each in self._failures.items() if same.get(key) == each.digest
+        }
         return items, doubtful
 
     def _item(self, listed: Listed) -> Item:
@@ -194,7 +234,7 @@ class ImageFetching:
     async def _look(self, items: list[Item], doubtful: dict[Key, str]) -> Plan:
         """Decide by what is there now, and keep it for `state`."""
         held = await asyncio.to_thread(self._copies.held)
-        now = plan(self._source.url, items, doubtful, held, self._needed())
+        now = plan(self._source.url, items, doubtful, held, self._needed(), now=self._clock())
         arrivals = await asyncio.to_thread(lambda: [self._arrival(each) for each in now.fetch])
         here = {each.key for each in held}
         arrivals += [
@@ -204,7 +244,7 @@ class ImageFetching:
         ]
         if now.wait != self._plan.wait and now.wait:
             names = [each.name for each in now.wait]
-            self._log.info("images that the source has no more wait for tasks", images=names)
+            self._log.info("images that the source lists no more stay for now", images=names)
         self._plan, self._waiting, self._came_of = now, tuple(arrivals), None
         return now
 
@@ -253,7 +293,13 @@ class ImageFetching:
             self._failures.pop(item.key, None)
         except (NotFetched, ImageError) as error:
             if isinstance(error, NotFetched) and error.whole:
-                raise
+                if not self._is_stuck(item, error):
+                    raise
+                text = (
+                    f"it broke off twice at the same byte ({error}): look at it on the control"
+                    f" plane (`lpmos image verify {item.name}`)"
+                )
+                error = NotFetched("broken", text)
             self._count(error)
             known = self._failures.get(item.key)
             times = known.times + 1 if known else 1
@@ -261,13 +307,21 @@ class ImageFetching:
             if times > 1 and isinstance(error, NotFetched) and error.reason == "digest":
                 again_s = DAMAGED_RETRY_S
             self._failures[item.key] = Failure(
-                str(error)[:TEXT_CHARACTERS], times, time.monotonic() + again_s
+                item.digest, str(error)[:TEXT_CHARACTERS], times, time.monotonic() + again_s
             )
             self._log.warning(
                 "an image could not be fetched", **_named(item.key), error=str(error), times=times
             )
         finally:
             self._current = None
+
+    def _is_stuck(self, item: Item, error: NotFetched) -> bool:
+        """Whether it broke off twice at the same byte: that is the file's fault, not the way's."""
+        if error.reason != "away":
+            return False
+        stuck = self._broke_off == item.key and self._came_bytes == 0
+        self._broke_off = item.key
+        return stuck
 
     async def _fetch(self, calls: Calls, item: Item) -> None:
         missing = self._copies.missing(item)
@@ -276,8 +330,10 @@ class ImageFetching:
         began = time.monotonic()
         self._log.info("fetches an image", **_named(item.key), size_bytes=item.size_bytes,
                        missing_bytes=lacking)  # fmt: skip
+        free_bytes = partial(self._free_bytes, self._directory)
         for file, _ in missing:
-            await download(calls, file, self._copies.unfinished(file), self._came)
+            path = self._copies.unfinished(file)
+            await download(calls, file, path, self._came, free_bytes)
         await asyncio.to_thread(self._copies.put, item, self._source.url)
         self.counted.items += 1
         took_s = time.monotonic() - began
@@ -334,8 +390,11 @@ class Rate:
 
 
 def needed_systems(fleet: Fleet) -> frozenset[System] | None:
-    """The systems of a region's unfinished tasks; None where these are not known."""
-    if not fleet.listed:
+    """The systems of a region's unfinished tasks; None where these are not known.
+
+    While the store is away they are not: a task may have been made since.
+    """
+    if not fleet.connected or not fleet.listed:
         return None
     unfinished = (each for each in fleet.current_rows() if not each.finished)
     return frozenset((each.os_type, each.os_version) for each in unfinished)

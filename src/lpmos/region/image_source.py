@@ -23,7 +23,9 @@ LIST_BYTES = 32 << 20
 CHUNK_BYTES = 1 << 20
 LONGEST_RETRY_S = 600
 
-Reason = Literal["away", "refused", "busy", "list", "gone", "digest", "space", "disk", "untrusted"]
+Reason = Literal[
+    "away", "refused", "busy", "list", "gone", "broken", "digest", "space", "disk", "untrusted"
+]
 
 
 class NotFetched(Exception):
@@ -175,10 +177,18 @@ class Calls:
         if status in (429, 503):
             text = f"{url} is busy ({status}); it is asked again"
             raise NotFetched("busy", text, whole=True, retry_after_s=_retry_after_s(answer))
-        if status == 404 and answer.url.path.endswith("/image-files"):
+        for_list = answer.url.path.endswith("/image-files")
+        if status == 404 and for_list:
             raise self._no_list("it is none, or of a version that gives no images to regions")
         if status in (404, 409, 416):
-            raise NotFetched("gone", f"{url} has this file no more; its list is read again")
+            text = (
+                f"{url} cannot give this file ({status}): it was replaced, then the new one comes,"
+                " or is damaged there (`lpmos image verify`)"
+            )
+            raise NotFetched("gone", text)
+        if status >= 500 and not for_list:
+            text = f"{url} cannot give this file ({status}): look at the control plane's log"
+            raise NotFetched("broken", text)
         raise self._no_list(f"it answered with {status}")
 
     def _no_list(self, why: str) -> NotFetched:

@@ -221,6 +221,28 @@ def once(disk: LoopDisk, change: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("job", ["test", "erase"])
+def test_disk_job_says_that_it_writes_after_its_checks_and_before_it_does(
+    disk: LoopDisk, job: str
+) -> None:
+    subprocess.run(["mke2fs", "-q", "-F", disk.device], check=True)
+    before, found = disk.backing.read_bytes(), []
+    once(disk, lambda: found.append(disk.backing.read_bytes()))
+
+    def begin(*approved: str) -> None:
+        if job == "test":
+            disk.test(WRITE, *approved)
+        else:
+            erase_all(disk, "signatures", disk.member(*approved))
+
+    with pytest.raises(InstallError, match="it now holds ext2"):
+        begin()
+    assert disk.told == []
+    begin("ext2")
+    assert disk.told[0].percentage == 0.01
+    assert found == [before] != [disk.backing.read_bytes()]
+
+
+@pytest.mark.parametrize("job", ["test", "erase"])
 def test_disk_that_is_filled_while_the_one_before_is_written_stays(
     disk: LoopDisk, second: LoopDisk, job: str
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from lpmos.agent.commands import COMMAND_TIMEOUT_S, Commands, Output
 from lpmos.agent.errors import InstallError
-from lpmos.agent.members import refuse_shared
+from lpmos.agent.members import Standing, refuse_shared
 from lpmos.agent.stop import Stop
 from tests.support.debian_programs import unpacked
 
@@ -86,17 +86,25 @@ def _put_member(device: str, number: int, array: uuid.UUID) -> None:
         file.write(block((total & 0xFFFFFFFF) + (total >> 32)))
 
 
+def _raid(devices: Sequence[str]) -> list[Standing]:
+    return [Standing((device,), ("linux_raid_member",)) for device in devices]
+
+
+def _lvm(devices: Sequence[str]) -> list[Standing]:
+    return [Standing((device,), ("LVM2_member",)) for device in devices]
+
+
 def test_array_that_reaches_a_disk_outside_the_plan_is_refused(
     programs: Unpacked, disks: tuple[str, ...]
 ) -> None:
     array = uuid.uuid4()
     for number, device in enumerate(disks[:2]):
         _put_member(device, number, array)
-    refuse_shared(programs, disks[:2])
-    refuse_shared(programs, disks[2:])
+    refuse_shared(programs, _raid(disks[:2]))
+    refuse_shared(programs, [Standing(disks[2:], ())])
     for ours, other in ((disks[0], disks[1]), (disks[1], disks[0])):
         with pytest.raises(InstallError) as failure:
-            refuse_shared(programs, [ours, disks[2]])
+            refuse_shared(programs, [*_raid([ours]), Standing(disks[2:], ())])
         assert str(failure.value).startswith(f"{ours} stands in array ")
         assert f"together with {other}, which the plan does not name" in str(failure.value)
 
@@ -106,9 +114,20 @@ def test_volume_group_that_reaches_a_disk_outside_the_plan_is_refused(
 ) -> None:
     made = programs.ask(["lvm", "vgcreate", "--yes", "old", *disks[:2]])
     assert made.code == 0, made.text
-    refuse_shared(programs, disks[:2])
-    refuse_shared(programs, disks[2:])
+    refuse_shared(programs, _lvm(disks[:2]))
+    refuse_shared(programs, [Standing(disks[2:], ())])
     with pytest.raises(InstallError) as failure:
-        refuse_shared(programs, disks[1:])
+        refuse_shared(programs, [*_lvm(disks[1:2]), Standing(disks[2:], ())])
     words = f"{disks[1]} stands in volume group old together with {disks[0]}, which the plan"
     assert str(failure.value).startswith(words)
+
+
+def test_volume_of_no_group_is_explained_and_a_blank_disk_is_no_member(
+    programs: Unpacked, disks: tuple[str, ...]
+) -> None:
+    made = programs.ask(["lvm", "pvcreate", "--yes", disks[0]])
+    assert made.code == 0, made.text
+    refuse_shared(programs, _lvm(disks[:1]))
+    for unread in (_lvm(disks[1:2]), _raid(disks[1:2])):
+        with pytest.raises(InstallError, match=f"{disks[1]} holds .* could not be read"):
+            refuse_shared(programs, unread)

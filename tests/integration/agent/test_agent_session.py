@@ -4,7 +4,6 @@ import itertools
 import threading
 from typing import Any
 
-import msgspec
 import pytest
 
 from lpmos.agent.errors import InstallError, Stopped, TakenOver
@@ -24,12 +23,15 @@ from lpmos.agent.session import (
 from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.trace import Trace
 from lpmos.model.errors import ForeignClaim
-from lpmos.model.installer import InstallerFile, InstallerPlan
+from lpmos.model.installplan import JobOrder
+from lpmos.model.job import JobPlan, PlannedStep, TakeInventory
 from tests.support.agent_region import (
     IMAGE_PATH,
+    INTENT_ID,
+    TASK_ID,
     Fault,
     agent_region,
-    plan_for,
+    installer_plan,
 )
 from tests.support.agent_runs import (
     APPROVAL,
@@ -50,9 +52,14 @@ class ScriptedMachine(SimulatedMachine):
     def __init__(self, install: Any) -> None:
         super().__init__(Options("http://region", "SIM-1", MAC, simulate=True))
         self._install = install
+        self.abandoned = 0
 
     def install(self, plan: Plan, job: Job) -> None:
         self._install(plan, job)
+
+    def abandon(self, job: Job) -> None:
+        assert job.stop.is_set()
+        self.abandoned += 1
 
 
 def test_run_is_reported_approved_installed_and_completed() -> None:
@@ -292,12 +299,7 @@ def test_hand_over_that_meets_a_defect_is_reported_with_its_trace() -> None:
         def load_installer(self, handover: Handover, job: Job) -> str | None:
             raise OSError(28, "No space left on device")
 
-    file = InstallerFile(url="/k", sha256="0" * 64, size_bytes=1)
-    installer = InstallerPlan(
-        name="debian-12", family="debian", kernel=file, initrd=file, kernel_arguments=""
-    )
-    order = msgspec.structs.replace(plan_for(b""), image=None, installer=installer)
-    with agent_region(IMAGE, plan=order) as region:
+    with agent_region(IMAGE, plan=installer_plan()) as region:
         region.set("approved")
         machine = Broken(Options("http://region", "SIM-1", MAC, simulate=True))
         assert Run(region, machine).end() == EXIT_FAILED
@@ -391,6 +393,81 @@ def test_region_that_restarts_during_the_install_hears_the_end() -> None:
         assert region.status == "completed"
 
 
+@pytest.mark.parametrize("heard", ["at the end of the work", "after it"])
+def test_cancel_between_the_work_and_the_last_word_leaves_the_disks_blank(heard: str) -> None:
+    with agent_region(IMAGE) as region:
+
+        def install(plan: Plan, job: Job) -> None:
+            job.at("configuring", 95, "the last step")
+            region.wait_for(lambda: bool(region.heard(PROGRESS)))
+            region.set("cancelled")
+            if heard == "at the end of the work":
+                with pytest.raises(Stopped):
+                    job.stop.wait(SOON_S)
+
+        region.set("approved")
+        machine = ScriptedMachine(install)
+        assert Run(region, machine).end() == EXIT_STOPPED
+        assert machine.abandoned == 1
+        assert [body["status"] for body in region.heard(STATUS)] == ["installing"]
+        assert all(body["percentage"] < 100 for body in region.heard(PROGRESS))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "abandoned", "exit_code"),
+    [
+        (409, ForeignClaim.code, 0, EXIT_STOPPED),
+        (409, "impossible-transition", 1, EXIT_STOPPED),
+        (422, "invalid", 1, EXIT_FAILED),
+    ],
+)
+def test_disks_of_an_install_that_is_ended_after_its_work_stay_only_to_another_run(
+    status: int, code: str, abandoned: int, exit_code: int
+) -> None:
+    with agent_region(IMAGE) as region:
+
+        def install(plan: Plan, job: Job) -> None:
+            job.at("configuring", 95, "the last step")
+            region.wait_for(lambda: bool(region.heard(PROGRESS)))
+            region.faults = [Fault(PROGRESS, status, {}, {"code": code, "detail": "no"})]
+
+        region.set("approved")
+        machine = ScriptedMachine(install)
+        assert Run(region, machine).end() == exit_code
+        assert machine.abandoned == abandoned
+
+
+def test_install_whose_last_word_comes_too_late_stays_whole() -> None:
+    """Nobody could tell it from one whose last word was taken, and whose answer was lost."""
+    with agent_region(IMAGE) as region:
+
+        def cancel(body: dict[str, Any]) -> None:
+            if body["percentage"] == 100:
+                region.status = "cancelled"
+
+        region.on_progress = cancel
+        region.set("approved")
+        machine = ScriptedMachine(lambda plan, job: job.at("configuring", 95, "the last step"))
+        assert Run(region, machine).end() == EXIT_STOPPED
+        assert machine.abandoned == 0
+
+
+def test_job_that_is_cancelled_while_it_reports_to_a_busy_region_ends() -> None:
+    job = JobPlan(steps=(PlannedStep(asked=TakeInventory()),))
+    order = JobOrder(task_id=TASK_ID, intent_id=INTENT_ID, hostname="web-1", job=job)
+    with agent_region(plan=order) as region:
+        run = Run(region)
+        region.wait_for(lambda: bool(region.heard(REPORT)))
+        region.faults = [Fault(REPORT, 503, {"Retry-After": "100000"})]
+        region.set("approved")
+        try:
+            region.wait_for(lambda: len(region.heard(REPORT)) == 2)
+            region.set("cancelled")
+            assert run.end() == EXIT_STOPPED
+        finally:
+            run.stop.set("the test is over")
+
+
 def test_last_progress_whose_answer_was_lost_counts_when_it_was_written() -> None:
     with agent_region(IMAGE) as region:
         region.set("approved")
@@ -401,8 +478,9 @@ def test_last_progress_whose_answer_was_lost_counts_when_it_was_written() -> Non
                 region.faults.append(Fault(PROGRESS, 0))
 
         region.on_progress = lose
-        run = Run(region)
-        assert run.end() == EXIT_INSTALLED
+        machine = ScriptedMachine(lambda plan, job: job.at("configuring", 95, "the last step"))
+        assert Run(region, machine).end() == EXIT_INSTALLED
+        assert machine.abandoned == 0
 
 
 def test_progress_of_a_slow_region_never_slows_the_install() -> None:

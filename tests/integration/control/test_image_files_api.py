@@ -46,6 +46,8 @@ async def test_the_list_is_sent_again_only_where_it_changed(
     known = {"If-None-Match": empty.headers["etag"]}
     unchanged = await viewer.get(LIST, headers=known)
     assert (unchanged.status_code, unchanged.content) == (304, b"")
+    weak = {"If-None-Match": f'"another", W/{empty.headers["etag"]}'}
+    assert (await viewer.get(LIST, headers=weak)).status_code == 304
     image = source.add_image("debian-12", CONTENT)
     source.add_agent()
     changed = await viewer.get(LIST, headers=known)
@@ -68,7 +70,8 @@ async def test_a_file_is_sent_whole_or_from_where_it_is_asked_for(
     assert part.headers["content-range"] == f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}"
     assert part.headers["content-length"] == str(len(CONTENT) - 1000)
     beyond = await viewer.get(path, headers={"Range": f"bytes={len(CONTENT)}-"})
-    assert beyond.status_code == 200
+    assert (beyond.status_code, beyond.content) == (416, b"")
+    assert beyond.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
 async def test_what_is_not_there_is_404_and_nobody_without_a_token_gets_any(
@@ -80,6 +83,16 @@ async def test_what_is_not_there_is_404_and_nobody_without_a_token_gets_any(
     without = {"Authorization": ""}
     for path in (LIST, f"{LIST}/{image.sha256}"):
         assert (await viewer.get(path, headers=without)).status_code == 401
+
+
+async def test_a_file_of_another_size_than_its_manifest_says_is_not_given_out(
+    source: SourceOfImages, viewer: httpx.AsyncClient
+) -> None:
+    image = source.add_image("debian-12", CONTENT)
+    (source.images_dir / "debian-12" / image.file).write_bytes(CONTENT[:-1])
+    answer = await viewer.get(f"{LIST}/{image.sha256}", headers={"Range": "bytes=0-"})
+    assert answer.status_code == 404
+    assert "another size" in answer.json()["detail"]
 
 
 async def test_the_file_before_is_given_out_for_one_more_build(

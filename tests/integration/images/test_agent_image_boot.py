@@ -27,7 +27,7 @@ subprocess.run(["modprobe", "dm_mod"], check=True)
 subprocess.run(["dmsetup", "create", "hangs", "--table", "0 2048 error"], check=True)
 subprocess.run(["dmsetup", "suspend", "hangs"], check=True)
 stop = Stop()
-with HangWatch(stop, Console(), Tree(), own_restart(), patience_s=10):
+with HangWatch(stop, Console(), Tree(), own_restart(os.getppid()), patience_s=10):
     disk = os.open("/dev/mapper/hangs", os.O_WRONLY)
     os.write(disk, bytes(4096))
     stop.set("cancelled")

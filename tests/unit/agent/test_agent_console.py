@@ -94,6 +94,15 @@ def test_stop_keeps_its_first_reason_and_calls_back_once() -> None:
         stop.wait(60)
 
 
+def test_stop_that_is_set_calls_back_at_once_and_ends_its_parts() -> None:
+    stop, called = Stop(), []
+    stop.set("cancelled")
+    stop.on_set(lambda: called.append("told"))
+    assert called == ["told"]
+    with pytest.raises(Stopped, match="cancelled"):
+        stop.part().check()
+
+
 def test_stop_ends_a_wait_in_another_thread() -> None:
     stop, ended = Stop(), threading.Event()
 

@@ -4,6 +4,8 @@ import io
 import threading
 from pathlib import Path
 
+import pytest
+
 from lpmos.agent.console import Console
 from lpmos.agent.hanging import HangWatch, own_restart
 from lpmos.agent.inventory.tree import Tree
@@ -74,5 +76,15 @@ def test_work_that_nobody_ended_is_not_watched(tmp_path: Path) -> None:
     assert setting.disks.looks <= 1
 
 
-def test_agent_outside_its_image_restarts_nothing() -> None:
-    assert own_restart() is None
+def test_work_that_begins_after_it_was_told_to_end_is_watched(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.stop.set("cancelled")
+    with setting.watch:
+        assert setting.restarted.wait(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(("parent", "image"), [(1, "none"), (2, "lpmos-image")])
+def test_agent_outside_its_image_restarts_nothing(tmp_path: Path, parent: int, image: str) -> None:
+    (tmp_path / "lpmos-image").touch()
+    assert own_restart(1, tmp_path / "lpmos-image") is not None
+    assert own_restart(parent, tmp_path / image) is None

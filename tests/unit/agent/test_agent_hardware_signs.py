@@ -7,6 +7,8 @@ import pytest
 from lpmos.agent.errors import InstallError, Stopped
 from lpmos.agent.hardwaresigns import HEARD_CHARACTERS, heard_of
 from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.kernellog import RECORD_BYTES
+from lpmos.region.wire import OUTPUT_CHARACTERS
 
 ERROR = "I/O error, dev sdb, sector 2048 op 0x1:(WRITE)"
 
@@ -46,6 +48,19 @@ def test_other_words_are_no_evidence(tmp_path: Path, record: str) -> None:
 def test_long_complaint_is_cut(tmp_path: Path) -> None:
     said = output_after(tmp_path, f"3,2,2,-;{ERROR}{'x' * 1000}\n")
     assert len(said.splitlines()[-1]) == HEARD_CHARACTERS
+
+
+def test_many_complaints_leave_most_of_the_room_to_the_programs_own_words(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    kmsg = tmp_path / "dev/kmsg"
+    kmsg.touch()
+    words = "mkfs.ext4: Input/output error " * 40
+    with pytest.raises(InstallError) as failure, heard_of(Tree(tmp_path), "sdb"):
+        # As from the kernel, each read is one record.
+        records = (f"3,{n},2,-;{ERROR} {n}{'x' * 300}\n".ljust(RECORD_BYTES) for n in range(99))
+        kmsg.write_text("".join(records))
+        raise InstallError("mkfs.ext4 failed", output=words)
+    assert failure.value.output[-OUTPUT_CHARACTERS:].startswith(words.rstrip())
 
 
 def test_machine_without_the_kernels_log_has_the_programs_words_alone(tmp_path: Path) -> None:

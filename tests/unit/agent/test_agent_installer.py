@@ -189,6 +189,15 @@ def test_install_leaves_nothing_mounted_and_syncs_last(tmp_path: Path) -> None:
     assert "root=UUID=" in (setting.target / "boot/grub/grub.cfg").read_text()
 
 
+def test_install_that_succeeded_can_still_be_left_blank(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    written = setting.installer.run(_plan())
+    done = len(setting.commands.ran)
+    setting.stop.set("cancelled")
+    written.blank()
+    assert setting.commands.ran[done:] == ["wipefs --all --quiet /dev/vda"]
+
+
 def test_install_under_bios_asks_nothing_of_the_firmware(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     setting.installer.run(_plan())

@@ -8,14 +8,13 @@ import pytest
 from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
 from lpmos.agent.diskplan import Array, Disk, Filesystem, Member, Partition
-from lpmos.agent.errors import CommandFailed, InstallError
+from lpmos.agent.errors import CommandFailed, InstallError, Stopped
 from lpmos.agent.installer import Installer
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
 from lpmos.agent.pace import Pace
 from lpmos.agent.plan import parse_plan
 from lpmos.agent.region import Region
-from lpmos.agent.stop import Stop
 from tests.support.agent_commands import RecordingCommands
 from tests.support.agent_machines import lay_out
 from tests.support.agent_region import plan_document, plan_for
@@ -43,7 +42,7 @@ class Setting:
         job = Job(
             Region("http://region"),
             Console(io.StringIO()),
-            Stop(),
+            self.commands.stop,
             Pace(first_s=0, most_s=0, scale=0),
             lambda _: None,
         )
@@ -92,14 +91,19 @@ def test_second_disk_that_must_not_be_written_spares_the_first(
     assert setting.commands.ran == []
 
 
-def test_old_array_over_both_disks_is_stopped_before_they_are_wiped(tmp_path: Path) -> None:
-    setting = Setting(tmp_path)
+def put_old_array(root: Path) -> None:
+    """One that the kernel has assembled over both disks."""
     for name in ("sda", "sdb"):
         lay_out(
-            tmp_path,
+            root,
             {f"sys/block/{name}/holders/md127/x": "", f"sys/block/md127/slaves/{name}/x": ""},
             {},
         )
+
+
+def test_old_array_over_both_disks_is_stopped_before_they_are_wiped(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    put_old_array(tmp_path)
     setting.commands.on("sfdisk", Output(1, "it broke"))
     with pytest.raises(CommandFailed):
         setting.run()
@@ -114,3 +118,39 @@ def test_failure_at_any_step_blanks_both_disks(failing: str, tmp_path: Path) -> 
         setting.run()
     assert failure.value.output == "it broke"
     assert setting.commands.ran[-2:] == WIPED
+
+
+def ending(setting: Setting, how: str) -> Output:
+    """The answer of a command in which the install is cancelled, or which fails."""
+    if how == "cancelled":
+        setting.commands.stop.set("cancelled")
+    return Output(1, "it broke")
+
+
+ENDS = pytest.mark.parametrize(
+    ("how", "error"), [("cancelled", Stopped), ("failed", CommandFailed)]
+)
+
+
+@ENDS
+def test_disk_whose_turn_had_not_come_keeps_what_it_holds(
+    tmp_path: Path, how: str, error: type[Exception]
+) -> None:
+    setting = Setting(tmp_path)
+    setting.commands.on("blkdiscard /dev/sda", lambda _: ending(setting, how))
+    with pytest.raises(error):
+        setting.run(MIRROR._replace(erase="discard"))
+    written = [line for line in setting.commands.ran if not line.startswith("blkid")]
+    assert written == [WIPED[0], "blkdiscard /dev/sda", WIPED[0]]
+
+
+@ENDS
+def test_disks_whose_old_array_was_being_stopped_keep_what_they_hold(
+    tmp_path: Path, how: str, error: type[Exception]
+) -> None:
+    setting = Setting(tmp_path)
+    put_old_array(tmp_path)
+    setting.commands.on("mdadm --stop", lambda _: ending(setting, how))
+    with pytest.raises(error):
+        setting.run()
+    assert setting.commands.ran[2:] == ["mdadm --stop /dev/md127"]

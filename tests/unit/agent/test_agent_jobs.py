@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lpmos.agent.hardwaresigns import MemoryErrors, memory_errors
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import Job
 from lpmos.agent.joborder import JobOrder, MemoryTest, PlannedStep, parse_order
-from lpmos.agent.jobs import Bench, Outcome, run_steps
+from lpmos.agent.jobs import BEGUN, Bench, Outcome, run_steps
 from lpmos.agent.pace import Pace
 from lpmos.agent.patterns import PATTERNS, first_difference, memory_patterns, random_pattern
 from lpmos.agent.plan import parse_plan
@@ -35,6 +36,7 @@ from tests.support.agent_machines import lay_out
 from tests.support.builders import make_inventory
 
 MIB = 1 << 20
+TIMEOUT_S = 20.0
 STEPS: tuple[dict[str, Any], ...] = (
     {"step": "memory_test", "percent": 50, "passes": 2},
     {"step": "disk_test", "size_bytes": MIB},
@@ -162,6 +164,42 @@ def test_step_that_fails_ends_the_job_with_its_evidence() -> None:
     assert [(r.step, r.outcome, r.evidence) for r in told.results] == [
         ("disk_test", "failed", ("at 4096", "at 8192"))
     ]
+
+
+@pytest.mark.parametrize("count", range(1, 11))
+def test_step_that_fails_stays_at_what_it_said_when_it_began_to_write(count: int) -> None:
+    """By that a region tells a step that was refused from one that wrote."""
+    told = Told()
+    order = taken(*[{"step": "inventory"}] * count)
+
+    def fails_last(writes: bool) -> float:
+        def step(_: PlannedStep, bench: Bench) -> Outcome:
+            if len(told.results) < count - 1:
+                return Outcome("fine")
+            if writes:
+                bench.tell(BEGUN, "writing")
+            raise InstallError("it broke")
+
+        told.results.clear()
+        with pytest.raises(InstallError):
+            run_steps(order, {"inventory": step}, told.job, told.results.append, told.clock)
+        assert told.progress[-1].message.endswith("failed")
+        return told.progress[-1].percentage
+
+    first = round(99 * (count - 1) / count, 2)
+    assert fails_last(writes=False) == first
+    assert fails_last(writes=True) > first
+
+
+def test_ticking_falls_silent_after_its_limit() -> None:
+    told = Told()
+    with told.bench().ticking("erasing", 60, tick_s=0.001):
+        (ticking,) = (each for each in threading.enumerate() if each.name == "ticking")
+        ticking.join(TIMEOUT_S)
+        assert not ticking.is_alive()
+    assert [each.message.partition(": ")[2] for each in told.progress] == [
+        "erasing for 0 min", "erasing for 0 min", "erasing for 1 min",
+    ]  # fmt: skip
 
 
 def test_step_of_a_cancelled_job_stops_and_has_no_result() -> None:

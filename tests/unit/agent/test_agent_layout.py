@@ -6,7 +6,7 @@ import pytest
 
 from lpmos.agent.commands import Output
 from lpmos.agent.diskplan import Array, Disk, Encrypted, Filesystem, Partition, Volume, VolumeGroup
-from lpmos.agent.errors import CommandFailed
+from lpmos.agent.errors import CommandFailed, Stopped
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.layout import DiskWriter, partition_path, table_script
 from lpmos.agent.stop import Stop
@@ -101,12 +101,27 @@ def test_partition_that_fails_stops_before_anything_else(tmp_path: Path) -> None
     assert commands.ran == [SFDISK]
 
 
+def test_blank_leaves_a_disk_alone_that_was_not_begun(tmp_path: Path) -> None:
+    commands, stop = RecordingCommands(), Stop()
+    writer = DiskWriter(commands, Tree(tmp_path), stop, "sda")
+    writer.blank()
+    stop.set("cancelled")
+    with pytest.raises(Stopped):
+        writer.clear("signatures")
+    writer.blank()
+    assert commands.ran == []
+
+
 def test_blank_wipes_partitions_and_disk_whatever_fails(tmp_path: Path) -> None:
     commands = RecordingCommands()
     commands.on("sda2", Output(1, "busy"))
     recorded_machine("two-socket-uefi", tmp_path)
-    _writer(tmp_path, commands).blank()
-    assert commands.ran == [
+    writer = _writer(tmp_path, commands)
+    with pytest.raises(CommandFailed):
+        writer.clear("signatures")
+    begun = len(commands.ran)
+    writer.blank()
+    assert commands.ran[begun:] == [
         "wipefs --all --quiet /dev/sda2",
         "wipefs --all --quiet /dev/sda2 --force",
         "wipefs --all --quiet /dev/sda1",

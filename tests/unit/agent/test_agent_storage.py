@@ -142,6 +142,7 @@ def test_blanking_after_any_failure_undoes_all_and_wipes_every_disk(
     failing: str, tmp_path: Path
 ) -> None:
     setting = Setting(tmp_path)
+    setting.storage.clear(())
     setting.commands.on(failing, Output(1, "it broke"))
     with pytest.raises(CommandFailed):
         setting.storage.make()

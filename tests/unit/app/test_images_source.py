@@ -27,6 +27,26 @@ def test_a_url_and_a_token_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "http://lpmos.example.com",
+        "https://user:word@lpmos.example.com",
+        "https://lpmos.example.com/?a=1",
+        "lpmos.example.com",
+    ],
+)
+def test_a_url_without_tls_or_with_a_password_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"images.url"):
+        source(images_url=url, images_token_file=TOKEN)
+
+
+def test_loopback_needs_no_tls() -> None:
+    said = source(images_url="http://127.0.0.1:8080", images_token_file=TOKEN)
+    assert said is not None
+    assert said.url == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
     "flags", [{"images_url": URL}, {"images_token_file": TOKEN}, {"images_ca": "/ca.pem"}]
 )
 def test_one_without_the_other_is_refused(flags: dict[str, str]) -> None:

@@ -82,6 +82,22 @@ async def test_machine_whose_job_failed_while_it_erased_has_no_system(world: Wor
     assert (await record(world)).installed is None
 
 
+async def test_machine_whose_job_was_refused_before_it_wrote_keeps_its_system(
+    world: World,
+) -> None:
+    task = await claimed_job(world, erase("a"))
+    before = await record(world)
+    await told(world, task, 0)
+    failed = StepResult(step="disk_erase", outcome="failed", seconds=1, summary="it is mounted")
+    await told(world, task, 0, failed)
+    await world.agents.failed(world.run, task.task_id, TaskError(reason="it is mounted"))
+    await world.synced()
+    assert await record(world) == before
+    plan, over = world.agents.boot_plan(MAC, "SN-1")
+    assert over is not None and over.status is Status.FAILED
+    assert isinstance(plan, BootLocalDisk) and plan.installed_by == "earlier"
+
+
 @pytest.mark.parametrize("step", [erase("b"), {"step": "disk_test"}, {"step": "inventory"}])
 async def test_machine_whose_job_wrote_elsewhere_boots_its_system(
     world: World, step: dict[str, Any]

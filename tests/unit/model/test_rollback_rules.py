@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lpmos.agent import jobs
 from lpmos.model.bootplan import BootAgent, BootLocalDisk, UnknownMachines, decide
 from lpmos.model.diskplan import DiskPlan, Member, RootDiskHints
 from lpmos.model.errors import Conflict, ImpossibleTransition
@@ -20,13 +21,14 @@ from lpmos.model.job import (
 from lpmos.model.lifecycle import Status
 from lpmos.model.machine import Installed, InstalledDisk, Machine
 from lpmos.model.rollback import (
+    MOST_PERCENT,
     POSSIBLE,
     disks_of,
     lost_to,
     next_boot,
     previous_generation,
 )
-from lpmos.model.task import RolledBack, StatusChange, Task
+from lpmos.model.task import Progress, RolledBack, StatusChange, Task
 from tests.support.builders import MAC, NOW, make_task
 
 PLAN = DiskPlan(
@@ -174,28 +176,79 @@ def job(*steps: PlannedStep, **fields: Any) -> Task:
 SYSTEM = machine(device="/dev/sdz", wwn="0x1").installed
 
 
+FAILED = msgspec.structs.replace(RESULT, outcome="failed")
+
+
+def at(percent: float) -> tuple[Progress, ...]:
+    """The newest word of a job."""
+    return (Progress(step="job", percent=percent, timestamp=NOW),)
+
+
 @pytest.mark.parametrize(
-    ("steps", "results", "lost"),
+    ("steps", "percent", "results", "lost"),
     [
-        ([erasing("/dev/sda")], (), True),
-        ([erasing("/dev/sdb", "/dev/sda")], (), True),
-        ([erasing("/dev/sdb")], (), False),
-        ([READ_STEP], (RESULT,), False),
-        ([READ_STEP, erasing("/dev/sda")], (), False),
-        ([READ_STEP, erasing("/dev/sda")], (RESULT,), True),
-        (
-            [READ_STEP, erasing("/dev/sda")],
-            (msgspec.structs.replace(RESULT, outcome="failed"),),
-            False,
-        ),
-        ([erasing("/dev/sda"), READ_STEP], (RESULT, RESULT), True),
+        ([erasing("/dev/sda")], 0, (), False),
+        ([erasing("/dev/sda")], 0, (FAILED,), False),
+        ([erasing("/dev/sda")], 0.01, (), True),
+        ([erasing("/dev/sda")], 0.01, (FAILED,), True),
+        ([erasing("/dev/sda")], 99, (RESULT,), True),
+        ([erasing("/dev/sdb", "/dev/sda")], 0.01, (), True),
+        ([erasing("/dev/sdb")], 0.01, (), False),
+        ([READ_STEP], 99, (RESULT,), False),
+        ([READ_STEP, erasing("/dev/sda")], 30, (), False),
+        ([READ_STEP, erasing("/dev/sda")], 30, (FAILED,), False),
+        ([READ_STEP, erasing("/dev/sda")], 49.5, (RESULT,), False),
+        ([READ_STEP, erasing("/dev/sda")], 49.5, (RESULT, FAILED), False),
+        ([READ_STEP, erasing("/dev/sda")], 49.51, (RESULT,), True),
+        ([erasing("/dev/sda"), READ_STEP], 49.5, (RESULT,), True),
+        ([erasing("/dev/sda"), READ_STEP], 99, (RESULT, RESULT), True),
     ],
 )
-def test_system_is_lost_to_a_step_that_began_to_write_to_its_disk(
-    steps: list[PlannedStep], results: tuple[StepResult, ...], lost: bool
+def test_system_is_lost_to_a_step_that_said_it_writes_to_its_disk(
+    steps: list[PlannedStep], percent: float, results: tuple[StepResult, ...], lost: bool
 ) -> None:
     assert SYSTEM is not None
-    assert lost_to(job(*steps, results=results), SYSTEM) is lost
+    assert lost_to(job(*steps, results=results, progress=at(percent)), SYSTEM) is lost
+
+
+def test_job_that_was_claimed_and_said_nothing_has_lost_nothing() -> None:
+    assert SYSTEM is not None
+    assert not lost_to(job(erasing("/dev/sda")), SYSTEM)
+
+
+def test_percent_of_steps_is_counted_as_the_agent_does() -> None:
+    assert MOST_PERCENT == jobs.MOST_PERCENT
+
+
+@pytest.mark.parametrize(
+    ("disk", "lost"),
+    [
+        ({"device": "/dev/sdz", "wwn": "0x1"}, True),
+        ({"device": "/dev/sdz", "serial": "OLD"}, True),
+        ({"device": "/dev/sdz", "serial": "OLD", "wwn": "0x2"}, False),
+        ({"device": "/dev/sda", "wwn": "0x2"}, False),
+        ({"device": "/dev/sda", "serial": "NEW"}, False),
+        ({"device": "/dev/sda"}, True),
+        ({"device": "/dev/sdz"}, False),
+    ],
+)
+def test_system_is_lost_to_a_job_that_writes_to_its_disk_by_what_can_be_compared(
+    disk: dict[str, str], lost: bool
+) -> None:
+    system = machine(**disk).installed
+    assert system is not None
+    assert lost_to(job(erasing("/dev/sda"), progress=at(50)), system) is lost
+
+
+@pytest.mark.parametrize(("device", "lost"), [("/dev/vda", True), ("/dev/vdb", False)])
+def test_system_on_a_disk_without_serials_is_lost_with_its_device(device: str, lost: bool) -> None:
+    plan = JobPlan(
+        steps=(erasing("/dev/vda"),),
+        disks=(Member(device="/dev/vda", size_bytes=1), Member(device="/dev/vdb", size_bytes=1)),
+    )
+    system = machine(device=device).installed
+    assert system is not None
+    assert lost_to(job(erasing("/dev/vda"), job_plan=plan, progress=at(50)), system) is lost
 
 
 def test_system_is_lost_to_a_job_with_any_of_its_disks() -> None:
@@ -203,12 +256,13 @@ def test_system_is_lost_to_a_job_with_any_of_its_disks() -> None:
     mirrored = msgspec.structs.replace(
         SYSTEM, members=(InstalledDisk(device="/dev/sdb", wwn="0x2"),)
     )
-    assert lost_to(job(erasing("/dev/sdb")), mirrored)
+    assert lost_to(job(erasing("/dev/sdb"), progress=at(50)), mirrored)
 
 
 def test_system_of_which_nothing_can_be_said_is_not_lost_to_a_job() -> None:
     unknown = machine().installed
     assert SYSTEM is not None and unknown is not None
-    assert not lost_to(job(erasing("/dev/sda")), unknown)
-    never_claimed = msgspec.structs.replace(job(erasing("/dev/sda")), status_history=())
+    writing = job(erasing("/dev/sda"), progress=at(50))
+    assert not lost_to(writing, unknown)
+    never_claimed = msgspec.structs.replace(writing, status_history=())
     assert not lost_to(never_claimed, SYSTEM)

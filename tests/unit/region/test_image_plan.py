@@ -1,5 +1,6 @@
 """What a region fetches, removes and leaves alone: every way in which two lists can differ."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from hypothesis import given
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from lpmos.images.copies import Held
 from lpmos.images.items import Item, ItemKind, Key, System
 from lpmos.model.installer import FileRef
-from lpmos.region.image_plan import Plan, plan
+from lpmos.region.image_plan import GONE_AFTER, Plan, plan
 
 SOURCE, OTHER = "https://control.example", "https://other.example"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+LONG_AGO = NOW - GONE_AFTER
 SYSTEMS: list[System] = [("debian", "12"), ("rocky", "9")]
 
 
@@ -29,9 +32,10 @@ def held(
     *,
     whole: bool = True,
     system: System | None = SYSTEMS[0],
+    missing_since: datetime | None = None,
 ) -> Held:
     """An item that is there."""
-    return Held(cast(ItemKind, kind), name, digest, source, whole, system)
+    return Held(cast(ItemKind, kind), name, digest, source, whole, system, missing_since)
 
 
 KINDS = st.sampled_from(["agent", "image", "installer"])
@@ -46,6 +50,7 @@ HELD = st.builds(
     st.sampled_from([None, SOURCE, OTHER]),
     whole=st.booleans(),
     system=st.sampled_from([None, *SYSTEMS]),
+    missing_since=st.sampled_from([None, LONG_AGO + timedelta(seconds=1), LONG_AGO]),
 )
 
 
@@ -64,7 +69,7 @@ NEEDED = st.none() | st.sets(st.sampled_from(SYSTEMS))
 def test_what_was_put_there_by_hand_is_neither_fetched_over_nor_removed(
     listed: list[Item], doubtful: set[Any], there: list[Held], needed: set[System] | None
 ) -> None:
-    decided = plan(SOURCE, listed, doubtful, there, needed)
+    decided = plan(SOURCE, listed, doubtful, there, needed, now=NOW)
     own = {each.key for each in there if each.source is None}
     assert own.isdisjoint(each.key for each in decided.fetch)
     assert own.isdisjoint(each.key for each in decided.remove)
@@ -74,7 +79,7 @@ def test_what_was_put_there_by_hand_is_neither_fetched_over_nor_removed(
 def test_only_copies_of_this_source_that_it_lists_no_more_go(
     listed: list[Item], doubtful: set[Any], there: list[Held], needed: set[System] | None
 ) -> None:
-    decided = plan(SOURCE, listed, doubtful, there, needed)
+    decided = plan(SOURCE, listed, doubtful, there, needed, now=NOW)
     known = {each.key for each in listed} | doubtful
     for each in (*decided.remove, *decided.wait):
         assert each.source == SOURCE
@@ -83,23 +88,24 @@ def test_only_copies_of_this_source_that_it_lists_no_more_go(
     for each in decided.remove:
         assert needed is not None
         assert each.system not in needed
+        assert each.missing_since == LONG_AGO
 
 
 @given(THERE, NEEDED)
 def test_an_empty_list_removes_nothing(there: list[Held], needed: set[System] | None) -> None:
-    assert plan(SOURCE, [], set(), there, needed) == Plan()
+    assert plan(SOURCE, [], set(), there, needed, now=NOW) == Plan()
 
 
 @given(LISTED, THERE, NEEDED)
 def test_what_was_fetched_and_removed_leaves_nothing_to_do(
     listed: list[Item], there: list[Held], needed: set[System] | None
 ) -> None:
-    decided = plan(SOURCE, listed, set(), there, needed)
+    decided = plan(SOURCE, listed, set(), there, needed, now=NOW)
     fetched = {each.key: each for each in decided.fetch}
     gone = {each.key for each in decided.remove}
     after = [each for each in there if each.key not in fetched and each.key not in gone]
     after += [held(each.kind, each.name, each.digest, system=each.system) for each in decided.fetch]
-    again = plan(SOURCE, listed, set(), after, needed)
+    again = plan(SOURCE, listed, set(), after, needed, now=NOW)
     assert (again.fetch, again.remove) == ((), ())
     assert {each.key for each in listed} <= {each.key for each in after}
 
@@ -108,25 +114,44 @@ def test_the_agent_comes_first_then_what_tasks_wait_for_then_the_smallest() -> N
     small, large = item(name="small"), item(name="large", size_bytes=9)
     wanted = item(name="wanted", size_bytes=99)._replace(system=SYSTEMS[1])
     agent = item("agent", "x86_64", size_bytes=50)
-    decided = plan(SOURCE, [large, small, wanted, agent], set(), [], {SYSTEMS[1]})
+    decided = plan(SOURCE, [large, small, wanted, agent], set(), [], {SYSTEMS[1]}, now=NOW)
     assert [each.name for each in decided.fetch] == ["x86_64", "wanted", "small", "large"]
 
 
 def test_removal_waits_for_tasks_and_for_knowing_them() -> None:
-    gone, listed = held(name="gone"), [item(name="here")]
-    assert plan(SOURCE, listed, set(), [gone], {SYSTEMS[0]}).wait == (gone,)
-    assert plan(SOURCE, listed, set(), [gone], None).wait == (gone,)
-    assert plan(SOURCE, listed, set(), [gone], set()).remove == (gone,)
+    gone, listed = held(name="gone", missing_since=LONG_AGO), [item(name="here")]
+    assert plan(SOURCE, listed, set(), [gone], {SYSTEMS[0]}, now=NOW).wait == (gone,)
+    assert plan(SOURCE, listed, set(), [gone], None, now=NOW).wait == (gone,)
+    assert plan(SOURCE, listed, set(), [gone], set(), now=NOW).remove == (gone,)
 
 
 def test_a_damaged_or_an_older_copy_is_fetched_again_and_an_own_one_is_told_of() -> None:
     listed = [item(name="a"), item(name="b", digest="2"), item(name="c", digest="2")]
     there = [held(name="a", whole=False), held(name="b"), held(name="c", source=None)]
-    decided = plan(SOURCE, listed, set(), there, set())
+    decided = plan(SOURCE, listed, set(), there, set(), now=NOW)
     assert [each.name for each in decided.fetch] == ["a", "b"]
     assert decided.own == (("image", "c"),)
 
 
 def test_what_the_source_cannot_give_now_stays() -> None:
-    decided = plan(SOURCE, [], {("image", "a")}, [held(name="a"), held(name="b")], set())
-    assert [each.name for each in decided.remove] == ["b"]
+    decided = plan(SOURCE, [], {("image", "a")}, [held(name="a"), held(name="b")], set(), now=NOW)
+    assert [each.name for each in decided.missed] == ["b"]
+
+
+def test_a_list_of_the_agent_alone_removes_only_what_no_list_had_for_a_day() -> None:
+    listed, first = [item("agent", "x86_64")], held(name="a")
+    begun = plan(SOURCE, listed, set(), [first], set(), now=NOW)
+    assert (begun.remove, begun.missed, begun.wait) == ((), (first,), (first,))
+    noted = first._replace(missing_since=NOW)
+    almost = NOW + GONE_AFTER - timedelta(seconds=1)
+    waiting = plan(SOURCE, listed, set(), [noted], set(), now=almost)
+    assert (waiting.remove, waiting.missed, waiting.wait) == ((), (), (noted,))
+    assert plan(SOURCE, listed, set(), [noted], set(), now=NOW + GONE_AFTER).remove == (noted,)
+
+
+def test_what_is_listed_again_is_missed_no_more() -> None:
+    missed = held(name="a", missing_since=LONG_AGO)
+    decided = plan(SOURCE, [item(name="a")], set(), [missed], set(), now=NOW)
+    assert (decided.back, decided.remove) == ((missed,), ())
+    doubtful = plan(SOURCE, [], {missed.key}, [missed], set(), now=NOW)
+    assert (doubtful.back, doubtful.remove) == ((missed,), ())

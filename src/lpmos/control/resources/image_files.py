@@ -108,7 +108,10 @@ class ImageFiles(Collector):
         with suppress(FileNotFoundError):
             if path is not None:
                 return path, path.stat().st_size
-        raise NotFound(f"there is no file with the digest {sha256[:64]}; read the list again")
+        raise NotFound(
+            f"there is no file with the digest {sha256[:64]}, or another size than its manifest"
+            " says: read the list again, and verify its image"
+        )
 
     async def open(self, path: Path, first: int, last: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `first` to `last` of a file, which is open by then.
@@ -184,7 +187,7 @@ async def list_image_files(
         str | None,
         HeaderParameter(
             name="If-None-Match",
-            max_length=100,
+            max_length=400,
             description="The ETag of a list that is known: where it is still that, 304.",
         ),
     ] = None,
@@ -193,7 +196,7 @@ async def list_image_files(
     found = await asyncio.to_thread(image_files.all)
     etag = f'"{hashlib.sha256(msgspec.json.encode(found)).hexdigest()[:32]}"'
     headers = {"ETag": etag}
-    if if_none_match == etag:
+    if etag in _tags(if_none_match):
         return Response(cast(Any, None), status_code=304, headers=headers)
     return Response(found, headers=headers)
 
@@ -208,6 +211,9 @@ async def list_image_files(
             description="The part that `Range` asks for.",
             media_type=cast(Any, OCTETS),
             generate_examples=False,
+        ),
+        416: ResponseSpec(
+            None, description="The part begins after the file's end.", generate_examples=False
         ),
     },
     opt=needs(Permission.IMAGE_READ),
@@ -226,6 +232,9 @@ async def download_image_file(
 ) -> Response[bytes]:
     """A file of an item by the SHA-256 that its manifest says; parts of it by `Range`."""
     path, size_bytes = await asyncio.to_thread(image_files.find, sha256)
+    if begins_beyond(range_, size_bytes):
+        headers = {"Content-Range": f"bytes */{size_bytes}"}
+        return Response(b"", status_code=416, media_type=OCTETS, headers=headers)
     part = asked_part(range_, size_bytes)
     first, last = part or (0, size_bytes - 1)
     pieces = await image_files.open(path, first, last)
@@ -239,6 +248,11 @@ async def download_image_file(
     return cast(Response[bytes], cast(Any, stream))
 
 
+def _tags(if_none_match: str | None) -> list[str]:
+    """The tags as they are compared weakly (RFC 9110 section 13.1.2): balancers make them weak."""
+    return [each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")]
+
+
 def asked_part(text: str | None, size_bytes: int) -> tuple[int, int] | None:
     """The first and the last byte that a `Range` names (RFC 9110 section 14.1.2).
 
@@ -250,6 +264,12 @@ def asked_part(text: str | None, size_bytes: int) -> tuple[int, int] | None:
         return None
     first, last = int(match[1]), min(int(match[2] or size_bytes), size_bytes - 1)
     return (first, last) if first <= last else None
+
+
+def begins_beyond(text: str | None, size_bytes: int) -> bool:
+    """Whether a `Range` names one part, which begins after the last byte: 416 (section 15.5.17)."""
+    match = _RANGE.fullmatch(text or "")
+    return match is not None and int(match[1]) >= size_bytes
 
 
 @contextmanager
