@@ -6,7 +6,7 @@ from pathlib import Path
 from lpmos.lab.fleet.machine import FleetMachine
 from lpmos.lab.fleet.profiles import FleetSpec, Profile, profiles
 from lpmos.model.task import Task
-from tests.support.builders import actor
+from tests.support.builders import actor, make_spec
 from tests.support.region import RunningRegion, fill, running
 
 SPEC = FleetSpec(machines=3, faults=False, install_s=1.0, boot_s=0.1)
@@ -14,7 +14,9 @@ LONGEST_S = 60.0
 
 
 async def approve(region: RunningRegion, profile: Profile) -> None:
-    task = await region.create_task(mac=profile.mac, sn=profile.sn)
+    # Its machine boots meanwhile: it may have reported before anybody sees the task ready.
+    spec = make_spec(mac=profile.mac, sn=profile.sn)
+    task = await region.tasks.create(spec, by=actor("admin"))
     await region.task_in(task.task_id, "pending_approval")
     await region.tasks.approve(task.task_id, by=actor("admin"), notes=None)
 
