@@ -12,24 +12,11 @@ from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
 from lpmos.images.items import digest_of, file_of, item_of, listed
 from lpmos.model.errors import ImageError
-from lpmos.model.image import ImageManifest
-from tests.support.builders import NOW
+from tests.support.builders import make_manifest
 from tests.support.region import fill
 
 MANIFEST: dict[str, Any] = msgspec.to_builtins(
-    ImageManifest(
-        name="debian-12",
-        family="debian",
-        os_type="debian",
-        os_version="12",
-        architecture="x86_64",
-        format="tar.zst",
-        file="root-abab.tar.zst",
-        sha256="ab" * 32,
-        size_bytes=10,
-        unpacked_bytes=100,
-        built_at=NOW,
-    )
+    make_manifest(file="root-abab.tar.zst", size_bytes=10, unpacked_bytes=100)
 )
 
 
