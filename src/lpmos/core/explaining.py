@@ -7,10 +7,11 @@ import msgspec
 from lpmos.core.clock import Clock
 from lpmos.core.deadlines.deadlines import Deadlines
 from lpmos.core.evidence import seen_of
-from lpmos.core.fleet import Fleet
+from lpmos.core.fleet import Fleet, RegionView
 from lpmos.core.usual import ENOUGH, UsualTimes, way_of
 from lpmos.model.durations import FIRST_BOOT, Took
 from lpmos.model.explain import Cause, explain
+from lpmos.model.fetching import Arrival, coming
 from lpmos.model.layers import Layer, layers
 from lpmos.model.lifecycle import Status
 from lpmos.model.situation import Situation, Usual
@@ -67,6 +68,7 @@ class Explaining:
             agent=self._fleet.agent_online(task.idc, task.sn),
             usual=_usual(model, alike, _part(task)),
             usual_start=_usual(model, parts, "boot.start") if model else None,
+            arrival=_arrival(task, self._fleet.region(task.idc)),
         )
         return Explanation(
             task_id=task.task_id,
@@ -84,6 +86,19 @@ class Explaining:
             layers=layers(situation),
             causes=explain(situation),
         )
+
+
+def _arrival(task: Task, region: RegionView) -> Arrival | None:
+    """What the task is installed from, where the region fetches that and does not have it."""
+    asked = (task.os_type, task.os_version)
+    offered = region.capabilities.offered if region.capabilities else ()
+    fetching = region.heartbeat.fetching if region.heartbeat else None
+    found = coming(fetching, *asked)
+    if fetching is None or found is None or task.method not in (None, found.kind):
+        return None
+    if any((each.os_type, each.os_version) == asked for each in offered):
+        return None
+    return msgspec.structs.replace(found, error=found.error or fetching.error)
 
 
 def _part(task: Task) -> str:

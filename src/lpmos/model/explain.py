@@ -40,7 +40,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A row: where `holds` does, `cause` is likely and `do` helps.
 
-    In `cause`, `{reason}` stands for why the region had the machine wait.
+    In `cause`, `{reason}` stands for why the region had the machine wait, `{arrival}` for how much
+    of its image is there.
     """
 
     code: str
@@ -77,6 +78,10 @@ def _has_to_wait(now: Situation) -> bool:
     """Whether the last that was seen is that the region had it wait."""
     waits = now.told_to_wait is not None and not now.task.finished
     return waits and now.task.status is not Status.PENDING
+
+
+def _awaits_its_image(now: Situation) -> bool:
+    return now.arrival is not None and now.is_(Status.PENDING, Status.APPROVED)
 
 
 def _was_refused(now: Situation) -> Sign | None:
@@ -164,8 +169,16 @@ RULES: tuple[Rule, ...] = (
         " store.",
     ),
     Rule(
+        code="image-on-its-way",
+        holds=lambda now: _awaits_its_image(now),
+        cause="The region fetches what it is installed from still: {arrival}.",
+        do="Wait: it goes on by itself then. Where it does not come, `lpmos region show` says why.",
+    ),
+    Rule(
         code="not-prepared",
-        holds=lambda now: now.is_(Status.PENDING) and now.waited > QUIET,
+        holds=lambda now: (
+            now.is_(Status.PENDING) and now.waited > QUIET and not _awaits_its_image(now)
+        ),
         cause="The region has not prepared the boot files: it is busy, or cannot read its images.",
         do="Look at the region's log for 'tasks wait to be prepared', and at `lpmos image list`"
         " there.",
@@ -436,7 +449,12 @@ def explain(now: Situation) -> tuple[Cause, ...]:
     if not found and last.holds(now):
         found = [last]
     told = (now.told_to_wait or "").rstrip(".")
+    arrival = now.arrival.told if now.arrival else ""
     return tuple(
-        Cause(code=rule.code, cause=rule.cause.replace("{reason}", told), do=rule.do)
+        Cause(
+            code=rule.code,
+            cause=rule.cause.replace("{reason}", told).replace("{arrival}", arrival),
+            do=rule.do,
+        )
         for rule in found
     )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lpmos.model.evidence import WAIT, Evidence, Sign, Transfer
+from lpmos.model.fetching import Arrival
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, Task
 
@@ -41,7 +42,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """`seen` has only what is newer than the task.
 
     `online` is the region's, `agent` whether its agent lives; None: it was never heard. `usual` is
-    of the present wait, `usual_start` of the part `boot.start`.
+    of the present wait, `usual_start` of the part `boot.start`. `arrival` is what its system is
+    installed from, where the region fetches that still.
     """
 
     task: Task
@@ -52,6 +54,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool | None = None
     usual: Usual | None = None
     usual_start: Usual | None = None
+    arrival: Arrival | None = None
 
     @property
     def waited(self) -> timedelta:

@@ -290,6 +290,8 @@ class AgentApi:
     async def _approved(self, task: Task, request: web.Request) -> web.Response:
         if is_handed_over(task):
             return json_answer({"status": "restarting", "reason": _HANDED_OVER})
+        if self._sources.awaited(task):
+            return json_answer({"status": "pending"})
         plan = await self._plan(task, request)
         if not isinstance(plan, TaskError):
             return json_answer({"status": "approved", "plan": plan})

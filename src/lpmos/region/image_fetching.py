@@ -26,6 +26,7 @@ from lpmos.images.items import Item, Key, Listed, System, item_of
 from lpmos.model.errors import ImageError
 from lpmos.model.fetching import NAMED, Arrival, Fetching
 from lpmos.model.image import ImageManifest
+from lpmos.model.task import Task
 from lpmos.region.image_download import check_room, download
 from lpmos.region.image_plan import Plan, plan
 from lpmos.region.image_source import Calls, ImageSource, Listing, NotFetched, Reason
@@ -116,6 +117,14 @@ class ImageFetching:
     def waiting(self) -> tuple[Arrival, ...]:
         """All that is not there yet, as it is at this moment."""
         return tuple(map(self._now, self._waiting))
+
+    def brings(self, task: Task) -> bool:
+        """Whether what a task is installed from is on its way, or may be: nothing is listed yet."""
+        asked = (task.os_type, task.os_version)
+        return self._listed_at is None or any(
+            (each.os_type, each.os_version) == asked and task.method in (None, each.kind)
+            for each in self._waiting
+        )
 
     @property
     def state(self) -> Fetching:

@@ -47,9 +47,9 @@ class ImageMetrics(Collector):
             "What they lack.",
             sum(each.size_bytes - each.done_bytes for each in waiting),
         )
-        if listed_at := self._fetching.state.listed_at:
-            yield GaugeMetricFamily(
-                "lpmos_region_images_listed_timestamp_seconds",
-                "When the control plane's list was read last.",
-                listed_at.timestamp(),
-            )
+        listed_at = self._fetching.state.listed_at
+        yield GaugeMetricFamily(
+            "lpmos_region_images_listed_timestamp_seconds",
+            "When the control plane's list was read last; 0 before the first time.",
+            listed_at.timestamp() if listed_at else 0,
+        )

@@ -45,6 +45,7 @@ class Preparation:
         self._idc = idc
         self._log = structlog.get_logger().bind(idc=idc)
         self._announced = asyncio.Event()
+        self._awaited = 0
 
     async def run(self) -> None:
         """Prepare what is pending and what becomes pending, until cancelled."""
@@ -76,14 +77,19 @@ class Preparation:
     async def _prepare_all(self) -> bool:
         """Prepare each pending task; False where the rest had to be left for later.
 
-        What is wrong with one task is logged and holds up no other.
+        What is wrong with one task is logged and holds up no other. A task whose image is fetched
+        still is left for later: a client that takes over may have less than the one before it.
         """
         pending = [
             task for task in self._fleet.current_tasks(Status.PENDING) if self._concerns(task)
         ]
+        awaited = 0
         for number, task in enumerate(pending):
             try:
-                await self._prepare(task)
+                if self._sources.awaited(task):
+                    awaited += 1
+                else:
+                    await self._prepare(task)
             except (Unavailable, Ambiguous, NoSpace, ImageError, OSError) as error:
                 left = len(pending) - number
                 self._log.warning("tasks wait to be prepared", tasks=left, error=str(error))
@@ -92,7 +98,11 @@ class Preparation:
                 continue  # gone meanwhile: the fleet will say so
             except LpmosError as error:
                 self._log.error("task not prepared", **named(task), error=str(error))
-        return True
+        if awaited and not self._awaited:
+            why = "what they are installed from is fetched still"
+            self._log.warning("tasks wait to be prepared", tasks=awaited, reason=why)
+        self._awaited = awaited
+        return not awaited
 
     async def _prepare(self, task: Task) -> None:
         problem = self._problem(task) or await self._locked(task)

@@ -106,7 +106,10 @@ class Region:
         self._agents = agents
         self._secrets = TaskSecretReader(fleet.stored, read_ring, lambda: fleet.connected)
         self._sources = Sources(
-            catalog, installers, lambda address: self._dhcp.signed_network(address)
+            catalog,
+            installers,
+            lambda address: self._dhcp.signed_network(address),
+            brings=fetching.brings if fetching else lambda _: False,
         )
         self._task_logs = TaskLogs(settings.log_dir)
         self._clock = clock

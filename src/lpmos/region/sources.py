@@ -16,6 +16,8 @@ from lpmos.model.task import Task, TaskError
 
 Source = ImageManifest | InstallerManifest
 
+Brings = Callable[[Task], bool]
+"""Whether what this task is installed from is fetched, or may be: nothing is listed yet."""
 SignedNetwork = Callable[[str], str | None]
 """The name of an address's network where UEFI machines get shim and GRUB in place of iPXE."""
 
@@ -28,10 +30,12 @@ class Sources:
         catalog: Catalog,
         installers: Installers,
         signed_network: SignedNetwork = lambda _: None,
+        brings: Brings = lambda _: False,
     ) -> None:
         self.catalog = catalog
         self.installers = installers
         self._signed_network = signed_network
+        self._brings = brings
 
     def of(self, task: Task) -> Source | None:
         """What the task is installed from; None where the region has nothing, and for a job.
@@ -51,6 +55,14 @@ class Sources:
         self.catalog.damaged()
         self.installers.damaged()
         return None
+
+    def awaited(self, task: Task) -> bool:
+        """Whether what the task is installed from is not there yet, and on its way.
+
+        Raises:
+            ImageError: the directory cannot be read.
+        """
+        return task.job is None and self.of(task) is None and self._brings(task)
 
     def required_bytes(self, task: Task | None) -> int:
         """What the task's system needs of the disk; 0 where that is not known."""

@@ -15,6 +15,7 @@ from tests.support import region as regions
 from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane, running_with_debian
 from tests.support.debian_programs import unpacked
+from tests.support.image_copy import copying
 from tests.support.server_process import ServerProcess
 
 CONTRIB = Path(__file__).parents[3] / "contrib"
@@ -92,15 +93,16 @@ async def prometheus(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Prometheus, which has scraped a control plane and a region with the shipped rules."""
     directory = tmp_path_factory.mktemp("scraped")
-    async with (
-        running_with_debian(directory) as control_plane,
-        regions.running(directory / "region") as region,
-    ):
-        await control_plane.put_task(make_task())
-        _configure(directory, control_plane, region)
-        server = Prometheus(programs / "prometheus", directory)
-        async with server, server.client() as client:
-            yield client
+    region_dir, token = directory / "region", directory / "lpmos.token"
+    async with running_with_debian(directory) as control_plane:
+        token.write_text(control_plane.token)
+        copy = copying(control_plane.url, token, region_dir / "images")
+        async with regions.running(region_dir, fetching=lambda _: copy) as region:
+            await control_plane.put_task(make_task())
+            _configure(directory, control_plane, region)
+            server = Prometheus(programs / "prometheus", directory)
+            async with server, server.client() as client:
+                yield client
 
 
 def _configure(
@@ -108,7 +110,6 @@ def _configure(
 ) -> None:
     """The shipped configuration with these parts' places, and scraped every second."""
     shipped = (CONTRIB / "prometheus/prometheus.yml").read_text()
-    (directory / "lpmos.token").write_text(control_plane.token)
     (directory / "alerts.yml").write_text(RULES.read_text())
     text = re.sub(r"lpmos\.example\.org:\d+", control_plane.host, shipped)
     text = re.sub(

@@ -8,8 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lpmos.control.resources.image_files import MOST_AT_ONCE
+from lpmos.control.resources.image_files import MOST_OF_ONE_USER, ImageFiles
+from lpmos.images.catalog import Catalog
+from lpmos.images.installers import Installers
 from lpmos.model.access import Role
+from lpmos.model.errors import Occupied
 from tests.integration.control.conftest import NO_AUTHORITIES
 from tests.support.image_copy import SourceOfImages, image_source
 from tests.support.polling import ANSWER_TIMEOUT_S, until
@@ -105,12 +108,12 @@ async def test_the_file_before_is_given_out_for_one_more_build(
     assert [each.status_code for each in answers] == [404, 200, 200]
 
 
-async def test_only_so_many_are_downloaded_at_once_and_a_place_is_free_again_after_a_break(
+async def test_one_user_has_so_many_downloads_at_once_and_a_place_again_after_a_break(
     source: SourceOfImages, viewer: httpx.AsyncClient
 ) -> None:
     image = source.add_image("debian-12", b"x" * (64 << 20))
     path = f"{LIST}/{image.sha256}"
-    begun = [viewer.stream("GET", path) for _ in range(MOST_AT_ONCE)]
+    begun = [viewer.stream("GET", path) for _ in range(MOST_OF_ONE_USER)]
     for each in begun:
         assert (await each.__aenter__()).status_code == 200
     refused = await viewer.get(path, headers={"Range": "bytes=0-9"})
@@ -118,8 +121,13 @@ async def test_only_so_many_are_downloaded_at_once_and_a_place_is_free_again_aft
     assert int(refused.headers["retry-after"]) > 0
     assert refused.json()["code"] == "occupied"
     assert (await viewer.get(LIST)).status_code == 200
+    other = {
+        "Authorization": f"Bearer {await source.control_plane.as_user([Role.VIEWER], name='two')}"
+    }
+    one_more = await viewer.get(path, headers={"Range": "bytes=0-9", **other})
+    assert one_more.status_code == 206
     metrics = (await viewer.get("/metrics")).text
-    assert f"lpmos_image_downloads {MOST_AT_ONCE}.0" in metrics
+    assert f"lpmos_image_downloads {MOST_OF_ONE_USER}.0" in metrics
     assert "lpmos_image_downloads_refused_total 1.0" in metrics
     await asyncio.gather(*(each.__aexit__(None, None, None) for each in begun))
 
@@ -128,6 +136,19 @@ async def test_only_so_many_are_downloaded_at_once_and_a_place_is_free_again_aft
         return part.status_code == 206
 
     await until(free)
+
+
+async def test_only_so_many_are_downloaded_at_once_by_all_users(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    files = ImageFiles(Catalog(tmp_path), Installers(tmp_path), tmp_path, most=2)
+    begun = [await files.open(path, 0, 9, user) for user in ("a", "b")]
+    with pytest.raises(Occupied, match="2 files of images are being downloaded;"):
+        await files.open(path, 0, 9, "c")
+    await begun[0].aclose()
+    third = await files.open(path, 0, 9, "c")
+    assert b"".join([piece async for piece in third]) == CONTENT[:10]
+    await begun[1].aclose()
 
 
 async def test_a_tenants_viewer_may_copy_what_it_sees(source: SourceOfImages) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,14 +25,16 @@ from lpmos.images.copies import Copies
 from lpmos.images.signatures import TrustedKeys
 from lpmos.model.access import Role
 from lpmos.model.installer import FileRef
+from lpmos.model.lifecycle import Status
 from lpmos.region.image_download import LOOK_EVERY_BYTES, RESERVE_BYTES, download
 from lpmos.region.image_fetching import ImageFetching
 from lpmos.region.image_plan import GONE_AFTER
 from lpmos.region.image_source import Calls, ImageSource, NotFetched, SourceSettings
+from lpmos.store import keys, records
 from tests.integration.control.test_images_api import CONTENT, UPLOADS, new_upload
 from tests.support import control_plane as control_planes
 from tests.support import region as regions
-from tests.support.builders import make_spec
+from tests.support.builders import actor, make_spec, make_task
 from tests.support.certificates import Authority
 from tests.support.etcd import free_port
 from tests.support.image_copy import (
@@ -443,6 +446,38 @@ async def test_a_token_that_is_not_taken_is_told_of_and_a_new_one_needs_no_resta
         assert str(source.token) in (copy.state.error or "")
         source.token.write_text(good)
         await until(lambda: names(images_dir) == ["debian-12"], "the image")
+
+
+async def test_tasks_whose_image_is_fetched_still_wait_for_it(
+    source: SourceOfImages, tmp_path: Path
+) -> None:
+    """As with a client that takes over and has less than the one before it."""
+    source.add_agent()
+    source.add_image("debian-12", LARGE)
+    async with ThrottledProxy(port_of(source), BYTES_PER_SECOND) as proxy:
+        images = tmp_path / "images"
+        copy = copying(proxy.endpoint, source.token, images)
+        async with regions.running(tmp_path, images=False, fetching=lambda _: copy) as region:
+
+            async def fetches() -> bool:
+                return copy.state.current == "debian-12" and part_of(images) > 0
+
+            waits = make_task(status=Status.PENDING)
+            await region.store.put(keys.task("dc1", waits.sn), records.encode(waits))
+            await until(fetches, "the image to be fetched")
+            assert (await region.stored_task(waits)).status == "pending"
+            await region.task_in(waits.task_id, "ready")
+            await region.report()
+            await region.task_in(waits.task_id, "pending_approval")
+            await region.tasks.approve(waits.task_id, by=actor("admin"), notes=None)
+            approved = await region.task_in(waits.task_id, "approved")
+            (manifest,) = Catalog(images).manifests()
+            shutil.rmtree(Catalog(images).path(manifest).parent)
+            await until(fetches, "the image to be fetched again")
+            path = f"/api/v1/agent/approval/{approved.mac}?task_id={approved.task_id}&wait=0"
+            assert await region.get(path) == (200, {"status": "pending"})
+            await until(lambda: names(images) == ["debian-12"], "the image")
+            assert (await region.plan_of(approved))["image"]["name"] == "debian-12"
 
 
 async def test_an_uploaded_image_is_offered_by_the_region_and_a_task_before_that_says_how_far_it_is(

@@ -11,13 +11,14 @@ from lpmos.core.usual import ENOUGH, FIRST_LOOKS, LOOKS, WAITS_KEPT, UsualTimes,
 from lpmos.model.boot import AGENT, DHCP, INITRAMFS, LOADER, Boot
 from lpmos.model.durations import WHOLE
 from lpmos.model.evidence import Evidence, Sign, Transfer
+from lpmos.model.fetching import Arrival, Fetching
 from lpmos.model.installer import Handover
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import Heartbeat
 from lpmos.model.waiting import Timeouts
 from lpmos.store import keys, records
-from tests.support.builders import MAC
+from tests.support.builders import MAC, make_capabilities
 from tests.unit.core.conftest import World
 
 
@@ -69,6 +70,29 @@ async def test_explanation_of_before_the_task_and_of_another_card_counts_nothing
     await world.store.put(keys.evidence("dc1", "SN-1"), records.encode(other))
     await world.synced()
     assert [layer.at for layer in explaining.of(task, None).layers] == [None]
+
+
+async def test_image_that_the_region_fetches_still_is_what_its_task_waits_for(
+    world: World, explaining: Explaining
+) -> None:
+    task = await world.task_that_is(Status.PENDING)
+    lacks = make_capabilities()
+    lacks = msgspec.structs.replace(lacks, offered=())
+    arrival = Arrival(
+        kind="image", name="d", size_bytes=9, os_type=task.os_type, os_version=task.os_version
+    )
+    fetching = Fetching(source="https://c", arriving=(arrival,), error="c does not answer")
+    beat = Heartbeat(idc="dc1", identity="r", at=world.clock(), services={}, fetching=fetching)
+    for key, value in (("capabilities", lacks), ("heartbeat", beat)):
+        await world.store.put(getattr(keys, key)("dc1"), records.encode(value))
+    await world.synced()
+    (cause,) = explaining.of(task, None).causes
+    assert cause.code == "image-on-its-way" and "c does not answer" in cause.cause
+    installs = msgspec.structs.replace(task, method="installer")
+    assert explaining.of(installs, None).causes == ()
+    await world.store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
+    await world.synced()
+    assert explaining.of(task, None).causes == ()
 
 
 async def test_damaged_evidence_explains_as_none_would(

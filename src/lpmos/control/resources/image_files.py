@@ -2,13 +2,14 @@
 
 The rule: a file's path is its content, so a part of it can be asked for at any time and from any
 control plane that has it; one that was replaced meanwhile is not there (404). A download holds no
-thread but while it reads the disk, and only so many go on at once.
+thread but while it reads the disk, and only so many go on at once, in all and of one user.
 """
 
 import asyncio
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from litestar.response import Stream
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lpmos.control.access import needs
+from lpmos.control.access import CallerRequest, needs
 from lpmos.control.http.problems import PROBLEMS
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
@@ -32,8 +33,12 @@ from lpmos.images.items import ItemKind, file_of, listed
 from lpmos.model.access import Permission
 from lpmos.model.errors import ImageError, NotFound, Occupied
 
-MOST_AT_ONCE = 8
-PIECE_BYTES = 1 << 20
+MOST_AT_ONCE = 64
+MOST_OF_ONE_USER = 8
+"""Regions share a user, and each downloads one file at a time; one user alone stops no other."""
+READS_AT_ONCE = 4
+"""A slow disk must not hold all threads."""
+PIECE_BYTES = 128 << 10
 OCTETS = "application/octet-stream"
 
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
@@ -58,7 +63,10 @@ class ImageItemList(msgspec.Struct, frozen=True):
 
 
 class ImageFiles(Collector):
-    """The files of one images directory, given out to at most `most` at once."""
+    """The files of one images directory, given out to at most `most` at once.
+
+    To one user at most `MOST_OF_ONE_USER`.
+    """
 
     def __init__(
         self,
@@ -72,7 +80,9 @@ class ImageFiles(Collector):
         self._installers = installers
         self._directory = directory
         self._most = most
-        self._downloads = 0
+        self._downloads: Counter[str] = Counter()
+        """How many each user has; who has none is not in it."""
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._refused = 0
         self._sent_bytes = 0
 
@@ -113,24 +123,29 @@ class ImageFiles(Collector):
             " says: read the list again, and verify its image"
         )
 
-    async def open(self, path: Path, first: int, last: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `first` to `last` of a file, which is open by then.
+    async def open(
+        self, path: Path, first: int, last: int, user: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes from `first` to `last` of a file for this user; it is open by then.
 
         Raises:
             NotFound: it was removed meanwhile.
-            Occupied: too many are being given out.
+            Occupied: too many are being given out, to this user or in all.
         """
-        pieces = self._pieces(path, first, last)
+        pieces = self._pieces(path, first, last, user)
         await anext(pieces)
         return pieces
 
-    async def _pieces(self, path: Path, first: int, last: int) -> AsyncGenerator[bytes, None]:
+    async def _pieces(
+        self, path: Path, first: int, last: int, user: str
+    ) -> AsyncGenerator[bytes, None]:
         """First an empty piece, once the file is open."""
-        with self._place(), _opened(path) as descriptor:
+        with self._place(user), _opened(path) as descriptor:
             yield b""
             while first <= last:
                 size = min(PIECE_BYTES, last + 1 - first)
-                piece = await asyncio.to_thread(os.pread, descriptor, size, first)
+                async with self._reads:
+                    piece = await asyncio.to_thread(os.pread, descriptor, size, first)
                 if not piece:
                     return
                 first += len(piece)
@@ -138,20 +153,24 @@ class ImageFiles(Collector):
                 yield piece
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._downloads >= self._most:
-            self._refused += 1
-            raise Occupied(f"{self._most} files of images are being downloaded; try again later")
-        self._downloads += 1
+    def _place(self, user: str) -> Iterator[None]:
+        for now, most, whom in (
+            (self._downloads[user], MOST_OF_ONE_USER, f" by {user}"),
+            (self._downloads.total(), self._most, ""),
+        ):
+            if now >= most:
+                self._refused += 1
+                raise Occupied(f"{most} files of images are being downloaded{whom}; try later")
+        self._downloads[user] += 1
         try:
             yield
         finally:
-            self._downloads -= 1
+            self._downloads -= Counter([user])
 
     def collect(self) -> Iterator[Metric]:
         """Its metrics."""
         now = GaugeMetricFamily("lpmos_image_downloads", "Files of images on their way to regions")
-        now.add_metric([], self._downloads)
+        now.add_metric([], self._downloads.total())
         yield now
         refused = CounterMetricFamily(
             "lpmos_image_downloads_refused", "Downloads that began while all places were taken"
@@ -219,6 +238,7 @@ async def list_image_files(
     opt=needs(Permission.IMAGE_READ),
 )
 async def download_image_file(
+    request: CallerRequest,
     sha256: FromPath[str],
     image_files: NamedDependency[ImageFiles],
     range_: Annotated[
@@ -237,7 +257,7 @@ async def download_image_file(
         return Response(b"", status_code=416, media_type=OCTETS, headers=headers)
     part = asked_part(range_, size_bytes)
     first, last = part or (0, size_bytes - 1)
-    pieces = await image_files.open(path, first, last)
+    pieces = await image_files.open(path, first, last, request.user.subject)
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Length": str(last + 1 - first),
