@@ -116,16 +116,6 @@ class Reporter:
         while self._newest is not None and self._console.waiting(until=end) > most_left:
             self._send(caller, self._newest)
 
-    def repeat(self, caller: Caller) -> None:
-        """After `close`: send all that waits, and the newest once more for the region's answer.
-
-        Raises:
-            Stopped: the region ended the install.
-        """
-        self.hand_in_log(caller, BATCH_LINES)
-        if self._newest is not None:
-            self._send(caller, self._newest)
-
     def finish(self, caller: Caller, last: Progress) -> None:
         """After `close`: send all that waits and then `last`, and wait until it is written.
 

@@ -43,6 +43,8 @@ RETRY_AFTER_S = 10.0
 """Between reports where the region names no time."""
 DISCOVERY_INTERVAL_S = 60.0
 APPROVAL_WAIT_S = 25
+WRITTEN = Progress("configuring", 99, "everything is written")
+"""The end of this step, which a region takes at once."""
 LEAST_POLL_S = 1.0
 """Between two approval calls, should a region answer `pending` at once."""
 POLLS_PER_LINE = 4
@@ -220,7 +222,7 @@ class Session:
         try:
             with _reported(reporter, stop):
                 self._machine.install(plan, job)
-            reporter.repeat(self._caller)
+            reporter.finish(self._caller, WRITTEN)
         except TakenOver:
             raise
         except AgentError as error:

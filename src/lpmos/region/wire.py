@@ -49,7 +49,7 @@ STAGE_END_PERCENT: dict[str, float] = {
     "partitioning": 20.0,
     "downloading": 60.0,
     "installing": 90.0,
-    "configuring": 100.0,
+    "configuring": 99.0,
     "job": 100.0,
 }
 

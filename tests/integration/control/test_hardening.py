@@ -1,10 +1,11 @@
 """Peers that send too much, too slowly or nothing; headers of every answer; CSRF from outside."""
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -81,7 +82,7 @@ async def test_requests_that_share_a_connection_are_all_answered(
     assert (await told(control_plane, sent)).count(b"HTTP/1.1 200 OK") == 6
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def impatient_server() -> AsyncIterator[int]:
     """The port of a server whose peers have a second for everything."""
     patience = Patience(head_s=1.0, body_window_s=1.0, take_s=1.0)
@@ -129,26 +130,14 @@ async def test_connection_that_says_nothing_is_closed() -> None:
 async def test_head_that_trickles_in_is_cut_off(before: bytes) -> None:
     """Also where the connection was good for a request before."""
     async with impatient_server() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(before)
-        trickling = asyncio.create_task(_trickle(writer, b"GET / HTTP/1.1\r\nX-Slow: "))
-        said = await _until_closed(reader)
-        trickling.cancel()
-        await asyncio.wait([trickling])
+        said = await _said_to_trickle(port, before + b"GET / HTTP/1.1\r\nX-Slow: ")
         assert b"408 Request Timeout" in said
-        writer.close()
 
 
 async def test_body_that_trickles_in_is_cut_off() -> None:
     async with impatient_server() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-        trickling = asyncio.create_task(_trickle(writer, b""))
-        said = await _until_closed(reader)
-        trickling.cancel()
-        await asyncio.wait([trickling])
-        assert b"200 OK" not in said
-        writer.close()
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+        assert b"200 OK" not in await _said_to_trickle(port, head)
 
 
 async def test_body_that_comes_steadily_is_taken_however_long_it_is() -> None:
@@ -175,15 +164,32 @@ async def test_peer_that_takes_nothing_is_cut_off() -> None:
         writer.close()
 
 
-async def _trickle(writer: asyncio.StreamWriter, head: bytes) -> None:
-    """Some bytes at once, then one now and then."""
-    try:
-        writer.write(head)
+async def _said_to_trickle(port: int, head: bytes) -> bytes:
+    """All that the server says to some bytes at once, and then one now and then.
+
+    A plain socket: a stream forgets what came where it is written to after the server closed.
+    """
+    loop = asyncio.get_running_loop()
+    said = b""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setblocking(False)
+        trickling = asyncio.create_task(_trickle(client, head))
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(TIMEOUT_S):
+                while piece := await loop.sock_recv(client, 1 << 16):
+                    said += piece
+        trickling.cancel()
+        await asyncio.wait([trickling])
+    return said
+
+
+async def _trickle(client: socket.socket, head: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ConnectionError):
+        await loop.sock_sendall(client, head)
         while True:
-            writer.write(b"x")
+            await loop.sock_sendall(client, b"x")
             await asyncio.sleep(0.1)
-    except ConnectionError:
-        return
 
 
 HEADERS = {
