@@ -129,9 +129,10 @@ class RunningRegion:
         body = {"mac_address": MAC, "sn": "SN-1", "agent_id": AGENT_ID, "hardware": hardware}
         return await self.post("/api/v1/agent/report", {**body, **fields})
 
-    async def plan_of(self, task: Task) -> dict[str, Any]:
+    async def plan_of(self, task: Task, wait_s: int = 0) -> dict[str, Any]:
         """What the agent is given to do; the task is approved."""
-        _, body = await self.get(f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait=0")
+        path = f"/api/v1/agent/approval/{MAC}?task_id={task.task_id}&wait={wait_s}"
+        _, body = await self.get(path)
         assert body["status"] == "approved", body
         return dict(body["plan"])
 

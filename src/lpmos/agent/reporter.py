@@ -127,6 +127,7 @@ class Reporter:
         if self._untold and self._untold[-1].stage == last.stage:
             self._untold.pop()
         self.hand_in_log(caller, BATCH_LINES)
+        self._newest = last
         self._send(caller, last)
 
     def _send(self, caller: Caller, progress: Progress) -> None:

@@ -11,7 +11,6 @@ from lpmos.core.fleet import Fleet, RegionView
 from lpmos.core.usual import ENOUGH, UsualTimes, way_of
 from lpmos.model.durations import FIRST_BOOT, Took
 from lpmos.model.explain import Cause, explain
-from lpmos.model.fetching import Arrival, coming
 from lpmos.model.layers import Layer, layers
 from lpmos.model.lifecycle import Status
 from lpmos.model.situation import Situation, Usual
@@ -68,7 +67,7 @@ class Explaining:
             agent=self._fleet.agent_online(task.idc, task.sn),
             usual=_usual(model, alike, _part(task)),
             usual_start=_usual(model, parts, "boot.start") if model else None,
-            arrival=_arrival(task, self._fleet.region(task.idc)),
+            awaits=_awaits(task, self._fleet.region(task.idc)),
         )
         return Explanation(
             task_id=task.task_id,
@@ -88,17 +87,26 @@ class Explaining:
         )
 
 
-def _arrival(task: Task, region: RegionView) -> Arrival | None:
+def _awaits(task: Task, region: RegionView) -> str | None:
     """What the task is installed from, where the region fetches that and does not have it."""
-    asked = (task.os_type, task.os_version)
+    system = (task.os_type, task.os_version)
     offered = region.capabilities.offered if region.capabilities else ()
     fetching = region.heartbeat.fetching if region.heartbeat else None
-    found = coming(fetching, *asked)
-    if fetching is None or found is None or task.method not in (None, found.kind):
+    if fetching is None or task.job is not None:
         return None
-    if any((each.os_type, each.os_version) == asked for each in offered):
+    if any(
+        (each.os_type, each.os_version) == system and task.method in (None, *each.methods)
+        for each in offered
+    ):
         return None
-    return msgspec.structs.replace(found, error=found.error or fetching.error)
+    for each in fetching.arriving:
+        if (each.os_type, each.os_version) == system and task.method in (None, each.kind):
+            wrong = each.error or fetching.error
+            now = f", and it does not come now ({wrong.rstrip('.')})" if wrong else ""
+            return f"{each.kind} {each.name}: {each.progress} are there{now}"
+    if fetching.listed_at is None:
+        return f"its list is not there yet ({(fetching.error or 'it is asked for').rstrip('.')})"
+    return f"{fetching.more} more come after others" if fetching.more else None
 
 
 def _part(task: Task) -> str:

@@ -40,8 +40,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A row: where `holds` does, `cause` is likely and `do` helps.
 
-    In `cause`, `{reason}` stands for why the region had the machine wait, `{arrival}` for how much
-    of its image is there.
+    In `cause`, `{reason}` stands for why the region had the machine wait, `{awaits}` for what it
+    fetches for it still.
     """
 
     code: str
@@ -81,7 +81,7 @@ def _has_to_wait(now: Situation) -> bool:
 
 
 def _awaits_its_image(now: Situation) -> bool:
-    return now.arrival is not None and now.is_(Status.PENDING, Status.APPROVED)
+    return now.awaits is not None and now.is_(Status.PENDING, Status.APPROVED)
 
 
 def _was_refused(now: Situation) -> Sign | None:
@@ -171,8 +171,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         code="image-on-its-way",
         holds=lambda now: _awaits_its_image(now),
-        cause="The region fetches what it is installed from still: {arrival}.",
-        do="Wait: it goes on by itself then. Where it does not come, `lpmos region show` says why.",
+        cause="The region fetches what it is installed from still: {awaits}.",
+        do="It goes on by itself when that is there before its time is over; `lpmos region show`"
+        " says how far it is and what keeps it.",
     ),
     Rule(
         code="not-prepared",
@@ -449,11 +450,11 @@ def explain(now: Situation) -> tuple[Cause, ...]:
     if not found and last.holds(now):
         found = [last]
     told = (now.told_to_wait or "").rstrip(".")
-    arrival = now.arrival.told if now.arrival else ""
+    awaits = now.awaits or ""
     return tuple(
         Cause(
             code=rule.code,
-            cause=rule.cause.replace("{reason}", told).replace("{arrival}", arrival),
+            cause=rule.cause.replace("{reason}", told).replace("{awaits}", awaits),
             do=rule.do,
         )
         for rule in found

@@ -28,12 +28,6 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     @property
-    def told(self) -> str:
-        """What comes and how far it is, or what keeps it from coming, for people."""
-        wrong = f", and it does not come now ({self.error.rstrip('.')})" if self.error else ""
-        return f"{self.kind} {self.name}, {self.progress} are there{wrong}"
-
-    @property
     def progress(self) -> str:
         """How much of it is there, for people."""
         return f"{self.done_bytes / MEGABYTE:.1f} of {self.size_bytes / MEGABYTE:.1f} MB"

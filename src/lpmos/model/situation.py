@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import msgspec
 
 from lpmos.model.evidence import WAIT, Evidence, Sign, Transfer
-from lpmos.model.fetching import Arrival
 from lpmos.model.lifecycle import Status
 from lpmos.model.task import Progress, Task
 
@@ -42,8 +41,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """`seen` has only what is newer than the task.
 
     `online` is the region's, `agent` whether its agent lives; None: it was never heard. `usual` is
-    of the present wait, `usual_start` of the part `boot.start`. `arrival` is what its system is
-    installed from, where the region fetches that still.
+    of the present wait, `usual_start` of the part `boot.start`. `awaits` says what its system is
+    installed from and how much of that is there, where the region fetches it still.
     """
 
     task: Task
@@ -54,7 +53,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool | None = None
     usual: Usual | None = None
     usual_start: Usual | None = None
-    arrival: Arrival | None = None
+    awaits: str | None = None
 
     @property
     def waited(self) -> timedelta:

@@ -21,7 +21,14 @@ from lpmos.core.tasksecrets import TaskSecretReader
 from lpmos.core.tracing import about
 from lpmos.install import plan_install
 from lpmos.install.jobs import order_job
-from lpmos.model.errors import FieldProblem, ForeignMachine, InvalidInput, LpmosError, TooBusy
+from lpmos.model.errors import (
+    FieldProblem,
+    ForeignMachine,
+    InvalidInput,
+    LpmosError,
+    Occupied,
+    TooBusy,
+)
 from lpmos.model.fingerprint import usable_sn
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.installplan import InstallPlan, JobOrder
@@ -53,6 +60,8 @@ FOREIGN_HINT = (
     "give each machine a MAC address of its own; where this machine shall be installed in the"
     " other's place, cancel the task and create a new one"
 )
+AWAITED_LOOK_S = 1.0
+"""How often it is looked whether an approved task's image has come."""
 KNOWN_TIMEOUT_S = 2.0
 """How long the answer to a report waits for the region to hear of its own write."""
 
@@ -146,6 +155,8 @@ class AgentApi:
             is_over = self._gate.check_report(request, run, known.task_id if known else None)
             if known and is_over:
                 return _stopped(known, _end_reason(known))
+            if known and self._plans_for(known) and self._sources.awaited(known):
+                raise Occupied(f"{self._idc} fetches still what {known.sn} is installed from")
             needed = self._sources.required_bytes(known)
             task = await self._agents.report(
                 run,
@@ -177,6 +188,11 @@ class AgentApi:
             return _stopped(task, _STARTS)
         answer = {"status": "received", "task_id": task.task_id}
         return json_answer({**answer, "next_action": "wait_for_approval"})
+
+    @staticmethod
+    def _plans_for(task: Task) -> bool:
+        """Whether a report has its disks planned, by what its system needs."""
+        return not (task.finished or task.starts_its_system or task.status is Status.INSTALLING)
 
     async def approval(self, request: web.Request) -> web.Response:
         """B4: a long poll."""
@@ -341,15 +357,21 @@ class AgentApi:
             raise Unavailable("the store is away, and this is not known here yet")
 
     async def _poll(self, task: Task, wait_s: float) -> None:
-        """Wait for a decision, at most `wait_s` and not beyond the region's end."""
+        """Wait for a decision that can be carried out, at most `wait_s`; not beyond the end."""
         try:
-            async with asyncio.timeout(None) as limit:
+            async with asyncio.timeout(wait_s) as limit:
                 self._polls.add(limit)
                 await self._fleet.wait_for_task(task.task_id, _decided, wait_s)
+                while self._awaits_its_source(task.task_id):  # noqa: ASYNC110 - a directory tells nobody
+                    await asyncio.sleep(AWAITED_LOOK_S)
         except TimeoutError:
             pass
         finally:
             self._polls.discard(limit)
+
+    def _awaits_its_source(self, task_id: str) -> bool:
+        task = self._fleet.task(task_id)
+        return bool(task and task.status is Status.APPROVED and self._sources.awaited(task))
 
     async def _hear_of(self, task: Task) -> None:
         """Wait until the fleet has what was just written; its machine came in the same revision."""

@@ -26,7 +26,6 @@ from lpmos.images.items import Item, Key, Listed, System, item_of
 from lpmos.model.errors import ImageError
 from lpmos.model.fetching import NAMED, Arrival, Fetching
 from lpmos.model.image import ImageManifest
-from lpmos.model.task import Task
 from lpmos.region.image_download import check_room, download
 from lpmos.region.image_plan import Plan, plan
 from lpmos.region.image_source import Calls, ImageSource, Listing, NotFetched, Reason
@@ -103,6 +102,7 @@ class ImageFetching:
         self._doubtful: dict[Key, str] = {}
         self._plan = Plan()
         self._waiting: tuple[Arrival, ...] = ()
+        self._looked = False
         self._failures: dict[Key, Failure] = {}
         self._current: Key | None = None
         self._broke_off: Key | None = None
@@ -118,11 +118,14 @@ class ImageFetching:
         """All that is not there yet, as it is at this moment."""
         return tuple(map(self._now, self._waiting))
 
-    def brings(self, task: Task) -> bool:
-        """Whether what a task is installed from is on its way, or may be: nothing is listed yet."""
-        asked = (task.os_type, task.os_version)
-        return self._listed_at is None or any(
-            (each.os_type, each.os_version) == asked and task.method in (None, each.kind)
+    def brings(self, kind: str | None, system: System | None) -> bool:
+        """Whether an item of this kind (None: any) and system is on its way, or may be.
+
+        It may be before the first list of the source was compared with what is here.
+        """
+        return not self._looked or any(
+            kind in (None, each.kind)
+            and (each.os_type, each.os_version) == (system or (None, None))
             for each in self._waiting
         )
 
@@ -255,6 +258,7 @@ class ImageFetching:
             names = [each.name for each in now.wait]
             self._log.info("images that the source lists no more stay for now", images=names)
         self._plan, self._waiting, self._came_of = now, tuple(arrivals), None
+        self._looked = True
         return now
 
     def _arrival(self, item: Item) -> Arrival:

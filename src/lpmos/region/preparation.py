@@ -21,7 +21,7 @@ from lpmos.region.sources import Sources, no_source
 from lpmos.store.api import Ambiguous, NoSpace, Unavailable
 
 RETRY_S = 2.0
-"""The pause where the store takes nothing, or the images cannot be read."""
+"""The pause where the store takes nothing, or images cannot be read or are not there yet."""
 LOOK_AGAIN_S = 60.0
 """All tasks are looked through so often, whatever was announced."""
 
@@ -54,7 +54,7 @@ class Preparation:
             while True:
                 self._announced.clear()
                 if await self._prepare_all():
-                    await self._wait(LOOK_AGAIN_S)
+                    await self._wait(RETRY_S if self._awaited else LOOK_AGAIN_S)
                 else:
                     await asyncio.sleep(RETRY_S)
         finally:
@@ -86,7 +86,7 @@ class Preparation:
         awaited = 0
         for number, task in enumerate(pending):
             try:
-                if self._sources.awaited(task):
+                if self._sources.awaited(task) or self._sources.agent_awaited():
                     awaited += 1
                 else:
                     await self._prepare(task)
@@ -102,7 +102,7 @@ class Preparation:
             why = "what they are installed from is fetched still"
             self._log.warning("tasks wait to be prepared", tasks=awaited, reason=why)
         self._awaited = awaited
-        return not awaited
+        return True
 
     async def _prepare(self, task: Task) -> None:
         problem = self._problem(task) or await self._locked(task)

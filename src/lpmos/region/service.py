@@ -50,7 +50,7 @@ from lpmos.region.reached import Reached, served_addresses
 from lpmos.region.service_address import ServiceAddress
 from lpmos.region.settings import RegionSettings, check
 from lpmos.region.sites import Site, listen, serving
-from lpmos.region.sources import Sources
+from lpmos.region.sources import Sources, nothing_comes
 from lpmos.region.standby import Standby
 from lpmos.region.steady import SteadyAgents
 from lpmos.region.taken import Ledger
@@ -109,7 +109,7 @@ class Region:
             catalog,
             installers,
             lambda address: self._dhcp.signed_network(address),
-            brings=fetching.brings if fetching else lambda _: False,
+            brings=fetching.brings if fetching else nothing_comes,
         )
         self._task_logs = TaskLogs(settings.log_dir)
         self._clock = clock

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 from lpmos.images.catalog import Catalog
 from lpmos.images.installers import Installers
+from lpmos.images.items import System
 from lpmos.install import answers, required_bytes
-from lpmos.model.errors import FieldProblem
+from lpmos.model.errors import FieldProblem, ImageError
 from lpmos.model.image import ImageManifest, OfferedOs
 from lpmos.model.installer import InstallerManifest
 from lpmos.model.lifecycle import Status
@@ -16,10 +17,15 @@ from lpmos.model.task import Task, TaskError
 
 Source = ImageManifest | InstallerManifest
 
-Brings = Callable[[Task], bool]
-"""Whether what this task is installed from is fetched, or may be: nothing is listed yet."""
+Brings = Callable[[str | None, System | None], bool]
+"""Whether an item of this kind (None: any) and system is on its way here, or may be."""
 SignedNetwork = Callable[[str], str | None]
 """The name of an address's network where UEFI machines get shim and GRUB in place of iPXE."""
+
+
+def nothing_comes(_kind: str | None, _system: System | None) -> bool:
+    """`Brings` of a region that fetches nothing."""
+    return False
 
 
 class Sources:
@@ -30,7 +36,7 @@ class Sources:
         catalog: Catalog,
         installers: Installers,
         signed_network: SignedNetwork = lambda _: None,
-        brings: Brings = lambda _: False,
+        brings: Brings = nothing_comes,
     ) -> None:
         self.catalog = catalog
         self.installers = installers
@@ -62,7 +68,17 @@ class Sources:
         Raises:
             ImageError: the directory cannot be read.
         """
-        return task.job is None and self.of(task) is None and self._brings(task)
+        if task.job is not None or self.of(task) is not None:
+            return False
+        return self._brings(task.method, (task.os_type, task.os_version))
+
+    def agent_awaited(self) -> bool:
+        """Whether the agent is not there yet, and on its way."""
+        try:
+            self.catalog.agent()
+        except ImageError:
+            return self._brings("agent", None)
+        return False
 
     def required_bytes(self, task: Task | None) -> int:
         """What the task's system needs of the disk; 0 where that is not known."""

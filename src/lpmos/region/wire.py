@@ -52,6 +52,8 @@ STAGE_END_PERCENT: dict[str, float] = {
     "configuring": 99.0,
     "job": 100.0,
 }
+"""What is said from there on is written at once. `configuring` ends twice: at 99 all is written,
+and 100 is the last word of one whose system does not speak for itself."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -457,6 +457,7 @@ async def test_tasks_whose_image_is_fetched_still_wait_for_it(
     async with ThrottledProxy(port_of(source), BYTES_PER_SECOND) as proxy:
         images = tmp_path / "images"
         copy = copying(proxy.endpoint, source.token, images)
+        assert copy.brings("agent", None)  # nothing was listed yet
         async with regions.running(tmp_path, images=False, fetching=lambda _: copy) as region:
 
             async def fetches() -> bool:
@@ -466,7 +467,10 @@ async def test_tasks_whose_image_is_fetched_still_wait_for_it(
             await region.store.put(keys.task("dc1", waits.sn), records.encode(waits))
             await until(fetches, "the image to be fetched")
             assert (await region.stored_task(waits)).status == "pending"
+            status, problem = await region.report()
+            assert (status, problem["code"]) == (503, "occupied")
             await region.task_in(waits.task_id, "ready")
+            assert not copy.brings(None, ("debian", "12"))
             await region.report()
             await region.task_in(waits.task_id, "pending_approval")
             await region.tasks.approve(waits.task_id, by=actor("admin"), notes=None)
@@ -476,8 +480,12 @@ async def test_tasks_whose_image_is_fetched_still_wait_for_it(
             await until(fetches, "the image to be fetched again")
             path = f"/api/v1/agent/approval/{approved.mac}?task_id={approved.task_id}&wait=0"
             assert await region.get(path) == (200, {"status": "pending"})
+            status, problem = await region.report()
+            assert (status, problem["code"]) == (503, "occupied")
+            assert "fetches still what SN-1 is installed from" in problem["detail"]
+            begun = asyncio.create_task(region.plan_of(approved, wait_s=20))
             await until(lambda: names(images) == ["debian-12"], "the image")
-            assert (await region.plan_of(approved))["image"]["name"] == "debian-12"
+            assert (await begun)["image"]["name"] == "debian-12"
 
 
 async def test_an_uploaded_image_is_offered_by_the_region_and_a_task_before_that_says_how_far_it_is(

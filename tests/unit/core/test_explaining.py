@@ -12,14 +12,30 @@ from lpmos.model.boot import AGENT, DHCP, INITRAMFS, LOADER, Boot
 from lpmos.model.durations import WHOLE
 from lpmos.model.evidence import Evidence, Sign, Transfer
 from lpmos.model.fetching import Arrival, Fetching
-from lpmos.model.installer import Handover
+from lpmos.model.image import OfferedOs
+from lpmos.model.installer import Handover, Method
 from lpmos.model.inventory import Product
 from lpmos.model.lifecycle import Status
 from lpmos.model.region import Heartbeat
 from lpmos.model.waiting import Timeouts
 from lpmos.store import keys, records
-from tests.support.builders import MAC, make_capabilities
+from tests.support.builders import MAC, NOW, make_capabilities
 from tests.unit.core.conftest import World
+
+ARRIVING = tuple(
+    Arrival(
+        kind=kind,
+        name="d",
+        size_bytes=size_bytes,
+        done_bytes=done_bytes,
+        os_type="debian",
+        os_version="12",
+    )
+    for kind, size_bytes, done_bytes in (
+        ("installer", 9_000_000, 0),
+        ("image", 8_000_000, 3_000_000),
+    )
+)
 
 
 @pytest.fixture
@@ -72,27 +88,59 @@ async def test_explanation_of_before_the_task_and_of_another_card_counts_nothing
     assert [layer.at for layer in explaining.of(task, None).layers] == [None]
 
 
-async def test_image_that_the_region_fetches_still_is_what_its_task_waits_for(
-    world: World, explaining: Explaining
+@pytest.mark.parametrize(
+    ("fetching", "method", "words"),
+    [
+        (
+            Fetching(source="c", listed_at=NOW, arriving=ARRIVING),
+            None,
+            "installer d: 0.0 of 9.0 MB",
+        ),
+        (Fetching(source="c", listed_at=NOW, arriving=ARRIVING), "image", "image d: 3.0 of 8.0 MB"),
+        (
+            Fetching(source="c", listed_at=NOW, arriving=ARRIVING, error="c is away."),
+            "installer",
+            "does not come now (c is away)",
+        ),
+        (Fetching(source="c", error="c is away."), None, "list is not there yet (c is away)"),
+        (Fetching(source="c", listed_at=NOW, more=3), None, "3 more come after others"),
+    ],
+)
+async def test_what_the_region_fetches_still_is_what_its_task_waits_for(
+    world: World, explaining: Explaining, fetching: Fetching, method: str | None, words: str
 ) -> None:
     task = await world.task_that_is(Status.PENDING)
-    lacks = make_capabilities()
-    lacks = msgspec.structs.replace(lacks, offered=())
-    arrival = Arrival(
-        kind="image", name="d", size_bytes=9, os_type=task.os_type, os_version=task.os_version
-    )
-    fetching = Fetching(source="https://c", arriving=(arrival,), error="c does not answer")
-    beat = Heartbeat(idc="dc1", identity="r", at=world.clock(), services={}, fetching=fetching)
-    for key, value in (("capabilities", lacks), ("heartbeat", beat)):
-        await world.store.put(getattr(keys, key)("dc1"), records.encode(value))
-    await world.synced()
+    task = msgspec.structs.replace(task, method=method)
+    await offer(world, (), fetching)
     (cause,) = explaining.of(task, None).causes
-    assert cause.code == "image-on-its-way" and "c does not answer" in cause.cause
-    installs = msgspec.structs.replace(task, method="installer")
-    assert explaining.of(installs, None).causes == ()
-    await world.store.put(keys.capabilities("dc1"), records.encode(make_capabilities()))
-    await world.synced()
+    assert cause.code == "image-on-its-way" and words in cause.cause
+    await offer(world, (debian("image", "installer"),), fetching)
     assert explaining.of(task, None).causes == ()
+
+
+async def test_task_for_an_image_waits_where_only_the_installer_is_there(
+    world: World, explaining: Explaining
+) -> None:
+    task = msgspec.structs.replace(await world.task_that_is(Status.PENDING), method="image")
+    fetching = Fetching(source="c", listed_at=NOW, arriving=ARRIVING)
+    await offer(world, (debian("installer"),), fetching)
+    assert [each.code for each in explaining.of(task, None).causes] == ["image-on-its-way"]
+    await offer(world, (), Fetching(source="c", listed_at=NOW))
+    assert explaining.of(task, None).causes == ()
+
+
+def debian(*methods: Method) -> OfferedOs:
+    """What a region offers of Debian 12."""
+    return OfferedOs(os_type="debian", os_version="12", unpacked_bytes=1, methods=methods)
+
+
+async def offer(world: World, offered: tuple[OfferedOs, ...], fetching: Fetching) -> None:
+    """What the region has, and what it fetches."""
+    has = msgspec.structs.replace(make_capabilities(), offered=offered)
+    beat = Heartbeat(idc="dc1", identity="r", at=world.clock(), services={}, fetching=fetching)
+    await world.store.put(keys.capabilities("dc1"), records.encode(has))
+    await world.store.put(keys.heartbeat("dc1"), records.encode(beat))
+    await world.synced()
 
 
 async def test_damaged_evidence_explains_as_none_would(

@@ -8,7 +8,6 @@ import pytest
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.evidence import ANOTHER_MACHINE, Evidence, Sign, Transfer
 from lpmos.model.explain import RULES, explain
-from lpmos.model.fetching import Arrival
 from lpmos.model.installer import Handover
 from lpmos.model.job import Job, MemoryTest
 from lpmos.model.layers import layers
@@ -76,13 +75,12 @@ READY, BOOTING = make_task(status=Status.READY), make_task(status=Status.BOOTING
 PENDING_APPROVAL = make_task(status=Status.PENDING_APPROVAL)
 APPROVED = make_task(status=Status.APPROVED)
 HANDED_OVER = make_task(status=Status.INSTALLING, handed_over_at=NOW)
-ARRIVAL = Arrival(kind="image", name="debian-12", size_bytes=200_000_000, done_bytes=12_000_000)
 STUCK_FILE = Evidence(
     mac=MAC, script=Sign(NOW), kernel=Transfer(NOW, 9_000_000), initramfs=Transfer(NOW, 9)
 )
 CASES = {
     "region-offline": of(READY, seen(asked=599), online=False),
-    "image-on-its-way": of(APPROVED, arrival=ARRIVAL, agent=True),
+    "image-on-its-way": of(APPROVED, awaits="image d, 1 of 2 MB are there", agent=True),
     "not-prepared": of(make_task(status=Status.PENDING)),
     "nothing-seen": of(READY),
     "no-address": of(READY, seen(asked=60)),
