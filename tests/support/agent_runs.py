@@ -6,10 +6,13 @@ import threading
 from typing import Any
 
 from lpmos.agent.console import Console
+from lpmos.agent.job import Job
 from lpmos.agent.options import Options
 from lpmos.agent.pace import Pace
+from lpmos.agent.plan import Plan
 from lpmos.agent.run import run_agent
 from lpmos.agent.session import Session
+from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.stop import Stop
 from tests.support.agent_region import AgentRegion
 
@@ -52,3 +55,19 @@ class Run:
     def text(self) -> str:
         """What it said on its console."""
         return self.stream.getvalue()
+
+
+class ScriptedMachine(SimulatedMachine):
+    """A simulated machine whose install is the test's."""
+
+    def __init__(self, install: Any) -> None:
+        super().__init__(Options("http://region", "SIM-1", MAC, simulate=True))
+        self._install = install
+        self.abandoned = 0
+
+    def install(self, plan: Plan, job: Job) -> None:
+        self._install(plan, job)
+
+    def abandon(self, job: Job) -> None:
+        assert job.stop.is_set()
+        self.abandoned += 1
