@@ -26,6 +26,8 @@ from tests.support.region import put_agent
 
 ASK_EVERY_S = 0.1
 PLENTY_BYTES = 1 << 50
+LARGE = bytes(range(256)) * 16_384  # 4 MiB
+BYTES_PER_SECOND = 2 << 20
 
 
 class SourceOfImages:
@@ -105,6 +107,16 @@ async def run_in_background(fetching: ImageFetching) -> AsyncIterator[ImageFetch
         task = group.create_task(fetching.run())
         yield fetching
         task.cancel()
+
+
+def port_of(source: SourceOfImages) -> int:
+    """Where the control plane listens."""
+    return int(source.control_plane.url.rpartition(":")[2])
+
+
+def part_of(images_dir: Path) -> int:
+    """The bytes of what is on its way."""
+    return sum(each.stat().st_size for each in (images_dir / ".unfinished-fetch").glob("*"))
 
 
 if __name__ == "__main__":
