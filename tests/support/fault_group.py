@@ -317,7 +317,7 @@ async def wrong_in(
     task = await site.task(machine)
     told = await site.audited(machine)
     wrong = [
-        *_wrong_history(task, failed=failed),
+        *_wrong_history(task, machine, failed=failed),
         *_wrong_times(task, clocks_agree=clocks_agree),
         *_wrong_disk(machine, begun, failed=failed),
         *_wrong_words(task, machine),
@@ -356,9 +356,11 @@ def _power(step: str) -> tuple[str | None, float | None]:
     return (None if step == "pending_approval" else step), None
 
 
-def _wrong_history(task: dict[str, Any], *, failed: bool) -> Iterable[str]:
+def _wrong_history(task: dict[str, Any], machine: Machine, *, failed: bool) -> Iterable[str]:
     seen = [change["status"] for change in task["status_history"]]
     way = [*WAY[:-1], "failed"] if failed else list(WAY)
+    if "agent" not in machine.boots:  # it waited in discovery when its task came, and boots no more
+        way.remove("booting")
     if seen != way:
         yield f"history is {' '.join(seen)}"
 

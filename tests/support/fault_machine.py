@@ -34,6 +34,8 @@ from lpmos.agent.simulation import SimulatedMachine
 from lpmos.agent.stop import Stop
 
 STAGES = ("partitioning", "downloading", "installing", "configuring")
+AGENT = ("agent", "discovery")
+"""The boots into the agent, for a task or without one."""
 HOLDS = ("booting", "approved", "claimed", *STAGES, "restarting", "finished")
 _RETRY_S = 0.2
 _FETCH_TIMEOUT_S = 10.0
@@ -141,13 +143,13 @@ class FaultMachine:
 
     def run(self) -> int:
         """Netboot and do as told; 0 where the machine's own system is up in the end."""
-        if self._netboot() == "agent":
+        if self._netboot() in AGENT:
             code = self._run_agent()
             self._journal.note("end", code=code)
             if code != EXIT_INSTALLED:
                 return code
             self._hold.at("restarting")
-            if self._netboot() == "agent":
+            if self._netboot() in AGENT:
                 return 1
         if not self._start_system():
             return 1
@@ -188,9 +190,12 @@ class FaultMachine:
 
 
 def boot_of(script: str) -> str:
-    """What a boot script makes a machine do: `agent`, `disk` or `wait`."""
-    if re.search(r"^kernel ", script, re.MULTILINE):
-        return "agent"
+    """What a boot script makes a machine do: `agent`, `discovery`, `disk` or `wait`.
+
+    A kernel line names the trace of the machine's task; the agent of one that has none discovers.
+    """
+    if kernel := re.search(r"^kernel .*", script, re.MULTILINE):
+        return "agent" if " lpmos_trace=" in kernel[0] else "discovery"
     return "disk" if re.search(r"^exit 1$", script, re.MULTILINE) else "wait"
 
 
