@@ -172,7 +172,8 @@ class Reporting:
             return ended(task, TaskError(reason=reason, hint=hint), now)
         if withdrawn:
             task = _withdrawn(task, bounded, now)
-        else:
+        else:  # a report that a region kept may have been said before its task was there
+            now = max(now, task.since)
             task = moved(task, Event.HARDWARE_REPORTED, now)
         task = msgspec.structs.replace(task, **plan, **seen)
         return logged(task, now, f"[INFO] hardware reported; will write {_written(task)}")

@@ -265,6 +265,24 @@ async def test_machine_that_restarts_after_the_clock_was_set_back_reports_and_in
     assert claimed.status is Status.INSTALLING
 
 
+async def test_report_said_before_its_task_was_ready_is_in_its_history_after_it(
+    world: World,
+) -> None:
+    task = await world.task_that_is(Status.READY)
+    world.now -= timedelta(minutes=5)
+    task = await report(world, FIRST)
+    assert [change.status for change in task.status_history] == [
+        Status.PENDING,
+        Status.READY,
+        Status.PENDING_APPROVAL,
+    ]
+    times = [change.timestamp for change in task.status_history]
+    assert times == sorted(times)
+    assert task.logs == tuple(sorted(task.logs))
+    assert task.reported_at is not None
+    assert task.reported_at < times[0]
+
+
 async def test_report_for_the_image_of_a_whole_disk_plans_no_partitions(world: World) -> None:
     await world.create()
     task = await world.agents.report(world.run, None, FIRST, 8 * GIB, whole_image=True)
