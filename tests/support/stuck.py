@@ -49,7 +49,7 @@ async def until_sent(site: Site, task_id: str, file: str) -> None:
 @asynccontextmanager
 async def unheard(rack: Rack) -> AsyncIterator[None]:
     """No answer of the region's API reaches a machine; DHCP and TFTP do."""
-    rule = ("ipproto", "tcp", "sport", str(API_PORT), "to", MACHINES, "prohibit")
+    rule = ("ipproto", "6", "sport", str(API_PORT), "to", MACHINES, "prohibit")
     await rack.run("ip", "rule", "add", *rule)
     try:
         yield

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from lpmos.model.task import Progress, Task, TaskError
 from lpmos.store import keys, records
 from lpmos.store.mirror import Mirror
 from lpmos.store.sqlite import SqliteStore
-from tests.support.builders import MAC, actor, make_capabilities, make_inventory, make_spec
+from tests.support.builders import MAC, NOW, actor, make_capabilities, make_inventory, make_spec
 from tests.support.clocks import HandClock
 from tests.support.deliveries import Standing
 from tests.support.faulty_store import FaultyStore
@@ -43,7 +43,7 @@ class World:
         self.store = store
         self.mirror = Mirror(store, keys.ROOT)
         self.fleet = Fleet(self.mirror)
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.now = NOW
         self.tasks = Tasks(store, self.fleet, self.clock)
         self.restart_region()
 
