@@ -140,16 +140,18 @@ class Reporting:
         whole_image: bool,
         sector_bytes: int | None,
     ) -> Task:
-        now = self._clock()
+        said = self._clock()
+        # Said to a region without the store, it may be of before the task was as it is now.
+        now = max(said, task.since) if handing_in.get() else said
         if task.status is Status.PENDING:
             task = prepared(task, now)
         if task.reported_by != run.agent_id:  # it says the same of its boot each time
-            task = with_boot(task, self._seen(task.mac), now)
+            task = with_boot(task, self._seen(task.mac), said)
         bounded = inventory.bounded()
         seen: dict[str, object] = {
             "hardware": bounded,
             "reported_by": run.agent_id,
-            "reported_at": now,
+            "reported_at": said,
         }
         if task.status is Status.APPROVED and _is_as_approved(task, bounded):
             return moved(task, Event.HARDWARE_REPORTED, now, **seen)
@@ -172,8 +174,7 @@ class Reporting:
             return ended(task, TaskError(reason=reason, hint=hint), now)
         if withdrawn:
             task = _withdrawn(task, bounded, now)
-        else:  # a report that a region kept may have been said before its task was there
-            now = max(now, task.since)
+        else:
             task = moved(task, Event.HARDWARE_REPORTED, now)
         task = msgspec.structs.replace(task, **plan, **seen)
         return logged(task, now, f"[INFO] hardware reported; will write {_written(task)}")

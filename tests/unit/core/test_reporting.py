@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from lpmos.core.agentrun import AgentRun, NoTask
+from lpmos.core.handin import HandingIn, handing_in
 from lpmos.core.reporting import FOREIGN_MACHINE
 from lpmos.core.rollback import Rollbacks
 from lpmos.model.audit import AuditEvent
@@ -265,22 +266,28 @@ async def test_machine_that_restarts_after_the_clock_was_set_back_reports_and_in
     assert claimed.status is Status.INSTALLING
 
 
-async def test_report_said_before_its_task_was_ready_is_in_its_history_after_it(
-    world: World,
+@pytest.mark.parametrize("status", [Status.PENDING, Status.READY, Status.APPROVED])
+async def test_report_said_before_its_task_was_as_it_is_stands_after_it_in_the_history(
+    world: World, status: Status
 ) -> None:
-    task = await world.task_that_is(Status.READY)
+    if status is Status.APPROVED:
+        task = await reported(world, status)
+    else:
+        task = await world.task_that_is(status)
     world.now -= timedelta(minutes=5)
-    task = await report(world, FIRST)
-    assert [change.status for change in task.status_history] == [
-        Status.PENDING,
-        Status.READY,
-        Status.PENDING_APPROVAL,
-    ]
+    word = HandingIn("outbox", 1, 0, world.now)
+    token = handing_in.set(word)
+    try:
+        task = await report(world, OTHER_DISK, world.run)
+    finally:
+        handing_in.reset(token)
+    assert task.status is Status.PENDING_APPROVAL
     times = [change.timestamp for change in task.status_history]
     assert times == sorted(times)
-    assert task.logs == tuple(sorted(task.logs))
+    stamps = [line.partition(" ")[0] for line in task.logs]
+    assert stamps == sorted(stamps)
     assert task.reported_at is not None
-    assert task.reported_at < times[0]
+    assert word.at < task.reported_at < times[0]
 
 
 async def test_report_for_the_image_of_a_whole_disk_plans_no_partitions(world: World) -> None:
