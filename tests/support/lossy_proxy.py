@@ -8,6 +8,7 @@ loses as many packets, which TCP repeats: whoever talks through it has to repeat
 import asyncio
 import random
 
+from lpmos.core.listening import accept_no_more
 from tests.support.opened import Opened
 
 SEGMENT_BYTES = 65_536
@@ -39,6 +40,7 @@ class LossyProxy(Opened):
     async def close(self) -> None:
         """Listen no more, and end all connections."""
         if self._server:
+            await accept_no_more(self._server.sockets)
             self._server.close()
         for task in tuple(self._connections):
             task.cancel()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from lpmos.core.listening import accept_no_more
 from tests.support.polling import until
 from tests.support.served import served
 
@@ -102,6 +103,7 @@ async def answering_raw(answer: bytes, *, hold: bool = False) -> AsyncIterator[s
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
+        await accept_no_more(server.sockets)
         server.close()
         async with asyncio.timeout(TIMEOUT_S):
             await asyncio.gather(*serving, return_exceptions=True)

@@ -1,5 +1,6 @@
 """Servers of a test that live in its process: an application of aiohttp, or one with a thread."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -8,7 +9,10 @@ from threading import Thread
 
 from aiohttp import web
 
+from lpmos.core.listening import accept_no_more
+
 SHUTDOWN_TIMEOUT_S = 0.1
+BACKLOG = 128
 LOOK_S = 0.02
 """So often a server in a thread looks whether it shall end."""
 
@@ -18,12 +22,14 @@ async def served(
     app: web.Application, *, port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
     """Serve it on loopback until the block ends, on a free port where none is given; its URL."""
+    listening = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+        await web.SockSite(runner, listening, ssl_context=tls).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
+        await accept_no_more([listening])
         await runner.cleanup()
 
 

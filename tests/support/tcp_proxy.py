@@ -9,10 +9,10 @@ heal()            new connections pass again; harmed ones are ended
 import asyncio
 import enum
 
+from lpmos.core.listening import accept_no_more
 from tests.support.opened import Opened
 
 _CHUNK_BYTES = 65_536
-_TURNS = 10  # of the event loop, in which it sets up or drops what it had accepted before
 
 
 class _Mode(enum.Enum):
@@ -50,9 +50,6 @@ class TcpProxy(Opened):
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:
-            writer.transport.abort()
-            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(task)
         # Not in the task itself: one that is cancelled before its first step runs no `finally`.
@@ -104,11 +101,10 @@ class TcpProxy(Opened):
     async def cut(self) -> None:
         """End all connections and refuse new ones."""
         if self._server:
+            await accept_no_more(self._server.sockets)
             self._server.close()
             self._server = None
         await self._end_connections()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
 
     def black_hole(self) -> None:
         """Let nothing pass, either way, with no connection ended."""

@@ -19,6 +19,7 @@ from litestar import Litestar
 from lpmos.control.http.protocol import BoundedHttp, Patience
 from lpmos.control.live.frames import FrameProtocol
 from lpmos.control.tls import Tls, TlsFiles
+from lpmos.core.listening import accept_no_more
 from lpmos.model.errors import SettingsError
 
 log = structlog.get_logger()
@@ -139,6 +140,10 @@ class _Server(uvicorn.Server):
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await accept_no_more(sockets or ())
+        await super().shutdown(sockets)
 
 
 def _config(

@@ -1,6 +1,5 @@
 """The sockets that a region answers HTTP at, and the server that serves an application there."""
 
-import asyncio
 import contextlib
 import socket
 import ssl
@@ -9,13 +8,12 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from lpmos.core.listening import accept_no_more
 from lpmos.model.errors import SettingsError
 
 STOP_REQUESTS_S = 1.0
 """How long answers under way may take when the region stops."""
 BACKLOG = 1024
-ACCEPT_TURNS = 4
-"""Of the loop, after which who was let in at the last moment is known, and closed as the others."""
 
 
 class Site(NamedTuple):
@@ -54,8 +52,5 @@ async def serving(app: web.Application, sites: Sequence[Site]) -> AsyncIterator[
             ).start()
         yield
     finally:
-        for each in tuple(runner.sites):
-            await each.stop()
-        for _ in range(ACCEPT_TURNS):
-            await asyncio.sleep(0)
+        await accept_no_more(site.listening for site in sites)
         await runner.cleanup()

@@ -14,7 +14,6 @@ from typing import cast
 import httpx
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from lpmos.control.tls import TlsFiles
 from lpmos.core.clock import utc_now
@@ -39,6 +38,7 @@ from tests.support.image_copy import (
     run_in_background,
 )
 from tests.support.region import until
+from tests.support.served import served
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.throttled_proxy import ThrottledProxy
 
@@ -87,8 +87,8 @@ async def listing_server(
     application = web.Application()
     application.router.add_get("/api/v1/image-files", listing)
     application.router.add_get("/api/v1/image-files/{sha256}", file)
-    async with TestServer(application) as server:
-        yield str(server.make_url("")).rstrip("/"), tags
+    async with served(application) as url:
+        yield url, tags
 
 
 class _Pieces:
