@@ -12,7 +12,7 @@ lines on the serial consoles:
 
 - install: from the agent's first look at the disk to the moment when all is written and unmounted;
 - streaming: from the start of that pipeline to the end of its `sync`, without making the file
-  system;
+  system; once with `tar` as it is of itself, once told to read 64 KiB at once as the agent's is;
 - packages: from the making of the file system to the end of the `sync` after the initrd is made;
   dpkg syncs nothing meanwhile, and leaves out the files that the image leaves out.
 
@@ -58,15 +58,19 @@ MIRROR_PORT = 8090
 MIRROR = f"http://{ADDRESS}:{MIRROR_PORT}"
 INSTALL = (r" 0% partitioning", r"installed; the machine starts")
 STREAM = (r"stream begins 42$", r"stream ends 42$")
+BY_64_KIB = (r"stream begins 43$", r"stream ends 43$")
 PACKAGES = (r"packages begin 42$", r"packages end 42$")
 FAILED = r"(stream fails|packages fail) 42$"
 # The shell computes the number, so that the echo of what was typed is not taken for its answer.
-PREPARE = "set -o pipefail; mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 {disk}"
-PIPELINE = "wget -q -O - {url} | zstd -dc | tar -x -p --numeric-owner --xattrs --acls -C /mnt"
-COMMANDS = (
-    PREPARE + " && mkdir -p /mnt && mount -t ext4 {disk} /mnt && echo stream begins $((6*7))",
-    PIPELINE + " && sync && echo stream ends $((6*7)) || echo stream fails $((6*7))",
-)
+PREPARE = """\
+umount /mnt 2>/dev/null; set -o pipefail; \
+mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 {disk} \
+&& mkdir -p /mnt && mount -t ext4 {disk} /mnt && echo stream begins $(({number}+0))"""
+PIPELINE = """\
+wget -q -O - {url} | zstd -dc | {tar} -x -p --numeric-owner --xattrs --acls -C /mnt \
+&& sync && echo stream ends $(({number}+0)) || echo stream fails $((6*7))"""
+WAYS = ((STREAM, 42, "tar"), (BY_64_KIB, 43, "tar -b128"))
+"""What is answered, the number in it, and the `tar` of the pipeline."""
 RUN_SCRIPT = "wget -q -O /tmp/packages {url} && sh /tmp/packages || echo packages fail $((6*7))"
 SCRIPT = """\
 set -e
@@ -96,6 +100,7 @@ class Measured(NamedTuple):
 
     install_s: float
     stream_s: float
+    by_64_kib_s: float
     packages_s: float | None
 
 
@@ -153,13 +158,14 @@ async def boot_shell(machine: VirtualMachine, catalog: Catalog, site: Site) -> N
 
 
 async def stream(machine: VirtualMachine, catalog: Catalog) -> None:
-    """Stream the image to the machine's first disk, which stays mounted at /mnt."""
+    """Stream the image to the machine's first disk, each way; it stays mounted at /mnt."""
     image = catalog.find(*OS)
     assert image is not None
     url = f"http://{ADDRESS}:{REGION_PORT}/boot/images/{image.sha256}"
-    for command, answer in zip(COMMANDS, STREAM, strict=True):
-        machine.type(command.format(disk="/dev/vda", url=url))
-        await answered(machine, answer, STREAM_TIMEOUT_S)
+    for answers, number, tar in WAYS:
+        for command, answer in zip((PREPARE, PIPELINE), answers, strict=True):
+            machine.type(command.format(disk="/dev/vda", url=url, number=number, tar=tar))
+            await answered(machine, answer, STREAM_TIMEOUT_S)
 
 
 async def install_packages(machine: VirtualMachine) -> bool:
@@ -231,6 +237,7 @@ async def measure(
     return Measured(
         between(installed.console.log, *INSTALL),
         between(blank.console.log, *STREAM),
+        between(blank.console.log, *BY_64_KIB),
         between(blank.console.log, *PACKAGES) if whole else None,
     )
 
@@ -261,6 +268,11 @@ def rows(
         f"install, first look at the disk to unmounted ({firmware})", took.install_s, "s",
         ("wget, zstd, tar and sync to an equal disk", took.stream_s),
         at_most=STREAM_LIMIT, note=accel.name,
+    )  # fmt: skip
+    yield report.compared(
+        f"the same install ({firmware})", took.install_s, "s",
+        ("the same pipeline, tar told to read 64 KiB at once", took.by_64_kib_s),
+        less_is_better=True,
     )  # fmt: skip
     if took.packages_s is not None:
         yield report.compared(

@@ -191,7 +191,8 @@ class Commands:
         """Run a program to its end, each line of its output said by `say` as it comes.
 
         Any exit code is an answer; one that hung was killed, and its output says so. Its output
-        ends when all that it started has closed it; `ended` is called when it itself is over.
+        ends when all that it started has closed it; `ended` is called when it itself is over, and
+        again when its time is.
 
         Raises:
             Stopped: the run was told to end.
@@ -281,6 +282,8 @@ class Commands:
         def hang() -> None:
             hung.set()
             _kill(process)
+            if ended is not None:
+                ended()
 
         watchdog = threading.Timer(timeout_s, hang)
         watchdog.daemon = True

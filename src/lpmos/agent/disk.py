@@ -29,9 +29,10 @@ def find(
 ) -> str:
     """The present kernel name (`sda`) of the approved disk; it is written, unless `for_reading`.
 
-    Its serial decides, else its WWN. Where neither does (a disk without them, a controller that
-    gives all the same, two paths to one disk), it must be the only one of its size and model: the
-    name alone decides nothing, because the kernel gives names anew at every boot.
+    Its serial decides, else its WWN; the other, size and model must be those that were approved as
+    well. Where neither decides (a disk without them, a controller that gives all the same, two
+    paths to one disk), it must be the only one of its size and model: the name alone decides
+    nothing, because the kernel gives names anew at every boot. To read, any path to it will do.
 
     Raises:
         InstallError: it is not there, not certain, or is no longer what was approved.
@@ -46,7 +47,7 @@ def find(
             raise _changed(wanted, f"no disk has the {key} {value}")
         identified = len(same) == 1
     fitting = [disk for disk in same if not _differences(disk, wanted)]
-    if len(fitting) > 1:
+    if len(fitting) > 1 and not (for_reading and wanted.wwn):
         raise _uncertain(wanted, [str(disk["device"]) for disk in fitting])
     if not fitting:
         alike = same if identified else [d for d in same if d["device"] == wanted.device]
@@ -128,7 +129,11 @@ def _differences(disk: dict[str, object], wanted: Member) -> list[str]:
     """In what a disk is not the approved one, in words."""
     return [
         f"its {key} is now {disk[key]}, approved was {approved}"
-        for key, approved in (("size_bytes", wanted.size_bytes), ("model", wanted.model))
+        for key, approved in (
+            ("size_bytes", wanted.size_bytes),
+            ("model", wanted.model),
+            ("wwn", wanted.wwn),
+        )
         if approved is not None and disk[key] != approved
     ]
 

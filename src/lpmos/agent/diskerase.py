@@ -8,8 +8,7 @@ from lpmos.agent.inventory.disks import NOT_DISKS
 from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.joborder import DiskErase, PlannedStep
 from lpmos.agent.jobs import BEGUN, Bench, Outcome
-from lpmos.agent.layout import DISCARD_TIMEOUT_S, DiskWriter
-from lpmos.agent.nvme import FORMAT_TIMEOUT_S
+from lpmos.agent.layout import DiskWriter
 
 
 def run(
@@ -26,7 +25,6 @@ def run(
         Stopped: the run was told to end.
     """
     level = DiskErase(*planned.asked).level
-    limit_s = FORMAT_TIMEOUT_S if level == "nvme_format" else DISCARD_TIMEOUT_S
     disks = find_disks(tree, planned.disks, True, not_disks)
     make_free(tree, commands, disks)
     for disk in disks:
@@ -35,8 +33,9 @@ def run(
         disk = found_again(tree, each, True, not_disks)  # those before may have taken hours
         make_free(tree, commands, [disk])
         bench.tell(number / len(disks) or BEGUN, f"{disk.title}, {level}")
-        with bench.ticking(f"{disk.title}, {level}", limit_s):
-            DiskWriter(commands, tree, bench.job.stop, disk.name).clear(level)
+        writer = DiskWriter(commands, tree, bench.job.stop, disk.name)
+        with bench.ticking(f"{disk.title}, {level}", writer.erase_limit_s(level)):
+            writer.clear(level)
     count = f"{len(disks)} disk{'s' if len(disks) > 1 else ''}"
     lines = tuple(
         f"{disk.title}: held {', '.join(disk.member.overwrites) or 'nothing'}" for disk in disks

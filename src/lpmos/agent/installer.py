@@ -24,9 +24,11 @@ from lpmos.agent.inventory.tree import Tree
 from lpmos.agent.job import MB, Job, downloading
 from lpmos.agent.mounts import Mounts
 from lpmos.agent.plan import Plan
+from lpmos.agent.reporter import Progress
 from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.steps import StepRunner
 from lpmos.agent.storage import Storage, System
+from lpmos.agent.ticking import ticking
 
 TARGET = Path("/mnt/target")
 _TAR = ("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls", "-b128")
@@ -84,8 +86,11 @@ class Installer:
 
     def _write(self, plan: Plan, storage: Storage, holders: tuple[str, ...]) -> None:
         job = self._job
-        job.at("partitioning", 2, f"clearing {', '.join(storage.devices)}")
-        storage.clear(holders)
+        what = f"clearing {', '.join(storage.devices)}"
+        job.at("partitioning", 2, what)
+        tell = lambda passed: job.report(Progress("partitioning", 2, f"{what} {passed}"))  # noqa: E731
+        with ticking(tell, storage.erase_limit_s):
+            storage.clear(holders)
         if plan.disk.whole_image:
             image = DiskImageInstall(self._commands, self._tree, job, self._target)
             image.install(plan, storage.devices[0])

@@ -4,22 +4,21 @@ The rule: a step ends in one `Result`. The first that fails ends the job as fail
 evidence; what was asked to stop stops at the next block, and says nothing more.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from lpmos.agent.errors import InstallError, Stopped
+from lpmos.agent.errors import InstallError
 from lpmos.agent.job import Job
 from lpmos.agent.joborder import JobOrder, PlannedStep
 from lpmos.agent.reporter import Progress, Result
+from lpmos.agent.ticking import TICK_S, ticking
 
 STAGE = "job"
 MOST_PERCENT = 99.0
 """What all steps together are; the end itself is the last."""
 TELL_EVERY_S = 5.0
-TICK_S = 60.0
 EVIDENCE_LINES = 8
 BEGUN = 1e-6
 """The share by which a step says that it writes from now on, before it has done anything."""
@@ -75,30 +74,16 @@ class Bench:
             text = f"{self._title}: {message}"
             self.job.report(Progress(STAGE, self.percent, text, done, total, rate))
 
-    @contextmanager
-    def ticking(self, message: str, limit_s: float, *, tick_s: float = TICK_S) -> Iterator[None]:
-        """Say each minute that something goes on which cannot say itself how far it is.
-
-        After `limit_s`, in which it should have ended, nothing more is said: it may hang, and what
-        brings no news ends by the deadline of its task.
-        """
-        over = threading.Event()
-        begun = self._clock()
-
-        def tick() -> None:
-            while not over.wait(tick_s) and (passed_s := self._clock() - begun) <= limit_s:
-                try:
-                    self.tell(self._share, f"{message} for {passed_s / 60:.0f} min")
-                except (Stopped, InstallError):
-                    return
-
-        thread = threading.Thread(target=tick, name="ticking", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def ticking(
+        self, message: str, limit_s: float, *, tick_s: float = TICK_S
+    ) -> AbstractContextManager[None]:
+        """Say each minute, for `limit_s`, that something goes on which cannot say how far it is."""
+        return ticking(
+            lambda passed: self.tell(self._share, f"{message} {passed}"),
+            limit_s,
+            clock=self._clock,
+            tick_s=tick_s,
+        )
 
 
 Step = Callable[[PlannedStep, Bench], Outcome]

@@ -8,7 +8,7 @@ from lpmos.agent.diskplan import Array, Disk, Encrypted, Partition, VolumeGroup
 from lpmos.agent.errors import InstallError
 from lpmos.agent.inventory.disks import partitions
 from lpmos.agent.inventory.tree import Tree
-from lpmos.agent.nvme import check_format, format_namespace
+from lpmos.agent.nvme import FORMAT_TIMEOUT_S, check_format, format_namespace
 from lpmos.agent.stop import Stop
 
 NODES_TIMEOUT_S = 15.0
@@ -85,6 +85,11 @@ class DiskWriter:
         """
         if erase == "nvme_format":
             check_format(self.device, others=self._shares_its_drive())
+
+    @staticmethod
+    def erase_limit_s(erase: str) -> float:
+        """How long one disk may take to be erased so; 0 where it takes no time to speak of."""
+        return {"discard": DISCARD_TIMEOUT_S, "nvme_format": FORMAT_TIMEOUT_S}.get(erase, 0.0)
 
     def clear(self, erase: str) -> None:
         """Remove every signature, then erase the disk as far as the plan says.

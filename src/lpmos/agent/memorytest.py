@@ -60,13 +60,19 @@ def run(
             f"{size_bytes / MB:.0f} MB of memory cannot be had: {error}",
             hint="Ask for less: `percent` or `size_bytes` of the step.",
         ) from error
+    wrong: InstallError | None = None
     try:
         _test(memory, asked.passes, bench)
-        corrected, uncorrected = memory_errors(tree).since(before)
+    except InstallError as failure:
+        wrong = failure
     finally:
         said = log.end()
         if isinstance(memory, mmap.mmap):
             memory.close()
+    corrected, uncorrected = memory_errors(tree).since(before)
+    if wrong is not None:
+        # The controllers know the module by its name.
+        raise _faulty(str(wrong), (*uncorrected, *corrected, wrong.output, *said))
     if uncorrected:
         text = "the memory controllers count errors that they could not correct"
         raise _faulty(text, (*uncorrected, *corrected, *said))

@@ -132,10 +132,11 @@ def resolving(root: Path, name_servers: Path) -> Iterator[None]:
 
 def kill_inside(root: Path) -> None:
     """End what a script left running in the new root, which could not be unmounted else."""
-    inside = str(root.resolve())
+    inside = root.resolve()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended by itself
-            if str((process / "root").readlink()) == inside:
+            at = (process / "root").readlink()
+            if at == inside or inside in at.parents:  # a service may have changed it once more
                 os.kill(int(process.name), signal.SIGKILL)
 
 

@@ -103,6 +103,11 @@ class Storage:
         for disk in self._disks:
             disk.check_erase(self._plan.erase)
 
+    @property
+    def erase_limit_s(self) -> float:
+        """How long it may take to erase all disks, one after the other."""
+        return DiskWriter.erase_limit_s(self._plan.erase) * len(self._disks)
+
     def clear(self, holders: Sequence[str]) -> None:
         """Take apart what old systems left assembled, then clear and erase every disk.
 

@@ -46,10 +46,12 @@ def _disks(inventory: Inventory, step: JobStep, where: str) -> list[Disk]:
 
 def _readable(inventory: Inventory, hints: RootDiskHints) -> list[Disk]:
     """The disks that fit, one path of each; what is removable only where it is named."""
+    paths = paths_of(inventory)
     found: dict[str, Disk] = {}
     for disk in inventory.disks:
-        if differing_hint(disk, hints) is None and (not disk.removable or hints != EVERY):
-            found.setdefault(disk.wwn or disk.device, disk)
+        fits = differing_hint(disk, hints) is None and (not disk.removable or hints != EVERY)
+        if fits and not any(path in found for path in paths[disk.device]):
+            found[disk.device] = disk
     return list(found.values())
 
 

@@ -111,12 +111,17 @@ class Vlan(Link, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="vla
 
 
 class Bond(Link, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bond"):
-    """Several cards as one; `lacp_fast` and `hash_policy` are for the modes that know them."""
+    """Several cards as one; `lacp_fast` is for mode 802.3ad alone."""
 
     members: Members
     mode: BondMode = "active-backup"
     hash_policy: Literal["layer2", "layer2+3", "layer3+4"] | None = None
     lacp_fast: bool = False
+
+    @property
+    def speaks_lacp_fast(self) -> bool:
+        """Whether it does, of which only one mode is capable: earlier versions took it with all."""
+        return self.lacp_fast and self.mode == "802.3ad"
 
     @property
     def below(self) -> tuple[str, ...]:
@@ -167,6 +172,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def over(self, name: str) -> tuple[AnyLink, ...]:
         """The links that are built on this one."""
         return tuple(link for link in self.links if name in link.below)
+
+    def only_carries(self, link: AnyLink) -> bool:
+        """Whether it gets no address and belongs to no bond or bridge: nobody waits for it."""
+        member = any(isinstance(each, Bond | Bridge) for each in self.over(link.name))
+        return not link.configured and not member
 
     def macs(self, link: AnyLink) -> tuple[str, ...]:
         """The cards below a link, its own one where it is a card."""
@@ -265,6 +275,8 @@ def _links_problems(links: Sequence[AnyLink]) -> Iterator[tuple[str, str]]:
             yield f"{at}.name", f"{link.name} stands twice"
         if isinstance(link, Ethernet):
             yield from ((f"{at}.mac", text) for text in _mac_problems(link, macs))
+        if isinstance(link, Bond) and link.lacp_fast and not link.speaks_lacp_fast:
+            yield f"{at}.lacp_fast", f"is for mode 802.3ad; this bond's is {link.mode}"
         yield from ((f"{at}.{name}", text) for name, text in _below_problems(link, kinds))
         if carried[link.name] > 1:
             yield f"{at}.name", f"{link.name} is a member of more than one link"

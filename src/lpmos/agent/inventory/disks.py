@@ -110,6 +110,8 @@ def _wwn(wwid: str | None) -> str | None:
     if wwid is None:
         return None
     kind, _, digits = wwid.partition(".")
+    if not digits.strip("0-"):
+        return None  # nobody gave it one
     if kind == "naa":
         return f"0x{digits.lower()}"
     return wwid if kind in ("eui", "uuid", "nvme") else None

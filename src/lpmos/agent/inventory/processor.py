@@ -4,10 +4,13 @@ import re
 
 from lpmos.agent.inventory.tree import Tree
 
+CPUINFO_LIMIT_BYTES = 16 << 20
+"""A thread takes up to 2 kB, and servers have a thousand."""
+
 
 def read_cpu(tree: Tree) -> dict[str, object]:
     """The processors of the whole machine; without topology each thread counts as a core."""
-    processors = _processors(tree.text("proc/cpuinfo") or "")
+    processors = _processors(tree.text("proc/cpuinfo", CPUINFO_LIMIT_BYTES) or "")
     sockets = {cpu["physical id"] for cpu in processors if "physical id" in cpu}
     cores = {(cpu.get("physical id"), cpu["core id"]) for cpu in processors if "core id" in cpu}
     first = processors[0] if processors else {}

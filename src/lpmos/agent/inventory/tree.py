@@ -45,9 +45,9 @@ class Tree:
         except OSError:
             return False
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, limit_bytes: int = READ_LIMIT_BYTES) -> str | None:
         """The text of a file without surrounding space; None where it is empty."""
-        data = self.data(name)
+        data = self.data(name, limit_bytes)
         if data is None:
             return None
         return data.decode(errors="replace").replace("\0", "").strip() or None

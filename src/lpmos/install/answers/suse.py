@@ -207,7 +207,7 @@ def _bond_options(bond: Bond) -> str:
     options = [f"mode={bond.mode}", "miimon=100"]
     if bond.hash_policy:
         options.append(f"xmit_hash_policy={bond.hash_policy}")
-    if bond.lacp_fast:
+    if bond.speaks_lacp_fast:
         options.append("lacp_rate=fast")
     return " ".join(options)
 

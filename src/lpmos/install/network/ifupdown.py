@@ -1,7 +1,8 @@
 """ifupdown: stanzas of interfaces(5), and systemd.link(5) files that give each card its name.
 
-The stanzas of bonds, bridges and VLANs are those of Debian's packages ifenslave(8),
-bridge-utils-interfaces(5) and vlan-interfaces(5), which the image must hold.
+The stanzas of bonds and bridges are those of Debian's packages ifenslave(8) and
+bridge-utils-interfaces(5), which the image must hold. VLANs are made by ip-link(8): the package
+vlan takes their number from their name.
 """
 
 from collections.abc import Iterator
@@ -32,11 +33,13 @@ def _name(link: Ethernet) -> PlannedFile:
 
 def _stanzas(layout: Layout, link: AnyLink) -> Iterator[str]:
     yield f"auto {link.name}"
-    own = [f"    {line}" for line in _own(layout, link)]
-    for number, (method, lines) in enumerate(_methods(link) or [("inet manual", [])]):
+    methods = _methods(link) or [("inet manual", [])]
+    methods[0][1].extend(_own(layout, link, dhcp=link.dhcp))
+    # A route may go through the last of the addresses, and one that fails ends the whole link.
+    methods[-1][1].extend(_routes(link))
+    for method, lines in methods:
         yield f"iface {link.name} {method}"
         yield from (f"    {line}" for line in lines)
-        yield from own if number == 0 else ()
 
 
 def _methods(link: AnyLink) -> list[tuple[str, list[str]]]:
@@ -53,20 +56,24 @@ def _methods(link: AnyLink) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _own(layout: Layout, link: AnyLink) -> Iterator[str]:
-    """What stands in a link's first stanza, whatever its method."""
-    if link.mtu is not None:
-        yield f"mtu {link.mtu}"
+def _own(layout: Layout, link: AnyLink, *, dhcp: bool) -> Iterator[str]:
+    """What stands in a link's first stanza; `dhcp`: where the method of that one is DHCP."""
     if isinstance(link, Vlan):
-        yield from (f"vlan-raw-device {link.over}", f"vlan-id {link.id}")
-    elif isinstance(link, Bridge):
+        made = f"ip link add link {link.over} name {link.name} type vlan id {link.id}"
+        yield f"pre-up ip link set dev {link.over} up"
+        yield f"pre-up [ -e /sys/class/net/{link.name} ] || {made}"
+        yield f"post-down ip link del dev {link.name} || true"
+    if link.mtu is not None:
+        yield f"up ip link set dev {link.name} mtu {link.mtu}" if dhcp else f"mtu {link.mtu}"
+    if isinstance(link, Bridge):
         yield from (f"bridge_ports {' '.join(link.members)}", f"bridge_stp {_on(link.stp)}")
+        yield from (f"bridge_hw {mac}" for mac in layout.macs(link)[:1])
     elif isinstance(link, Bond):
         yield from (f"bond-slaves {' '.join(link.members)}", f"bond-mode {link.mode}")
         yield "bond-miimon 100"
         if link.hash_policy:
             yield f"bond-xmit-hash-policy {link.hash_policy}"
-        if link.lacp_fast:
+        if link.speaks_lacp_fast:
             yield "bond-lacp-rate fast"
     yield from (
         f"bond-master {each.name}" for each in layout.over(link.name) if isinstance(each, Bond)
@@ -75,6 +82,9 @@ def _own(layout: Layout, link: AnyLink) -> Iterator[str]:
         yield f"dns-nameservers {' '.join(layout.dns)}"
     if link.configured and layout.search:
         yield f"dns-search {' '.join(layout.search)}"
+
+
+def _routes(link: AnyLink) -> Iterator[str]:
     for route in link.routes:
         family = "-6 " if ip_network(route.to).version == 6 else ""
         yield f"up ip {family}route add {route.to} via {route.via} dev {link.name}"

@@ -27,6 +27,8 @@ def _link(layout: Layout, link: AnyLink) -> dict[str, object]:
     found["dhcp4"] = found["dhcp6"] = link.dhcp
     if link.dhcp:
         found["dhcp-identifier"] = "mac"
+    if layout.only_carries(link):
+        found["optional"] = True  # the boot would wait two minutes for its address
     if not link.configured:
         return found | {"link-local": []}
     if link.addresses:
@@ -55,7 +57,7 @@ def _kind(layout: Layout, link: AnyLink) -> dict[str, object]:
     parameters: dict[str, object] = {"mode": link.mode, "mii-monitor-interval": 100}
     if link.hash_policy:
         parameters["transmit-hash-policy"] = link.hash_policy
-    if link.lacp_fast:
+    if link.speaks_lacp_fast:
         parameters["lacp-rate"] = "fast"
     return found | {"parameters": parameters}
 

@@ -40,7 +40,7 @@ def _netdev(layout: Layout, link: Vlan | Bond | Bridge) -> Iterator[str]:
         yield from ("", "[Bond]", f"Mode={link.mode}", "MIIMonitorSec=100ms")
         if link.hash_policy:
             yield f"TransmitHashPolicy={link.hash_policy}"
-        if link.lacp_fast:
+        if link.speaks_lacp_fast:
             yield "LACPTransmitRate=fast"
 
 
@@ -53,8 +53,12 @@ def _network(layout: Layout, link: AnyLink) -> Iterator[str]:
         yield "Type=ether"
     else:
         yield f"Name={link.name}"
-    if link.mtu is not None:
-        yield from ("", "[Link]", f"MTUBytes={link.mtu}")
+    properties = [f"MTUBytes={link.mtu}"] if link.mtu is not None else []
+    if layout.only_carries(link):
+        # Without an address it never comes as far as the boot would wait for it, for two minutes.
+        properties.append("RequiredForOnline=no")
+    if properties:
+        yield from ("", "[Link]", *properties)
     yield from ("", "[Network]")
     yield from (f"{type(each).__name__.upper() if isinstance(each, Vlan) else type(each).__name__}"
                 f"={each.name}" for each in above)  # fmt: skip

@@ -51,7 +51,7 @@ def _kind(layout: Layout, link: AnyLink) -> Iterator[str]:
         yield from ("", "[bond]", f"mode={link.mode}", "miimon=100")
         if link.hash_policy:
             yield f"xmit_hash_policy={link.hash_policy}"
-        if link.lacp_fast:
+        if link.speaks_lacp_fast:
             yield "lacp_rate=fast"
     ethernet = [f"mac-address={link.mac}"] if isinstance(link, Ethernet) else []
     ethernet += [f"mtu={link.mtu}"] if link.mtu is not None else []

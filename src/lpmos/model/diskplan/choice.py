@@ -99,12 +99,19 @@ def _place(at: int, fit: Sequence[Sequence[Disk]], taken: dict[str, int], seen: 
 
 
 def paths_of(inventory: Inventory) -> Mapping[str, tuple[str, ...]]:
-    """The devices of each WWN: a disk that a storage array shows over several paths has several."""
-    found: dict[str, tuple[str, ...]] = {}
-    for disk in inventory.disks:
-        if disk.wwn is not None:
-            found[disk.wwn] = (*found.get(disk.wwn, ()), disk.device)
-    return found
+    """By device all that are the same disk: one of a storage array is seen over several paths."""
+    return {
+        disk.device: tuple(other.device for other in inventory.disks if _are_one(disk, other))
+        for disk in inventory.disks
+    }
+
+
+def _are_one(disk: Disk, other: Disk) -> bool:
+    """Same WWN; but some makers give a whole batch one, and only the serials tell them apart."""
+    if disk is other:
+        return True
+    serials = {disk.serial, other.serial} - {None}
+    return disk.wwn is not None and disk.wwn == other.wwn and len(serials) < 2
 
 
 def _not_startable(disk: Disk, *, bios: bool) -> str | None:
@@ -144,7 +151,7 @@ def _reason(
 
 
 def unusable(disk: Disk, paths: Mapping[str, tuple[str, ...]]) -> str | None:
-    if disk.wwn is not None and len(devices := paths[disk.wwn]) > 1:
+    if len(devices := paths[disk.device]) > 1:
         return f"is one of {len(devices)} paths to one disk ({', '.join(devices)})"
     if disk.read_only:
         return "is read-only"
