@@ -28,7 +28,7 @@ from lpmos.agent.reporter import Progress
 from lpmos.agent.rootfiles import RootFiles
 from lpmos.agent.steps import StepRunner
 from lpmos.agent.storage import Storage, System
-from lpmos.agent.ticking import ticking
+from lpmos.agent.ticking import TICK_S, ticking
 
 TARGET = Path("/mnt/target")
 _TAR = ("tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls", "-b128")
@@ -46,12 +46,15 @@ class Installer:
         *,
         target: Path = TARGET,
         not_disks: re.Pattern[str] = NOT_DISKS,
+        tick_s: float = TICK_S,
     ) -> None:
+        """`tick_s` is how often an erase says that it goes on."""
         self._commands = commands
         self._tree = tree
         self._job = job
         self._target = target
         self._not_disks = not_disks
+        self._tick_s = tick_s
 
     def run(self, plan: Plan) -> Storage:
         """Install; returns what was written on, which can still be left blank.
@@ -89,7 +92,7 @@ class Installer:
         what = f"clearing {', '.join(storage.devices)}"
         job.at("partitioning", 2, what)
         tell = lambda passed: job.report(Progress("partitioning", 2, f"{what} {passed}"))  # noqa: E731
-        with ticking(tell, storage.erase_limit_s):
+        with ticking(tell, storage.erase_limit_s, tick_s=self._tick_s):
             storage.clear(holders)
         if plan.disk.whole_image:
             image = DiskImageInstall(self._commands, self._tree, job, self._target)

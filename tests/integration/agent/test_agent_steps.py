@@ -206,8 +206,12 @@ def test_stop_ends_a_running_command_and_puts_the_name_servers_back(chroot: Chro
     assert chroot.read("/etc/resolv.conf") == before
 
 
-def test_program_left_running_is_ended_so_that_the_root_can_be_unmounted(chroot: Chroot) -> None:
-    chroot.run(command("setsid sleep 600 >/dev/null 2>&1 </dev/null &\necho $! >/pid"))
+@pytest.mark.parametrize("left", ["setsid sleep 600", "setsid chroot /usr /bin/sleep 600"])
+def test_program_left_running_is_ended_so_that_the_root_can_be_unmounted(
+    chroot: Chroot, left: str
+) -> None:
+    """Also one that changed its root once more, as services do."""
+    chroot.run(command(f"{left} >/dev/null 2>&1 </dev/null &\necho $! >/pid"))
     pid = Path("/proc") / chroot.read("/pid").strip()
     until = time.monotonic() + 30
     while pid.exists() and "Z" not in (pid / "stat").read_text().split()[2]:

@@ -90,6 +90,22 @@ def test_find_of_a_shared_serial_takes_the_wwn(tmp_path: Path) -> None:
     assert find(tree, _wanted("/dev/sdb", 8 * 512, serial="S", wwn="eui.1")) == "sda"
 
 
+def test_find_refuses_the_disk_that_is_left_of_a_shared_serial(tmp_path: Path) -> None:
+    """The namespace that was approved is gone; the other has its serial, size and model."""
+    tree = _disks(tmp_path, nvme0n2={"serial": "S", "wwid": "eui.1"})
+    with pytest.raises(InstallError, match="its wwn is now eui.1, approved was eui.2; nothing"):
+        find(tree, _wanted("/dev/nvme0n2", 8 * 512, serial="S", wwn="eui.2"))
+
+
+def test_find_of_two_paths_takes_one_to_read_and_none_to_write(tmp_path: Path) -> None:
+    path = {"serial": "S", "wwid": "naa.5000c500a1b2c3d4"}
+    tree = _disks(tmp_path, sda=path, sdb=path)
+    wanted = _wanted("/dev/sdb", 8 * 512, serial="S", wwn="0x5000c500a1b2c3d4")
+    assert find(tree, wanted, for_reading=True) == "sda"
+    with pytest.raises(InstallError, match="not certain"):
+        find(tree, wanted)
+
+
 def test_find_of_a_shared_serial_takes_the_only_one_of_the_size(tmp_path: Path) -> None:
     tree = _disks(tmp_path, sda={"serial": "S"}, sdb={"serial": "S", "size": "16"})
     assert find(tree, _wanted("/dev/sda", 16 * 512, serial="S")) == "sdb"

@@ -2,6 +2,7 @@
 
 import io
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.support.agent_region import plan_document, plan_for
 
 IMAGE = bytes(range(256)) * 400
 TOKEN = "0123456789abcdef" * 4
+TIMEOUT_S = 30.0
 NO_DELAY = Pace(first_s=0, most_s=0, scale=0)
 
 
@@ -128,13 +130,21 @@ class Setting:
         self.stop = Stop()
         self.commands = RecordingCommands(self.stop)
         self.reports: list[Progress] = []
+        self.hear = self.reports.append
         self.target = root / "target"
         self.stream = io.StringIO()
         self.region = region or FakeRegion(IMAGE)
         job = Job(
-            self.region, Console(self.stream), self.stop, NO_DELAY, self.reports.append, TOKEN
+            self.region,
+            Console(self.stream),
+            self.stop,
+            NO_DELAY,
+            lambda progress: self.hear(progress),
+            TOKEN,
         )
-        self.installer = Installer(self.commands, self.machine.tree, job, target=self.target)
+        self.installer = Installer(
+            self.commands, self.machine.tree, job, target=self.target, tick_s=0.001
+        )
         lay_out(self.target, {"boot/vmlinuz-6.1": "", "boot/initrd.img-6.1": ""}, {})
 
     def ran(self, pattern: str) -> list[str]:
@@ -324,6 +334,24 @@ def test_install_on_a_disk_that_cannot_erase_as_planned_writes_nothing(tmp_path:
     with pytest.raises(InstallError, match="cannot be erased by an NVMe format"):
         setting.installer.run(plan._replace(disk=plan.disk._replace(erase="nvme_format")))
     assert setting.commands.ran == ["blkid -p -o export /dev/vda"]
+
+
+def test_erase_of_a_disk_says_each_minute_that_it_goes_on(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    said = threading.Event()
+    report = setting.reports.append
+
+    def hear(progress: Progress) -> None:
+        report(progress)
+        if progress.message == "clearing /dev/vda for 0 min":
+            said.set()
+
+    setting.hear = hear
+    setting.commands.on("blkdiscard", lambda _: Output(0 if said.wait(TIMEOUT_S) else 1, ""))
+    plan = _plan()
+    setting.installer.run(plan._replace(disk=plan.disk._replace(erase="discard")))
+    assert said.is_set()
+    assert [each.percentage for each in setting.reports if "for 0 min" in each.message][0] == 2
 
 
 @pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])

@@ -148,6 +148,26 @@ def test_inventory_of_an_empty_tree_is_still_an_inventory(tmp_path: Path) -> Non
     assert json.loads(json.dumps(found))["disks"] == []
 
 
+def test_cpu_of_a_thousand_threads_counts_all(tmp_path: Path) -> None:
+    flags = " ".join(f"flag{number}" for number in range(180))
+    blocks = (
+        f"processor\t: {number}\nphysical id\t: {number // 512}\ncore id\t: {number // 2 % 256}\n"
+        f"flags\t: {flags}\n\n"
+        for number in range(1024)
+    )
+    lay_out(tmp_path, {"proc/cpuinfo": "".join(blocks)}, {})
+    found = read_cpu(Tree(tmp_path))
+    assert (found["sockets"], found["cores"], found["threads"]) == (2, 512, 1024)
+
+
+def test_wwn_of_zeros_is_none(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, {"sys/block/sda/size": "8\n", "sys/block/sda/wwid": "naa.0000000000000000\n"}, {}
+    )
+    (disk,) = read_disks(Tree(tmp_path), lambda _: {})
+    assert disk["wwn"] is None
+
+
 @given(st.binary(max_size=300))
 def test_cpu_of_any_bytes_counts_at_least_one(data: bytes) -> None:
     class Garbage(Tree):

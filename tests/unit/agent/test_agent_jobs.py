@@ -261,6 +261,26 @@ def test_memory_test_names_the_place_of_a_stuck_bit(tmp_path: Path) -> None:
     assert "found 12000000000000" in failure.value.output
 
 
+class Counted(StuckBit):
+    """Memory whose controller counts an error once something is written to it."""
+
+    root = Path()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        edac(self.root, 0, 3)
+        super().__setitem__(key, value)
+
+
+def test_memory_test_that_fails_names_the_module_first(tmp_path: Path) -> None:
+    tree = meminfo(tmp_path, 66)
+    edac(tmp_path, 0, 0)
+    Counted.root = tmp_path
+    with pytest.raises(InstallError, match="wrong words") as failure:
+        try_memory(Told(), tree, Counted)
+    lines = failure.value.output.splitlines()
+    assert lines[0] == "mc0: 3 uncorrected errors" and lines[1].startswith("at 0x101008")
+
+
 class Folded(bytearray):
     """Memory whose second MiB is the first once more: an address line is dead."""
 

@@ -154,6 +154,11 @@ def test_plan_place_that_several_disks_have_names_none_of_them() -> None:
         chosen(*volumes, path="pci-2-scsi-0:2:0:0")
 
 
+def test_plan_disks_of_a_batch_with_one_wwn_are_no_paths() -> None:
+    batch = [disk(f"/dev/sd{each}", serial=each.upper(), wwn="0x5") for each in "abc"]
+    assert chosen(*batch, serial="B") == "/dev/sdb"
+
+
 def test_plan_two_paths_to_one_named_disk_are_told_as_paths() -> None:
     paths = [disk(f"/dev/sd{each}", serial="S", wwn="0x5") for each in "ab"]
     with pytest.raises(NoSuitableDisk, match="is one of 2 paths to one disk"):

@@ -116,6 +116,14 @@ def test_plan_of_one_disk_over_two_paths_reads_it_once() -> None:
     assert planned({"step": "disk_test"}, disks=paths).steps[0].devices == ("/dev/sda",)
 
 
+def test_plan_of_disks_of_a_batch_with_one_wwn_reads_each() -> None:
+    batch = tuple(
+        msgspec.structs.replace(BLANK, device=f"/dev/sd{each}", serial=each, wwn="w")
+        for each in "abc"
+    )
+    assert len(planned({"step": "disk_test"}, disks=batch).steps[0].devices) == 3
+
+
 def test_plan_that_writes_says_what_is_lost() -> None:
     step = {"step": "disk_test", "mode": "write", "disks": [{"serial": "B", "overwrite": True}]}
     (lost,) = planned({"step": "disk_test"}, step).written
