@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,10 @@ from lpmos.model.network import (
 from tests.support.debian_programs import unpacked
 
 BOOT = "52:54:00:00:00:01"
-PACKAGES = ("netplan.io", "libnetplan0", "libyaml-0-2", "libglib2.0-0", "libpcre2-8-0", "ifupdown")
+PACKAGES = (
+    *("netplan.io", "libnetplan0", "libyaml-0-2", "libglib2.0-0", "libpcre2-8-0", "ifupdown"),
+    *("network-manager", "libnm0", "libreadline8"),
+)
 DATA_CENTER = Network(
     dns=("192.0.2.53", "2001:db8::53"),
     search=("example.org",),
@@ -70,10 +73,10 @@ def written(system: str, network: NetworkConfig, root: Path) -> Path:
 
 
 def run(
-    argv: list[str | Path], environment: Mapping[str, str] | None = None
+    argv: list[str | Path], environment: Mapping[str, str] | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     found = subprocess.run(
-        argv, env=environment, check=False, timeout=30, capture_output=True, text=True
+        argv, env=environment, input=stdin, check=False, timeout=30, capture_output=True, text=True
     )
     assert (found.returncode, found.stderr) == (0, "")
     return found
@@ -113,9 +116,123 @@ def test_ifupdown_reads_its_stanzas(programs: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     vlan = run([query, "-i", stanzas, "vlan10"]).stdout
     assert "address: 192.0.2.10" in vlan and "gateway: 2001:db8::1" in vlan
-    assert "vlan-raw-device: bond0" in vlan
     bond = run([query, "-i", stanzas, "bond0"]).stdout
     assert "bond-slaves: lan0 lan1" in bond and "bond-mode: 802.3ad" in bond
+
+
+ODD = Network(
+    links=(
+        Ethernet(name="lan0"),
+        Vlan(
+            name="vlan20",
+            over="lan0",
+            id=10,
+            addresses=("192.0.2.10/24", "2001:db8::10/64"),
+            routes=(
+                Route(to="198.51.100.0/24", via="192.0.2.2"),
+                Route(to="2001:db8:1::/48", via="2001:db8::2"),
+            ),
+        ),
+        Vlan(name="storage", over="lan0", id=30),
+        Bridge(name="br0", members=("storage",), dhcp=True, mtu=9000),
+    )
+)
+
+
+@pytest.fixture
+def ifup(programs: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """What Debian's ifup runs for a link of `ODD`, in its order."""
+    stanzas = written("ifupdown", ODD, tmp_path) / "etc/network/interfaces.d/lpmos"
+    state = ("--state-dir", tmp_path, "--force", "--no-act", "--verbose")
+
+    def commands(link: str) -> list[str]:
+        found = subprocess.run(
+            [programs / "sbin/ifup", "-i", stanzas, *state, link],
+            check=True, timeout=30, capture_output=True, text=True,
+        )  # fmt: skip
+        return [line for line in found.stderr.splitlines() if "run-parts" not in line]
+
+    return commands
+
+
+def test_ifupdown_makes_vlans_of_the_asked_number_whatever_their_name(
+    ifup: Callable[[str], list[str]],
+) -> None:
+    for name, number in (("vlan20", 10), ("storage", 30)):
+        made = f"ip link add link lan0 name {name} type vlan id {number}"
+        commands = ifup(name)
+        assert f"[ -e /sys/class/net/{name} ] || {made}" in commands
+        assert not [line for line in commands if "vconfig" in line]
+
+
+def test_ifupdown_adds_routes_once_all_addresses_are_there(
+    ifup: Callable[[str], list[str]],
+) -> None:
+    lines = ifup("vlan20")
+    places = [
+        next(number for number, line in enumerate(lines) if text in line)
+        for text in ("ip addr add 192.0.2.10", "ip -6 addr add 2001:db8::10", "ip route add 198")
+    ]
+    assert places == sorted(places)
+    assert [line for line in lines if "route add" in line] == lines[-2:]
+
+
+def test_ifupdown_gives_a_bridge_its_first_cards_mac_and_a_dhcp_link_its_mtu(
+    programs: Path, tmp_path: Path, ifup: Callable[[str], list[str]]
+) -> None:
+    assert "ip link set dev br0 mtu 9000" in ifup("br0")
+    text = (tmp_path / "etc/network/interfaces.d/lpmos").read_text()
+    assert f"    bridge_hw {BOOT}\n" in text
+
+
+@pytest.mark.parametrize("system", ["systemd-networkd", "netplan"])
+def test_links_without_an_address_hold_no_boot_up(
+    programs: Path, tmp_path: Path, system: str
+) -> None:
+    """The boot waits two minutes for an address of each link that is not said to have none."""
+    root = written(system, DATA_CENTER, tmp_path)
+    place = root / "etc/systemd/network"
+    if system == "netplan":
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(programs / "usr/lib/x86_64-linux-gnu")}
+        run([programs / "usr/libexec/netplan/generate", "--root-dir", root], environment)
+        place = root / "run/systemd/network"
+    idle = {
+        file.name.removesuffix(".network").rpartition("-")[2]
+        for file in place.glob("*.network")
+        if "RequiredForOnline=no" in file.read_text()
+    }
+    assert idle == {"bond0"}
+
+
+@pytest.mark.parametrize("system", sorted(RENDERERS))
+def test_lacp_rate_of_a_bond_that_speaks_no_lacp_is_not_written(
+    tmp_path: Path, system: str
+) -> None:
+    """NetworkManager refuses the whole connection; a task of before may still ask for it."""
+    bond = Bond(name="bond0", members=("lan0",), lacp_fast=True, dhcp=True)
+    network = Network(links=(Ethernet(name="lan0"), bond))
+    (problem,) = network_problems(network)
+    assert problem.field == "network_config.links.1.lacp_fast"
+    files = RENDERERS[system](layout(network, BOOT))
+    assert not any("lacp" in file.content.lower() for file in files)
+
+
+@pytest.mark.parametrize(
+    "network", ["dhcp", FIXED, DATA_CENTER, ODD], ids=["dhcp", "fixed", "links", "odd"]
+)
+def test_networkmanager_reads_its_keyfiles(
+    programs: Path, tmp_path: Path, network: NetworkConfig
+) -> None:
+    """nmcli without its daemon: it refuses a file as the daemon does, and prints what it read."""
+    root = written("networkmanager", network, tmp_path)
+    libraries = programs / "usr/lib/x86_64-linux-gnu"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
+    change = ["--offline", "connection", "modify", "connection.autoconnect", "yes"]
+    files = sorted((root / "etc/NetworkManager/system-connections").iterdir())
+    for file in files:
+        read = run([programs / "usr/bin/nmcli", *change], environment, file.read_text()).stdout
+        assert f"id={file.stem}\n" in read
+    assert files
 
 
 def test_networkmanager_keyfiles_name_each_other_and_are_private(tmp_path: Path) -> None:

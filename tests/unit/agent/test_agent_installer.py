@@ -351,7 +351,7 @@ def test_erase_of_a_disk_says_each_minute_that_it_goes_on(tmp_path: Path) -> Non
     plan = _plan()
     setting.installer.run(plan._replace(disk=plan.disk._replace(erase="discard")))
     assert said.is_set()
-    assert [each.percentage for each in setting.reports if "for 0 min" in each.message][0] == 2
+    assert next(each.percentage for each in setting.reports if "for 0 min" in each.message) == 2
 
 
 @pytest.mark.parametrize("at", ["sfdisk", "mkfs.ext4", "grub-install --target=i386-pc"])
