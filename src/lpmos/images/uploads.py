@@ -21,6 +21,8 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -34,6 +36,7 @@ from lpmos.images.atomic import (
     write_file,
 )
 from lpmos.images.catalog import Catalog, ImageFields
+from lpmos.images.catalog_files import writing
 from lpmos.images.conversion import SourceFormat, check_beginning, convert
 from lpmos.model.errors import Conflict, FieldProblem, InvalidInput, NotFound
 from lpmos.model.image import ImageManifest
@@ -162,6 +165,7 @@ class Uploads:
             Conflict: the upload is elsewhere; the text says where.
             InvalidInput: these are more bytes than were announced, or the first ones are not of
                 what was announced.
+            ImageError: the disk does not take them.
         """
         upload = self.show(upload_id)
         if offset != upload.offset:
@@ -171,12 +175,23 @@ class Uploads:
             try:
                 async for piece in pieces:
                     _check_piece(upload, offset, piece)
-                    file.write(piece)
+                    await to_its_end(partial(self._write, file, piece))
                     offset += len(piece)
             finally:
-                os.fsync(file.fileno())
+                await to_its_end(partial(self._sync, file))
         os.utime(path.parent)
         return msgspec.structs.replace(upload, offset=offset)
+
+    def _write(self, file: FileIO, piece: bytes) -> None:
+        """Write all of it; a file without a buffer may take a part at a time."""
+        left = memoryview(piece)
+        with writing(self._directory):
+            while left:
+                left = left[file.write(left) :]
+
+    def _sync(self, file: FileIO) -> None:
+        with writing(self._directory):
+            os.fsync(file.fileno())
 
     def finish(self, upload_id: str) -> ImageManifest:
         """Verify a whole upload, convert a disk, and put the image into the catalog.
@@ -209,7 +224,7 @@ class Uploads:
 
     def _enter(self, upload: Upload, path: Path) -> ImageManifest:
         if upload.source_format == "tar.zst":
-            return self._catalog.add(upload.fields, path)
+            return self._catalog.add(upload.fields, _another(path))
         image = convert(path, upload.source_format, path.parent)
         fields = msgspec.structs.replace(
             upload.fields,
@@ -240,12 +255,14 @@ class Uploads:
         return self._directory / f"{UNFINISHED}upload-{upload_id}"
 
 
-async def to_its_end(work: Callable[[str], T], upload_id: str) -> T:
+async def to_its_end(work: Callable[[], T]) -> T:
     """Do what an upload is held `alone` for in a thread; who is cancelled waits for its end.
+
+    A disk makes who writes to it wait, and the others of this process shall not.
 
     A thread goes on whatever becomes of who waits for it, so it may not be without the lock.
     """
-    done = asyncio.get_running_loop().run_in_executor(None, work, upload_id)
+    done = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
@@ -254,6 +271,17 @@ async def to_its_end(work: Callable[[str], T], upload_id: str) -> T:
                 await asyncio.wait([done])
         done.exception()  # taken, so that nobody is told of it: the caller is gone
         raise
+
+
+def _another(path: Path) -> Path:
+    """Another name of a file, to be given away: what is known by the first one stays."""
+    other = path.with_name("archive")
+    other.unlink(missing_ok=True)
+    try:
+        other.hardlink_to(path)
+    except OSError:  # a file system without such links
+        return path
+    return other
 
 
 def _locked(file: IO[bytes]) -> bool:

@@ -16,6 +16,7 @@ from tests.support.builders import make_task
 from tests.support.control_plane import RunningControlPlane
 from tests.support.image_signing import KEY, signature_of
 from tests.support.polling import until
+from tests.support.small_disk import report_of
 
 CONTENT = ZSTD_MAGIC + bytes(range(256)) * 40
 UPLOADS = "/api/v1/images/uploads"
@@ -99,6 +100,30 @@ async def test_image_can_tell_of_its_first_boot_only_where_its_maker_says_so(
     assert ended.json()["image"]["first_boot"] is known
     (listed,) = (await api.get("/api/v1/images")).json()["images"]
     assert listed["first_boot"] is known
+
+
+async def test_upload_that_could_not_enter_the_catalog_is_still_whole(
+    api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    upload_id = await begin(api)
+    in_the_way = tmp_path / "images" / "debian-13"
+    in_the_way.write_text("a file where the image's directory would be")
+    failed = await bring(api, upload_id, 0, len(CONTENT))
+    assert failed.status_code == 500 and "images directory" in failed.json()["detail"]
+    in_the_way.unlink()
+    again = await api.post(UPLOADS, json=new_upload())
+    assert (again.json()["upload_id"], again.json()["offset"]) == (upload_id, len(CONTENT))
+    last = await bring(api, upload_id, len(CONTENT), len(CONTENT))
+    assert last.json()["image"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+async def test_upload_to_a_full_disk_says_so_and_goes_on_with_room(tmp_path: Path) -> None:
+    """A disk takes a part of what is written before it is full; that part is no harm."""
+    module = "tests.support.upload_full_disk"
+    report = await report_of(module, str(tmp_path), disk=tmp_path, size_mb=4)
+    assert "on a disk with room" in report["said"]
+    assert 1_000_000 < report["kept"] < 3_000_000
+    assert report["whole"]
 
 
 async def test_upload_at_another_offset_is_refused_and_says_where_it_is(

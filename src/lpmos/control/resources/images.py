@@ -6,6 +6,7 @@ shared file system; under `lpmos up` the region serves from the same directory a
 
 import asyncio
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
@@ -159,14 +160,14 @@ class Images:
         Raises as `Uploads.forget` does.
         """
         async with self._alone(upload_id), self.uploads.alone(upload_id):
-            await to_its_end(self.uploads.forget, upload_id)
+            await to_its_end(partial(self.uploads.forget, upload_id))
 
     def _alone(self, upload_id: str) -> asyncio.Lock:
         """The lock of an upload; it is there for as long as anybody holds it or waits for it."""
         return self._one_at_a_time.setdefault(upload_id, asyncio.Lock())
 
     async def _finish(self, upload_id: str, by: Actor) -> ImageView:
-        manifest = await to_its_end(self.uploads.finish, upload_id)
+        manifest = await to_its_end(partial(self.uploads.finish, upload_id))
         shown = {"sha256": manifest.sha256, "size_bytes": manifest.size_bytes}
         await self._tell("image.added", manifest.name, by, shown)
         return self.one(manifest.name)
@@ -282,7 +283,9 @@ async def begin_upload(data: JSONBody[NewUpload], images: NamedDependency[Images
         network=data.network,
         cloud_init=data.cloud_init,
     )
-    begun = images.uploads.begin(fields, data.sha256, data.size_bytes, data.source_format)
+    begun = await asyncio.to_thread(
+        images.uploads.begin, fields, data.sha256, data.size_bytes, data.source_format
+    )
     return _upload(begun)
 
 
