@@ -1,8 +1,8 @@
 """Schemas of answer files, written from the public references for the parts that are used.
 
-Sources: Ubuntu's autoinstall reference with curtin's storage actions; SUSE's AutoYaST guide;
-Microsoft's unattended setup reference. What they do not name is refused, also where the installers
-would pass over it.
+Sources: Ubuntu's autoinstall reference with curtin's storage actions and apt sources; SUSE's
+AutoYaST guide; Microsoft's unattended setup reference. What they do not name is refused, also where
+the installers would pass over it.
 """
 
 from typing import Any
@@ -54,6 +54,7 @@ _ACTIONS = (
     ),
     _action("mount", ("device", "path"), device=_TEXT, path=_TEXT),
 )  # fmt: skip
+_MIRRORS = {"type": "array", "items": _closed(("arches", "uri"), arches=_SCRIPTS, uri=_TEXT)}
 
 AUTOINSTALL: dict[str, Any] = _closed(
     ("autoinstall",),
@@ -70,17 +71,10 @@ AUTOINSTALL: dict[str, Any] = _closed(
                 (),
                 geoip=_FLAG,
                 preserve_sources_list=_FLAG,
-                primary={
-                    "type": "array",
-                    "items": _closed(("arches", "uri"), arches=_SCRIPTS, uri=_TEXT),
-                },
+                primary=_MIRRORS,
+                security=_MIRRORS,
             ),
             "packages": _SCRIPTS,
-            "network": _closed(
-                ("version",),
-                version={"const": 2},
-                **{kind: {"type": "object"} for kind in ("ethernets", "bonds", "bridges", "vlans")},
-            ),
             "storage": _closed(
                 ("config",),
                 swap=_closed(("size",), size={"const": 0}),

@@ -13,10 +13,10 @@ from lpmos.model.task import Task
 
 SEED = "/var/lib/cloud/seed/nocloud"
 CONFIG = "/etc/cloud/cloud.cfg.d/90-lpmos.cfg"
-_CONFIG = """\
-datasource_list: [NoCloud, None]
-network: {config: disabled}
-"""
+_DISABLED = "network: {config: disabled}\n"
+_CONFIG = f"datasource_list: [NoCloud, None]\n{_DISABLED}"
+NO_NETWORK = PlannedFile(path="/etc/cloud/cloud.cfg.d/90-lpmos-network.cfg", content=_DISABLED)
+"""What keeps the hands of a cloud-init off the network that is there without being asked for."""
 
 
 def files(task: Task, otherwise: str | None = None) -> tuple[PlannedFile, ...]:

@@ -2,12 +2,15 @@
 
 import msgspec
 import pytest
+import yaml
 
 from lpmos.install import answers
 from lpmos.install.answers import samples, scripts
-from lpmos.install.answers.order import InstallerUrls, order_of
+from lpmos.install.answers.order import InstallerUrls, Order, order_of
+from lpmos.install.network import netplan
 from lpmos.model.installer import Family
-from lpmos.model.setup import Setup, TaskSecrets
+from lpmos.model.network import Bridge, Ethernet, Network, Vlan, layout
+from lpmos.model.setup import CloudInit, Setup, TaskSecrets
 from lpmos.model.task import Task
 from tests.support.answer_scripts import SHELLS, SIZE_BYTES, Machine, Region, answer_scripts
 from tests.support.answers import SHELL_FAMILIES, answer_task
@@ -142,11 +145,16 @@ def late_script(task: Task, machine: Machine, region: Region, secrets: TaskSecre
     of = answers.FAMILIES["rhel"]
     order = order_of(task, samples.manifest_of(of, *of.releases[1]), region.urls, secrets)
     ending = scripts.Ending(target=str(machine.target), files=scripts.authorized_keys(order))
+    write_hooks(order, machine)
+    return scripts.late(order, ending)
+
+
+def write_hooks(order: Order, machine: Machine) -> None:
+    """What the first script leaves for the last one."""
     (machine.place / "tmp/lpmos").mkdir(parents=True)
     (machine.place / "tmp/lpmos/hooks.sh").write_text(
         scripts.hooks(order).replace(scripts.PLACE, f"{machine.place}{scripts.PLACE}")
     )
-    return scripts.late(order, ending)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -189,6 +197,53 @@ def test_late_script_whose_step_fails_tells_the_end_of_its_output_without_secret
     assert "50%" in rest
     assert not any("s3cret" in line or "unreached" in line for line in rest[:-1])
     assert rest[-1].startswith("failed: command 1 of 1: echo the token is")
+
+
+NETPLAN = "etc/netplan/00-installer-config.yaml"
+CLOUD = "etc/cloud/cloud.cfg.d"
+OWN = "network: {version: 2, ethernets: {eth0: {dhcp4: true}}}\n"
+DISABLED = {"config": "disabled"}
+
+
+@pytest.mark.parametrize("cloud_init", [None, CloudInit(user_data="#cloud-config\n{}\n")])
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param((NETPLAN, f"{CLOUD}/50-curtin-networking.cfg"), id="20.04"),
+        pytest.param((NETPLAN, "etc/netplan/00-installer-config-wifi.yaml"), id="22.04"),
+        pytest.param((f"{CLOUD}/90-installer-network.cfg",), id="24.04"),
+        pytest.param((NETPLAN,), id="26.04"),
+        pytest.param((), id="nothing"),
+    ],
+)
+def test_ubuntu_has_the_network_of_the_task_alone_whatever_its_installer_left(
+    left: tuple[str, ...], cloud_init: CloudInit | None, machine: Machine, region: Region
+) -> None:
+    links = (
+        Ethernet(name="lan0"),
+        Vlan(name="vlan10", over="lan0", id=10),
+        Bridge(name="br0", members=("vlan10",), dhcp=True),
+    )
+    task = answer_task(network_config=Network(links=links), setup=Setup(cloud_init=cloud_init))
+    of = answers.FAMILIES["ubuntu"]
+    order = order_of(task, samples.manifest_of(of, *of.releases[2]), region.urls, TaskSecrets())
+    write_hooks(order, machine)
+    machine.add_program("curtin", "exit 0")
+    for path in left:
+        (machine.target / path).parent.mkdir(parents=True, exist_ok=True)
+        (machine.target / path).write_text(OWN)
+    _, late, _ = answer_scripts("ubuntu", task, region, TaskSecrets())
+    done = machine.run(["sh"], late.replace("target=/target", f"target={machine.target}"))
+    assert done.returncode == 0, (machine.place / "tmp/lpmos/late.log").read_text()
+
+    (file,) = netplan.files(layout(task.network_config, task.mac))
+    (written,) = (machine.target / "etc/netplan").iterdir()
+    assert written == machine.target / file.path.removeprefix("/")
+    assert (written.read_text(), written.stat().st_mode & 0o777) == (file.content, 0o600)
+    assert "br0" in yaml.safe_load(file.content)["network"]["bridges"]
+    said = [yaml.safe_load(each.read_text()) for each in (machine.target / CLOUD).iterdir()]
+    assert {"network": DISABLED} in said
+    assert all(each["network"] == DISABLED for each in said)
 
 
 def test_what_the_installer_does_is_said_when_it_changes(machine: Machine, region: Region) -> None:

@@ -1,14 +1,17 @@
 """Ubuntu's server installer (subiquity): autoinstall in a cloud-config, with curtin's disk actions.
 
 The first script finds the disks and writes their names into the answer file, which the installer
-reads again after it.
+reads again after it. The installer keeps the network that it started with, as what the answer file
+named would be its own too; the last script writes the task's into the new system.
 
-Sources: Ubuntu's autoinstall reference, curtin's storage actions, netplan-yaml(5), systemd-run(1).
+Sources: Ubuntu's autoinstall reference, curtin's storage actions and apt configuration,
+netplan-yaml(5), systemd-run(1); subiquity's source for what it leaves in the new system.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from lpmos.install import cloud_init
 from lpmos.install.answers import blocks, debian, scripts
 from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
@@ -24,7 +27,6 @@ LOGS = (
 REST = -1
 """The installer's word for all that is left."""
 SCRIPT_INDENT = 6
-NETWORK_INDENT = 2
 
 _STATE = """\
 step=$(cat /var/log/installer/*.log 2>/dev/null |
@@ -42,6 +44,15 @@ esac
 
 _ASSEMBLED = "mdadm --assemble --scan || true\nvgchange -ay || true\n"
 """curtin does so before it clears a disk, and clears all that an old array or group stands on."""
+
+_FORGET_NETWORK = """\
+rm -f "$target"/etc/netplan/*.yaml
+rm -f "$target"/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg
+rm -f "$target"/etc/cloud/cloud.cfg.d/90-installer-network.cfg
+"""
+"""The installer's own network: to 23.04 and from 25.10 on a netplan file, between them (24.04 too)
+one of cloud-init, which makes a netplan file of it at the first boot; the first medium of 20.04 has
+curtin's as well."""
 
 
 def values(order: Order) -> Values:
@@ -63,7 +74,6 @@ def values(order: Order) -> Values:
     }
     ready = {
         "storage": [yaml_flow(action) for action in _actions(order)],
-        "network": _network(order),
         "early_script": yaml_block(early, SCRIPT_INDENT),
         "late_script": yaml_block(_late(order), SCRIPT_INDENT),
         "error_script": yaml_block(_failure(), SCRIPT_INDENT),
@@ -71,24 +81,18 @@ def values(order: Order) -> Values:
     return Values(plain, ready)
 
 
-def _network(order: Order) -> str:
-    """The netplan file as a part of this one."""
-    (file,) = netplan.files(order.network)
-    lines = file.content.rstrip("\n").split("\n")
-    return "\n".join(" " * NETWORK_INDENT + line for line in lines)
-
-
 def _late(order: Order) -> str:
-    # What the installer left for cloud-init would go before the task's own user-data.
-    own = "99-installer.cfg" if order.task.setup.cloud_init else ""
-    before = f'rm -f "$target"/etc/cloud/cloud.cfg.d/{own}' if own else ""
+    before = _FORGET_NETWORK
+    if order.task.setup.cloud_init:
+        # What the installer left for cloud-init would go before the task's own user-data.
+        before += 'rm -f "$target"/etc/cloud/cloud.cfg.d/99-installer.cfg\n'
     run = "curtin in-target --target=/target --"
     return scripts.late(
         order,
         scripts.Ending(
             target="/target",
             run=run,
-            files=debian.identity(order),
+            files=(*debian.identity(order), cloud_init.NO_NETWORK, *netplan.files(order.network)),
             before=before,
             after=debian.grub_update(order, run),
         ),

@@ -73,7 +73,7 @@ def test_debian_answers_are_the_tasks() -> None:
     assert {name: values[name] for name in wanted} == wanted
 
 
-def test_ubuntu_answer_is_a_cloud_config_with_the_plan_and_the_network() -> None:
+def test_ubuntu_answer_is_a_cloud_config_with_the_plan_and_leaves_the_installers_network() -> None:
     task = answer_task(uefi=True, setup=SETUP, hostname="web-1.example.org")
     text = answer_of("ubuntu", task)
     assert (
@@ -98,18 +98,11 @@ autoinstall:
     primary:
       - arches: [default]
         uri: "http://region.example/mirror/installer"
+    security:
+      - arches: [default]
+        uri: "http://region.example/mirror/installer"
   packages:
     - "tmux"
-  "network":
-    "version": 2
-    "ethernets":
-      "lpmos":
-        "match":
-          "macaddress": "52:54:00:00:00:01"
-        "set-name": "lpmos"
-        "dhcp4": true
-        "dhcp6": true
-        "dhcp-identifier": "mac"
   storage:
     swap:
       size: 0
