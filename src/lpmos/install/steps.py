@@ -11,7 +11,9 @@ Sources: useradd(8), usermod(8), chpasswd(8), sudoers(5), localtime(5), locale.c
 import shlex
 from collections.abc import Iterator
 
-from lpmos.install.packages import install_script
+import msgspec
+
+from lpmos.install.packages import GROUP, install_script, packages_of
 from lpmos.model.installplan import Step
 from lpmos.model.setup import Account, Setup, TaskSecrets
 from lpmos.model.task import Task
@@ -85,18 +87,35 @@ printf 'LANG=%s\\n' "$locale" >/etc/locale.conf
 """
 
 
-def steps(task: Task, secrets: TaskSecrets, family: str) -> tuple[Step, ...]:
+def steps(
+    task: Task, secrets: TaskSecrets, family: str, *, by_installer: bool = False
+) -> tuple[Step, ...]:
     """What runs in the new root, in order; nothing where the task says nothing.
 
     Args:
         task: whose setup it is.
         secrets: the sealed part of it, opened.
         family: of the image, or of the installer.
+        by_installer: groups of packages are left to the installer's own list: which of them are
+            there already, nothing can tell without the repositories.
 
     Raises:
         ImageError: packages are needed, and how this family installs them is not known.
     """
-    return tuple(_steps(task.setup, secrets, family))
+    setup = task.setup
+    if by_installer:
+        single = tuple(name for name in setup.packages if not name.startswith(GROUP))
+        setup = msgspec.structs.replace(setup, packages=single)
+    return tuple(_steps(setup, secrets, family))
+
+
+def listed_packages(setup: Setup, family: str) -> tuple[str, ...]:
+    """What an installer's own list names: a setup's packages, and those of what it needs.
+
+    But for the locale, which an installer makes itself.
+    """
+    programs = (program for program in _programs(setup) if program != "localedef")
+    return tuple(dict.fromkeys((*setup.packages, *packages_of(family, programs))))
 
 
 def exports(secrets: TaskSecrets) -> str:

@@ -1,12 +1,13 @@
 """The region as a caching mirror of its installers' repositories: each piece is fetched once.
 
 The rule: only what an installer's manifest names is ever fetched, by the installer's name; no part
-of a request chooses a host, so this is no proxy for anybody else. A piece whose name says its
-content (a package of one version, a file by its digest) is kept as it is; anything else is asked
-for again after `FRESH_S`, and served as it was while the repository cannot be reached. What is kept
-is bounded: the least recently used goes first; what is larger than the bound passes through. Who
-asks first is given a piece as it arrives, and others wait for the whole: one that stops reading is
-left, and the piece is fetched on without it.
+of a request chooses a host, so this is no proxy for anybody else. Of a release in several trees
+(RHEL's BaseOS and AppStream) one names all. A piece whose name says its content (a package of one
+version, a file by its digest) is kept as it is; anything else is asked for again after `FRESH_S`,
+and served as it was while the repository cannot be reached. What is kept is bounded: the least
+recently used goes first; what is larger than the bound passes through. Who asks first is given a
+piece as it arrives, and others wait for the whole: one that stops reading is left, and the piece is
+fetched on without it.
 
     <state_dir>/mirror/<SHA-256 of the URL>         the bytes
     <state_dir>/mirror/<SHA-256 of the URL>.json    what was said of them: `Said`
@@ -53,6 +54,8 @@ PATH_CHARACTERS = 1000
 _IMMUTABLE = re.compile(
     r"(/by-hash/|\.(u?deb|d?rpm|iso|squashfs)$|[0-9a-f]{64})", re.ASCII | re.IGNORECASE
 )
+_PARTED = re.compile(r"/BaseOS/[^/]+/(os|kickstart)$", re.ASCII)
+"""How the URL of a tree ends that is one of several of a release."""
 _PASSED = ("Content-Type", "ETag", "Last-Modified")
 P = ParamSpec("P")
 
@@ -151,7 +154,8 @@ class MirrorCache:
         """A piece of an installer's repository."""
         manifest = self._manifest(request)
         path = checked_path(request.match_info["path"])
-        return await self._serve(request, f"{manifest.repository.rstrip('/')}/{path}")
+        root, _ = _root_and_tree(manifest)
+        return await self._serve(request, f"{root}/{path}")
 
     async def media(self, request: web.Request) -> web.StreamResponse:
         """The installer's medium, for those that load one."""
@@ -336,7 +340,20 @@ class MirrorCache:
 
 def mirror_path(manifest: InstallerManifest) -> str:
     """The path at the region below which an installer's repository is found."""
-    return f"{PREFIX}/{manifest.name}"
+    _, tree = _root_and_tree(manifest)
+    return f"{PREFIX}/{manifest.name}{tree}"
+
+
+def _root_and_tree(manifest: InstallerManifest) -> tuple[str, str]:
+    """The URL below which pieces are fetched, and the path of the installer's tree below that.
+
+    BaseOS's `.treeinfo` names AppStream relative to itself, `../../../AppStream/x86_64/os/`, and
+    Anaconda (`tree_info.py`) takes as many parts off the URL that it was told, the host's name too.
+    So the path of such a tree stays as it is at the origin.
+    """
+    url = manifest.repository.rstrip("/")
+    parted = _PARTED.search(url)
+    return (url[: parted.start()], parted[0]) if parted else (url, "")
 
 
 def media_path(manifest: InstallerManifest) -> str | None:

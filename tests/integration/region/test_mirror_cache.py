@@ -1,6 +1,7 @@
 """The region as a caching mirror: over real HTTP, of a repository that counts what is asked."""
 
 import asyncio
+import posixpath
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,10 +17,19 @@ from hypothesis import strategies as st
 
 from lpmos.images.installers import InstallerFields, Installers
 from lpmos.model.errors import InvalidInput
+from lpmos.model.installer import Family
 from lpmos.region.answers import error_middleware
+from lpmos.region.handover_plans import installer_urls
 from lpmos.region.mirror_cache import FRESH_S, MirrorCache, checked_path
 from tests.support.region import until
 
+INSTALLERS: tuple[tuple[Family, str, str], ...] = (
+    ("debian", "debian-12", "/debian"),
+    ("rhel", "rocky-9", "/rocky/9/BaseOS/x86_64/os/"),
+    ("rhel", "almalinux-9", "/almalinux/9/BaseOS/x86_64/kickstart"),
+    ("rhel", "rocky-9-dvd", "/dvd/rocky/9"),
+    ("rhel", "centos-7", "/centos/7/os/x86_64"),
+)
 LIMIT_BYTES = 3_000_000
 PACKAGE = bytes(range(256)) * 5_000
 LARGE = bytes(range(256)) * 64_000
@@ -61,7 +71,7 @@ class Repository:
             return web.Response(status=503)
         if request.path.endswith("large.deb"):
             return web.Response(body=LARGE)
-        if request.path.endswith(".deb"):
+        if request.path.endswith((".deb", ".rpm")):
             return web.Response(body=PACKAGE)
         if not request.path.endswith("/Release"):
             return web.Response(status=404)
@@ -85,10 +95,12 @@ class Mirror:
         self,
         client: TestClient[web.Request, web.Application],
         repository: Repository,
+        installers: Installers,
         directory: Path,
     ) -> None:
         self.client = client
         self.repository = repository
+        self.installers = installers
         self.directory = directory
         self.now_s = 1_000_000.0
         self.meanwhile: Callable[[], None] = lambda: None
@@ -113,7 +125,7 @@ async def mirror(tmp_path: Path) -> AsyncIterator[Mirror]:
 async def mirroring(
     tmp_path: Path, *, limit_bytes: int, caller_s: float = 30.0
 ) -> AsyncIterator[Mirror]:
-    """A running mirror of a repository."""
+    """A running mirror of a repository, of an installer at each of its trees."""
     repository = Repository()
     upstream = web.Application()
     upstream.router.add_get("/{path:.*}", repository.answer)
@@ -122,11 +134,13 @@ async def mirroring(
         for file in files:
             file.write_bytes(b"x")
         installers = Installers(tmp_path / "images")
-        fields = InstallerFields(
-            name="debian-12", family="debian", os_type="debian", os_version="12",
-            repository=str(server.make_url("/debian")),
-        )  # fmt: skip
-        installers.add(fields, *files)
+        for family, name, tree in INSTALLERS:
+            os_type, os_version = name.split("-")[:2]
+            fields = InstallerFields(
+                name=name, family=family, os_type=os_type, os_version=os_version,
+                repository=str(server.make_url(tree)),
+            )  # fmt: skip
+            installers.add(fields, *files)
         cache = MirrorCache(
             installers,
             tmp_path / "mirror",
@@ -138,7 +152,7 @@ async def mirroring(
         app.add_routes(cache.routes())
         app.cleanup_ctx.append(cache.session)
         async with TestClient(RegionServer(app)) as client:
-            running = Mirror(client, repository, tmp_path / "mirror")
+            running = Mirror(client, repository, installers, tmp_path / "mirror")
             yield running
 
 
@@ -196,6 +210,46 @@ async def test_disk_is_bounded_and_what_was_used_longest_ago_goes_first(mirror: 
     assert len(mirror.repository.asked) == asked
     await mirror.get("b.deb")
     assert len(mirror.repository.asked) == asked + 1
+
+
+def told(mirror: Mirror, name: str) -> str:
+    """The URL of an installer's tree, as its machine is told."""
+    manifest = mirror.installers.load(name)
+    return installer_urls(
+        manifest, "TOKEN", f"http://{mirror.client.make_url('').authority}"
+    ).mirror
+
+
+def variant(root_url: str, relative: str) -> str:
+    """The URL of a variant's repository, as Anaconda's `tree_info.py` makes it of `.treeinfo`."""
+    if relative == ".":
+        return root_url
+    protocol, root = "http://", root_url.removeprefix("http://")
+    return protocol + posixpath.normpath(posixpath.join(root, relative))
+
+
+@pytest.mark.parametrize(
+    ("name", "relative", "asked"),
+    [
+        ("rocky-9", ".", "/rocky/9/BaseOS/x86_64/os"),
+        ("rocky-9", "../../../AppStream/x86_64/os/", "/rocky/9/AppStream/x86_64/os"),
+        (
+            "almalinux-9",
+            "../../../AppStream/x86_64/kickstart/",
+            "/almalinux/9/AppStream/x86_64/kickstart",
+        ),
+        ("rocky-9-dvd", "BaseOS", "/dvd/rocky/9/BaseOS"),
+        ("rocky-9-dvd", "AppStream", "/dvd/rocky/9/AppStream"),
+        ("centos-7", ".", "/centos/7/os/x86_64"),
+    ],
+)
+async def test_variants_of_a_tree_are_found_where_anaconda_looks_for_them(
+    mirror: Mirror, name: str, relative: str, asked: str
+) -> None:
+    url = variant(told(mirror, name), relative)
+    async with mirror.client.session.get(f"{url}/Packages/t/tmux-3.rpm") as answer:
+        assert (answer.status, await answer.read()) == (200, PACKAGE)
+    assert mirror.repository.asked == [(f"{asked}/Packages/t/tmux-3.rpm", 200)]
 
 
 @pytest.mark.parametrize(

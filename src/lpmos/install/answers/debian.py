@@ -18,6 +18,7 @@ from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import preseed, preseed_script
 from lpmos.install.kernel_line import added_defaults
 from lpmos.install.network import networkd
+from lpmos.install.steps import listed_packages
 from lpmos.model.diskplan import DiskPlan, Filesystem
 from lpmos.model.installplan import PlannedFile
 
@@ -122,7 +123,7 @@ def _packages(order: Order) -> Iterator[str]:
     yield from ("openssh-server", "dosfstools")
     if order.version >= (FIRST_WITH_RESOLVED,) or not order.version:
         yield "systemd-resolved"
-    yield from order.task.setup.packages
+    yield from listed_packages(order.task.setup, "debian")
 
 
 def _method(plan: DiskPlan) -> str:

@@ -98,5 +98,5 @@ def order_of(
         secrets=secrets,
         disks=task.plan,
         network=layout(task.network_config, task.mac),
-        steps=() if manifest.windows else steps(task, secrets, manifest.family),
+        steps=() if manifest.windows else steps(task, secrets, manifest.family, by_installer=True),
     )

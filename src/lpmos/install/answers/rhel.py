@@ -17,6 +17,7 @@ from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import kickstart
 from lpmos.install.kernel_line import kernel_arguments
 from lpmos.install.network import networkmanager
+from lpmos.install.steps import listed_packages
 from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.installerlimits import is_before_luks2
 
@@ -76,14 +77,19 @@ def values(order: Order) -> Values:
         "kernel_arguments": kernel_arguments(order.task),
     }
     ready = {
-        "packages": [_package(name) for name in order.task.setup.packages],
-        "recent": not is_before_luks2(order.manifest.os_type, order.manifest.os_version),
+        "packages": [_package(name) for name in listed_packages(order.task.setup, "rhel")],
+        "recent": not _is_7(order),
         "disks_file": DISKS_FILE,
         "pre_script": _pre(order),
         "late_script": _late(order),
         "error_script": scripts.failure("/tmp/anaconda.log"),  # noqa: S108 - Anaconda's own place
     }
     return Values(plain, ready)
+
+
+def _is_7(order: Order) -> bool:
+    """Whether the release is 7, or older."""
+    return is_before_luks2(order.manifest.os_type, order.manifest.os_version)
 
 
 def disks(order: Order) -> Iterator[str]:
@@ -189,7 +195,9 @@ def _late(order: Order) -> str:
             target='"${ANA_INSTALL_PATH:-/mnt/sysimage}"',
             before=_OWN_NETWORK,
             files=(
-                *networkmanager.files(order.network),
+                *networkmanager.files(
+                    order.network, no_ipv6="ignore" if _is_7(order) else "disabled"
+                ),
                 *scripts.authorized_keys(order),
                 *cloud_init.files(order.task),
             ),

@@ -15,19 +15,23 @@ _NAMES = UUID("7b0c8a52-6a55-4f0c-9d2f-3f6c8d1e5a40")
 _KINDS = {Ethernet: "ethernet", Vlan: "vlan", Bond: "bond", Bridge: "bridge"}
 
 
-def files(layout: Layout) -> tuple[PlannedFile, ...]:
-    """The files of all links."""
+def files(layout: Layout, *, no_ipv6: str = "disabled") -> tuple[PlannedFile, ...]:
+    """The files of all links.
+
+    `no_ipv6` is the method of a link without IPv6: before 1.20 NetworkManager knows `ignore` alone,
+    and does not load a connection whose method it does not know.
+    """
     return tuple(
         PlannedFile(
             path=f"{_PLACE}/{link.name}.nmconnection",
-            content="\n".join(_connection(layout, link)) + "\n",
+            content="\n".join(_connection(layout, link, no_ipv6)) + "\n",
             mode=0o600,
         )
         for link in layout.links
     )
 
 
-def _connection(layout: Layout, link: AnyLink) -> Iterator[str]:
+def _connection(layout: Layout, link: AnyLink, no_ipv6: str) -> Iterator[str]:
     kind = _KINDS[type(link)]
     yield from ("[connection]", f"id={link.name}", f"uuid={_uuid(link.name)}", f"type={kind}")
     if not isinstance(link, Ethernet):
@@ -37,8 +41,8 @@ def _connection(layout: Layout, link: AnyLink) -> Iterator[str]:
         yield from (f"master={_uuid(carrier.name)}", f"slave-type={_KINDS[type(carrier)]}")
     yield from _kind(layout, link)
     if carrier is None:
-        yield from _family(layout, link, 4)
-        yield from _family(layout, link, 6)
+        yield from _family(layout, link, 4, "disabled")
+        yield from _family(layout, link, 6, no_ipv6)
 
 
 def _kind(layout: Layout, link: AnyLink) -> Iterator[str]:
@@ -61,18 +65,18 @@ def _kind(layout: Layout, link: AnyLink) -> Iterator[str]:
         yield from ("", "[ethernet]", *ethernet)
 
 
-def _family(layout: Layout, link: AnyLink, version: int) -> Iterator[str]:
-    """The addresses of one IP version; a version with none is off, but for DHCP."""
+def _family(layout: Layout, link: AnyLink, version: int, off: str) -> Iterator[str]:
+    """The addresses of one IP version; a version with none has the method `off`, but for DHCP."""
 
     def own(texts: tuple[str, ...]) -> list[str]:
         return [text for text in texts if (":" in text) == (version == 6)]
 
     addresses, gateways = own(link.addresses), own(link.gateways)
-    method = "auto" if link.dhcp else "manual" if addresses else "disabled"
+    method = "auto" if link.dhcp else "manual" if addresses else off
     yield from ("", f"[ipv{version}]", f"method={method}")
     if version == 4 and link.dhcp:
         yield "dhcp-client-id=mac"
-    if method == "disabled":
+    if method == off:
         return
     yield from (f"address{number}={text}" for number, text in enumerate(addresses, 1))
     yield from (f"gateway={gateway}" for gateway in gateways)

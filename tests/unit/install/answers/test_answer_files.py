@@ -11,7 +11,7 @@ from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.errors import InvalidInput
 from lpmos.model.installer import Family
 from lpmos.model.network import Ethernet, Network, Vlan
-from lpmos.model.setup import Setup, TaskSecrets
+from lpmos.model.setup import Account, Ansible, CloudInit, Puppet, Setup, TaskSecrets
 from tests.support.answers import (
     READERS,
     YAST,
@@ -191,6 +191,58 @@ raid /boot --fstype=ext4 --device=md-boot --level=RAID1 raid.103 raid.203
 raid / --fstype=ext4 --device=md-root --level=RAID1 raid.104 raid.204
 """
     )
+
+
+PREPARED = Setup(
+    users=(Account(name="admin", sudo="nopasswd"),),
+    packages=("tmux", "git", "sudo"),
+    locale="de_DE.UTF-8",
+    cloud_init=CloudInit(user_data="#cloud-config\n{}\n"),
+    ansible=Ansible(repository="https://git.example.net/site.git"),
+    puppet=Puppet(server="puppet.example.net"),
+)
+
+
+def test_what_a_setup_needs_is_in_the_installers_own_list() -> None:
+    kickstart = answer_of("rhel", answer_task(setup=PREPARED))
+    assert (
+        "\n%packages\n@core\nopenssh-server\n"
+        "tmux\ngit\nsudo\ncloud-init\nansible-core\ngit-core\npuppet\n%end\n"
+    ) in kickstart
+    preseed = preseed_values(answer_of("debian", answer_task(setup=PREPARED)))
+    assert preseed["pkgsel/include"] == (
+        "openssh-server dosfstools systemd-resolved tmux git sudo cloud-init ansible puppet-agent"
+    )
+
+
+def test_groups_of_packages_are_anacondas_alone() -> None:
+    text = answer_of("rhel", answer_task(setup=Setup(packages=("@web-server", "tmux"))))
+    assert "openssh-server\n@web-server\ntmux\n%end\n" in text
+    assert "for name in tmux; do" in READERS["rhel"](text).scripts[1]
+    text = answer_of("rhel", answer_task(setup=Setup(packages=("@web-server",))))
+    assert "failed: packages" not in READERS["rhel"](text).scripts[1]
+
+
+@pytest.mark.parametrize(
+    ("release", "without"),
+    [
+        (("centos", "7"), "ignore"),
+        (("rocky", "8"), "disabled"),
+        (("fedora", "42"), "disabled"),
+    ],
+)
+def test_link_without_ipv6_says_so_in_the_words_of_its_networkmanager(
+    release: tuple[str, str], without: str
+) -> None:
+    links = (
+        Ethernet(name="lan0"),
+        Vlan(name="vlan10", over="lan0", id=10, addresses=("192.0.2.10/24",)),
+    )
+    task = answer_task(network_config=Network(links=links))
+    manifest = samples.manifest_of(answers.FAMILIES["rhel"], *release)
+    late = READERS["rhel"](answer_of("rhel", task, manifest=manifest)).scripts[1]
+    assert late.count(f"\n[ipv6]\nmethod={without}\n") == late.count("\n[ipv6]\n") == 2
+    assert late.count("\n[ipv4]\nmethod=disabled\n") == 1
 
 
 def test_rhel_encrypted_group_has_its_passphrase_as_one_word() -> None:
