@@ -4,6 +4,7 @@ Each shell that an installer has is tried: dash and bash here, and busybox where
 """
 
 import os
+import re
 import shutil
 import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,9 @@ TIMEOUT_S = 60
 PROFILE = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
 YAST = "/var/lib/YaST2"
 STARTUP = "/usr/lib/YaST2"
+_OF_THE_KERNEL_OR_PARTMAN = re.compile(
+    "/sys/class/block|/proc/self/mountinfo|(?:/var)?/lib/partman"
+)
 FIRST_BOOT = 'echo first boot >"$1/first-boot"\n'
 
 
@@ -111,6 +115,7 @@ class Machine:
 
     def run(self, shell: list[str], script: str) -> subprocess.CompletedProcess[str]:
         """Run a script that takes this folder for the machine."""
+        script = _OF_THE_KERNEL_OR_PARTMAN.sub(lambda found: f"{self.place}{found[0]}", script)
         for path in ("/sys/block", scripts.PLACE, PROFILE, YAST, STARTUP):
             script = script.replace(path, f"{self.place}{path}")
         (self.place / "script.sh").write_text(script)

@@ -34,8 +34,7 @@ class Blocks(Machine):
 
     def alone(self, shell: list[str], *disks: str) -> tuple[int, str]:
         """Whether these disks stand alone, and what the region would be told."""
-        script = f"{FAILED}{DISKS}lpmos_alone {' '.join(disks)}\n"
-        done = self.run(shell, script.replace("/sys/class/block", str(self.names)))
+        done = self.run(shell, f"{FAILED}{DISKS}lpmos_alone {' '.join(disks)}\n")
         assert done.stderr == ""
         return done.returncode, done.stdout.strip()
 

@@ -5,7 +5,8 @@ partman counts in millions of bytes, so its partitions may differ from the plan'
 and it numbers arrays from `md0`.
 
 Sources: Debian's installation guide, appendix B (preseeding); debian-installer's
-doc/devel/partman-auto-recipe.txt and partman-auto-raid-recipe.txt; main-menu's words in syslog.
+doc/devel/partman-auto-recipe.txt and partman-auto-raid-recipe.txt; `bin/partman`, `lib/base.sh`
+and `init.d` of partman-base 226, partman-md 106 and partman-lvm 146; main-menu's words in syslog.
 """
 
 from collections.abc import Iterator
@@ -70,9 +71,47 @@ if [ -e "$target/lib/systemd/system/systemd-resolved.service" ]; then
 fi
 """
 
+_ONLY_PLANNED = """\
+mkdir -p /lib/partman/init.d
+cat >/lib/partman/init.d/31lpmos <<'LPMOS_PARTMAN'
+#!/bin/sh
+. @PLACE@/hooks.sh
+planned=" $(cat @PLACE@/disks) "
+for place in /var/lib/partman/devices/*; do
+    [ -d "$place" ] || continue
+    device=$(cat "$place/device")
+    name=${device#/dev/}
+    case $name in
+    mapper/*)
+        name=$(grep -lxF "${name#mapper/}" /sys/class/block/dm-*/dm/name)
+        name=${name%/dm/name} name=${name##*/}
+        ;;
+    esac
+    for disk in $(lpmos_below "$name"); do
+        case $planned in
+        *" $disk "*) continue ;;
+        esac
+        logger -t lpmos "hidden from partman: $device on $disk, which is not a disk of the plan"
+        rm -rf "$place"
+    done
+done
+LPMOS_PARTMAN
+chmod +x /lib/partman/init.d/31lpmos
+"""
+"""A step of partman's after 30parted, in each of its rounds: what stands on a disk that the plan
+does not name goes from its list, before 50efi and 80autouse_swap mark what they find for use.
+
+Of arrays and logical volumes those stay that stand on planned disks alone: partman makes the plan's
+between two rounds, and starts each old one that it finds. The step is written before partman runs,
+as partman lists its steps before it runs the first, which is its early command.
+"""
+
 _OTHER_ESPS = """\
-for disk in $(cat @PLACE@/other-disks); do
+mounted=$(awk -v at="$target/boot/efi" '$5 == at { print $3 }' /proc/self/mountinfo)
+[ -n "$mounted" ] || { echo "nothing is mounted at /boot/efi"; exit 1; }
+for disk in $(cat @PLACE@/disks); do
     part=$(lpmos_part "$disk" 2)
+    [ "$(cat "/sys/class/block/${part##*/}/dev")" != "$mounted" ] || continue
     chroot "$target" mkfs.vfat -F 32 "$part"
     mkdir -p "$target/mnt/esp"
     mount "$part" "$target/mnt/esp"
@@ -81,6 +120,8 @@ for disk in $(cat @PLACE@/other-disks); do
     rmdir "$target/mnt/esp"
 done
 """
+"""partman mounts the system partition of the disk whose name sorts first: not always the plan's
+first disk."""
 
 _ENTER = "env -u DEBIAN_HAS_FRONTEND -u DEBIAN_FRONTEND -u DEBCONF_REDIR -u DEBCONF_OLD_FD_BASE"
 """Outside of debconf's conversation with the installer, whose words a script would steal."""
@@ -107,7 +148,8 @@ def values(order: Order) -> Values:
     ready = {
         "recipe": " \\\n".join(f"  {line}" for line in _recipe(order.disks)),
         "early_command": preseed_script(
-            scripts.start(order, _STATE, LOGS), f"{scripts.PLACE}/early.sh"
+            scripts.start(order, _STATE, LOGS) + _placed(_ONLY_PLANNED),
+            f"{scripts.PLACE}/early.sh",
         ),
         "partman_command": preseed_script(_partman(order), f"{scripts.PLACE}/disks.sh"),
         "late_command": preseed_script(_late(order), f"{scripts.PLACE}/late.sh"),
@@ -181,7 +223,7 @@ def _partman(order: Order) -> str:
         scripts.find_disks(order).rstrip("\n"),
         f'debconf-set partman-auto/disk "{" ".join(disks)}"',
         f'debconf-set grub-installer/bootdev "{" ".join(disks)}"',
-        f'echo "{" ".join(disks[1:])}" >{scripts.PLACE}/other-disks',
+        f'echo "{" ".join(disks)}" >{scripts.PLACE}/disks',
     ]
     if plan.arrays:
         parts = " . ".join(_array(plan, level, number) for level, number in _arrays(plan))
@@ -204,9 +246,13 @@ def _array(plan: DiskPlan, head: str, number: int) -> str:
     return f"{head} {'#'.join(parts)}"
 
 
+def _placed(script: str) -> str:
+    return script.replace("@PLACE@", scripts.PLACE)
+
+
 def _late(order: Order) -> str:
     copies = order.uefi and order.disks.members
-    after = _NETWORK + (_OTHER_ESPS.replace("@PLACE@", scripts.PLACE) if copies else "")
+    after = _NETWORK + (_placed(_OTHER_ESPS) if copies else "")
     run = f'{_ENTER} chroot "$target"'
     return scripts.late(
         order,
