@@ -29,6 +29,7 @@ from tests.matrix.layouts import PASSPHRASE
 FIRST_SECTOR: Final = 512
 _LABEL_BYTES: Final = 512
 _CRC_START: Final = 0xF597A6CF
+_DATA_AT: Final = 1024**2
 FOREIGN: Final = b"somebody else's data" * 200
 FOREIGN_STEP_BYTES: Final = 256 * 1024**2
 LUKS2: Final = b"LUKS\xba\xbe\x00\x02"
@@ -62,9 +63,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     acceleration: str = ""
 
 
-def lvm_label() -> bytes:
-    """The first sectors of an LVM physical volume (lib/format_text/layout.h of LVM2): its label."""
-    after_crc = (32).to_bytes(4, "little") + b"LVM2 001" + b"L" * 32
+def lvm_label(disk_bytes: int) -> bytes:
+    """The first sectors of an LVM physical volume in no group (lib/format_text/layout.h of LVM2).
+
+    Its label, whose lists of areas (data, metadata) end with an empty one each.
+    """
+    areas = (_DATA_AT, 0, 0, 0, 0, 0)
+    numbers = b"".join(number.to_bytes(8, "little") for number in (disk_bytes, *areas))
+    after_crc = (32).to_bytes(4, "little") + b"LVM2 001" + b"L" * 32 + numbers
     after_crc = after_crc.ljust(_LABEL_BYTES - 20, b"\0")
     # Its CRC-32 has another start and no last inversion.
     crc = zlib.crc32(after_crc, _CRC_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -135,11 +141,15 @@ async def _machine(cell: Cell, rack: Rack, directory: Path, accel: Acceleration)
     machine = await made.create(rack, cell.spec(), directory=directory, accel=accel)
     if cell.disks in {"lvm", "lvm-kept", "format"}:
         with machine.disk().open("r+b") as disk:
-            disk.write(lvm_label())
+            disk.write(_label_of(machine))
             for place in _foreign_places(machine) if cell.disks == "format" else ():
                 disk.seek(place)
                 disk.write(FOREIGN)
     return machine
+
+
+def _label_of(machine: VirtualMachine) -> bytes:
+    return lvm_label(machine.disk().stat().st_size)
 
 
 def _foreign_places(machine: VirtualMachine) -> range:
@@ -217,7 +227,8 @@ async def _wrong(cell: Cell, machine: VirtualMachine, journey: Journey) -> str:
         reason = (task.error.reason if task and task.error else "") or (progress.failed or "")
         if cell.refused not in reason or progress.up:
             return f"not refused with {cell.refused!r}: {reason}"
-        untouched = machine.disk().read_bytes()[: len(lvm_label())] == lvm_label()
+        label = _label_of(machine)
+        untouched = machine.disk().read_bytes()[: len(label)] == label
         return "" if untouched or cell.disks != "lvm-kept" else "the foreign label is gone"
     if not progress.up:
         return progress.failed or "it did not come up"
