@@ -194,10 +194,19 @@ _NETWORKING = _element(
         ),
     ),
 )
+_ADD_ON = _element(
+    "add-on",
+    _many(
+        "add_on_products",
+        _element("listentry", "".join(map(_word, ("media_url", "product", "product_dir")))),
+    ),
+    "optional",
+)
 _SCRIPT = _element(
     "script",
     _word("filename")
     + _word("interpreter", "", "shell")
+    + _flag("debug", "optional")
     + _flag("chrooted", "optional")
     + _word("source"),
 )
@@ -235,6 +244,7 @@ AUTOYAST = (
             _word("default_target", "", "multi-user")
             + _element("services", _many("enable", _word("service"))),
         )
+        + _ADD_ON
         + _element(
             "software",
             _flag("install_recommended")

@@ -109,12 +109,12 @@ def steps(
     return tuple(_steps(setup, secrets, family))
 
 
-def listed_packages(setup: Setup, family: str) -> tuple[str, ...]:
+def listed_packages(setup: Setup, family: str, *, makes_locale: bool = True) -> tuple[str, ...]:
     """What an installer's own list names: a setup's packages, and those of what it needs.
 
-    But for the locale, which an installer makes itself.
+    But for the locale, where the installer makes it itself.
     """
-    programs = (program for program in _programs(setup) if program != "localedef")
+    programs = (each for each in _programs(setup) if each != "localedef" or not makes_locale)
     return tuple(dict.fromkeys((*setup.packages, *packages_of(family, programs))))
 
 
@@ -125,10 +125,25 @@ def exports(secrets: TaskSecrets) -> str:
     )
 
 
+def _programs(setup: Setup) -> Iterator[str]:
+    """The programs that the setup itself needs, by the names of `lpmos.install.packages`."""
+    if any(user.sudo for user in setup.users):
+        yield "sudo"
+    if setup.locale and not setup.locale.startswith(("C", "POSIX")):
+        yield "localedef"
+    if setup.cloud_init:
+        yield "cloud-init"
+    if setup.ansible:
+        yield "ansible-pull"
+        yield "git"
+    if setup.puppet:
+        yield "puppet"
+
+
 def _steps(setup: Setup, secrets: TaskSecrets, family: str) -> Iterator[Step]:
-    programs = list(_programs(setup))
-    if setup.packages or programs:
-        script = install_script(family, setup.packages, programs)
+    needed = list(_programs(setup))
+    if setup.packages or needed:
+        script = install_script(family, setup.packages, needed)
         yield Step(title="packages", script=script, timeout_s=PACKAGES_S)
     if setup.timezone:
         script = f"zone={shlex.quote(setup.timezone)}\n{_TIME_ZONE}"
@@ -153,21 +168,6 @@ def _steps(setup: Setup, secrets: TaskSecrets, family: str) -> Iterator[Step]:
             timeout_s=COMMAND_S,
             secrets=secrets.texts,
         )
-
-
-def _programs(setup: Setup) -> Iterator[str]:
-    """The programs that the setup itself needs."""
-    if any(user.sudo for user in setup.users):
-        yield "sudo"
-    if setup.locale and not setup.locale.startswith(("C", "POSIX")):
-        yield "localedef"
-    if setup.cloud_init:
-        yield "cloud-init"
-    if setup.ansible:
-        yield "ansible-pull"
-        yield "git"
-    if setup.puppet:
-        yield "puppet"
 
 
 def _user(user: Account, password_hash: str) -> Step:

@@ -1,5 +1,9 @@
 """The scripts of answer files as shells run them: disks are found, and steps run."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import msgspec
 import pytest
 import yaml
@@ -12,7 +16,14 @@ from lpmos.model.installer import Family
 from lpmos.model.network import Bridge, Ethernet, Network, Vlan, layout
 from lpmos.model.setup import CloudInit, Setup, TaskSecrets
 from lpmos.model.task import Task
-from tests.support.answer_scripts import SHELLS, SIZE_BYTES, Machine, Region, answer_scripts
+from tests.support.answer_scripts import (
+    SHELLS,
+    SIZE_BYTES,
+    TIMEOUT_S,
+    Machine,
+    Region,
+    answer_scripts,
+)
 from tests.support.answers import SHELL_FAMILIES, answer_task
 
 
@@ -244,6 +255,48 @@ def test_ubuntu_has_the_network_of_the_task_alone_whatever_its_installer_left(
     said = [yaml.safe_load(each.read_text()) for each in (machine.target / CLOUD).iterdir()]
     assert {"network": DISABLED} in said
     assert all(each["network"] == DISABLED for each in said)
+
+
+@pytest.mark.parametrize("boots", [True, False])
+def test_last_script_of_autoyast_runs_after_the_boot_loader_and_leaves_no_secret(
+    boots: bool, machine: Machine, region: Region
+) -> None:
+    for letter, name in zip("ab", ("sdx", "sdy"), strict=True):
+        machine.add_disk(name, SIZE_BYTES, {"serial": f"DISK-{letter}".encode()})
+    profile = machine.place / "tmp/profile/autoinst.xml"
+    profile.parent.mkdir(parents=True)
+    profile.touch()
+    kept = machine.target / "var/adm/autoinstall/scripts/lpmos-late.sh"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    back = 'if [ "$1" = /proc/1/root ]; then shift; exec "$@"; fi'
+    machine.add_program("chroot", f'{back}; root=$1; shift 4; exec /bin/sh "$root$1"')
+    machine.add_program("mount", '[ "$2" != bind ]')
+    machine.add_program("umount", ":")
+    command = f"cat >{machine.target}/out <<'LPMOS_LATE'\n$TOKEN\nLPMOS_LATE"
+    task = answer_task(layout="raid1", uefi=True, setup=Setup(commands=(command,)))
+    early, late = answer_scripts("suse", task, region, TaskSecrets())
+    for script in (early, re.sub("(?<=[= ])/mnt(?=[;\n])", str(machine.target), late)):
+        assert machine.run(["bash"], script).returncode == 0
+    hook = f"{machine.place}/var/lib/YaST2/hooks/installation/after_bootloader_finish_00_lpmos"
+    assert Path(hook).stat().st_mode & 0o111, "YaST finds it here"
+    inside = machine.target / hook[1:]
+    assert kept.exists() and not region.said("installed")
+
+    for file in ("boot/grub2/grub.cfg", "boot/efi/EFI/opensuse/shim.efi") if boots else ():
+        (machine.target / file).parent.mkdir(parents=True)
+        (machine.target / file).write_text("by YaST\n")
+    environment = {"PATH": machine.path}
+    done = subprocess.run([str(inside)], env=environment, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == (0 if boots else 1)
+    assert not kept.exists() and not inside.exists()
+    assert len(region.said("installed")) == boots
+    assert [said["message"].split("\n")[1:] for said in region.said("failed")] == (
+        [] if boots else [["YaST has made no boot loader"]]
+    )
+    if boots:
+        assert (machine.target / "out").read_text() == "$TOKEN\n"
+        assert (machine.target / "mnt/esp/EFI/opensuse/shim.efi").exists()
 
 
 def test_what_the_installer_does_is_said_when_it_changes(machine: Machine, region: Region) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lpmos.agent.console import Console
 from lpmos.agent.hanging import HangWatch, own_restart
-from lpmos.agent.inventory.tree import Tree
+from lpmos.agent.inventory.tree import READ_LIMIT_BYTES, Tree
 from lpmos.agent.stop import Stop
 from tests.support.agent_machines import lay_out
 
@@ -25,12 +25,12 @@ class Disks(Tree):
         self._left = writes
         self.looks = 0
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, limit_bytes: int = READ_LIMIT_BYTES) -> str | None:
         self.looks += 1
         written = min(self.looks, self._left)
         # A disk that hangs counts the time for which it has something to do.
         lay_out(self._root, {"proc/diskstats": LINE.format(written, 1000 * self.looks)}, {})
-        return super().text(name)
+        return super().text(name, limit_bytes)
 
 
 class Setting:

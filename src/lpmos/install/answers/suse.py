@@ -1,12 +1,15 @@
 """AutoYaST (SLES, openSUSE Leap and Tumbleweed): an XML profile.
 
 Its first script finds the disks and writes the profile again with their names, and hangs a script
-into YaST where it calls one when it aborts, fails or ends. The network is AutoYaST's own, since it
-alone knows whether the release runs wicked or NetworkManager; cards get their names by MAC.
+into YaST where it calls one when it aborts, fails or ends. The last script is started by such a
+hook, as AutoYaST's own scripts all run before the boot loader is there. The network is AutoYaST's
+own, since it alone knows whether the release runs wicked or NetworkManager; cards get their names
+by MAC.
 
-Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`, `report`;
-YaST's Hooks.md for `installation_aborted` and `installation_failure`, and the startup scripts of
-yast2-installation for what is called after YaST (`startup/hooks/postFirstCall`).
+Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`, `report`,
+add-ons; YaST's Hooks.md and yast2-installation for `installation_aborted`, `installation_failure`,
+the steps of the end (`inst_finish.rb`) and what is called after YaST
+(`startup/hooks/postFirstCall`); yast2-autoinstallation's `AutoInstall.Finish`; yast2-pkg-bindings.
 """
 
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import cdata, xml
 from lpmos.install.kernel_line import grub_serial, kernel_arguments
+from lpmos.install.steps import listed_packages
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
 
@@ -28,9 +32,15 @@ PRODUCTS = {
     "opensuse-leap": "Leap",
     "opensuse-tumbleweed": "openSUSE",
 }
+MODULES = {
+    "sle-module-basesystem": "/Module-Basesystem",
+    "sle-module-server-applications": "/Module-Server-Applications",
+}
+"""Of SLES 15, with their places on its Full medium: the product itself is next to no package."""
 PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 253, "swap": 130}
 """libstorage-ng's numbers of GPT partition types."""
 LOGS = ("/var/log/YaST2/y2log",)
+HOOKS = "/var/lib/YaST2/hooks/installation"
 REST = "max"
 
 _GAVE_UP = f"""\
@@ -47,10 +57,29 @@ lpmos_hang() {{
     cp -a "$2/." "$1/"
     mount -o bind "$1" "$2" || cp -a "$1/." "$2/"
 }}
-lpmos_hang {scripts.PLACE}/within /var/lib/YaST2/hooks/installation
+lpmos_hang {scripts.PLACE}/within {HOOKS}
 lpmos_hang {scripts.PLACE}/after /usr/lib/YaST2/startup/hooks/postFirstCall
 """
 """YaST calls what is in these two folders, which are not written to where it runs from a medium."""
+
+_AFTER_BOOT_LOADER = f"""\
+for root in '' /mnt; do
+    hook=$root{HOOKS}/after_bootloader_finish_00_lpmos
+    mkdir -p "${{hook%/*}}"
+    printf '%s\\n' '#!/bin/sh' 'rm -f "$0"' \\
+        'exec chroot /proc/1/root sh {scripts.PLACE}/late.sh' >"$hook"
+    chmod 755 "$hook"
+done
+"""
+"""YaST looks for a hook in the installer's root, and by then runs it in that of the new system: it
+is in both, goes back to the installer's, and leaves nothing behind."""
+
+_FINISHED = """\
+rm -rf "$target"/var/adm/autoinstall/*/*
+[ -s "$target/boot/grub2/grub.cfg" ] || { echo "YaST has made no boot loader"; exit 1; }
+"""
+"""AutoYaST keeps the profile and its scripts in the new system, with the secrets in them. An error
+of the boot loader's holds YaST up until somebody answers it, and no longer."""
 
 _STATE = """\
 log=/mnt/var/log/zypp/history
@@ -80,7 +109,10 @@ def values(order: Order) -> Values:
         "language": order.locale.partition(".")[0],
         "timezone": order.timezone,
         "product": PRODUCTS.get(order.manifest.os_type, order.manifest.os_type),
-        "packages": order.task.setup.packages,
+        "mirror": order.urls.mirror,
+        "modules": _modules(order),
+        # While YaST runs, zypper cannot install any.
+        "packages": listed_packages(order.task.setup, "suse", makes_locale=False),
         "kernel_arguments": kernel_arguments(order.task),
         "serial": grub_serial(order.task),
         "boot_loader": "grub2-efi" if order.uefi else "grub2",
@@ -220,15 +252,27 @@ def _routes(layout: Layout) -> Iterator[dict[str, str]]:
             yield {"to": route.to, "via": route.via, "device": link.name}
 
 
+def _modules(order: Order) -> list[dict[str, str]]:
+    if order.manifest.os_type != "sles" or order.version[:1] != (15,):
+        return []
+    return [{"product": name, "directory": place} for name, place in MODULES.items()]
+
+
 def _late(order: Order) -> str:
-    return scripts.late(
+    """What keeps the last script, in the installer's memory, for the hook that it hangs in."""
+    script = scripts.late(
         order,
         scripts.Ending(
             target="/mnt",
+            before=_FINISHED,
             files=(*scripts.authorized_keys(order), *cloud_init.files(order.task)),
             after=_other_esps(order),
         ),
     )
+    end = "LPMOS_LATE"
+    while end in script:
+        end += "_"
+    return f"cat >{scripts.PLACE}/late.sh <<'{end}'\n{script}{end}\n{_AFTER_BOOT_LOADER}"
 
 
 def _other_esps(order: Order) -> str:

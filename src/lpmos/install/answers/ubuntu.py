@@ -70,7 +70,6 @@ def values(order: Order) -> Values:
         "locale": order.locale,
         "timezone": order.timezone,
         "mirror": order.urls.mirror,
-        "packages": order.task.setup.packages,
     }
     ready = {
         "storage": [yaml_flow(action) for action in _actions(order)],

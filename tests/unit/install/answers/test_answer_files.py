@@ -101,8 +101,6 @@ autoinstall:
     security:
       - arches: [default]
         uri: "http://region.example/mirror/installer"
-  packages:
-    - "tmux"
   storage:
     swap:
       size: 0
@@ -310,6 +308,42 @@ def test_suse_answer_has_drives_and_links_of_its_own_words() -> None:
         in text
     )
     assert "<destination>default</destination>\n          <gateway>192.0.2.1</gateway>" in text
+
+
+@pytest.mark.parametrize(
+    ("os_type", "os_version", "modules"),
+    [
+        ("sles", "15.6", ["sle-module-basesystem", "sle-module-server-applications"]),
+        ("sles", "12.5", []),
+        ("opensuse-leap", "15.6", []),
+        ("opensuse-tumbleweed", "tumbleweed", []),
+    ],
+)
+def test_sles_has_its_packages_from_modules_of_its_medium(
+    os_type: str, os_version: str, modules: list[str]
+) -> None:
+    manifest = samples.manifest_of(answers.FAMILIES["suse"], os_type, os_version)
+    profile = etree.fromstring(answer_of("suse", answer_task(), manifest=manifest).encode())
+    found = [tuple(each.text for each in entry) for entry in profile.iter(f"{YAST}listentry")]
+    assert [product for _, product, _ in found] == modules
+    assert {url for url, _, _ in found} <= {"http://region.example/mirror/installer"}
+    assert all(place == product.replace("sle-m", "/m").title() for _, product, place in found)
+
+
+def test_suse_is_told_all_packages_as_zypper_cannot_run_beside_yast() -> None:
+    setup = Setup(
+        packages=("tmux", "git-core"),
+        users=(Account(name="admin", sudo="password"),),
+        locale="de_DE.UTF-8",
+        cloud_init=CloudInit(user_data="#cloud-config\n{}\n"),
+        ansible=Ansible(repository="https://git.example/site.git", playbook="site.yml"),
+        puppet=Puppet(server="puppet.example"),
+    )
+    profile = etree.fromstring(answer_of("suse", answer_task(setup=setup)).encode())
+    assert [each.text for each in profile.iter(f"{YAST}package")] == [
+        *("openssh", "curl", "tmux", "git-core"),
+        *("sudo", "glibc-i18ndata", "cloud-init", "ansible", "puppet"),
+    ]
 
 
 @pytest.mark.parametrize(
