@@ -24,9 +24,9 @@ WITH_GUESTS = (
     "tests/integration/lab/test_virtual_machine.py",
 )
 """Where the marks `e2e` and `qemu` are; only the processes that test see marks."""
-WITH_LOOP_DEVICES = (
-    "tests/integration/agent/test_agent_disk_test.py",
-    "tests/integration/agent/test_agent_loop_install.py",
+WITH_LOOP_DEVICES = tuple(
+    f"tests/integration/agent/test_agent_{name}.py"
+    for name in ("disk_image", "disk_test", "loop_install", "members_on_disks")
 )
 """One test takes a loop device from another, and none of the others may be given it meanwhile."""
 

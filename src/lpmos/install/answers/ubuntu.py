@@ -70,6 +70,8 @@ def values(order: Order) -> Values:
         "locale": order.locale,
         "timezone": order.timezone,
         "mirror": order.urls.mirror,
+        # For templates of one's own: without a default route the installer has its medium alone.
+        "packages": order.task.setup.packages,
     }
     ready = {
         "storage": [yaml_flow(action) for action in _actions(order)],
