@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.support import fault_table, processor_share
+from tests.support.own_mounts import take_own_mounts
 
 LONGEST_FIRST = ("e2e", "qemu", "slow")
 """Marks of tests: a file with one of the first comes before those with one of the others."""
@@ -28,7 +29,8 @@ WITH_LOOP_DEVICES = tuple(
     f"tests/integration/agent/test_agent_{name}.py"
     for name in ("disk_image", "disk_test", "loop_install", "members_on_disks")
 )
-"""One test takes a loop device from another, and none of the others may be given it meanwhile."""
+"""One test takes a loop device from another, and none of the others may be given it meanwhile; nor
+may what they mount be kept busy by others' namespaces."""
 
 SHARE = pytest.StashKey[str]()
 """The share of the processors that this process has now."""
@@ -70,6 +72,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.config.stash.get(SHARE, None) != share:
             processor_share.join(share)
             item.config.stash[SHARE] = share
+        if item.nodeid.startswith(WITH_LOOP_DEVICES):
+            take_own_mounts()
 
 
 def pytest_unconfigure() -> None:
