@@ -182,13 +182,13 @@ async def test_answer_in_the_name_of_another_provider_is_refused(world: World) -
 
 @pytest.mark.parametrize(
     ("error", "text"),
-    [("access_denied", "access_denied"), ("<b>call 555</b>", "no code came back")],
+    [("access_denied", "access_denied"), ("<b>call the helpdesk</b>", "no code came back")],
 )
 async def test_login_that_the_provider_ended_is_said(world: World, error: str, text: str) -> None:
     brought = await world.begin()
     answer = await world.finish(state=brought["state"], error=error)
     await world.expect_refused(answer, 401, text)
-    assert "555" not in answer.text
+    assert "helpdesk" not in answer.text
 
 
 async def test_call_from_another_sites_page_is_refused(world: World) -> None:
