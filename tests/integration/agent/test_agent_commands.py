@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -193,3 +194,22 @@ def test_stream_is_over_when_the_end_that_was_told_is_dealt_with() -> None:
     commands.stream(["true"], say=said.append, timeout_s=SOON_S, ended=deal)
     said.append("next")
     assert said[-2:] == ["dealt with", "next"]
+
+
+def test_what_was_left_holding_the_output_is_dealt_with_again_when_the_time_is_over(
+    tmp_path: Path,
+) -> None:
+    commands, said = _commands()
+    left = tmp_path / "left"
+    # It is there only after its parent's end was told, and in a session of its own.
+    late = f"sleep 1; echo $$ > {left}.new; mv {left}.new {left}; exec sleep 600"
+
+    def deal() -> None:
+        if left.exists():
+            os.kill(int(left.read_text()), signal.SIGKILL)
+
+    output = commands.stream(
+        ["sh", "-c", f"setsid sh -c '{late}' &"], say=said.append, timeout_s=5, ended=deal
+    )
+    assert "killed after 5 s" in output.text
+    _until(lambda: not _alive(left))
