@@ -36,12 +36,12 @@ class Acceleration:
     kernel_arguments: str = ""
 
 
-TRANSLATED_CPU: Final = "max,avx2=off,vaes=off,vpclmulqdq=off,erms=off,smap=off,la57=off,svm=off"
+TRANSLATED_CPU: Final = "max,avx2=off,bmi2=off,erms=off,smap=off,la57=off,svm=off"
 """All that the translator knows but what it is slow at and no guest is for: vectors of 256 bits
 (with them OpenSSL's SHA-256 takes twice the time), bytes filled one by one (with `erms`, Linux
 clears pages so), another view of memory for each access to a program's, a fifth level of page
-tables, and guests in guests. Without AVX2 goes what is made of it (`vaes`, `vpclmulqdq`): libgcrypt
-1.11 takes the one for a sign of the other, and Debian 13's gpgv ended at an invalid opcode.
+tables, and guests in guests. Without AVX2 goes BMI2: libgcrypt 1.11 takes it for a sign of AVX2
+(sha1-avx-bmi2-amd64.S), and the gpgv of Debian 13's installer ended at an invalid opcode.
 """
 TRANSLATOR: Final = "tcg,thread=multi,tb-size=64"
 """64 MiB of translations are kept, not QEMU's 1 GiB: each program that ran leaves its own for every
