@@ -31,7 +31,9 @@ STATUS_TIMEOUT_S: Final[Mapping[Status, float]] = MappingProxyType(
         Status.INSTALLING: 1800.0,
     }
 )
-"""How long a task may stay in one status; translated guests on a busy machine are slow."""
+"""How long a task may stay in one status, an install from its newest word; translated guests on a
+busy machine are slow.
+"""
 
 
 class Server(Protocol):
@@ -183,7 +185,9 @@ class Journey:
             limit_s += LOGIN_TIMEOUT_S
         if task.status is Status.PENDING_APPROVAL and not self._approve:
             limit_s = MANUAL_APPROVAL_TIMEOUT_S
-        since = max(task.status_history[-1].timestamp, self.progress.times.get("power on", _EPOCH))
+        told = [word.timestamp for word in task.progress]
+        changed = task.status_history[-1].timestamp
+        since = max(changed, self.progress.times.get("power on", _EPOCH), *told)
         if (self._now() - since).total_seconds() > limit_s:
             raise WaitTimedOut(f"{self._server.name} is {task.status.value} for {limit_s:.0f} s")
 

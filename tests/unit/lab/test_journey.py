@@ -32,6 +32,7 @@ class ScriptedControlPlane:
     """Each look at the task finds it one status and one `step` of time further.
 
     With `server` it is completed only once that came up, as where the installed system says so.
+    An install tells its progress once, one that `talks` at each look.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ScriptedControlPlane:
         self._error = error
         self._history: tuple[StatusChange, ...] = ()
         self.approved = False
+        self.talks = False
         self.progress: tuple[Progress, ...] = ()
         self.now = START
         self.step = timedelta(seconds=1)
@@ -62,10 +64,11 @@ class ScriptedControlPlane:
             self._handed_over_at = self._handed_over_at or self.now
         elif self._way and (self.approved or not waiting):
             change = StatusChange(status=self._way.pop(0), timestamp=self.now)
-            self._history += (change,)
+            if not self._history or self._history[-1].status is not change.status:
+                self._history += (change,)
         status = self._history[-1].status
         written = self._handed_over_at is not None or status is Status.COMPLETED
-        if status is Status.INSTALLING and not written:
+        if status is Status.INSTALLING and not written and (self.talks or not self.progress):
             self.progress = (Progress(step="downloading", percent=40, timestamp=self.now),)
         elif written and len(self.progress) < 2:
             late = (("installing", 72), ("configuring", 97))
@@ -213,6 +216,15 @@ async def test_journey_whose_task_stands_still_ends_in_time(status: Status) -> N
     await way.run()
     assert f"is {status.value} for {STATUS_TIMEOUT_S[status]:.0f} s" in (way.progress.failed or "")
     assert api.now - START <= timedelta(seconds=STATUS_TIMEOUT_S[status] + 20)
+
+
+async def test_install_that_goes_on_telling_its_progress_takes_what_it_takes() -> None:
+    api = ScriptedControlPlane([Status.INSTALLING] * 500 + [Status.COMPLETED])
+    api.step, api.talks = timedelta(seconds=10), True
+    way = journey(api)
+    await way.run()
+    assert way.progress.up
+    assert api.now - START > timedelta(seconds=2 * STATUS_TIMEOUT_S[Status.INSTALLING])
 
 
 async def test_journey_with_manual_approval_waits_longer_and_approves_nothing() -> None:
