@@ -61,7 +61,7 @@ def test_debian_answers_are_the_tasks() -> None:
         "mirror/http/directory": "/mirror/installer",
         "mirror/suite": "bookworm",
         "pkgsel/include": "openssh-server dosfstools systemd-resolved tmux",
-        "passwd/root-password-crypted": "!",
+        "passwd/root-password-crypted": "*",
         "partman-auto/expert_recipe": (
             "lpmos ::"
             " 1 1 1 free $iflabel{ gpt } $reusemethod{ } method{ biosgrub } ."
