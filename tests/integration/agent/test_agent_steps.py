@@ -6,6 +6,9 @@ package mirror.
 
 import contextlib
 import io
+import os
+import select
+import signal
 import subprocess
 import threading
 import time
@@ -206,17 +209,26 @@ def test_stop_ends_a_running_command_and_puts_the_name_servers_back(chroot: Chro
     assert chroot.read("/etc/resolv.conf") == before
 
 
-@pytest.mark.parametrize("left", ["setsid sleep 600", "setsid chroot /usr /bin/sleep 600"])
+@pytest.mark.parametrize("left", ["/bin/sh", "chroot /usr /bin/sh"])
 def test_program_left_running_is_ended_so_that_the_root_can_be_unmounted(
     chroot: Chroot, left: str
 ) -> None:
-    """Also one that changed its root once more, as services do."""
-    chroot.run(command(f"{left} >/dev/null 2>&1 </dev/null &\necho $! >/pid"))
-    pid = Path("/proc") / chroot.read("/pid").strip()
-    until = time.monotonic() + 30
-    while pid.exists() and "Z" not in (pid / "stat").read_text().split()[2]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    """Also one that changed its root once more, as services do; it did before its script ends."""
+    chroot.run(
+        command(
+            "mkfifo /begun\n"
+            f"setsid {left} -c 'echo begun >&3; exec /bin/sleep 600' 3<>/begun >/dev/null 2>&1 &\n"
+            "echo $! >/pid\nread -r _ </begun"
+        )
+    )
+    with contextlib.suppress(ProcessLookupError):  # it ended, and was waited for
+        left_over = os.pidfd_open(int(chroot.read("/pid")))
+        ended, _, _ = select.select([left_over], [], [], 30)
+        if not ended:
+            signal.pidfd_send_signal(left_over, signal.SIGKILL)
+            select.select([left_over], [], [], 30)
+        os.close(left_over)
+        assert ended
 
 
 def test_resolv_conf_that_a_package_made_stays(chroot: Chroot) -> None:
