@@ -159,6 +159,23 @@ def test_plan_disks_of_a_batch_with_one_wwn_are_no_paths() -> None:
     assert chosen(*batch, serial="B") == "/dev/sdb"
 
 
+@pytest.mark.parametrize("contents", [(), ("ext4",)])
+def test_plan_wwn_that_a_batch_of_disks_has_names_none_of_them(contents: tuple[str, ...]) -> None:
+    batch = [
+        disk(f"/dev/sd{each}", serial=each.upper(), wwn="0x5", contents=contents) for each in "abc"
+    ]
+    text = "/dev/sda, /dev/sdb, /dev/sdc have the WWN 0x5: name the serial number or by-path name"
+    with pytest.raises(NoSuitableDisk, match=text):
+        chosen(*batch, wwn="0x5")
+    assert chosen(*batch, wwn="0x5", serial="B") == "/dev/sdb"
+
+
+def test_plan_path_that_says_no_serial_is_a_path_to_the_disk_that_says_one() -> None:
+    paths = [disk("/dev/sda", serial="S", wwn="0x5"), disk("/dev/sdb", wwn="0x5")]
+    with pytest.raises(NoSuitableDisk, match="is one of 2 paths to one disk"):
+        chosen(*paths, wwn="0x5")
+
+
 def test_plan_two_paths_to_one_named_disk_are_told_as_paths() -> None:
     paths = [disk(f"/dev/sd{each}", serial="S", wwn="0x5") for each in "ab"]
     with pytest.raises(NoSuitableDisk, match="is one of 2 paths to one disk"):

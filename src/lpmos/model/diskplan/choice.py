@@ -8,6 +8,7 @@ equal sizes the first by device name.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from lpmos.model.diskplan.hints import BY_PATH, RootDiskHints
 from lpmos.model.diskplan.layout import Erase
@@ -70,7 +71,7 @@ def _refuse_shared_name(inventory: Inventory, hints: RootDiskHints) -> None:
     """Go on only if what names one disk is not true of several; two paths are to one disk."""
     named = next((each for each in _IDENTITIES if getattr(hints, each)), None)
     fitting = [disk for disk in inventory.disks if differing_hint(disk, hints) is None]
-    if named is None or len({disk.wwn or disk.device for disk in fitting}) < 2:
+    if named is None or all(_are_one(*two) for two in combinations(fitting, 2)):
         return
     others = [text for each, text in _IDENTITIES.items() if getattr(hints, each) is None]
     raise NoSuitableDisk(
