@@ -106,6 +106,13 @@ def test_find_of_two_paths_takes_one_to_read_and_none_to_write(tmp_path: Path) -
         find(tree, wanted)
 
 
+def test_find_of_a_shared_serial_without_wwn_takes_none_also_to_read(tmp_path: Path) -> None:
+    """Without a WWN nothing says that they are paths to one disk."""
+    tree = _disks(tmp_path, sda={"serial": "S"}, sdb={"serial": "S"})
+    with pytest.raises(InstallError, match="not certain"):
+        find(tree, _wanted("/dev/sdb", 8 * 512, serial="S"), for_reading=True)
+
+
 def test_find_of_a_shared_serial_takes_the_only_one_of_the_size(tmp_path: Path) -> None:
     tree = _disks(tmp_path, sda={"serial": "S"}, sdb={"serial": "S", "size": "16"})
     assert find(tree, _wanted("/dev/sda", 16 * 512, serial="S")) == "sdb"

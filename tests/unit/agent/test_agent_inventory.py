@@ -160,10 +160,12 @@ def test_cpu_of_a_thousand_threads_counts_all(tmp_path: Path) -> None:
     assert (found["sockets"], found["cores"], found["threads"]) == (2, 512, 1024)
 
 
-def test_wwn_of_zeros_is_none(tmp_path: Path) -> None:
-    lay_out(
-        tmp_path, {"sys/block/sda/size": "8\n", "sys/block/sda/wwid": "naa.0000000000000000\n"}, {}
-    )
+@pytest.mark.parametrize(
+    "wwid",
+    ["naa.0000000000000000", "eui.0000000000000000", "uuid.00000000-0000-0000-0000-000000000000"],
+)
+def test_wwn_of_zeros_is_none(tmp_path: Path, wwid: str) -> None:
+    lay_out(tmp_path, {"sys/block/sda/size": "8\n", "sys/block/sda/wwid": f"{wwid}\n"}, {})
     (disk,) = read_disks(Tree(tmp_path), lambda _: {})
     assert disk["wwn"] is None
 

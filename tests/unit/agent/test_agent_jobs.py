@@ -262,23 +262,29 @@ def test_memory_test_names_the_place_of_a_stuck_bit(tmp_path: Path) -> None:
 
 
 class Counted(StuckBit):
-    """Memory whose controller counts an error once something is written to it."""
+    """Memory whose controller counts errors once something is written to it."""
 
     root = Path()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        edac(self.root, 0, 3)
+        edac(self.root, 2, 3)
+        with (self.root / "dev/kmsg").open("a") as log:
+            log.write("4,1,1,-;EDAC MC0: 3 UE on DIMM_B1\n")
         super().__setitem__(key, value)
 
 
 def test_memory_test_that_fails_names_the_module_first(tmp_path: Path) -> None:
     tree = meminfo(tmp_path, 66)
     edac(tmp_path, 0, 0)
+    lay_out(tmp_path, {"dev/kmsg": ""}, {})
     Counted.root = tmp_path
     with pytest.raises(InstallError, match="wrong words") as failure:
         try_memory(Told(), tree, Counted)
-    lines = failure.value.output.splitlines()
-    assert lines[0] == "mc0: 3 uncorrected errors" and lines[1].startswith("at 0x101008")
+    first, *modules, place, kernel = failure.value.output.splitlines()
+    assert first == "mc0: 3 uncorrected errors"
+    assert modules == ["mc0: 2 corrected errors", "DIMM_B1: 2 corrected errors"]
+    assert place.startswith("at 0x101008")
+    assert kernel.startswith("kernel: EDAC MC0: 3 UE on DIMM_B1")
 
 
 class Folded(bytearray):
