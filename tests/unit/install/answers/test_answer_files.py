@@ -10,7 +10,7 @@ from lpmos.install.answers import checks, samples
 from lpmos.model.diskplan import GIB, StorageLayout
 from lpmos.model.errors import InvalidInput
 from lpmos.model.installer import Family
-from lpmos.model.network import Ethernet, Network, Vlan
+from lpmos.model.network import Bond, BondMode, Ethernet, Network, Vlan
 from lpmos.model.setup import Account, Ansible, CloudInit, Puppet, Setup, TaskSecrets
 from tests.support.answers import (
     READERS,
@@ -308,6 +308,20 @@ def test_suse_answer_has_drives_and_links_of_its_own_words() -> None:
         in text
     )
     assert "<destination>default</destination>\n          <gateway>192.0.2.1</gateway>" in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("802.3ad", "mode=802.3ad miimon=100 lacp_rate=fast"),
+        ("active-backup", "mode=active-backup miimon=100"),
+    ],
+)
+def test_suse_bond_has_the_lacp_rate_where_it_speaks_lacp(mode: BondMode, options: str) -> None:
+    bond = Bond(name="bond0", members=("lan0",), mode=mode, lacp_fast=True, dhcp=True)
+    links = (Ethernet(name="lan0"), bond)
+    text = answer_of("suse", answer_task(network_config=Network(links=links)))
+    assert f"<bonding_module_opts>{options}</bonding_module_opts>" in text
 
 
 @pytest.mark.parametrize(
