@@ -139,20 +139,32 @@ ODD = Network(
 )
 
 
-@pytest.fixture
-def ifup(programs: Path, tmp_path: Path) -> Callable[[str], list[str]]:
-    """What Debian's ifup runs for a link of `ODD`, in its order."""
-    stanzas = written("ifupdown", ODD, tmp_path) / "etc/network/interfaces.d/lpmos"
-    state = ("--state-dir", tmp_path, "--force", "--no-act", "--verbose")
+def commands_of(program: Path, directory: Path) -> Callable[[str], list[str]]:
+    """What a program runs for a link of `ODD`, in its order."""
+    stanzas = written("ifupdown", ODD, directory) / "etc/network/interfaces.d/lpmos"
+    state = ("--state-dir", directory, "--force", "--no-act", "--verbose")
 
     def commands(link: str) -> list[str]:
         found = subprocess.run(
-            [programs / "sbin/ifup", "-i", stanzas, *state, link],
+            [program, "-i", stanzas, *state, link],
             check=True, timeout=30, capture_output=True, text=True,
         )  # fmt: skip
-        return [line for line in found.stderr.splitlines() if "run-parts" not in line]
+        return [line for line in found.stderr.splitlines() if line and "run-parts" not in line]
 
     return commands
+
+
+@pytest.fixture
+def ifup(programs: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    return commands_of(programs / "sbin/ifup", tmp_path)
+
+
+@pytest.fixture
+def ifdown(programs: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """It is ifup by another name."""
+    program = tmp_path / "ifdown"
+    program.symlink_to(programs / "sbin/ifup")
+    return commands_of(program, tmp_path)
 
 
 def test_ifupdown_makes_vlans_of_the_asked_number_whatever_their_name(
@@ -161,8 +173,18 @@ def test_ifupdown_makes_vlans_of_the_asked_number_whatever_their_name(
     for name, number in (("vlan20", 10), ("storage", 30)):
         made = f"ip link add link lan0 name {name} type vlan id {number}"
         commands = ifup(name)
-        assert f"[ -e /sys/class/net/{name} ] || {made}" in commands
+        above = commands.index(f"[ -e /sys/class/net/{name} ] || {made}")
+        assert commands.index("ip link set dev lan0 up") < above
         assert not [line for line in commands if "vconfig" in line]
+
+
+def test_ifupdown_removes_a_vlan_once_all_its_addresses_are_gone(
+    ifdown: Callable[[str], list[str]],
+) -> None:
+    for name in ("vlan20", "storage"):
+        commands = ifdown(name)
+        assert commands[-1] == f"ip link del dev {name} || true"
+        assert not [line for line in commands[:-1] if "ip link del" in line]
 
 
 def test_ifupdown_adds_routes_once_all_addresses_are_there(

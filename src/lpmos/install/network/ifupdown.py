@@ -35,8 +35,7 @@ def _stanzas(layout: Layout, link: AnyLink) -> Iterator[str]:
     yield f"auto {link.name}"
     methods = _methods(link) or [("inet manual", [])]
     methods[0][1].extend(_own(layout, link, dhcp=link.dhcp))
-    # A route may go through the last of the addresses, and one that fails ends the whole link.
-    methods[-1][1].extend(_routes(link))
+    methods[-1][1].extend(_last(link))
     for method, lines in methods:
         yield f"iface {link.name} {method}"
         yield from (f"    {line}" for line in lines)
@@ -62,7 +61,6 @@ def _own(layout: Layout, link: AnyLink, *, dhcp: bool) -> Iterator[str]:
         made = f"ip link add link {link.over} name {link.name} type vlan id {link.id}"
         yield f"pre-up ip link set dev {link.over} up"
         yield f"pre-up [ -e /sys/class/net/{link.name} ] || {made}"
-        yield f"post-down ip link del dev {link.name} || true"
     if link.mtu is not None:
         yield f"up ip link set dev {link.name} mtu {link.mtu}" if dhcp else f"mtu {link.mtu}"
     if isinstance(link, Bridge):
@@ -84,10 +82,16 @@ def _own(layout: Layout, link: AnyLink, *, dhcp: bool) -> Iterator[str]:
         yield f"dns-search {' '.join(layout.search)}"
 
 
-def _routes(link: AnyLink) -> Iterator[str]:
+def _last(link: AnyLink) -> Iterator[str]:
+    """What stands in a link's last stanza: ifdown, too, begins with the first.
+
+    A route may go through the last of the addresses, and one that fails ends the whole link.
+    """
     for route in link.routes:
         family = "-6 " if ip_network(route.to).version == 6 else ""
         yield f"up ip {family}route add {route.to} via {route.via} dev {link.name}"
+    if isinstance(link, Vlan):
+        yield f"post-down ip link del dev {link.name} || true"
 
 
 def _on(value: bool) -> str:
