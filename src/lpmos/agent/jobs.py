@@ -38,12 +38,21 @@ class Bench:
     """What one step works with: it says how far it is, and learns whether it shall stop."""
 
     def __init__(
-        self, job: Job, title: str, first: float, last: float, clock: Callable[[], float]
+        self,
+        job: Job,
+        title: str,
+        first: float,
+        last: float,
+        clock: Callable[[], float],
+        *,
+        tick_s: float = TICK_S,
     ) -> None:
+        """`tick_s` is how often `ticking` says that something goes on."""
         self.job = job
         self._title = title
         self._first, self._last = first, last
         self._clock = clock
+        self._tick_s = tick_s
         self._told_at: float | None = None
         self._share = 0.0
 
@@ -74,15 +83,13 @@ class Bench:
             text = f"{self._title}: {message}"
             self.job.report(Progress(STAGE, self.percent, text, done, total, rate))
 
-    def ticking(
-        self, message: str, limit_s: float, *, tick_s: float = TICK_S
-    ) -> AbstractContextManager[None]:
+    def ticking(self, message: str, limit_s: float) -> AbstractContextManager[None]:
         """Say each minute, for `limit_s`, that something goes on which cannot say how far it is."""
         return ticking(
             lambda passed: self.tell(self._share, f"{message} {passed}"),
             limit_s,
             clock=self._clock,
-            tick_s=tick_s,
+            tick_s=self._tick_s,
         )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpmos.agent import memorytest
+from lpmos.agent import diskerase, memorytest
+from lpmos.agent.commands import Output
 from lpmos.agent.console import Console
 from lpmos.agent.errors import InstallError, Stopped
 from lpmos.agent.hardwaresigns import MemoryErrors, memory_errors
@@ -32,6 +34,7 @@ from lpmos.model.installplan import JobOrder as Sent
 from lpmos.model.inventory import Disk
 from lpmos.model.job import Job as AskedJob
 from lpmos.model.jobplan import plan_job
+from tests.support.agent_commands import RecordingCommands
 from tests.support.agent_machines import lay_out
 from tests.support.builders import make_inventory
 
@@ -79,7 +82,18 @@ class Told:
         return self.now_s
 
     def bench(self) -> Bench:
-        return Bench(self.job, "step 1 of 1, memory_test", 0, 99, self.clock)
+        return Bench(self.job, "step 1 of 1, memory_test", 0, 99, self.clock, tick_s=0.001)
+
+    def said(self) -> list[str]:
+        """The messages without the step's title."""
+        return [each.message.partition(": ")[2] for each in self.progress]
+
+
+def ended() -> bool:
+    """Whether what is ticking falls silent."""
+    (ticking,) = (each for each in threading.enumerate() if each.name == "ticking")
+    ticking.join(TIMEOUT_S)
+    return not ticking.is_alive()
 
 
 def test_order_of_every_step_comes_as_it_was_sent() -> None:
@@ -193,13 +207,37 @@ def test_step_that_fails_stays_at_what_it_said_when_it_began_to_write(count: int
 
 def test_ticking_falls_silent_after_its_limit() -> None:
     told = Told()
-    with told.bench().ticking("erasing", 60, tick_s=0.001):
+    with told.bench().ticking("erasing", 60):
+        assert ended()
+    assert told.said() == ["erasing for 0 min", "erasing for 0 min", "erasing for 1 min"]
+
+
+def test_ticking_of_a_cancelled_job_falls_silent() -> None:
+    told = Told()
+    told.stop.set("cancelled")
+    with told.bench().ticking("erasing", math.inf):
+        assert ended()
+    assert told.progress == []
+
+
+def test_ticking_ends_with_what_goes_on() -> None:
+    with Told().bench().ticking("erasing", math.inf):
         (ticking,) = (each for each in threading.enumerate() if each.name == "ticking")
-        ticking.join(TIMEOUT_S)
-        assert not ticking.is_alive()
-    assert [each.message.partition(": ")[2] for each in told.progress] == [
-        "erasing for 0 min", "erasing for 0 min", "erasing for 1 min",
-    ]  # fmt: skip
+    assert not ticking.is_alive()
+
+
+def test_erase_says_each_minute_that_it_goes_on_for_as_long_as_it_may_take(tmp_path: Path) -> None:
+    told, disk = Told(), {"size": str(GIB // 512), "serial": "A"}
+    lay_out(tmp_path, {f"sys/block/sda/{name}": text for name, text in disk.items()}, {})
+    lay_out(tmp_path, {"dev/sda": "blank"}, {})
+    commands = RecordingCommands(told.stop)
+    commands.on("blkid", Output(2, ""))
+    commands.on("blkdiscard", lambda _: Output(0 if ended() else 1, ""))
+    (planned,) = taken(STEPS[3]).steps
+    diskerase.run(planned, told.bench(), Tree(tmp_path), commands)
+    begun, *said = told.said()
+    assert begun == "/dev/sda (serial A), discard"
+    assert (said[0], said[-1]) == (f"{begun} for 0 min", f"{begun} for 60 min")
 
 
 def test_step_of_a_cancelled_job_stops_and_has_no_result() -> None:

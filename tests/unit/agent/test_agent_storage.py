@@ -6,6 +6,7 @@ import pytest
 
 from lpmos.agent.commands import Output
 from lpmos.agent.diskplan import (
+    ERASE_LEVELS,
     Array,
     Disk,
     Encrypted,
@@ -69,6 +70,19 @@ def test_every_disk_is_cleared_before_one_is_partitioned(tmp_path: Path) -> None
     assert setting.programs() == [
         "wipefs /dev/sda", "wipefs /dev/sdb", "sfdisk /dev/sda", "sfdisk /dev/sdb",
     ]  # fmt: skip
+
+
+def test_erase_of_two_disks_may_take_twice_as_long_as_of_one_and_no_erase_takes_no_time(
+    tmp_path: Path,
+) -> None:
+    limits = {
+        (plan, erase): Setting(tmp_path, plan._replace(erase=erase)).storage.erase_limit_s
+        for plan in (AUTO, MIRROR)
+        for erase in ERASE_LEVELS
+    }
+    for erase in ERASE_LEVELS:
+        assert limits[MIRROR, erase] == 2 * limits[AUTO, erase]
+    assert [limits[AUTO, erase] > 0 for erase in ERASE_LEVELS] == [False, True, True]
 
 
 def test_layers_are_made_from_below(tmp_path: Path) -> None:
