@@ -1,14 +1,20 @@
 """Images over HTTP: upload in pieces, resume, digests, and what may not be deleted."""
 
 import asyncio
+import errno
 import hashlib
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import httpx
 import pytest
 
+from lpmos.images.atomic import UNFINISHED
 from lpmos.images.catalog import Catalog
 from lpmos.images.conversion import ZSTD_MAGIC
 from lpmos.images.signatures import fingerprint
@@ -106,6 +112,8 @@ async def test_upload_that_could_not_enter_the_catalog_is_still_whole(
     api: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     upload_id = await begin(api)
+    place = tmp_path / "images" / f"{UNFINISHED}upload-{upload_id}"
+    (place / "archive").write_text("the name that a run gave away before it was killed")
     in_the_way = tmp_path / "images" / "debian-13"
     in_the_way.write_text("a file where the image's directory would be")
     failed = await bring(api, upload_id, 0, len(CONTENT))
@@ -117,13 +125,66 @@ async def test_upload_that_could_not_enter_the_catalog_is_still_whole(
     assert last.json()["image"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
 
 
-async def test_upload_to_a_full_disk_says_so_and_goes_on_with_room(tmp_path: Path) -> None:
+async def test_upload_enters_the_catalog_also_where_a_file_has_only_one_name(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on FAT and on some shares; few kernels that run tests know such a file system."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    ended = await bring(api, await begin(api), 0, len(CONTENT))
+    assert ended.json()["image"]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("piece_bytes", [300_007, 10_000_000], ids=["pieces", "whole"])
+async def test_upload_to_a_full_disk_says_so_and_goes_on_with_room(
+    tmp_path: Path, piece_bytes: int
+) -> None:
     """A disk takes a part of what is written before it is full; that part is no harm."""
-    module = "tests.support.upload_full_disk"
-    report = await report_of(module, str(tmp_path), disk=tmp_path, size_mb=4)
+    arguments = ("tests.support.upload_full_disk", str(tmp_path), str(piece_bytes))
+    report = await report_of(*arguments, disk=tmp_path, size_mb=4)
     assert "on a disk with room" in report["said"]
     assert 1_000_000 < report["kept"] < 3_000_000
     assert report["whole"]
+
+
+async def test_upload_to_a_disk_that_refuses_to_write_and_to_sync_says_so(
+    api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    upload_id = await begin(api)
+    data = tmp_path / "images" / f"{UNFINISHED}upload-{upload_id}" / "data"
+    data.unlink()
+    data.symlink_to("/dev/full")
+    answer = await bring(api, upload_id, 0, 100)
+    assert answer.status_code == 500 and "on a disk with room" in answer.json()["detail"]
+
+
+@contextmanager
+def called_here() -> Iterator[set[str]]:
+    """The functions in C that this thread calls meanwhile; the control plane's loop is its."""
+    found: set[str] = set()
+
+    def note(_: FrameType, event: str, called: Any) -> None:
+        if event == "c_call":
+            found.add(called.__qualname__)
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+async def test_upload_holds_nobody_up_while_the_disk_writes(api: httpx.AsyncClient) -> None:
+    with called_here() as called:
+        upload_id = await begin(api)
+        await bring(api, upload_id, 0, 4000)
+        last = await bring(api, upload_id, 4000, len(CONTENT))
+    assert last.json()["image"]["name"] == "debian-13"
+    assert "open" in called  # what the disk need not be waited for
+    assert called.isdisjoint({"fsync", "rename", "FileIO.write"})
 
 
 async def test_upload_at_another_offset_is_refused_and_says_where_it_is(
