@@ -82,6 +82,7 @@ class Uploads:
 
         Raises:
             Conflict: it was begun with another size or other fields.
+            ImageError: the images directory cannot be written.
         """
         name = f"{fields.name}\0{sha256}".encode()
         upload_id = hashlib.sha256(name).hexdigest()[:32]
@@ -104,7 +105,7 @@ class Uploads:
 
     def _make(self, upload: Upload) -> bool:
         """The upload's directory, with all that belongs into it; False where another made it."""
-        with scratch_directory(self._directory) as scratch:
+        with writing(self._directory), scratch_directory(self._directory) as scratch:
             (scratch / "data").touch()
             write_file(scratch / "fields.json", msgspec.json.encode(upload))
             try:
@@ -113,7 +114,7 @@ class Uploads:
                 if not self._place(upload.upload_id).exists():
                     raise
                 return False
-        sync_directory(self._directory)
+            sync_directory(self._directory)
         return True
 
     @asynccontextmanager

@@ -108,6 +108,12 @@ async def test_image_can_tell_of_its_first_boot_only_where_its_maker_says_so(
     assert listed["first_boot"] is known
 
 
+async def test_upload_that_cannot_be_begun_says_why(api: httpx.AsyncClient, tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("a file where the images directory would be")
+    answer = await api.post(UPLOADS, json=new_upload())
+    assert answer.status_code == 500 and "on a disk with room" in answer.json()["detail"]
+
+
 async def test_upload_that_could_not_enter_the_catalog_is_still_whole(
     api: httpx.AsyncClient, tmp_path: Path
 ) -> None:
