@@ -57,6 +57,21 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def remove_directory(path: Path) -> None:
+    """Remove a directory, which is there as a whole or not at all; a full disk is no hindrance.
+
+    What a killed process leaves of it is removed as a scratch directory is.
+
+    Raises:
+        OSError: it is not there, or the directory above cannot be written.
+    """
+    gone = path.with_name(f"{UNFINISHED}{os.urandom(8).hex()}")
+    path.rename(gone)
+    if gone.is_symlink():
+        gone.unlink()
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def _remove_abandoned(parent: Path) -> None:
     oldest = time.time() - ABANDONED_S
     for path in parent.glob(f"{UNFINISHED}*"):

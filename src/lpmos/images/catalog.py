@@ -22,7 +22,13 @@ from pathlib import Path
 
 import msgspec
 
-from lpmos.images.atomic import scratch_directory, sha256_of, sync_file, write_file
+from lpmos.images.atomic import (
+    remove_directory,
+    scratch_directory,
+    sha256_of,
+    sync_file,
+    write_file,
+)
 from lpmos.images.catalog_agent import AGENT, KEPT_AGENTS, AgentImages
 from lpmos.images.catalog_files import (
     MANIFEST,
@@ -161,8 +167,8 @@ class Catalog(AgentImages):
         """
         if name not in self._manifests.names():
             raise ImageError(f"there is no image {name!r} in {self._directory}")
-        with writing(self._directory), scratch_directory(self._directory) as scratch:
-            (self._directory / name).rename(scratch / name)
+        with writing(self._directory):
+            remove_directory(self._directory / name)
 
     def sign(self, manifest: ImageManifest) -> ImageManifest:
         """Put a signed manifest in place of the same one without, or with another signature.

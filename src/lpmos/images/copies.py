@@ -25,6 +25,7 @@ import msgspec
 from lpmos.images.atomic import (
     UNFINISHED,
     point_link,
+    remove_directory,
     scratch_directory,
     sync_directory,
     write_file,
@@ -190,8 +191,7 @@ class Copies:
         place = self._place(held)
         if _held(held.kind, held.name, place).source is None:
             return  # it has become somebody's own
-        with scratch_directory(self.directory) as scratch:
-            place.rename(scratch / held.name)
+        remove_directory(place)
 
     def _place(self, held: Held) -> Path:
         """Where an image or an installer is."""

@@ -23,6 +23,7 @@ import msgspec
 
 from lpmos.images.atomic import (
     UNFINISHED,
+    remove_directory,
     scratch_directory,
     sha256_of,
     sync_directory,
@@ -180,8 +181,8 @@ class Installers:
         """
         if name not in self._names():
             raise ImageError(f"there is no installer {name!r} in {self._directory}")
-        with _writing(self._directory), scratch_directory(self._directory) as scratch:
-            (self._directory / name).rename(scratch / name)
+        with _writing(self._directory):
+            remove_directory(self._directory / name)
 
     def _put(
         self,

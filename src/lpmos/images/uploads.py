@@ -30,6 +30,7 @@ import msgspec
 
 from lpmos.images.atomic import (
     UNFINISHED,
+    remove_directory,
     scratch_directory,
     sha256_of,
     sync_directory,
@@ -243,12 +244,10 @@ class Uploads:
         Raises:
             NotFound: there is no such upload.
         """
-        place = self._place(upload_id)
-        with scratch_directory(self._directory) as scratch:
-            try:
-                place.rename(scratch / "upload")
-            except FileNotFoundError:
-                raise NotFound(f"there is no upload {upload_id[:64]}") from None
+        try:
+            remove_directory(self._place(upload_id))
+        except FileNotFoundError:
+            raise NotFound(f"there is no upload {upload_id[:64]}") from None
 
     def _place(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):

@@ -156,6 +156,15 @@ async def test_upload_to_a_full_disk_says_so_and_goes_on_with_room(
     assert report["whole"]
 
 
+@pytest.mark.parametrize("removed", ["image", "copy", "installer", "upload"])
+async def test_full_disk_lets_things_be_removed(tmp_path: Path, removed: str) -> None:
+    """Who makes room is not asked for room."""
+    arguments = ("tests.support.remove_full_disk", str(tmp_path), removed)
+    report = await report_of(*arguments, disk=tmp_path, size_mb=16, inodes=60)
+    assert "No space left" in report["said"]
+    assert report["gone"] == [removed]
+
+
 async def test_upload_to_a_disk_that_refuses_to_write_and_to_sync_says_so(
     api: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from lpmos.images.atomic import (
     ABANDONED_S,
     UNFINISHED,
     point_link,
+    remove_directory,
     scratch_directory,
     sha256_of,
     write_file,
@@ -52,6 +53,17 @@ def test_scratch_directory_that_was_renamed_stays(tmp_path: Path) -> None:
     with scratch_directory(tmp_path) as scratch:
         scratch.rename(tmp_path / "kept")
     assert names(tmp_path) == ["kept"]
+
+
+def test_directory_is_removed_and_of_a_link_the_link_alone(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    remove_directory(tmp_path / "link")
+    assert names(tmp_path) == ["a"]
+    remove_directory(tmp_path / "a")
+    assert names(tmp_path) == []
+    with pytest.raises(FileNotFoundError):
+        remove_directory(tmp_path / "a")
 
 
 def test_scratch_directory_removes_only_what_was_abandoned(tmp_path: Path) -> None:
