@@ -56,8 +56,18 @@ _ACTIONS = (
 )  # fmt: skip
 _MIRRORS = {"type": "array", "items": _closed(("arches", "uri"), arches=_SCRIPTS, uri=_TEXT)}
 
+_COMMANDS = {
+    "type": "array",
+    "items": {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2},
+}
+_FILE = _closed(
+    ("path", "permissions", "content"),
+    path={"type": "string", "pattern": "^/run/"}, permissions={"const": "0600"}, content=_TEXT,
+)  # fmt: skip
+
 AUTOINSTALL: dict[str, Any] = _closed(
-    ("autoinstall",),
+    ("write_files", "autoinstall"),
+    write_files={"type": "array", "items": _FILE},
     autoinstall=_closed(
         ("version", "storage", "user-data"),
         **{
@@ -81,9 +91,9 @@ AUTOINSTALL: dict[str, Any] = _closed(
                 config={"type": "array", "items": {"oneOf": list(_ACTIONS)}},
             ),
             "user-data": {"type": "object"},
-            "early-commands": _SCRIPTS,
-            "late-commands": _SCRIPTS,
-            "error-commands": _SCRIPTS,
+            "early-commands": _COMMANDS,
+            "late-commands": _COMMANDS,
+            "error-commands": _COMMANDS,
             "shutdown": {"enum": ["reboot", "poweroff"]},
         },
     ),

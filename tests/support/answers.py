@@ -143,8 +143,10 @@ def read_preseed(text: str) -> Read:
 
 
 def read_autoinstall(text: str) -> Read:
-    """Ubuntu's installer."""
-    found = yaml.safe_load(text)["autoinstall"]
+    """Ubuntu's installer, with what cloud-init writes for it."""
+    whole = yaml.safe_load(text)
+    found = whole["autoinstall"]
+    files = {file["path"]: file["content"] for file in whole["write_files"]}
     actions = found["storage"]["config"]
     by_id = {action["id"]: action for action in actions}
     systems = set()
@@ -162,7 +164,8 @@ def read_autoinstall(text: str) -> Read:
         any(action["type"] == "dm_crypt" for action in actions),
     )
     commands = (*found["early-commands"], *found["late-commands"], *found["error-commands"])
-    return Read(storage, commands, tuple(_names(found)))
+    assert all(shell == "sh" for shell, _ in commands)
+    return Read(storage, tuple(files[path] for _, path in commands), tuple(_names(found)))
 
 
 def read_kickstart(text: str, version: str = "RHEL9") -> Read:

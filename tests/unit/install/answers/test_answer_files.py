@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from lxml import etree
 
 from lpmos.install import answers
@@ -77,10 +78,21 @@ def test_ubuntu_answer_is_a_cloud_config_with_the_plan_and_leaves_the_installers
     task = answer_task(uefi=True, setup=SETUP, hostname="web-1.example.org")
     text = answer_of("ubuntu", task)
     assert (
-        text.partition("  early-commands:")[0]
+        re.sub(r"content: \|\n( {6}.*\n|\n)*", "content: |\n", text)
         == """\
 #cloud-config
 # Ubuntu's installer for "web-1", made by LPMOS. Values have their quotes with them.
+# The installer writes the text of each command into its logs, which stay in the new system.
+write_files:
+  - path: /run/lpmos/early.sh
+    permissions: "0600"
+    content: |
+  - path: /run/lpmos/late.sh
+    permissions: "0600"
+    content: |
+  - path: /run/lpmos/error.sh
+    permissions: "0600"
+    content: |
 autoinstall:
   version: 1
   locale: "de_DE.UTF-8"
@@ -125,8 +137,30 @@ autoinstall:
     users: []
     disable_root: false
     ssh_pwauth: false
+  early-commands:
+    - [sh, /run/lpmos/early.sh]
+  late-commands:
+    - [sh, /run/lpmos/late.sh]
+  error-commands:
+    - [sh, /run/lpmos/error.sh]
+  shutdown: reboot
 """
     )
+
+
+def test_ubuntus_commands_which_its_installer_logs_name_no_secret() -> None:
+    task = answer_task(
+        layout=StorageLayout(encrypt=True), setup=Setup(commands=("true",), secret_names=("WORD",))
+    )
+    hidden = TaskSecrets(values={"WORD": "hidden-word"}, disk_passphrase="hidden-phrase")
+    found = yaml.safe_load(answer_of("ubuntu", task, secrets=hidden))
+    logged = {
+        name: part for name, part in found["autoinstall"].items() if name.endswith("-commands")
+    }
+    assert "hidden-word" in str(found["write_files"])
+    assert len(logged) == 3
+    assert "hidden" not in str(logged)
+    assert max(len(str(part)) for part in logged.values()) < 100
 
 
 def test_rhel_answer_is_a_kickstart_file_whose_disks_are_included() -> None:
