@@ -257,6 +257,87 @@ def test_ubuntu_has_the_network_of_the_task_alone_whatever_its_installer_left(
     assert all(each["network"] == DISABLED for each in said)
 
 
+SUBIQUITY = "var/log/installer/subiquity-server-debug.log"
+CURTIN = "var/log/installer/curtin-install.log"
+
+
+def installer_logs(machine: Machine, **texts: str) -> None:
+    """Logs as Ubuntu's installer leaves them: its own one is a link to that of its process."""
+    folder = machine.place / "var/log/installer"
+    folder.mkdir(parents=True)
+    (machine.place / SUBIQUITY).symlink_to(folder / "subiquity-server-debug.log.1")
+    for path, name in ((SUBIQUITY, "subiquity"), (CURTIN, "curtin")):
+        if name in texts:
+            (machine.place / path).write_text(texts[name])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("subiquity", "curtin", "state"),
+    [
+        ("start: subiquity/extract_autoinstall: ", "", ""),
+        ("start: subiquity/Package/load_autoinstall_data: ", "", ""),
+        ("start: subiquity/Install/install/curtin_install: installing", "start: cmd-install: ", ""),
+        ("", "start: cmd-install/stage-partitioning/builtin/x: y", "partitioning 10 "),
+        ("", "start: cmd-install/stage-partitioning: a\nstart: cmd-install/stage-extract: b",
+         "downloading 30 "),
+        ("", "start: cmd-install/stage-curthooks/builtin: c", "installing 65 "),
+        ("start: subiquity/Install/install/postinstall: final",
+         "start: cmd-install/stage-curthooks: c", "installing 80 "),
+        ("start: subiquity/Install/install/postinstall/install_tree/unpacking: ",
+         "start: cmd-install/stage-curthooks: c", "installing 85 "),
+        ("start: subiquity/Install/install/postinstall/run_unattended_upgrades: ",
+         "start: cmd-install/stage-curthooks: c", "installing 87 "),
+    ],
+)  # fmt: skip
+def test_ubuntus_progress_is_what_its_installer_does_and_not_what_it_reads(
+    shell: list[str], subiquity: str, curtin: str, state: str, machine: Machine, region: Region
+) -> None:
+    installer_logs(machine, subiquity=f"{subiquity}\n", curtin=f"{curtin}\n")
+    (machine.place / "tmp/lpmos").mkdir()
+    early, *_ = answer_scripts("ubuntu", answer_task(), region, TaskSecrets())
+    said = early.partition("lpmos_state() {\n")[2].partition("\n}\nlpmos_watch\n")[0]
+    assert said
+    done = machine.run(shell, said.replace("/var/log/", f"{machine.place}/var/log/"))
+    assert (done.returncode, done.stdout.startswith(state)) == (0, True), done.stderr
+    assert bool(done.stdout) == bool(state)
+
+
+def test_ubuntus_log_is_seen_to_grow_behind_the_link_that_names_it(region: Region) -> None:
+    early, *_ = answer_scripts("ubuntu", answer_task(), region, TaskSecrets())
+    assert "lpmos_signs='/var/log/installer/subiquity-server-debug.log.*'\n" in early
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    failed = "ERROR root:38 finish: subiquity/{}: FAIL: Command 'netplan apply' returned 1"
+    chatter = "".join(f"DEBUG route_change {number}\n" for number in range(200))
+    logs = f"{failed.format('Network/apply')}\n{failed.format('apply')}\n{chatter}"
+    installer_logs(machine, subiquity=f"{chatter}{logs}start: subiquity/Error/run: \n")
+    order = order_of(
+        answer_task(),
+        samples.manifest_of(answers.FAMILIES["ubuntu"], "ubuntu", "24.04"),
+        region.urls,
+        TaskSecrets(),
+    )
+    write_hooks(order, machine)
+    *_, script = answer_scripts("ubuntu", answer_task(), region, TaskSecrets())
+    done = machine.run(shell, script.replace("/var/log/", f"{machine.place}/var/log/"))
+    assert done.returncode == 0, done.stderr
+    (machine.place / CURTIN).write_text("no space left on the device\n")
+    (machine.place / "tmp/lpmos/end").unlink()
+    machine.run(shell, script.replace("/var/log/", f"{machine.place}/var/log/"))
+    first, second = (each["message"].split("\n") for each in region.said("failed"))
+    told = [
+        f"subiquity/{step}: Command 'netplan apply' returned 1"
+        for step in ("Network/apply", "apply")
+    ]
+    assert first == ["the installer gave up", *told]
+    assert second == ["the installer gave up", "no space left on the device", *told]
+
+
 @pytest.mark.parametrize("boots", [True, False])
 def test_last_script_of_autoyast_runs_after_the_boot_loader_and_leaves_no_secret(
     boots: bool, machine: Machine, region: Region

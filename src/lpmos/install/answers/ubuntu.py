@@ -24,20 +24,24 @@ LOGS = (
     "/var/log/installer/curtin-install.log",
     "/var/log/installer/curtin-install/*.log",
 )
+SIGNS = ("/var/log/installer/subiquity-server-debug.log.*",)
+"""What the first of them is a link to: that link's own size never changes."""
 REST = -1
 """The installer's word for all that is left."""
 SCRIPT_INDENT = 6
 
 _STATE = """\
-step=$(cat /var/log/installer/*.log 2>/dev/null |
-    grep -o 'start: [a-z/_-]*\\(partitioning\\|extract\\|curthooks\\|postinstall\\|packages\\)' |
+step=$(cat /var/log/installer/curtin-install.log \\
+    /var/log/installer/subiquity-server-debug.log 2>/dev/null |
+    grep -o 'start: [^ :]*\\(/stage-[a-z]*\\|/postinstall\\(/install_\\|/run_unatt\\)*\\)' |
     tail -n 1)
 case $step in
-*partitioning) echo partitioning 10 curtin writes the disks ;;
-*extract) echo downloading 30 curtin copies the system ;;
-*curthooks) echo installing 65 curtin installs the kernel and the boot loader ;;
-*postinstall) echo installing 80 the installer configures the system ;;
-*packages) echo installing 85 the installer installs packages ;;
+*/stage-partitioning) echo partitioning 10 curtin writes the disks ;;
+*/stage-extract) echo downloading 30 curtin copies the system ;;
+*/stage-curthooks) echo installing 65 curtin installs the kernel and the boot loader ;;
+*/postinstall) echo installing 80 the installer configures the system ;;
+*/install_) echo installing 85 the installer installs packages ;;
+*/run_unatt) echo installing 87 the installer installs security updates ;;
 esac
 """
 
@@ -58,7 +62,13 @@ curtin's as well."""
 def values(order: Order) -> Values:
     """See `Answers.values`."""
     early = (
-        scripts.start(order, _STATE, LOGS, background="systemd-run --collect --unit=lpmos-watch")
+        scripts.start(
+            order,
+            _STATE,
+            LOGS,
+            signs=SIGNS,
+            background="systemd-run --collect --unit=lpmos-watch",
+        )
         + _ASSEMBLED
         + scripts.find_disks(order)
         + scripts.named_disks(order, "-i /autoinstall.yaml")
@@ -101,9 +111,16 @@ def _late(order: Order) -> str:
 
 
 def _failure() -> str:
+    """The end of curtin's log, and which of the installer's steps failed, with its reason.
+
+    The end of the installer's own log is this script's start and what the network did meanwhile.
+    """
     return (
-        "cat /var/log/installer/subiquity-server-debug.log /var/log/installer/curtin-install.log"
-        f" >{scripts.PLACE}/installer.log 2>/dev/null\n"
+        "{\n"
+        "    tail -n 12 /var/log/installer/curtin-install.log | cut -c 1-200\n"
+        "    sed -n 's/^.* finish: \\([^ ]*\\): FAIL: /\\1: /p'"
+        " /var/log/installer/subiquity-server-debug.log | tail -n 2 | cut -c 1-300\n"
+        f"}} >{scripts.PLACE}/installer.log 2>/dev/null\n"
         + scripts.failure(f"{scripts.PLACE}/installer.log")
     )
 
