@@ -312,9 +312,10 @@ def test_ubuntus_log_is_seen_to_grow_behind_the_link_that_names_it(region: Regio
 def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
     shell: list[str], machine: Machine, region: Region
 ) -> None:
-    failed = "ERROR root:38 finish: subiquity/{}: FAIL: Command 'netplan apply' returned 1"
+    command = f"['systemd-run', {'x' * 300}, 'apt-config']"
+    failed = f"ERROR root:38 finish: subiquity/{{}}: FAIL: Command {command} returned 3"
     chatter = "".join(f"DEBUG route_change {number}\n" for number in range(200))
-    logs = f"{failed.format('Network/apply')}\n{failed.format('apply')}\n{chatter}"
+    logs = f"{failed.format('Mirror/apply')}\n{failed.format('apply')}\n{chatter}"
     installer_logs(machine, subiquity=f"{chatter}{logs}start: subiquity/Error/run: \n")
     order = order_of(
         answer_task(),
@@ -323,19 +324,20 @@ def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
         TaskSecrets(),
     )
     write_hooks(order, machine)
+    machine.add_program("journalctl", '[ "$8" = subiquity_log.1 ] && echo no valid sources')
     *_, script = answer_scripts("ubuntu", answer_task(), region, TaskSecrets())
-    done = machine.run(shell, script.replace("/var/log/", f"{machine.place}/var/log/"))
-    assert done.returncode == 0, done.stderr
+    script = script.replace("/var/log/", f"{machine.place}/var/log/")
+    done = machine.run(shell, script)
+    assert (done.returncode, done.stderr) == (0, "")
     (machine.place / CURTIN).write_text("no space left on the device\n")
     (machine.place / "tmp/lpmos/end").unlink()
-    machine.run(shell, script.replace("/var/log/", f"{machine.place}/var/log/"))
+    machine.run(shell, script)
     first, second = (each["message"].split("\n") for each in region.said("failed"))
-    told = [
-        f"subiquity/{step}: Command 'netplan apply' returned 1"
-        for step in ("Network/apply", "apply")
-    ]
-    assert first == ["the installer gave up", *told]
-    assert second == ["the installer gave up", "no space left on the device", *told]
+    assert first[:2] == ["the installer gave up", "no valid sources"]
+    assert first[2].startswith("subiquity/apply: Command ['systemd-run', xxx")
+    assert first[2].endswith("xxx, 'apt-config'] returned 3")
+    assert (len(first), len(first[2])) == (3, 185)
+    assert second == [first[0], "no space left on the device", *first[1:]]
 
 
 @pytest.mark.parametrize("boots", [True, False])

@@ -111,17 +111,21 @@ def _late(order: Order) -> str:
 
 
 def _failure() -> str:
-    """The end of curtin's log, and which of the installer's steps failed, with its reason.
+    """The end of what the installer's programs said, and the step that failed with its reason.
 
     The end of the installer's own log is this script's start and what the network did meanwhile.
+    Its journal's name ends with its process, as the log does that the link names. Of a long command
+    the end says which it was.
     """
+    own = "/var/log/installer/subiquity-server-debug.log"
     return (
         "{\n"
-        "    tail -n 12 /var/log/installer/curtin-install.log | cut -c 1-200\n"
-        "    sed -n 's/^.* finish: \\([^ ]*\\): FAIL: /\\1: /p'"
-        " /var/log/installer/subiquity-server-debug.log | tail -n 2 | cut -c 1-300\n"
-        f"}} >{scripts.PLACE}/installer.log 2>/dev/null\n"
-        + scripts.failure(f"{scripts.PLACE}/installer.log")
+        "    tail -n 8 /var/log/installer/curtin-install.log\n"
+        f"    own=$(readlink {own})\n"
+        '    journalctl -q -b -o cat -n 4 -t "subiquity_log.${own##*.}"\n'
+        f"    sed -n 's/^.* finish: \\([^ ]*\\): FAIL: /\\1: /p' {own} | tail -n 1\n"
+        "} 2>/dev/null | sed 's/^\\(.\\{90\\}\\).*\\(.\\{90\\}\\)$/\\1 ... \\2/'"
+        f" >{scripts.PLACE}/installer.log\n" + scripts.failure(f"{scripts.PLACE}/installer.log")
     )
 
 
