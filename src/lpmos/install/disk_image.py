@@ -8,8 +8,9 @@ Sources: hostname(5), hosts(5), sshd(8), cloud-init's documentation of the NoClo
 """
 
 from lpmos.install import cloud_init
-from lpmos.install.network import RENDERERS
+from lpmos.install.network import RENDERERS, networkmanager
 from lpmos.model.image import ImageManifest
+from lpmos.model.installerlimits import is_before_rhel_8
 from lpmos.model.installplan import PlannedFile
 from lpmos.model.network import layout
 from lpmos.model.task import Task
@@ -28,7 +29,7 @@ def files(task: Task, manifest: ImageManifest) -> tuple[PlannedFile, ...]:
     planned = [
         PlannedFile(path="/etc/hostname", content=f"{short}\n"),
         PlannedFile(path="/etc/hosts", content=hosts),
-        *RENDERERS[manifest.network](layout(task.network_config, task.mac)),
+        *_network(task, manifest),
     ]
     if task.ssh_keys:
         keys = "".join(f"{key}\n" for key in task.ssh_keys)
@@ -36,3 +37,12 @@ def files(task: Task, manifest: ImageManifest) -> tuple[PlannedFile, ...]:
     if manifest.cloud_init and task.setup.cloud_init is None:
         planned += cloud_init.files(task, DEFAULT_USER_DATA)
     return tuple(planned)
+
+
+def _network(task: Task, manifest: ImageManifest) -> tuple[PlannedFile, ...]:
+    wanted = layout(task.network_config, task.mac)
+    if (manifest.network, manifest.family) == ("networkmanager", "rhel") and is_before_rhel_8(
+        manifest.os_type, manifest.os_version
+    ):
+        return networkmanager.files(wanted, no_ipv6="ignore")
+    return RENDERERS[manifest.network](wanted)

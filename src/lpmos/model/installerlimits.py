@@ -13,7 +13,7 @@ from lpmos.model.diskplan import DiskPlan
 from lpmos.model.errors import FieldProblem
 from lpmos.model.inventory import Inventory
 
-FIRST_WITH_LUKS2 = 8
+RHEL_8 = 8
 """Of RHEL and what is built from it; a Fedora is newer."""
 MBR_BYTES = 2 * 1024**4
 """What a partition table of a BIOS reaches with sectors of 512 bytes."""
@@ -69,17 +69,17 @@ def version_of(os_version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in os_version.split(".") if part.isdecimal())
 
 
-def is_before_luks2(os_type: str, os_version: str) -> bool:
-    """Whether a release of RHEL's family is one whose installer is that of RHEL 7 or older."""
+def is_before_rhel_8(os_type: str, os_version: str) -> bool:
+    """Whether a release of RHEL's family is like RHEL 7 or older: its installer, NetworkManager."""
     version = version_of(os_version)
-    return os_type != "fedora" and bool(version) and version[0] < FIRST_WITH_LUKS2
+    return os_type != "fedora" and bool(version) and version[0] < RHEL_8
 
 
 def _limits(family: str, os_type: str, os_version: str) -> _Limits | None:
     """Of RHEL's family: no btrfs since 8, which Fedora goes on with, and LUKS2 only since 8."""
     limits = _LIMITS.get(family)
     if limits is not None and family == "rhel":
-        if is_before_luks2(os_type, os_version):
+        if is_before_rhel_8(os_type, os_version):
             return limits._replace(kinds=(), encryption=False)
         if os_type == "fedora":
             return limits._replace(kinds=())

@@ -10,6 +10,7 @@ from lpmos.model.diskplan import GIB, RootDiskHints, plan_disk
 from lpmos.model.errors import ImageError, NoSuitableDisk
 from lpmos.model.image import ImageManifest
 from lpmos.model.installplan import InstallPlan
+from lpmos.model.network import Ethernet, Network
 from lpmos.model.setup import CloudInit, Setup
 from lpmos.model.task import Intent
 from tests.support.builders import make_inventory, make_manifest, make_task
@@ -63,6 +64,23 @@ def test_network_is_written_for_the_images_own_system(network: str) -> None:
         if any(path.startswith(mark) and not path.endswith(".link") for path in paths)
     }
     assert found == {network}
+
+
+@pytest.mark.parametrize(
+    ("os_type", "version", "method"),
+    [("centos", "7", "ignore"), ("rocky", "9", "disabled"), ("fedora", "42", "disabled")],
+)
+def test_networkmanager_of_release_7_gets_a_method_that_it_knows(
+    os_type: str, version: str, method: str
+) -> None:
+    image = disk_image(
+        network="networkmanager", family="rhel", os_type=os_type, os_version=version
+    )
+    network = Network(links=(Ethernet(name="lan0", addresses=("192.0.2.10/24",)),))
+    files = contents(planned(image, network_config=network))
+    connections = [text for path, text in files.items() if path.endswith(".nmconnection")]
+    assert connections
+    assert all(text.endswith(f"[ipv6]\nmethod={method}\n") for text in connections)
 
 
 def test_image_with_cloud_init_gets_a_seed_that_leaves_the_network_alone() -> None:

@@ -19,7 +19,7 @@ from lpmos.install.kernel_line import kernel_arguments
 from lpmos.install.network import networkmanager
 from lpmos.install.steps import listed_packages
 from lpmos.model.errors import FieldProblem, InvalidInput
-from lpmos.model.installerlimits import is_before_luks2
+from lpmos.model.installerlimits import is_before_rhel_8
 
 DISKS_FILE = f"{scripts.PLACE}/disks.ks"
 LOGS = tuple(f"/tmp/{name}.log" for name in ("anaconda", "packaging", "storage", "program"))  # noqa: S108 - Anaconda's own place
@@ -89,7 +89,7 @@ def values(order: Order) -> Values:
 
 def _is_7(order: Order) -> bool:
     """Whether the release is 7, or older."""
-    return is_before_luks2(order.manifest.os_type, order.manifest.os_version)
+    return is_before_rhel_8(order.manifest.os_type, order.manifest.os_version)
 
 
 def disks(order: Order) -> Iterator[str]:
