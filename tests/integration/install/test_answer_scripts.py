@@ -257,6 +257,39 @@ def test_ubuntu_has_the_network_of_the_task_alone_whatever_its_installer_left(
     assert all(each["network"] == DISABLED for each in said)
 
 
+BASE = "main-menu[3]: INFO: Menu item 'bootstrap-base' selected\n"
+PACKAGE = "{0}: Selecting previously unselected package a\n{0}: Unpacking a (1)\n{0}: Setting up a"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("log", "state"),
+    [
+        ("main-menu[3]: INFO: Menu item 'netcfg' selected", ""),
+        ("main-menu[3]: INFO: Menu item 'partman-base' selected", "partitioning 5 partman-base\n"),
+        (BASE, "downloading 20 bootstrap-base: 0 steps of packages\n"),
+        (f"{BASE}{PACKAGE.format('debootstrap')}\n" * 9,
+         "downloading 22 bootstrap-base: 18 steps of packages\n"),
+        (BASE + f"{PACKAGE.format('debootstrap')}\n{PACKAGE.format('in-target')}\n" * 9,
+         "downloading 24 bootstrap-base: 36 steps of packages\n"),
+        (f"{PACKAGE.format('in-target')}\n" * 400 + "x: Menu item 'pkgsel' selected",
+         "installing 88 pkgsel: 800 steps of packages\n"),
+        ("x: Menu item 'grub-installer' selected", "installing 89 grub-installer\n"),
+    ],
+    ids=["before", "disks", "retrieving", "base", "kernel", "more than usual", "boot loader"],
+)  # fmt: skip
+def test_debians_progress_counts_the_packages_of_every_step(
+    shell: list[str], log: str, state: str, machine: Machine, region: Region
+) -> None:
+    (machine.place / "var/log").mkdir(parents=True)
+    (machine.place / "tmp/lpmos").mkdir()
+    (machine.place / "var/log/syslog").write_text(f"{log}\n")
+    early, *_ = answer_scripts("debian", answer_task(), region, TaskSecrets())
+    said = early.partition("lpmos_state() {\n")[2].partition("\n}\nlpmos_watch\n")[0]
+    done = machine.run(shell, said.replace("/var/log/", f"{machine.place}/var/log/"))
+    assert (done.stdout, done.returncode) == (state, 0), done.stderr
+
+
 SUBIQUITY = "var/log/installer/subiquity-server-debug.log"
 CURTIN = "var/log/installer/curtin-install.log"
 
