@@ -30,6 +30,7 @@ TIMEOUT_S = 60
 PROFILE = "/tmp/profile"  # noqa: S108 - AutoYaST's own place
 YAST = "/var/lib/YaST2"
 STARTUP = "/usr/lib/YaST2"
+FINISH = "/usr/lib/finish-install.d"
 _OF_THE_KERNEL_OR_PARTMAN = re.compile(
     "/sys/class/block|/proc/self/mountinfo|(?:/var)?/lib/partman"
 )
@@ -116,7 +117,7 @@ class Machine:
     def run(self, shell: list[str], script: str) -> subprocess.CompletedProcess[str]:
         """Run a script that takes this folder for the machine."""
         script = _OF_THE_KERNEL_OR_PARTMAN.sub(lambda found: f"{self.place}{found[0]}", script)
-        for path in ("/sys/block", scripts.PLACE, PROFILE, YAST, STARTUP):
+        for path in ("/sys/block", scripts.PLACE, PROFILE, YAST, STARTUP, FINISH):
             script = script.replace(path, f"{self.place}{path}")
         (self.place / "script.sh").write_text(script)
         environment = {"PATH": self.path, "LC_ALL": "C"}

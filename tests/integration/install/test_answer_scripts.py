@@ -1,5 +1,6 @@
 """The scripts of answer files as shells run them: disks are found, and steps run."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from lpmos.model.network import Bridge, Ethernet, Network, Vlan, layout
 from lpmos.model.setup import CloudInit, Setup, TaskSecrets
 from lpmos.model.task import Task
 from tests.support.answer_scripts import (
+    FINISH,
     SHELLS,
     SIZE_BYTES,
     TIMEOUT_S,
@@ -255,6 +257,42 @@ def test_ubuntu_has_the_network_of_the_task_alone_whatever_its_installer_left(
     said = [yaml.safe_load(each.read_text()) for each in (machine.target / CLOUD).iterdir()]
     assert {"network": DISABLED} in said
     assert all(each["network"] == DISABLED for each in said)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_debians_logs_in_the_new_system_do_not_keep_the_commands(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    early, *_ = answer_scripts("debian", answer_task(), region, TaskSecrets())
+    assert machine.run(shell, early).returncode == 0
+    steps = machine.place / FINISH.lstrip("/")
+    for name in ("94save-logs", "95umount"):
+        (steps / name).touch()
+    kept = machine.target / "var/log/installer"
+    (kept / "cdebconf").mkdir(parents=True)
+    head = "Nov 22 21:26:20 preseed: "
+    (kept / "syslog").write_text(
+        f"{head}running preseed command preseed/late_command: b=a; printf: 'it: hidden'\n{head}b\n"
+    )
+    question = "Name: preseed/{}\nTemplate: preseed/{}\nValue: {}\nOwners: d-i\n"
+    (kept / "cdebconf/questions.dat").write_text(
+        question.format("late_command", "late_command", "printf 'it: hidden'")
+        + "\n"
+        + question.format("url", "url", "http://192.0.2.1/answer")
+    )
+    _, step, _ = sorted(steps.iterdir())
+    assert os.access(step, os.X_OK)
+    script = step.read_text().replace("/target", str(machine.target))
+    done = machine.run(shell, script)
+    assert done.returncode == 0, done.stderr
+    assert (kept / "syslog").read_text() == (
+        f"{head}running preseed command preseed/late_command: left out\n{head}b\n"
+    )
+    assert (kept / "cdebconf/questions.dat").read_text() == (
+        question.format("late_command", "late_command", "left out")
+        + "\n"
+        + question.format("url", "url", "http://192.0.2.1/answer")
+    )
 
 
 BASE = "main-menu[3]: INFO: Menu item 'bootstrap-base' selected\n"

@@ -73,9 +73,7 @@ def test_network_is_written_for_the_images_own_system(network: str) -> None:
 def test_networkmanager_of_release_7_gets_a_method_that_it_knows(
     os_type: str, version: str, method: str
 ) -> None:
-    image = disk_image(
-        network="networkmanager", family="rhel", os_type=os_type, os_version=version
-    )
+    image = disk_image(network="networkmanager", family="rhel", os_type=os_type, os_version=version)
     network = Network(links=(Ethernet(name="lan0", addresses=("192.0.2.10/24",)),))
     files = contents(planned(image, network_config=network))
     connections = [text for path, text in files.items() if path.endswith(".nmconnection")]

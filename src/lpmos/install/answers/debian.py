@@ -103,6 +103,20 @@ between two rounds, and starts each old one that it finds. The step is written b
 as partman lists its steps before it runs the first, which is its early command.
 """
 
+_FORGET_COMMANDS = """\
+mkdir -p /usr/lib/finish-install.d
+cat >/usr/lib/finish-install.d/94zlpmos <<'LPMOS_FORGET'
+#!/bin/sh
+kept=/target/var/log/installer
+sed -i 's/\\(running preseed command [^:]*:\\).*/\\1 left out/' "$kept/syslog"
+sed -i '/^Name: .*_command$/,/^$/ s/^Value: .*/Value: left out/' "$kept/cdebconf/questions.dat"
+LPMOS_FORGET
+chmod +x /usr/lib/finish-install.d/94zlpmos
+"""
+"""A step of finish-install's after 94save-logs, which copies the installer's log and its answers to
+the new system: the commands in both have the task's secrets. Written as early as partman's step,
+as finish-install lists its steps before it runs the first, which is the last script."""
+
 _OTHER_ESPS = """\
 mounted=$(awk -v at="$target/boot/efi" '$5 == at { print $3 }' /proc/self/mountinfo)
 [ -n "$mounted" ] || { echo "nothing is mounted at /boot/efi"; exit 1; }
@@ -145,7 +159,7 @@ def values(order: Order) -> Values:
     ready = {
         "recipe": " \\\n".join(f"  {line}" for line in _recipe(order.disks)),
         "early_command": preseed_script(
-            scripts.start(order, _STATE, LOGS) + _placed(_ONLY_PLANNED),
+            scripts.start(order, _STATE, LOGS) + _placed(_ONLY_PLANNED) + _FORGET_COMMANDS,
             f"{scripts.PLACE}/early.sh",
         ),
         "partman_command": preseed_script(_partman(order), f"{scripts.PLACE}/disks.sh"),
