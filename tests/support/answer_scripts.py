@@ -32,7 +32,7 @@ YAST = "/var/lib/YaST2"
 STARTUP = "/usr/lib/YaST2"
 FINISH = "/usr/lib/finish-install.d"
 _OF_THE_KERNEL_OR_PARTMAN = re.compile(
-    "/sys/class/block|/proc/self/mountinfo|(?:/var)?/lib/partman"
+    r"/sys/class/block|/proc/self/mountinfo|(?:/var)?/lib/partman|/etc/lvm|/dev/md(?=\s)"
 )
 FIRST_BOOT = 'echo first boot >"$1/first-boot"\n'
 
@@ -101,6 +101,8 @@ class Machine:
         self.path = f"{self.programs}:{os.environ['PATH']}"
         for folder in (self.block, self.target / "var/lib", self.programs, place / "tmp"):
             folder.mkdir(parents=True)
+        for name in ("depmod", "modprobe", "mdadm"):
+            self.add_program(name, ":")
 
     def add_disk(self, name: str, size_bytes: int, files: dict[str, bytes]) -> None:
         """A disk with what sysfs says of it."""

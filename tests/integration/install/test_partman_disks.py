@@ -1,6 +1,8 @@
 """What partman is left to see, and which system partition is copied: the planned disks' alone."""
 
+import json
 import os
+import re
 
 import pytest
 
@@ -87,6 +89,20 @@ class Partman:
         return machine.run(self.shell, script).returncode, told.read_text()
 
 
+def lvm_sees(text: str, devices: tuple[str, ...]) -> set[str]:
+    """What LVM's `global_filter` accepts: by lvm.conf(5) the first pattern that fits decides."""
+    before, _, after = text.partition("devices/global_filter = ")
+    assert before == ""
+    patterns = [re.fullmatch(r"([ar])\|(.*)\|", each) for each in json.loads(after)]
+    rules = [(each[1] == "a", re.compile(each[2])) for each in patterns if each]
+    assert len(rules) == len(patterns)
+    return {
+        device
+        for device in devices
+        if next(accepts for accepts, pattern in rules if pattern.search(device))
+    }
+
+
 def _make_blocks(machine: Machine) -> None:
     names = machine.place / "sys/class/block"
     names.mkdir(parents=True)
@@ -118,6 +134,30 @@ def test_partman_sees_planned_disks_and_what_stands_on_them_alone_in_each_round(
     hidden = (machine.place / "logger").read_text()
     assert "hidden from partman: /dev/sda on /dev/sda, which is not a disk of the plan\n" in hidden
     assert "hidden from partman: /dev/md1 on /dev/sda, which" in hidden
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_arrays_and_groups_of_other_disks_are_neither_started_nor_seen(
+    shell: list[str], machine: Machine, region: Region
+) -> None:
+    partman = Partman(machine, region, shell)
+    found = "ARRAY /dev/md/0 UUID=1"
+    config = machine.place / "tmp/lpmos/mdadm.conf"
+    told = machine.place / "mdadm"
+    machine.add_program(
+        "mdadm", f'echo "$*" >>{told}; [ "$1" != --examine ] || echo "{found}"; exit 1'
+    )
+    partman.round()
+    assert told.read_text() == (
+        f"--examine --scan --config={config}\n--assemble --scan --run --config={config}\n"
+    )
+    parts = "/dev/sdy /dev/sdy[0-9]* /dev/sdx /dev/sdx[0-9]*"
+    assert config.read_text() == f"DEVICE {parts}\n{found}\n"
+    assert (machine.place / "var/lib/partman/md").exists()
+    seen = {"/dev/sdx", "/dev/sdx12", "/dev/sdy", "/dev/sdy4", "/dev/md0", "/dev/md127"}
+    unseen = ("/dev/sda", "/dev/sdxa", "/dev/sdxa1", "/dev/mapper/vg1-swap")
+    text = (machine.place / "etc/lvm/lvm.conf").read_text()
+    assert lvm_sees(text, (*seen, *unseen)) == seen
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -103,6 +103,32 @@ between two rounds, and starts each old one that it finds. The step is written b
 as partman lists its steps before it runs the first, which is its early command.
 """
 
+_ONLY_PLANNED_ARRAYS = """\
+accepted= blocks=
+for disk in $(cat @PLACE@/disks); do
+    accepted=$accepted$(printf '"a|^%s$|", ' "$disk" "$(lpmos_part "$disk" '[0-9]+')")
+    blocks="$blocks $disk $(lpmos_part "$disk" '[0-9]*')"
+done
+mkdir -p /etc/lvm
+echo "devices/global_filter = [ $accepted"'"a|^/dev/md[0-9]+$|", "r|.*|" ]' >>/etc/lvm/lvm.conf
+if command -v mdadm >/dev/null; then
+    depmod -a || true
+    modprobe md-mod || true
+    mkdir -p /dev/md /var/lib/partman
+    echo "DEVICE$blocks" >@PLACE@/mdadm.conf
+    mdadm --examine --scan --config=@PLACE@/mdadm.conf >@PLACE@/arrays || true
+    cat @PLACE@/arrays >>@PLACE@/mdadm.conf
+    mdadm --assemble --scan --run --config=@PLACE@/mdadm.conf || true
+    touch /var/lib/partman/md
+fi
+"""
+"""LVM sees the planned disks and arrays alone, and arrays are started from those disks alone.
+
+partman would start every array that it finds, degraded ones too, which writes to their disks; and
+it takes arrays and volume groups apart by disks' names that are not bounded: those of `sdaa` too,
+where `sda` is planned. It starts none itself where its mark, `md`, is there.
+"""
+
 _FORGET_COMMANDS = """\
 mkdir -p /usr/lib/finish-install.d
 cat >/usr/lib/finish-install.d/94zlpmos <<'LPMOS_FORGET'
@@ -239,7 +265,7 @@ def _partman(order: Order) -> str:
     if plan.arrays:
         parts = " . ".join(_array(plan, level, number) for level, number in _arrays(plan))
         lines.append(f'debconf-set partman-auto-raid/recipe "{parts} ."')
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _placed(_ONLY_PLANNED_ARRAYS)
 
 
 def _arrays(plan: DiskPlan) -> Iterator[tuple[str, int]]:
