@@ -122,6 +122,11 @@ def _many(name: str, item: str) -> str:
     return _element(name, f"{_LIST}<zeroOrMore>{item}</zeroOrMore>")
 
 
+def _some(name: str, item: str) -> str:
+    """A list that is left out where it is empty: YaST takes it for a fault of the profile."""
+    return _element(name, f"{_LIST}<oneOrMore>{item}</oneOrMore>", "optional")
+
+
 _PARTITION = _element(
     "partition",
     "<interleave>"
@@ -186,11 +191,11 @@ _NETWORKING = _element(
         _word("hostname")
         + _word("domain", occurs="optional")
         + _flag("dhcp_hostname")
-        + _many("nameservers", _word("nameserver"))
-        + _many("searchlist", _word("search")),
+        + _some("nameservers", _word("nameserver"))
+        + _some("searchlist", _word("search")),
     )
     + _many("interfaces", _INTERFACE)
-    + _many(
+    + _some(
         "net-udev",
         _element("rule", _word("name") + _word("rule", "", "ATTR{address}") + _word("value")),
     )
@@ -198,7 +203,7 @@ _NETWORKING = _element(
         "routing",
         _flag("ipv4_forward")
         + _flag("ipv6_forward")
-        + _many(
+        + _some(
             "routes",
             _element("route", "".join(map(_word, ("destination", "gateway", "device")))),
         ),
