@@ -12,9 +12,9 @@ import yaml
 from lpmos.install import answers
 from lpmos.install.answers import samples, scripts
 from lpmos.install.answers.order import InstallerUrls, Order, order_of
-from lpmos.install.network import netplan
+from lpmos.install.network import netplan, networkmanager
 from lpmos.model.installer import Family
-from lpmos.model.network import Bridge, Ethernet, Network, Vlan, layout
+from lpmos.model.network import Bridge, Ethernet, Network, Route, Vlan, layout
 from lpmos.model.setup import CloudInit, Setup, TaskSecrets
 from lpmos.model.task import Task
 from tests.support.answer_scripts import (
@@ -451,6 +451,49 @@ def test_last_script_of_autoyast_runs_after_the_boot_loader_and_leaves_no_secret
     if boots:
         assert (machine.target / "out").read_text() == "$TOKEN\n"
         assert (machine.target / "mnt/esp/EFI/opensuse/shim.efi").exists()
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_network_manager_has_the_network_of_the_task_where_yast_chose_it(
+    chosen: bool, machine: Machine, region: Region
+) -> None:
+    links = (
+        Ethernet(name="lan0", mtu=9000),
+        Vlan(
+            name="vlan10",
+            over="lan0",
+            id=10,
+            addresses=("192.0.2.10/24",),
+            routes=(Route(to="198.51.100.0/24", via="192.0.2.2"),),
+        ),
+    )
+    task = answer_task(network_config=Network(links=links))
+    of = answers.FAMILIES["suse"]
+    order = order_of(task, samples.manifest_of(of, *of.releases[2]), region.urls, TaskSecrets())
+    write_hooks(order, machine)
+    kept = machine.target / "etc/NetworkManager/system-connections"
+    enabled = machine.target / "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
+    grub = machine.target / "boot/grub2/grub.cfg"
+    for folder in (kept, enabled.parent, grub.parent):
+        folder.mkdir(parents=True)
+    grub.write_text("by YaST\n")
+    (kept / "lan0.nmconnection").write_text("by YaST\n")
+    if chosen:
+        enabled.symlink_to("/usr/lib/systemd/system/NetworkManager.service")
+    machine.add_program("chroot", "exit 0")
+    _, late = answer_scripts("suse", task, region, TaskSecrets())
+    script = re.sub("(?<=[= ])/mnt(?=[;\n])", str(machine.target), late)
+    assert machine.run(["bash"], script).returncode == 0
+    command = ["sh", str(machine.place / "tmp/lpmos/late.sh")]
+    subprocess.run(command, env={"PATH": machine.path}, timeout=TIMEOUT_S, check=True)
+
+    made = {file.name: (file.stat().st_mode & 0o777, file.read_text()) for file in kept.iterdir()}
+    if not chosen:
+        assert [text for _, text in made.values()] == ["by YaST\n"]
+        return
+    wanted = networkmanager.files(layout(task.network_config, task.mac))
+    assert made == {file.path.rpartition("/")[2]: (0o600, file.content) for file in wanted}
+    assert "route1=198.51.100.0/24,192.0.2.2" in made["vlan10.nmconnection"][1]
 
 
 def test_what_the_installer_does_is_said_when_it_changes(machine: Machine, region: Region) -> None:

@@ -155,7 +155,7 @@ def late(order: Order, own: Ending) -> str:
         "(",
         "set -eu",
         own.before.strip("\n"),
-        *(_written(file) for file in own.files),
+        *(written(file) for file in own.files),
         *_steps(order, own.run),
         "lpmos_progress configuring 98 what tells that this system came up",
         f"lpmos_insist {shell(order.urls.first_boot)} {PLACE}/first-boot.sh",
@@ -192,7 +192,7 @@ def authorized_keys(order: Order) -> tuple[PlannedFile, ...]:
     return (PlannedFile(path="/root/.ssh/authorized_keys", content=keys, mode=0o600),)
 
 
-def _written(file: PlannedFile) -> str:
+def written(file: PlannedFile) -> str:
     path = f'"$target"{shell(file.path)}'
     folder = f'"$target"{shell(file.path.rpartition("/")[0])}'
     private = f"chmod 700 {folder}; " if folder.endswith("/.ssh'") else ""

@@ -2,14 +2,16 @@
 
 Its first script finds the disks and writes the profile again with their names, and hangs a script
 into YaST where it calls one when it aborts, fails or ends. The last script is started by such a
-hook, as AutoYaST's own scripts all run before the boot loader is there. The network is AutoYaST's
-own, since it alone knows whether the release runs wicked or NetworkManager; cards get their names
-by MAC.
+hook, as AutoYaST's own scripts all run before the boot loader is there. AutoYaST alone knows
+whether the release runs wicked or NetworkManager, and gives cards their names by MAC. What it
+writes for wicked stays. To NetworkManager it writes no route but the default one and no MTU: there
+the last script puts connections of this package in their place.
 
 Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/profile`, `report`,
 add-ons; YaST's Hooks.md and yast2-installation for `installation_aborted`, `installation_failure`,
 the steps of the end (`inst_finish.rb`) and what is called after YaST
-(`startup/hooks/postFirstCall`); yast2-autoinstallation's `AutoInstall.Finish`; yast2-pkg-bindings.
+(`startup/hooks/postFirstCall`); yast2-autoinstallation's `AutoInstall.Finish` and `XmlChecks`;
+yast2-network's `NetworkManager` writers; yast2-pkg-bindings.
 """
 
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
 from lpmos.install.answers.quoting import cdata, xml
 from lpmos.install.kernel_line import grub_serial, kernel_arguments
+from lpmos.install.network import networkmanager
 from lpmos.install.steps import listed_packages
 from lpmos.model.diskplan import DiskPlan
 from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
@@ -80,6 +83,8 @@ rm -rf "$target"/var/adm/autoinstall/*/*
 """
 """AutoYaST keeps the profile and its scripts in the new system, with the secrets in them. An error
 of the boot loader's holds YaST up until somebody answers it, and no longer."""
+
+_NETWORK_MANAGER = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
 
 _STATE = """\
 log=/mnt/var/log/zypp/history
@@ -264,7 +269,7 @@ def _late(order: Order) -> str:
         order,
         scripts.Ending(
             target="/mnt",
-            before=_FINISHED,
+            before=_FINISHED + _connections(order),
             files=(*scripts.authorized_keys(order), *cloud_init.files(order.task)),
             after=_other_esps(order),
         ),
@@ -273,6 +278,15 @@ def _late(order: Order) -> str:
     while end in script:
         end += "_"
     return f"cat >{scripts.PLACE}/late.sh <<'{end}'\n{script}{end}\n{_AFTER_BOOT_LOADER}"
+
+
+def _connections(order: Order) -> str:
+    """Lines that put this package's connections in place of YaST's, where NetworkManager runs."""
+    files = "\n".join(scripts.written(file) for file in networkmanager.files(order.network))
+    return (
+        f'if [ -L "$target/{_NETWORK_MANAGER}" ]; then\n'
+        f'rm -f "$target"/etc/NetworkManager/system-connections/*\n{files}\nfi\n'
+    )
 
 
 def _other_esps(order: Order) -> str:
