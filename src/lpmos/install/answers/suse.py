@@ -11,7 +11,8 @@ Sources: SUSE's AutoYaST guide: partitioning, networking, custom scripts, `/tmp/
 add-ons; YaST's Hooks.md and yast2-installation for `installation_aborted`, `installation_failure`,
 the steps of the end (`inst_finish.rb`) and what is called after YaST
 (`startup/hooks/postFirstCall`); yast2-autoinstallation's `AutoInstall.Finish` and `XmlChecks`;
-yast2-network's `NetworkManager` writers; yast2-pkg-bindings.
+yast2-network's `NetworkManager` writers; yast2-storage-ng's `AutoinstProposal` and
+`BootRequirementsStrategies::Legacy`; yast2-pkg-bindings.
 """
 
 from collections.abc import Iterator
@@ -42,6 +43,9 @@ MODULES = {
 """Of SLES 15, with their places on its Full medium: the product itself is next to no package."""
 PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 253, "swap": 130}
 """libstorage-ng's numbers of GPT partition types."""
+BIOS_BOOT_BYTES = 2 * 1024**2
+"""YaST takes no less for a place of GRUB's, and would put one of its own before all partitions,
+which then had other numbers."""
 LOGS = ("/var/log/YaST2/y2log",)
 HOOKS = "/var/lib/YaST2/hooks/installation"
 REST = "max"
@@ -175,7 +179,8 @@ def _parts(order: Order, disk: int) -> Iterator[dict[str, Any]]:
         entry: dict[str, Any] = {"number": part.number, "size": _size(part.size_bytes)}
         array = next((each for each in plan.arrays if each.partition == part.number), None)
         if part.role == "bios_boot":
-            entry |= {"id": PARTITION_IDS["bios_boot"], "format": False}
+            size = max(part.size_bytes or 0, BIOS_BOOT_BYTES)
+            entry |= {"id": PARTITION_IDS["bios_boot"], "format": False, "size": _size(size)}
         elif part.role == "esp":
             entry |= {"id": PARTITION_IDS["esp"], "format": True, "filesystem": "vfat"}
             if disk == 1:

@@ -344,6 +344,16 @@ def test_suse_answer_has_drives_and_links_of_its_own_words() -> None:
     assert "<destination>default</destination>\n          <gateway>192.0.2.1</gateway>" in text
 
 
+def test_suse_has_a_place_of_grub_that_yast_takes_for_one() -> None:
+    profile = etree.fromstring(answer_of("suse", answer_task(layout="raid1")).encode())
+    places = [
+        part.findtext(f"{YAST}size")
+        for part in profile.iter(f"{YAST}partition")
+        if part.findtext(f"{YAST}partition_id") == "263"
+    ]
+    assert places == [str(2 * 1024**2)] * 2
+
+
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
