@@ -59,6 +59,7 @@ _LAYOUTS: tuple[str | StorageLayout, ...] = (
         filesystem="xfs",
         swap_bytes=2 * GIB,
         partitions=(
+            PartitionWish(mount="/", size_bytes=20 * GIB),
             PartitionWish(mount="/var", size_bytes=8 * GIB),
             PartitionWish(mount="/srv", fill=True, min_bytes=GIB),
         ),
