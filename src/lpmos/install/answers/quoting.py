@@ -4,7 +4,8 @@ The rule: every value that a template sees went through the function of its fami
 not even an operator's own, can be broken out of by a text; templates put no quotes around values.
 
 Sources: the shell command language of POSIX.1-2017 section 2.2, JSON (RFC 8259) as a part of
-YAML 1.2, XML 1.0 sections 2.2 and 2.4, debconf's preseed lines, kickstart's words (shlex).
+YAML 1.2, XML 1.0 sections 2.2 and 2.4, yast2's `XML.rb`, debconf's preseed lines, kickstart's words
+(shlex).
 """
 
 import json
@@ -20,6 +21,7 @@ Encode = Callable[[str], str]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_CDATA = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ENDS = re.compile(r"\A[\t\n ]+|[\t\n ]+\Z")
 _NOT_PRESEED = re.compile("[\0\r]")
 _SECTION = re.compile(r"(?m)^(?=[ \t]*%)")
 
@@ -64,6 +66,11 @@ def xml(text: str) -> str:
     for character, entity in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot"), ("'", "#39")):
         text = text.replace(character, f"&{entity};")
     return text.replace("\r", "&#13;")
+
+
+def yast(text: str) -> str:
+    """Text of an element that YaST reads: it leaves out the spaces at its ends, but for CDATA's."""
+    return _ENDS.sub(lambda found: f"<![CDATA[{found[0]}]]>", xml(text))
 
 
 def each(value: Any, encode: Encode) -> Any:

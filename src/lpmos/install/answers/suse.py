@@ -23,7 +23,7 @@ from lpmos.install import cloud_init
 from lpmos.install.answers import blocks, scripts
 from lpmos.install.answers.family import Answers, Values
 from lpmos.install.answers.order import Order
-from lpmos.install.answers.quoting import cdata, xml
+from lpmos.install.answers.quoting import cdata, yast
 from lpmos.install.kernel_line import grub_serial, kernel_arguments
 from lpmos.install.network import networkmanager
 from lpmos.install.steps import listed_packages
@@ -311,7 +311,7 @@ ANSWERS = Answers(
     family="suse",
     template="installer.autoyast",
     file="autoyast.xml.j2",
-    encode=xml,
+    encode=yast,
     values=values,
     releases=(
         ("sles", "15.6"),

@@ -3,10 +3,11 @@
 import shlex
 import warnings
 from typing import Any
+from xml.dom import minidom
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -91,6 +92,19 @@ def test_xml_value_is_one_text_with_nothing_in_it(text: str) -> None:
     (element,) = etree.fromstring(f'<a><b c="{encoded}">{encoded}</b></a>'.encode())
     assert len(element) == 0
     assert (element.text or "") == quoting._NOT_XML.sub("\ufffd", text)
+
+
+@given(HOSTILE.map(lambda text: f" {text}\n "))
+@example(" \t ")
+def test_yast_value_keeps_the_spaces_at_its_ends(text: str) -> None:
+    document = minidom.parseString(f"<a>{quoting.yast(text)}</a>")  # noqa: S318 - our own text
+    assert document.documentElement
+    read = [
+        part.data if isinstance(part, minidom.CDATASection) else part.data.strip(" \t\n")
+        for part in document.documentElement.childNodes
+        if isinstance(part, minidom.Text)
+    ]
+    assert "".join(read) == quoting._NOT_XML.sub("\ufffd", text)
 
 
 @given(HOSTILE)
