@@ -189,7 +189,6 @@ _NETWORKING = _element(
     + _element(
         "dns",
         _word("hostname")
-        + _word("domain", occurs="optional")
         + _flag("dhcp_hostname")
         + _some("nameservers", _word("nameserver"))
         + _some("searchlist", _word("search")),
@@ -206,6 +205,15 @@ _NETWORKING = _element(
         + _some(
             "routes",
             _element("route", "".join(map(_word, ("destination", "gateway", "device")))),
+        ),
+    ),
+)
+_HOST = _element(
+    "host",
+    _many(
+        "hosts",
+        _element(
+            "hosts_entry", _word("host_address", "", "127.0.1.1") + _many("names", _word("name"))
         ),
     ),
 )
@@ -253,6 +261,7 @@ AUTOYAST = (
         )
         + _many("partitioning", _DRIVE)
         + _NETWORKING
+        + _HOST
         + _element("firewall", _flag("enable_firewall") + _flag("start_firewall"))
         + _element(
             "services-manager",

@@ -112,9 +112,12 @@ def values(order: Order) -> Values:
         + scripts.find_disks(order)
         + scripts.named_disks(order, f"{profile}/autoinst.xml >{profile}/modified.xml")
     )
+    short, _, domain = order.task.hostname.partition(".")
     plain = {
-        "hostname": order.task.hostname.partition(".")[0],
-        "domain": order.task.hostname.partition(".")[2],
+        "hostname": short,
+        "domain": domain,
+        # YaST passes over a `domain`.
+        "host_names": f"{order.task.hostname} {short}" if domain else short,
         "language": order.locale.partition(".")[0],
         "timezone": order.timezone,
         "product": PRODUCTS.get(order.manifest.os_type, order.manifest.os_type),

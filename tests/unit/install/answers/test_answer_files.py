@@ -344,6 +344,17 @@ def test_suse_answer_has_drives_and_links_of_its_own_words() -> None:
     assert "<destination>default</destination>\n          <gateway>192.0.2.1</gateway>" in text
 
 
+@pytest.mark.parametrize(
+    ("hostname", "names"),
+    [("web-1.example.org", "web-1.example.org web-1"), ("web-1", "web-1")],
+)
+def test_suse_knows_the_whole_name_of_its_machine(hostname: str, names: str) -> None:
+    profile = etree.fromstring(answer_of("suse", answer_task(hostname=hostname)).encode())
+    hosts = profile.find(f"{YAST}host/{YAST}hosts")
+    assert [each.text.strip() for each in hosts.iter() if each.text.strip()] == ["127.0.1.1", names]
+    assert profile.findtext(f"{YAST}networking/{YAST}dns/{YAST}hostname") == "web-1"
+
+
 def test_suse_has_a_place_of_grub_that_yast_takes_for_one() -> None:
     profile = etree.fromstring(answer_of("suse", answer_task(layout="raid1")).encode())
     places = [
