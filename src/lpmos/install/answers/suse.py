@@ -28,6 +28,7 @@ from lpmos.install.kernel_line import grub_serial, kernel_arguments
 from lpmos.install.network import networkmanager
 from lpmos.install.steps import listed_packages
 from lpmos.model.diskplan import DiskPlan
+from lpmos.model.errors import FieldProblem, InvalidInput
 from lpmos.model.network import AnyLink, Bond, Bridge, Ethernet, Layout, Vlan
 
 PRODUCTS = {
@@ -46,6 +47,7 @@ PARTITION_IDS = {"esp": 259, "bios_boot": 263, "root": 131, "lvm": 142, "raid": 
 BIOS_BOOT_BYTES = 2 * 1024**2
 """YaST takes no less for a place of GRUB's, and would put one of its own before all partitions,
 which then had other numbers."""
+BOND_MEMBERS = 10
 LOGS = ("/var/log/YaST2/y2log",)
 HOOKS = "/var/lib/YaST2/hooks/installation"
 REST = "max"
@@ -244,6 +246,9 @@ def _interface(layout: Layout, link: AnyLink) -> dict[str, Any]:
     elif isinstance(link, Bridge):
         entry |= {"bridge_ports": " ".join(link.members), "stp": "on" if link.stp else "off"}
     elif isinstance(link, Bond):
+        if len(link.members) > BOND_MEMBERS:
+            text = f"YaST makes no bond of more than {BOND_MEMBERS} members as {link.name} is"
+            raise InvalidInput(FieldProblem("network_config", text))
         entry |= {"bond_members": list(link.members), "bond_options": _bond_options(link)}
     return entry
 

@@ -399,6 +399,13 @@ def test_sles_has_its_packages_from_modules_of_its_medium(
     assert all(place == product.replace("sle-m", "/m").title() for _, product, place in found)
 
 
+def test_suse_bond_of_more_members_than_yast_reads_is_refused() -> None:
+    cards = tuple(Ethernet(name=f"lan{n}", mac=f"52:54:00:00:01:{n:02x}") for n in range(11))
+    bond = Bond(name="bond0", members=tuple(card.name for card in cards), dhcp=True)
+    with pytest.raises(InvalidInput, match="no bond of more than 10 members as bond0"):
+        answer_of("suse", answer_task(network_config=Network(links=(*cards, bond))))
+
+
 def test_suse_is_told_all_packages_as_zypper_cannot_run_beside_yast() -> None:
     setup = Setup(
         packages=("tmux", "git-core"),
