@@ -133,11 +133,12 @@ def test_what_yast_calls_when_it_gives_up_tells_the_end_of_its_log(
     machine.add_disk("sdx", SIZE_BYTES, {"serial": b"DISK-a"})
     log = machine.place / "var/log/YaST2/y2log"
     log.parent.mkdir(parents=True)
-    log.write_text("<3> install(1) no product\nthe token is s3cret-1\n")
+    imported = r"""entering Import with [{"crypt_key"=>"it's \"k\#{3}\\"}]"""
+    log.write_text(f"<3> install(1) no product\nthe token is s3cret-1\n{imported}\n")
     profile = machine.place / "tmp/profile/autoinst.xml"
     profile.parent.mkdir(parents=True)
     profile.touch()
-    secrets = TaskSecrets(values={"TOKEN": "s3cret-1"})
+    secrets = TaskSecrets(values={"TOKEN": "s3cret-1"}, disk_passphrase="it's \"k#{3}\\")
     early, *_ = answer_scripts("suse", answer_task(), region, secrets)
     done = machine.run(["bash"], early.replace("/var/log/YaST2", str(log.parent)))
     assert done.returncode == 0, done.stderr
@@ -149,8 +150,9 @@ def test_what_yast_calls_when_it_gives_up_tells_the_end_of_its_log(
         subprocess.run([str(script)], check=True, timeout=TIMEOUT_S)
     (said,) = region.said("failed")
     assert said["message"].split("\n") == [
-        "the installer gave up", "<3> install(1) no product", "(a line with a secret)"
-    ]  # fmt: skip
+        *("the installer gave up", "<3> install(1) no product"),
+        *("(a line with a secret)", "(a line with a secret)"),
+    ]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -7,7 +7,7 @@ there twice, ends the install before anything is written. The functions that all
 the files of the folder `shell`.
 
 Sources: POSIX.1-2017 (shell), sysfs of block devices, SPC-4 7.8.15 for page 80h, RFC 3986 for what
-is encoded in a URL.
+is encoded in a URL, RFC 8259 and Ruby's `String#inspect` for quotes.
 """
 
 import re
@@ -33,6 +33,7 @@ SILENT_S = 1800
 MOVED_BYTES = 16 << 20
 """What a card receives, or a disk takes, of an installer that works: a network's broadcasts alone
 bring some megabytes within `SILENT_S`."""
+_RUBYS = re.compile("#(?=[{$@])")
 _PARTS = ("region.sh", "logs.sh", "watch.sh", "disks.sh")
 
 
@@ -176,7 +177,14 @@ def late(order: Order, own: Ending) -> str:
 def _hidden(order: Order) -> list[str]:
     """The line that keeps what no log that is handed in may show; none where there is nothing."""
     hidden = [text for text in order.secrets.texts if len(text) >= MASKED_CHARACTERS]
-    return [f"printf '%s\\n' {words(_lines(hidden))} >{SECRETS}"] if hidden else []
+    forms = dict.fromkeys(form for line in _lines(hidden) for form in _quoted(line))
+    return [f"printf '%s\\n' {words(forms)} >{SECRETS}"] if forms else []
+
+
+def _quoted(text: str) -> tuple[str, ...]:
+    """A text as it is, and as installers log it in quotes: JSON, and Ruby of YaST's."""
+    json = text.replace("\\", "\\\\").replace('"', '\\"')
+    return (text, json, _RUBYS.sub(r"\\#", json))
 
 
 def failure(log: str) -> str:
