@@ -67,6 +67,7 @@ def test_calls_of_an_installer_belong_to_the_trace_of_its_task(
     script = streaming(machine, region, *calls, secrets=TaskSecrets())
     if caller == "wget":
         script = script.replace("command -v curl", "false")
+        machine.add_program("sleep", 'command -p sleep "$1"')
     done = machine.run(["dash"], script)
     assert (done.returncode, done.stderr) == (0, "")
     assert [path for path, _ in region.heard] == ["/progress", "/failed"]
