@@ -207,6 +207,14 @@ def appended_by_kickstart(commands: Iterable[str]) -> list[str]:
     return str(handler.bootloader.appendLine).split()
 
 
+def arrays_by_kickstart(commands: Iterable[str], version: str) -> list[str]:
+    """What these commands of disks call their arrays, as a release's Anaconda is told it."""
+    handler = makeVersion(version)
+    with warnings.catch_warnings(action="ignore"):
+        KickstartParser(handler).readKickstartFromString("\n".join(commands) + "\n")
+    return [str(array.device) for array in handler.raid.raidList]
+
+
 def read_autoyast(text: str) -> Read:
     """AutoYaST."""
     root = etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False))

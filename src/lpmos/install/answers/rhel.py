@@ -116,7 +116,7 @@ def disks(order: Order) -> Iterator[str]:
     for array in plan.arrays:
         members = (f"raid.{number}{array.partition:02d}" for number in range(1, len(names) + 1))
         yield (
-            f"raid {_holds(order, array.id)} --device={array.id}"
+            f"raid {_holds(order, array.id)} --device={_array_name(array.id)}"
             f" --level={array.level.upper()} {' '.join(members)}"
         )
     for group in plan.groups:
@@ -130,6 +130,15 @@ def disks(order: Order) -> Iterator[str]:
 def _name(number: int) -> str:
     """A disk as the commands name it: without `/dev/`."""
     return scripts.placeholder(number).removeprefix("/dev/")
+
+
+def _array_name(array: str) -> str:
+    """What an array is called: before release 10 Anaconda takes `md` off the name that it is given.
+
+    What it then makes of `-root` is an array `root`, in which it does not find `-root`'s volumes.
+    """
+    name = array.removeprefix("md-")
+    return f"fs-{name}" if name.startswith("md") else name
 
 
 def _size(size_bytes: int | None) -> str:

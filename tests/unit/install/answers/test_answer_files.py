@@ -8,7 +8,7 @@ from lxml import etree
 
 from lpmos.install import answers
 from lpmos.install.answers import checks, samples
-from lpmos.model.diskplan import GIB, StorageLayout
+from lpmos.model.diskplan import GIB, PartitionWish, StorageLayout
 from lpmos.model.errors import InvalidInput
 from lpmos.model.installer import Family
 from lpmos.model.network import Bond, BondMode, Ethernet, Network, Vlan
@@ -19,6 +19,7 @@ from tests.support.answers import (
     answer_of,
     answer_task,
     appended_by_kickstart,
+    arrays_by_kickstart,
     preseed_values,
 )
 from tests.support.builders import make_task
@@ -219,10 +220,18 @@ part biosboot --fstype=biosboot --size=1 --ondisk=lpmos-disk-02
 part /boot/efi2 --fstype=vfat --fsoptions="umask=0077,nofail" --size=512 --ondisk=lpmos-disk-02
 part raid.203 --size=1024 --ondisk=lpmos-disk-02
 part raid.204 --size=1024 --grow --ondisk=lpmos-disk-02
-raid /boot --fstype=ext4 --device=md-boot --level=RAID1 raid.103 raid.203
-raid / --fstype=ext4 --device=md-root --level=RAID1 raid.104 raid.204
+raid /boot --fstype=ext4 --device=boot --level=RAID1 raid.103 raid.203
+raid / --fstype=ext4 --device=root --level=RAID1 raid.104 raid.204
 """
     )
+
+
+def test_rhel_arrays_are_called_what_each_release_takes_their_names_for() -> None:
+    layout = StorageLayout(raid="raid1", partitions=(PartitionWish(mount="/md1", size_bytes=GIB),))
+    script = READERS["rhel"](answer_of("rhel", answer_task(layout=layout))).scripts[0]
+    commands = [line for line in script.splitlines() if line.startswith(("part ", "raid "))]
+    for version in ("RHEL7", "RHEL9", "RHEL10"):
+        assert arrays_by_kickstart(commands, version) == ["boot", "fs-md1", "root"]
 
 
 PREPARED = Setup(
