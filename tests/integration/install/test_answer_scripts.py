@@ -411,6 +411,28 @@ def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
     assert second == [first[0], "no space left on the device", *first[1:]]
 
 
+def test_last_script_of_kickstart_leaves_no_secret_and_fills_each_system_partition(
+    machine: Machine, region: Region
+) -> None:
+    task = answer_task(layout="raid1", uefi=True)
+    of = answers.FAMILIES["rhel"]
+    order = order_of(task, samples.manifest_of(of, *of.releases[1]), region.urls, TaskSecrets())
+    write_hooks(order, machine)
+    given = machine.place / "run/install/ks.cfg"
+    written = machine.target / "root/anaconda-ks.cfg"
+    loader = machine.target / "boot/efi/EFI/shim.efi"
+    (machine.target / "boot/efi2").mkdir(parents=True)
+    for file, text in ((given, "%pre"), (written, "%pre"), (loader, "by Anaconda")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    _, late, _ = answer_scripts("rhel", task, region, TaskSecrets())
+    late = late.replace("/run/install", f"{machine.place}/run/install")
+    done = machine.run(["bash"], late.replace("/mnt/sysimage", str(machine.target)))
+    assert done.returncode == 0, (machine.place / "tmp/lpmos/late.log").read_text()
+    assert not given.exists() and not written.exists()
+    assert (machine.target / "boot/efi2/EFI/shim.efi").read_text() == "by Anaconda"
+
+
 @pytest.mark.parametrize("boots", [True, False])
 def test_last_script_of_autoyast_runs_after_the_boot_loader_and_leaves_no_secret(
     boots: bool, machine: Machine, region: Region

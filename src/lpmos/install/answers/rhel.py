@@ -46,6 +46,12 @@ case $log in
 esac
 """
 
+_KICKSTART = """\
+rm -f "$target/root/anaconda-ks.cfg" /run/install/ks.cfg
+"""
+"""The first was written before the last script, the second is copied to `/root` after it: both have
+all secrets of the task."""
+
 _OWN_NETWORK = """\
 rm -f "$target"/etc/NetworkManager/system-connections/*
 for card in "$target"/etc/sysconfig/network-scripts/ifcfg-*; do
@@ -202,7 +208,7 @@ def _late(order: Order) -> str:
         order,
         scripts.Ending(
             target='"${ANA_INSTALL_PATH:-/mnt/sysimage}"',
-            before=_OWN_NETWORK,
+            before=_KICKSTART + _OWN_NETWORK,
             files=(
                 *networkmanager.files(
                     order.network, no_ipv6="ignore" if _is_7(order) else "disabled"
