@@ -411,7 +411,15 @@ def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
     assert second == [first[0], "no space left on the device", *first[1:]]
 
 
-def test_last_script_of_kickstart_leaves_no_secret_and_fills_each_system_partition(
+FSTAB = """\
+# /etc/fstab
+UUID=5F0A-1B2C          /boot/efi               vfat    {}0 2
+UUID=5F0B-1B2C          /boot/efi2              vfat    umask=0077,nofail 0 2
+"""
+OF_ANACONDA = "defaults,uid=0,gid=0,umask=077,shortname=winnt"
+
+
+def test_last_script_of_kickstart_leaves_no_secret_and_starts_without_the_first_disk(
     machine: Machine, region: Region
 ) -> None:
     task = answer_task(layout="raid1", uefi=True)
@@ -420,9 +428,12 @@ def test_last_script_of_kickstart_leaves_no_secret_and_fills_each_system_partiti
     write_hooks(order, machine)
     given = machine.place / "run/install/ks.cfg"
     written = machine.target / "root/anaconda-ks.cfg"
-    loader = machine.target / "boot/efi/EFI/shim.efi"
+    table, loader = machine.target / "etc/fstab", machine.target / "boot/efi/EFI/shim.efi"
     (machine.target / "boot/efi2").mkdir(parents=True)
-    for file, text in ((given, "%pre"), (written, "%pre"), (loader, "by Anaconda")):
+    for file, text in (
+        *((given, "%pre"), (written, "%pre")),
+        *((table, FSTAB.format(f"{OF_ANACONDA} ")), (loader, "by Anaconda")),
+    ):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     _, late, _ = answer_scripts("rhel", task, region, TaskSecrets())
@@ -430,6 +441,7 @@ def test_last_script_of_kickstart_leaves_no_secret_and_fills_each_system_partiti
     done = machine.run(["bash"], late.replace("/mnt/sysimage", str(machine.target)))
     assert done.returncode == 0, (machine.place / "tmp/lpmos/late.log").read_text()
     assert not given.exists() and not written.exists()
+    assert table.read_text() == FSTAB.format(f"{OF_ANACONDA},nofail ")
     assert (machine.target / "boot/efi2/EFI/shim.efi").read_text() == "by Anaconda"
 
 

@@ -65,6 +65,14 @@ if [ -x "$target/usr/sbin/restorecon" ]; then
 fi
 """
 
+_MISSING_ESP = """\
+if [ -e "$target/etc/fstab" ]; then
+    sed -i 's|^\\([^#]*[[:space:]]/boot/efi[[:space:]]*vfat[[:space:]]*[^[:space:]]*\\)|\\1,nofail|' \\
+        "$target/etc/fstab"
+fi
+"""
+"""Anaconda takes options of its own for this mount point, and none that a command says."""
+
 _OTHER_ESPS = """\
 for esp in "$target"/boot/efi[0-9]*; do
     cp -a "$target/boot/efi/." "$esp/"
@@ -155,9 +163,8 @@ def _size(size_bytes: int | None) -> str:
 
 
 def _esp(order: Order, disk: int, where: str) -> str:
-    kind = "efi" if order.uefi else "vfat"
     if disk == 1:
-        return f'part /boot/efi --fstype={kind} --fsoptions="umask=0077,nofail" {where}'
+        return f"part /boot/efi --fstype={'efi' if order.uefi else 'vfat'} {where}"
     return f'part /boot/efi{disk} --fstype=vfat --fsoptions="umask=0077,nofail" {where}'
 
 
@@ -216,7 +223,7 @@ def _late(order: Order) -> str:
                 *scripts.authorized_keys(order),
                 *cloud_init.files(order.task),
             ),
-            after=_LABELS + (_OTHER_ESPS if copies else ""),
+            after=_MISSING_ESP + _LABELS + (_OTHER_ESPS if copies else ""),
         ),
     )
 

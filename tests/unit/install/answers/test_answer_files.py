@@ -213,7 +213,7 @@ clearpart --all --drives=lpmos-disk-01,lpmos-disk-02 --initlabel --disklabel=gpt
 bootloader --location=mbr --boot-drive=lpmos-disk-01\
  --append="console=tty0 console=ttyS0,115200n8"
 part biosboot --fstype=biosboot --size=1 --ondisk=lpmos-disk-01
-part /boot/efi --fstype=efi --fsoptions="umask=0077,nofail" --size=512 --ondisk=lpmos-disk-01
+part /boot/efi --fstype=efi --size=512 --ondisk=lpmos-disk-01
 part raid.103 --size=1024 --ondisk=lpmos-disk-01
 part raid.104 --size=1024 --grow --ondisk=lpmos-disk-01
 part biosboot --fstype=biosboot --size=1 --ondisk=lpmos-disk-02
