@@ -411,6 +411,51 @@ def test_ubuntus_failure_names_the_step_that_failed_and_the_end_of_curtins_log(
     assert second == [first[0], "no space left on the device", *first[1:]]
 
 
+_SUMMARY = """\
+INFO:anaconda.installation:Top-level task queue: Complete installation queue
+Task queue: Early storage configuration
+Task queue: Payload installation
+Task queue: Bootloader installation
+"""
+_STORAGE = "INFO:anaconda.installation:Queue started: Early storage configuration (4/19)\n"
+_PAYLOAD = "INFO:anaconda.installation:Queue started: Payload installation (7/19)\n"
+_LOADER = "INFO:anaconda.installation:Queue started: Bootloader installation (8/19)\n"
+_DNF_10 = "INFO:dnf:The software selection has been resolved (300 packages selected).\n"
+_DNF_9 = "12:00:00,000 INF packaging: 300 packages selected totalling 1.2 GiB\n"
+_DONE = "INFO:dnf:Installed: bash-5.2.26-6.el10.x86_64 1730000000 abc123\n"
+_YUM = "INFO packaging: Running anaconda-yum to install packages\n"
+_YUM_DONE = "DEBUG packaging: Wird installiert bash-4.2.46-34.el7.x86_64 (75/300)\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("anaconda", "packaging", "state"),
+    [
+        pytest.param("", "", "", id="nothing"),
+        pytest.param(_SUMMARY, _DNF_9, "", id="summary"),
+        pytest.param(_SUMMARY + _STORAGE, _DNF_10, "partitioning 10 ", id="storage"),
+        pytest.param(_SUMMARY + _STORAGE + _PAYLOAD, _DNF_9, "downloading 30 ", id="download"),
+        pytest.param(_PAYLOAD, _DNF_9 + _DONE * 75, "installing 52 package 75/300\n", id="9"),
+        pytest.param(_PAYLOAD, _DNF_10 + _DONE * 300, "installing 88 package 300/300\n", id="10"),
+        pytest.param(_SUMMARY + _PAYLOAD + _LOADER, _DONE, "installing 89 ", id="loader"),
+        pytest.param("", f"retrying (1/9)\n{_YUM}retrying (2/9)\n", "downloading 30 ", id="yum"),
+        pytest.param("", _YUM + _YUM_DONE, "installing 52 package 75/300\n", id="7"),
+        pytest.param("Configuring installed system", _YUM, "installing 89 ", id="end of 7"),
+    ],
+)
+def test_anacondas_progress_is_what_it_does_and_not_what_it_will_do(
+    shell: list[str], anaconda: str, packaging: str, state: str, machine: Machine, region: Region
+) -> None:
+    (machine.place / "tmp/lpmos").mkdir()
+    (machine.place / "tmp/anaconda.log").write_text(anaconda)
+    (machine.place / "tmp/packaging.log").write_text(packaging)
+    early, *_ = answer_scripts("rhel", answer_task(), region, TaskSecrets())
+    said = early.partition("lpmos_state() {\n")[2].partition("\n}\nlpmos_watch\n")[0]
+    done = machine.run(shell, re.sub("(?=/tmp/[ap])", str(machine.place), said))
+    assert (done.returncode, done.stdout.startswith(state)) == (0, True), done.stderr
+    assert bool(done.stdout) == bool(state)
+
+
 FSTAB = """\
 # /etc/fstab
 UUID=5F0A-1B2C          /boot/efi               vfat    {}0 2

@@ -29,22 +29,34 @@ _REBUILDS = ("rhel", "rocky", "almalinux")
 _PACKAGE = re.compile(r"[A-Za-z0-9@^][A-Za-z0-9.+_:~=/^-]*")
 
 _STATE = """\
-counted=$(cat /tmp/packaging.log /tmp/dnf.librepo.log /tmp/anaconda.log 2>/dev/null |
-    grep -o '[0-9][0-9]*/[0-9][0-9]*)' | tail -n 1 | tr -d ')')
-log=$(cat /tmp/anaconda.log 2>/dev/null)
-case $log in
-*'Running post-installation setup tasks'* | *'Configuring installed system'*)
+case $(cat /tmp/anaconda.log /tmp/packaging.log 2>/dev/null) in
+*'Queue started: Bootloader installation'* | *'Configuring installed system'*)
     echo installing 89 Anaconda configures the system
     ;;
-*'Installing software'* | *'Software installation'*)
-    case $counted in
-    */*) echo "installing $((40 + 48 * ${counted%/*} / ${counted#*/})) package $counted" ;;
-    *) echo downloading 30 packages ;;
-    esac
+*'Queue started: Payload installation'* | *'Running anaconda-yum'*)
+    awk '/ packages selected/ {
+            of = $0
+            sub(/ packages selected.*/, "", of)
+            sub(/.*[^0-9]/, "", of)
+        }
+        /Installed: [^ ]+ [0-9]/ { made++ }
+        /Running anaconda-yum/ { yum = 1 }
+        yum && !/retry/ && match($0, /[(][0-9]+[/][0-9]+[)]/) {
+            split(substr($0, RSTART + 1, RLENGTH - 2), counted, "/")
+            made = counted[1]; of = counted[2]
+        }
+        END {
+            if (!made || !of) print "downloading 30 packages"
+            else print "installing", int(40 + 48 * made / of), "package", made "/" of
+        }' /tmp/packaging.log
     ;;
-*'Configuring storage'* | *'Creating disklabel'*) echo partitioning 10 Anaconda writes the disks ;;
+*'Queue started: Early storage configuration'* | *'Creating disklabel'*)
+    echo partitioning 10 Anaconda writes the disks
+    ;;
 esac
 """
+"""What Anaconda logs in English whatever its language is: the names of its queues, and packages;
+release 7 logs neither, but yum's counts. It writes the names of all queues before it starts one."""
 
 _KICKSTART = """\
 rm -f "$target/root/anaconda-ks.cfg" /run/install/ks.cfg
@@ -67,8 +79,7 @@ fi
 
 _MISSING_ESP = """\
 if [ -e "$target/etc/fstab" ]; then
-    sed -i 's|^\\([^#]*[[:space:]]/boot/efi[[:space:]]*vfat[[:space:]]*[^[:space:]]*\\)|\\1,nofail|' \\
-        "$target/etc/fstab"
+    sed -i '\\| /boot/efi  *vfat |s|umask=[^ ]*|&,nofail|' "$target/etc/fstab"
 fi
 """
 """Anaconda takes options of its own for this mount point, and none that a command says."""
