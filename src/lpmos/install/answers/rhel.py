@@ -84,6 +84,9 @@ fi
 """
 """Anaconda takes options of its own for this mount point, and none that a command says."""
 
+_STAYS = "while :; do sleep 3600; done\n"
+"""Anaconda restarts the machine three minutes after its script: into what is half installed."""
+
 _OTHER_ESPS = """\
 for esp in "$target"/boot/efi[0-9]*; do
     cp -a "$target/boot/efi/." "$esp/"
@@ -107,7 +110,7 @@ def values(order: Order) -> Values:
         "disks_file": DISKS_FILE,
         "pre_script": _pre(order),
         "late_script": _late(order),
-        "error_script": scripts.failure("/tmp/anaconda.log"),  # noqa: S108 - Anaconda's own place
+        "error_script": scripts.failure(LOGS[0]) + _STAYS,
     }
     return Values(plain, ready)
 

@@ -202,7 +202,8 @@ tmux
 %end
 """
     )
-    pre = READERS["rhel"](text).scripts[0]
+    pre, _, failed = READERS["rhel"](text).scripts
+    assert failed.endswith('" /tmp/anaconda.log\nwhile :; do sleep 3600; done\n')
     assert "lpmos_signs='/tmp/dnf.librepo.log'\n" in pre
     assert (
         pre.partition("<<'LPMOS_DISKS'\n")[2].partition("LPMOS_DISKS\n")[0]
