@@ -456,6 +456,23 @@ def test_anacondas_progress_is_what_it_does_and_not_what_it_will_do(
     assert bool(done.stdout) == bool(state)
 
 
+def test_anaconda_of_release_7_that_gave_up_is_told_of_by_its_log(
+    machine: Machine, region: Region
+) -> None:
+    of, task = answers.FAMILIES["rhel"], answer_task()
+    order = order_of(task, samples.manifest_of(of, "centos", "7"), region.urls, TaskSecrets())
+    write_hooks(order, machine)
+    log = "DEBUG anaconda: running handleException\nCRIT anaconda: CmdlineError: no such package\n"
+    (machine.place / "tmp/anaconda.log").write_text(log)
+    early, *_ = answer_scripts("rhel", task, region, TaskSecrets())
+    said = early.partition("lpmos_state() {\n")[2].partition("\n}\nlpmos_watch\n")[0]
+    said = re.sub("(?=/tmp/[ap])", str(machine.place), said)
+    done = machine.run(["bash"], f". {scripts.HOOKS}\n{said}\n{said}")
+    assert (done.returncode, done.stdout) == (0, "")
+    (failed,) = region.said("failed")
+    assert failed["message"] == f"the installer gave up\n{log.strip()}"
+
+
 FSTAB = """\
 # /etc/fstab
 UUID=5F0A-1B2C          /boot/efi               vfat    {}0 2

@@ -30,6 +30,7 @@ _PACKAGE = re.compile(r"[A-Za-z0-9@^][A-Za-z0-9.+_:~=/^-]*")
 
 _STATE = """\
 case $(cat /tmp/anaconda.log /tmp/packaging.log 2>/dev/null) in
+*'running handleException'*) lpmos_failed "the installer gave up" /tmp/anaconda.log ;;
 *'Queue started: Bootloader installation'* | *'Configuring installed system'*)
     echo installing 89 Anaconda configures the system
     ;;
@@ -56,7 +57,8 @@ case $(cat /tmp/anaconda.log /tmp/packaging.log 2>/dev/null) in
 esac
 """
 """What Anaconda logs in English whatever its language is: the names of its queues, and packages;
-release 7 logs neither, but yum's counts. It writes the names of all queues before it starts one."""
+release 7 logs neither, but yum's counts. It writes the names of all queues before it starts one.
+What it gave up for is there, too: release 7 runs no script of ours then, as it may ask nothing."""
 
 _KICKSTART = """\
 rm -f "$target/root/anaconda-ks.cfg" /run/install/ks.cfg
