@@ -210,13 +210,20 @@ def _method(plan: DiskPlan) -> str:
 
 
 def _recipe(plan: DiskPlan) -> Iterator[str]:
+    """The lines of partman's recipe.
+
+    With arrays it reads them twice: for the disks' partitions without those that have
+    `$defaultignore`, and where a group stands on an array for its volumes without `$lvmignore`.
+    """
     yield "lpmos ::"
+    alone, volumes = ("$lvmignore{ } ", "$defaultignore{ } ") if plan.arrays else ("", "")
     for part in plan.partitions:
         block = f"p{part.number}"
         if part.role == "bios_boot":
-            yield "1 1 1 free $iflabel{ gpt } $reusemethod{ } method{ biosgrub } ."
+            yield f"1 1 1 free $iflabel{{ gpt }} $reusemethod{{ }} {alone}method{{ biosgrub }} ."
         elif part.role == "esp":
-            yield f"{_limits(part.size_bytes)} fat32 $primary{{ }} method{{ efi }} format{{ }} ."
+            limits = _limits(part.size_bytes)
+            yield f"{limits} fat32 $primary{{ }} {alone}method{{ efi }} format{{ }} ."
         elif any(each.partition == part.number for each in plan.arrays):
             limits = _limits(part.size_bytes)
             yield f"{limits} raid $primary{{ }} $lvmignore{{ }} method{{ raid }} ."
@@ -230,7 +237,7 @@ def _recipe(plan: DiskPlan) -> Iterator[str]:
     for group in plan.groups:
         for volume in group.volumes:
             if found := blocks.filesystem(plan, f"{group.id}/{volume.name}"):
-                place = f"$lvmok{{ }} in_vg{{ {group.id} }} lv_name{{ {volume.name} }} "
+                place = f"$lvmok{{ }} {volumes}in_vg{{ {group.id} }} lv_name{{ {volume.name} }} "
                 yield f"{_limits(volume.size_bytes)} {_filesystem(found, place)} ."
 
 

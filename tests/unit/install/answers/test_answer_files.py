@@ -34,12 +34,12 @@ def test_debian_disks_by_raid_and_lvm_are_partmans_recipes() -> None:
     assert values["partman-auto/method"] == "raid"
     assert values["partman-auto/expert_recipe"] == (
         "lpmos ::"
-        " 1 1 1 free $iflabel{ gpt } $reusemethod{ } method{ biosgrub } ."
-        " 537 537 537 fat32 $primary{ } method{ efi } format{ } ."
+        " 1 1 1 free $iflabel{ gpt } $reusemethod{ } $lvmignore{ } method{ biosgrub } ."
+        " 537 537 537 fat32 $primary{ } $lvmignore{ } method{ efi } format{ } ."
         " 1074 1074 1074 raid $primary{ } $lvmignore{ } method{ raid } ."
         " 1000 1000000 -1 raid $primary{ } $lvmignore{ } method{ raid } ."
-        " 1000 1000000 -1 ext4 $lvmok{ } in_vg{ vg0 } lv_name{ root } method{ format } format{ }"
-        " use_filesystem{ } filesystem{ ext4 } mountpoint{ / } ."
+        " 1000 1000000 -1 ext4 $lvmok{ } $defaultignore{ } in_vg{ vg0 } lv_name{ root }"
+        " method{ format } format{ } use_filesystem{ } filesystem{ ext4 } mountpoint{ / } ."
     )
     partman = READERS["debian"](text).scripts[1]
     assert (
