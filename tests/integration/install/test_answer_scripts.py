@@ -26,7 +26,7 @@ from tests.support.answer_scripts import (
     Region,
     answer_scripts,
 )
-from tests.support.answers import SHELL_FAMILIES, answer_task
+from tests.support.answers import READERS, SHELL_FAMILIES, answer_task
 
 
 def disks_script(task: Task, urls: InstallerUrls) -> str:
@@ -505,6 +505,25 @@ def test_last_script_of_kickstart_leaves_no_secret_and_starts_without_the_first_
     assert not given.exists() and not written.exists()
     assert table.read_text() == FSTAB.format(f"{OF_ANACONDA},nofail ")
     assert (machine.target / "boot/efi2/EFI/shim.efi").read_text() == "by Anaconda"
+
+
+def test_what_release_7_writes_after_the_last_script_is_not_in_the_new_system(
+    machine: Machine, region: Region
+) -> None:
+    of, task = answers.FAMILIES["rhel"], answer_task()
+    manifest = samples.manifest_of(of, "centos", "7")
+    write_hooks(order_of(task, manifest, region.urls, TaskSecrets()), machine)
+    written, in_ram = machine.target / "root/anaconda-ks.cfg", machine.place / "run/install"
+    for folder in (written.parent, in_ram):
+        folder.mkdir(parents=True)
+    text = answers.render("rhel", answers.variables(task, manifest, region.urls, TaskSecrets()))
+    late = READERS["rhel"](text).scripts[1].replace("/run/install", str(in_ram))
+    done = machine.run(["bash"], late.replace("/mnt/sysimage", str(machine.target)))
+    assert done.returncode == 0, (machine.place / "tmp/lpmos/late.log").read_text()
+    written.write_text("%post")
+    written.chmod(0o600)
+    assert written.is_symlink()
+    assert [file.read_text() for file in in_ram.iterdir()] == ["%post"]
 
 
 @pytest.mark.parametrize("boots", [True, False])

@@ -66,6 +66,12 @@ rm -f "$target/root/anaconda-ks.cfg" /run/install/ks.cfg
 """The first was written before the last script, the second is copied to `/root` after it: both have
 all secrets of the task."""
 
+_KICKSTART_7 = """\
+ln -s /run/install/anaconda-ks.cfg "$target/root/anaconda-ks.cfg"
+"""
+"""Release 7 writes the first after all scripts, and follows a link: into its own RAM, where it is
+gone with the installer. What stays is a link to nothing."""
+
 _OWN_NETWORK = """\
 rm -f "$target"/etc/NetworkManager/system-connections/*
 for card in "$target"/etc/sysconfig/network-scripts/ifcfg-*; do
@@ -231,7 +237,7 @@ def _late(order: Order) -> str:
         order,
         scripts.Ending(
             target='"${ANA_INSTALL_PATH:-/mnt/sysimage}"',
-            before=_KICKSTART + _OWN_NETWORK,
+            before=_KICKSTART + (_KICKSTART_7 if _is_7(order) else "") + _OWN_NETWORK,
             files=(
                 *networkmanager.files(
                     order.network, no_ipv6="ignore" if _is_7(order) else "disabled"
