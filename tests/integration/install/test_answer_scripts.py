@@ -275,10 +275,13 @@ def test_debians_logs_in_the_new_system_do_not_keep_the_commands(
         f"{head}running preseed command preseed/late_command: b=a; printf: 'it: hidden'\n{head}b\n"
     )
     question = "Name: preseed/{}\nTemplate: preseed/{}\nValue: {}\nOwners: d-i\n"
+    failed = "Name: preseed/command_failed\nOwners: d-i\nVariables:\n CODE = 1\n COMMAND = {}\n"
     (kept / "cdebconf/questions.dat").write_text(
         question.format("late_command", "late_command", "printf 'it: hidden'")
         + "\n"
         + question.format("url", "url", "http://192.0.2.1/answer")
+        + "\n"
+        + failed.format("printf 'it: hidden'")
     )
     _, step, _ = sorted(steps.iterdir())
     assert os.access(step, os.X_OK)
@@ -292,6 +295,8 @@ def test_debians_logs_in_the_new_system_do_not_keep_the_commands(
         question.format("late_command", "late_command", "left out")
         + "\n"
         + question.format("url", "url", "http://192.0.2.1/answer")
+        + "\n"
+        + failed.format("left out")
     )
 
 

@@ -135,13 +135,15 @@ cat >/usr/lib/finish-install.d/94zlpmos <<'LPMOS_FORGET'
 #!/bin/sh
 kept=/target/var/log/installer
 sed -i 's/\\(running preseed command [^:]*:\\).*/\\1 left out/' "$kept/syslog"
-sed -i '/^Name: .*_command$/,/^$/ s/^Value: .*/Value: left out/' "$kept/cdebconf/questions.dat"
+sed -i -e '/^Name: .*_command$/,/^$/ s/^Value: .*/Value: left out/' \\
+    -e 's/^ COMMAND = .*/ COMMAND = left out/' "$kept/cdebconf/questions.dat"
 LPMOS_FORGET
 chmod +x /usr/lib/finish-install.d/94zlpmos
 """
 """A step of finish-install's after 94save-logs, which copies the installer's log and its answers to
-the new system: the commands in both have the task's secrets. Written as early as partman's step,
-as finish-install lists its steps before it runs the first, which is the last script."""
+the new system: the commands in both have the task's secrets, and so has the question that tells of
+one that failed. Written as early as partman's step, as finish-install lists its steps before it
+runs the first, which is the last script."""
 
 _OTHER_ESPS = """\
 mounted=$(awk -v at="$target/boot/efi" '$5 == at { print $3 }' /proc/self/mountinfo)
