@@ -42,7 +42,7 @@ case $(cat /tmp/anaconda.log /tmp/packaging.log 2>/dev/null) in
         }
         /Installed: [^ ]+ [0-9]/ { made++ }
         /Running anaconda-yum/ { yum = 1 }
-        yum && !/retry/ && match($0, /[(][0-9]+[/][0-9]+[)]/) {
+        yum && !/retry/ && match($0, /[(][0-9]+\\/[0-9]+[)]/) {
             split(substr($0, RSTART + 1, RLENGTH - 2), counted, "/")
             made = counted[1]; of = counted[2]
         }
