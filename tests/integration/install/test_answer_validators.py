@@ -1,7 +1,9 @@
 """Answer files of every sample task, by the validators that there are outside of this project."""
 
+import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,10 +23,28 @@ def made(family: Family) -> Iterator[str]:
         yield answers.render(family, answers.variables(task, manifest, samples.URLS, secrets))
 
 
-def test_preseed_is_taken_by_debconf() -> None:
+DEBCONF = """\
+Config: config
+Templates: templates
+
+Name: config
+Driver: File
+Filename: {0}/config.dat
+
+Name: templates
+Driver: File
+Filename: {0}/templates.dat
+"""
+
+
+def test_preseed_is_taken_by_debconf(tmp_path: Path) -> None:
+    """By a database of its own: the machine's is locked while packages are installed."""
+    configuration = tmp_path / "debconf.conf"
+    configuration.write_text(DEBCONF.format(tmp_path))
     for text in made("debian"):
         done = subprocess.run(
             ["debconf-set-selections", "--checkonly"],
+            env={**os.environ, "DEBCONF_SYSTEMRC": str(configuration)},
             input=text,
             capture_output=True,
             text=True,
